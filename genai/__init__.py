@@ -1,0 +1,65 @@
+"""Generate text from Hugging Face decoders on ONNX Runtime: `Generator(model).generate(prompt)`."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from genai.config import GenerationConfig, Message
+from genai.errors import (
+    ChatTemplateError,
+    CheckpointError,
+    ExportError,
+    GenaiError,
+    GenerationError,
+    ModelFolderError,
+    ModelNotFoundError,
+    OptionError,
+    ProviderError,
+    TokenizerError,
+    UnsupportedModelError,
+)
+
+if TYPE_CHECKING:
+    from genai.engine import GenerationResult, GenerationStats, Piece
+    from genai.export import export_model
+    from genai.generator import Generator
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ChatTemplateError",
+    "CheckpointError",
+    "ExportError",
+    "GenaiError",
+    "GenerationConfig",
+    "GenerationError",
+    "GenerationResult",
+    "GenerationStats",
+    "Generator",
+    "Message",
+    "ModelFolderError",
+    "ModelNotFoundError",
+    "OptionError",
+    "Piece",
+    "ProviderError",
+    "TokenizerError",
+    "UnsupportedModelError",
+    "export_model",
+]
+
+# These need ONNX Runtime (or the export stack); they load on first use, so that `import genai` is quick and
+# exporting works where no ONNX Runtime is installed.
+_LAZY = {
+    "Generator": "genai.generator",
+    "GenerationResult": "genai.engine",
+    "GenerationStats": "genai.engine",
+    "Piece": "genai.engine",
+    "export_model": "genai.export",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'genai' has no attribute {name!r}")
+    return getattr(importlib.import_module(_LAZY[name]), name)

@@ -1,0 +1,95 @@
+"""The one exception tree: everything that genai raises on purpose derives from `GenaiError`.
+
+```
+GenaiError
+├── OptionError (ValueError)        an option is unknown, out of range, or impossible with this model
+├── ModelNotFoundError              a name is no path, alias or hub repository, or cannot be had offline
+├── ModelFolderError                a model folder is incomplete, damaged, or of a kind that cannot run
+├── CheckpointError                 a checkpoint is incomplete, damaged, or misshapen
+│   └── UnsupportedModelError       its architecture, or something its config asks for, is not supported
+├── ExportError                     an export failed for a reason outside the checkpoint (disk, target)
+├── ProviderError                   an execution provider, or ONNX Runtime itself, is not available
+├── TokenizerError                  a tokenizer is missing or cannot be read
+├── ChatTemplateError               a chat template is missing, wrong, or refused the conversation
+└── GenerationError                 a running generation failed
+```
+
+A message says what failed, where, what was expected, what came, and what to do about it. `assert` is for this
+package's own invariants; whatever a user, a file or a network can cause raises one of these.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+__all__ = [
+    "ChatTemplateError",
+    "CheckpointError",
+    "ExportError",
+    "GenaiError",
+    "GenerationError",
+    "ModelFolderError",
+    "ModelNotFoundError",
+    "OptionError",
+    "ProviderError",
+    "TokenizerError",
+    "UnsupportedModelError",
+    "did_you_mean",
+]
+
+
+class GenaiError(Exception):
+    """Base of every error that genai raises on purpose."""
+
+
+class OptionError(GenaiError, ValueError):
+    """An option is unknown, out of range, or impossible with this model."""
+
+
+class ModelNotFoundError(GenaiError):
+    """A model name resolves to nothing, or to something that cannot be had now."""
+
+
+class ModelFolderError(GenaiError):
+    """A model folder is incomplete, damaged, or of a kind that cannot run."""
+
+
+class CheckpointError(GenaiError):
+    """A checkpoint is incomplete, damaged, or has tensors of the wrong shape."""
+
+
+class UnsupportedModelError(CheckpointError):
+    """A checkpoint's architecture, or something its config asks for, is not supported."""
+
+
+class ExportError(GenaiError):
+    """An export failed for a reason outside the checkpoint, such as the disk or the target folder."""
+
+
+class ProviderError(GenaiError):
+    """An execution provider, or ONNX Runtime itself, is not available."""
+
+
+class TokenizerError(GenaiError):
+    """A tokenizer is missing or cannot be read."""
+
+
+class ChatTemplateError(GenaiError):
+    """A chat template is missing, wrong, or refused the conversation."""
+
+
+class GenerationError(GenaiError):
+    """A running generation failed."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return a sentence that suggests the nearest of the known names, or an empty string.
+
+    >>> did_you_mean("temprature", ["temperature", "top_k"])
+    ' Did you mean "temperature"?'
+    >>> did_you_mean("xyz", ["temperature"])
+    ''
+    """
+    nearest = difflib.get_close_matches(name, list(known), n=1)
+    return f' Did you mean "{nearest[0]}"?' if nearest else ""
