@@ -1,0 +1,152 @@
+"""Memory of the host and of ONNX Runtime's accelerators, behind the seam `genai.cache.Device`."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from onnx import TensorProto, helper
+
+from genai.cache import Buffer
+from genai.errors import GenerationError
+from genai.runtime.ort import ORT_ERRORS, onnxruntime
+
+__all__ = ["AcceleratorDevice", "HostDevice", "onnx_type"]
+
+ALIGNMENT_BYTES = 64
+
+
+def onnx_type(dtype: np.dtype[Any]) -> int:
+    """Return the ONNX element type of a numpy (or ml_dtypes) type."""
+    return int(helper.np_dtype_to_tensor_dtype(dtype))
+
+
+class HostDevice:
+    """The host's own memory, as numpy arrays. Pages cost nothing until they are written."""
+
+    name = "cpu"
+    index = 0
+
+    def allocate(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Buffer:
+        """Return new, aligned memory."""
+        dtype = np.dtype(dtype)
+        nbytes = math.prod(shape) * dtype.itemsize
+        try:
+            raw = np.empty(nbytes + ALIGNMENT_BYTES, np.uint8)
+        except MemoryError as error:
+            raise _out_of_memory(nbytes, "host") from error
+        start = -raw.ctypes.data % ALIGNMENT_BYTES
+        array = raw[start : start + nbytes].view(dtype).reshape(shape)
+        return Buffer(shape, dtype, array.ctypes.data, array)
+
+    def host_view(self, buffer: Buffer) -> npt.NDArray[Any]:
+        """Return an array over the buffer's memory."""
+        base = buffer.owner
+        assert isinstance(base, np.ndarray)
+        start = (buffer.address - base.ctypes.data) // base.itemsize
+        count = buffer.nbytes // base.itemsize
+        view: npt.NDArray[Any] = base.reshape(-1)[start : start + count].reshape(buffer.shape)
+        return view
+
+    def copy_in(self, array: npt.NDArray[Any], buffer: Buffer) -> None:
+        """Copy an array into the buffer."""
+        self.host_view(buffer)[...] = array
+
+    def copy_out(self, buffer: Buffer, array: npt.NDArray[Any]) -> None:
+        """Copy the buffer into an array."""
+        array[...] = self.host_view(buffer)
+
+    def copy_positions(self, source: Buffer, target: Buffer, count: int) -> None:
+        """Copy the first `count` positions of every head."""
+        if count:
+            self.host_view(target)[:, :, :count] = self.host_view(source)[:, :, :count]
+
+
+class AcceleratorDevice:
+    """Memory of an accelerator that ONNX Runtime drives (CUDA, ROCm, ...), addressed by plain pointers.
+
+    Copies are runs of a one-node Identity graph between two addresses: the one device-to-device, host-to-device
+    and device-to-host copy that every such provider offers through ONNX Runtime's Python package.
+    """
+
+    def __init__(self, name: str, index: int, provider: str, options: dict[str, str]) -> None:
+        self.name = name
+        self.index = index
+        self._copier = onnxruntime.InferenceSession(
+            _identity_model(), providers=[(provider, options), "CPUExecutionProvider"]
+        )
+
+    def allocate(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Buffer:
+        """Return new device memory."""
+        dtype = np.dtype(dtype)
+        nbytes = math.prod(shape) * dtype.itemsize
+        try:
+            value = onnxruntime.OrtValue.ortvalue_from_shape_and_type(
+                [nbytes], np.uint8, self.name, self.index
+            )
+        except ORT_ERRORS as error:
+            raise _out_of_memory(nbytes, f"{self.name}:{self.index}") from error
+        return Buffer(shape, dtype, value.data_ptr(), value)
+
+    def host_view(self, buffer: Buffer) -> None:
+        """Return None: the host cannot reach this memory."""
+        del buffer
+
+    def copy_in(self, array: npt.NDArray[Any], buffer: Buffer) -> None:
+        """Copy an array into the buffer."""
+        array = np.ascontiguousarray(array, buffer.dtype)
+        self._copy(("cpu", array.ctypes.data), (self.name, buffer.address), buffer.nbytes)
+
+    def copy_out(self, buffer: Buffer, array: npt.NDArray[Any]) -> None:
+        """Copy the buffer into a contiguous array."""
+        assert array.flags.c_contiguous
+        assert array.nbytes == buffer.nbytes
+        self._copy((self.name, buffer.address), ("cpu", array.ctypes.data), buffer.nbytes)
+
+    def copy_positions(self, source: Buffer, target: Buffer, count: int) -> None:
+        """Copy the first `count` positions: whole rows where the capacities agree, else head by head."""
+        if not count:
+            return
+        if source.shape == target.shape:
+            self._copy((self.name, source.address), (self.name, target.address), source.nbytes)
+            return
+        rows, heads, _, dim = source.shape
+        flat_source = Buffer((rows * heads, *source.shape[2:]), source.dtype, source.address, source.owner)
+        flat_target = Buffer((rows * heads, *target.shape[2:]), target.dtype, target.address, target.owner)
+        for head in range(rows * heads):
+            from_address, to_address = flat_source.rows(head, 1).address, flat_target.rows(head, 1).address
+            self._copy(
+                (self.name, from_address), (self.name, to_address), count * dim * source.dtype.itemsize
+            )
+
+    def _copy(self, source: tuple[str, int], target: tuple[str, int], nbytes: int) -> None:
+        binding = self._copier.io_binding()
+        for bind, name, (device, address) in (
+            (binding.bind_input, "source", source),
+            (binding.bind_output, "target", target),
+        ):
+            index = self.index if device == self.name else 0
+            bind(name, device, index, np.uint8, [nbytes], address)
+        self._copier.run_with_iobinding(binding)
+        binding.synchronize_outputs()
+
+
+def _identity_model() -> bytes:
+    source, target = (
+        helper.make_tensor_value_info(n, TensorProto.UINT8, ["n"]) for n in ("source", "target")
+    )
+    node = helper.make_node("Identity", ["source"], ["target"])
+    graph = helper.make_graph([node], "copy", [source], [target])
+    model: bytes = helper.make_model(
+        graph, ir_version=10, opset_imports=[helper.make_opsetid("", 21)]
+    ).SerializeToString()
+    return model
+
+
+def _out_of_memory(nbytes: int, where: str) -> GenerationError:
+    return GenerationError(
+        f"not enough memory on {where} for {nbytes / 2**20:.0f} MiB of KV cache: "
+        "lower max_context, max_batch or kv_cache_bytes"
+    )

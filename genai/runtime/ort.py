@@ -1,0 +1,31 @@
+"""The import of ONNX Runtime, in one place: says what to install where it is missing, and turns telemetry off."""
+
+from __future__ import annotations
+
+from genai.errors import ProviderError
+
+__all__ = ["ORT_ERRORS", "onnxruntime"]
+
+try:
+    import onnxruntime
+    from onnxruntime.capi import onnxruntime_pybind11_state as _state
+except ImportError as error:
+    raise ProviderError(
+        "ONNX Runtime is not installed. Install the build for this machine, and only one: "
+        'pip install "genai[cpu]" (any machine), "genai[cuda]" (NVIDIA), "genai[directml]" (Windows GPU) '
+        f'or "genai[openvino]" (Intel). [{error}]'
+    ) from error
+
+onnxruntime.disable_telemetry_events()
+
+ORT_ERRORS: tuple[type[Exception], ...] = (
+    _state.Fail,
+    _state.InvalidArgument,
+    _state.InvalidGraph,
+    _state.InvalidProtobuf,
+    _state.NoSuchFile,
+    _state.NotImplemented,
+    _state.RuntimeException,
+    _state.EPFail,
+)
+"""What ONNX Runtime raises; its exceptions have no common base of their own."""

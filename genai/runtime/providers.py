@@ -1,0 +1,94 @@
+"""Execution providers: which this machine has, which to take, and what the others lack."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from genai.errors import OptionError, ProviderError, did_you_mean
+from genai.runtime.ort import onnxruntime
+
+__all__ = ["Provider", "ProviderStatus", "choose_provider", "provider_statuses"]
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """An execution provider as genai uses it.
+
+    Args:
+        name: What users call it.
+        ort_name: What ONNX Runtime calls it.
+        device_name: Where its inputs and outputs live, as ONNX Runtime's IOBinding calls it.
+        extra: The extra of this package that installs it.
+        options: Provider options beside the device id.
+        takes_device_id: Whether it has several devices to choose from.
+        auto: Whether `auto` may take it.
+    """
+
+    name: str
+    ort_name: str
+    device_name: str
+    extra: str | None
+    options: dict[str, str] = field(default_factory=dict)
+    takes_device_id: bool = True
+    auto: bool = True
+
+    def session_options(self, device_id: int) -> dict[str, str]:
+        """Return the provider options for one device."""
+        return {**self.options, **({"device_id": str(device_id)} if self.takes_device_id else {})}
+
+
+# In order of preference. Providers that keep tensors on the host are bound through host memory.
+PROVIDERS = (
+    Provider("cuda", "CUDAExecutionProvider", "cuda", "cuda"),
+    Provider("directml", "DmlExecutionProvider", "dml", "directml"),
+    Provider("rocm", "ROCMExecutionProvider", "cuda", None),
+    Provider("migraphx", "MIGraphXExecutionProvider", "cpu", None, auto=False),
+    Provider("webgpu", "WebGpuExecutionProvider", "cpu", None, takes_device_id=False, auto=False),
+    Provider("openvino", "OpenVINOExecutionProvider", "cpu", "openvino", takes_device_id=False, auto=False),
+    Provider("coreml", "CoreMLExecutionProvider", "cpu", "cpu", takes_device_id=False, auto=False),
+    Provider("cpu", "CPUExecutionProvider", "cpu", "cpu", takes_device_id=False),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderStatus:
+    """Whether a provider can be used here, and if not, what to do about it."""
+
+    provider: Provider
+    available: bool
+    reason: str
+
+
+def provider_statuses() -> list[ProviderStatus]:
+    """Return every known provider, in order of preference, with the reason where one is not available."""
+    installed = set(onnxruntime.get_available_providers())
+    return [ProviderStatus(p, p.ort_name in installed, _reason(p, installed)) for p in PROVIDERS]
+
+
+def choose_provider(name: str) -> list[Provider]:
+    """Return the providers to try, best first: for "auto" all that may be taken, else the named one.
+
+    Raises:
+        OptionError: No provider has this name.
+        ProviderError: The installed ONNX Runtime does not have it.
+    """
+    statuses = {status.provider.name: status for status in provider_statuses()}
+    if name == "auto":
+        return [s.provider for s in statuses.values() if s.available and s.provider.auto]
+    if name not in statuses:
+        known = ["auto", *statuses]
+        raise OptionError(f'unknown provider "{name}"; known: {", ".join(known)}.{did_you_mean(name, known)}')
+    if not statuses[name].available:
+        raise ProviderError(f'provider "{name}" is not available: {statuses[name].reason}')
+    return [statuses[name].provider]
+
+
+def _reason(provider: Provider, installed: set[str]) -> str:
+    if provider.ort_name in installed:
+        return "the installed ONNX Runtime has it"
+    if provider.extra is None:
+        return f"the installed ONNX Runtime was built without {provider.ort_name}"
+    return (
+        f"the installed ONNX Runtime was built without {provider.ort_name}; in an environment of its own: "
+        f'pip install "genai[{provider.extra}]"'
+    )
