@@ -1,0 +1,17 @@
+"""The only decoding loop: requests in, pieces of text and results out."""
+
+from genai.engine.background import BackgroundDriver
+from genai.engine.engine import Engine
+from genai.engine.request import Request
+from genai.engine.results import Choice, GenerationResult, GenerationStats, Piece, TokenLogprob
+
+__all__ = [
+    "BackgroundDriver",
+    "Choice",
+    "Engine",
+    "GenerationResult",
+    "GenerationStats",
+    "Piece",
+    "Request",
+    "TokenLogprob",
+]

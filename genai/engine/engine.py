@@ -1,0 +1,307 @@
+"""The decoding loop: one step is schedule, run, sample, commit, emit.
+
+Whoever waits for a result drives the loop, one thread at a time: `advance` takes a step, or waits while another
+thread does and returns when that step is over. So a plain loop in one thread costs no thread switch per token, and
+any number of threads may wait for their own requests.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from genai.engine.beam import BeamSearch, Hypothesis
+from genai.engine.request import GenerationSequence, Request
+from genai.engine.results import Choice, FinishReason, Piece
+from genai.engine.scheduler import DecoderModel, Scheduler
+from genai.errors import GenaiError, GenerationError, OptionError
+from genai.sampling import log_softmax
+
+__all__ = ["Engine"]
+
+PREFILL_CHUNK = 512
+"""Prompt tokens that run between two decoding steps."""
+
+
+class Engine:
+    """Runs any number of requests at once over one model."""
+
+    def __init__(self, model: DecoderModel, *, prefill_chunk: int = PREFILL_CHUNK) -> None:
+        self._model = model
+        self._prefill_chunk = prefill_chunk
+        self._scheduler = Scheduler(model)
+        self._searches: dict[Request, BeamSearch] = {}
+        self._turn = threading.Condition()
+        self._is_stepping = False
+
+    @property
+    def has_work(self) -> bool:
+        """Whether any request has not ended."""
+        return self._scheduler.has_work
+
+    def submit(self, request: Request) -> None:
+        """Queue a request; `advance` runs it.
+
+        Raises:
+            OptionError: The request can never run.
+        """
+        if request.is_beam_search and request.stream:
+            raise OptionError(
+                "beam search cannot be streamed: its text may change until the end; use generate()"
+            )
+        with self._turn:
+            self._scheduler.submit(request)
+            if len(request.prompt_token_ids) == self._model.context_length:
+                self._scheduler.waiting.remove(request)
+                self._finish_at_once(request, "length")
+            self._turn.notify_all()
+
+    def advance(self, request: Request | None = None) -> None:
+        """Take one step, or wait for the step that another thread is taking.
+
+        Returns at once if the request has ended or has pieces to fetch.
+        """
+        with self._exclusively(request) as has_turn:
+            if not has_turn:
+                return
+            try:
+                self._step()
+            except BaseException as error:
+                # Whatever interrupted the step (a failed run, Ctrl-C) left some rows committed and others not.
+                self._abandon(error)
+                if not isinstance(error, GenaiError):
+                    raise
+
+    def run(self, requests: Sequence[Request]) -> None:
+        """Advance until all these requests have ended."""
+        for request in requests:
+            while not request.is_finished:
+                self.advance(request)
+
+    def cancel(self, request: Request) -> None:
+        """End a request now, with what it has so far; does nothing if it has ended."""
+        with self._exclusively():
+            if request.is_finished:
+                return
+            if request in self._scheduler.waiting:
+                self._scheduler.waiting.remove(request)
+                self._finish_at_once(request, "cancelled")
+                return
+            self._end(request.sequences, "cancelled")
+
+    def score(self, token_ids: Sequence[int]) -> npt.NDArray[np.float32]:
+        """Return the logits at every one of these tokens, float32 [num_tokens, vocab].
+
+        Raises:
+            OptionError: There are more tokens than the context holds, or none.
+            GenerationError: All slots are in use.
+        """
+        self._scheduler.check_prompt(token_ids)
+        with self._exclusively():
+            cache = self._model.cache
+            slot = cache.acquire(token_ids, variant=self._model.variant_for(len(token_ids)))
+            if slot is None:
+                raise GenerationError(
+                    "no free KV cache slot: wait for a running request to end, or raise max_batch"
+                )
+            try:
+                cache.truncate(slot, 0)
+                if not cache.reserve(len(token_ids)):
+                    raise OptionError(
+                        f"{len(token_ids)} tokens need more KV cache than kv_cache_bytes allows"
+                    )
+                return self._model.score(slot, token_ids)
+            finally:
+                cache.release(slot)
+
+    def wait_for_work(self, timeout_seconds: float) -> bool:
+        """Wait until there is a request to run; return whether there is one."""
+        with self._turn:
+            return self._turn.wait_for(lambda: self.has_work, timeout_seconds)
+
+    def check(self) -> None:
+        """Assert the invariants of scheduler and cache; for tests."""
+        self._scheduler.check()
+
+    @contextlib.contextmanager
+    def _exclusively(self, request: Request | None = None) -> Iterator[bool]:
+        """Wait for the turn and hold it; yield False, without the turn, once the request needs no step any more."""
+        with self._turn:
+            while self._is_stepping:
+                self._turn.wait()
+                if request is not None and (request.pieces or request.is_finished):
+                    break
+            has_turn = request is None or not (request.pieces or request.is_finished)
+            self._is_stepping = self._is_stepping or has_turn
+        try:
+            yield has_turn
+        finally:
+            if has_turn:
+                with self._turn:
+                    self._is_stepping = False
+                    self._turn.notify_all()
+
+    def _step(self) -> None:
+        self._scheduler.admit()
+        self._prefill()
+        self._decode()
+
+    def _prefill(self) -> None:
+        """Run one chunk of the first prompt that is not complete."""
+        sequence = next((s for s in self._scheduler.prefilling if not s.is_ready), None)
+        if sequence is None:
+            return
+        self._model.prefill(sequence.slot, sequence.pending[: self._prefill_chunk])
+        self._scheduler.advance(sequence)
+
+    def _decode(self) -> None:
+        """Run one token of every decoding sequence, and choose the next ones."""
+        self._end(self._scheduler.make_room(), "length")
+        rows = list(self._scheduler.decoding)
+        if not rows:
+            return
+        logits = self._model.decode([sequence.ids[-1] for sequence in rows])
+        singles = [(row, s) for row, s in enumerate(rows) if not s.request.is_beam_search]
+        self._commit_singles(singles, logits)
+        beams = {sequence: row for row, sequence in enumerate(rows) if sequence.request.is_beam_search}
+        for request in dict.fromkeys(sequence.request for sequence in beams):
+            self._advance_beams(request, logits[[beams[beam] for beam in request.sequences]])
+
+    def _commit_singles(
+        self, rows: list[tuple[int, GenerationSequence]], logits: npt.NDArray[np.float32]
+    ) -> None:
+        """Sample each row's next token, append it, and retire what ended."""
+        best = logits.argmax(axis=1).tolist()
+        ended = []
+        for row, sequence in rows:
+            try:
+                if sequence.request.is_finished:  # another sequence of it failed
+                    continue
+                if sequence.sampler.is_argmax and logits[row, best[row]] == logits[row, best[row]]:  # not NaN
+                    token_id, sample = best[row], None
+                else:
+                    sample = sequence.sampler.sample(logits[row])
+                    token_id = sample.token_id
+            except GenaiError as error:
+                self._fail(sequence.request, error)
+                continue
+            sequence.request.note_first_token()
+            sequence.commit(token_id, sample, context_length=self._model.context_length)
+            if sequence.finish_reason is not None:
+                ended.append(sequence)
+        if ended:
+            self._scheduler.retire(ended)
+            for request in dict.fromkeys(sequence.request for sequence in ended):
+                self._finish(request)
+
+    def _advance_beams(self, request: Request, logits: npt.NDArray[np.float32]) -> None:
+        """Take one step of a beam search and move the caches to where the next beams are."""
+        beams = request.sequences
+        search = self._searches.get(request)
+        if search is None:
+            search = self._searches[request] = self._new_search(request)
+        log_probs = np.stack(
+            [beam.sampler.process_logits(log_softmax(row)) for beam, row in zip(beams, logits, strict=True)]
+        )
+        request.note_first_token()
+        continuations = search.advance(log_probs)
+        if continuations is None:
+            self._end(beams, "length")
+            return
+        # The first continuation of a beam goes on in its slot; further ones take the slots of beams that died out.
+        free = [beams[i] for i in range(len(beams)) if all(c.parent != i for c in continuations)]
+        taken: set[int] = set()
+        successors = []
+        for continuation in continuations:
+            parent = beams[continuation.parent]
+            if continuation.parent in taken:
+                child = free.pop()
+                self._model.cache.copy(parent.slot, child.slot)
+            else:
+                child = parent
+            taken.add(continuation.parent)
+            successors.append((child, parent.sampler, continuation.token_id))
+        for rank, (child, sampler, token_id) in enumerate(successors):
+            child.sampler = sampler.copy()
+            child.sampler.accept(token_id)
+            child.ids = [*request.prompt_token_ids, *search.beams[rank]]
+        request.sequences = [child for child, _, _ in successors]
+
+    def _new_search(self, request: Request) -> BeamSearch:
+        config = request.config
+        room = self._model.context_length - len(request.prompt_token_ids)
+        tokenizer = request.tokenizer
+
+        def ends(token_ids: tuple[int, ...]) -> bool:
+            if token_ids[-1] in request.stop_token_ids:
+                return True
+            if not config.stop or tokenizer is None:
+                return False
+            text = tokenizer.decode(token_ids)
+            return any(stop in text for stop in config.stop)
+
+        return BeamSearch(
+            num_beams=config.num_beams,
+            num_stop_tokens=len(request.stop_token_ids),
+            max_new_tokens=min(config.max_new_tokens or room, room),
+            length_penalty=config.length_penalty,
+            early_stopping=config.early_stopping,
+            ends=ends,
+        )
+
+    def _end(self, sequences: Sequence[GenerationSequence], reason: FinishReason) -> None:
+        """End sequences for a reason that is not their last token."""
+        running = [sequence for sequence in sequences if sequence.finish_reason is None]
+        for sequence in running:
+            sequence.end(reason)
+        self._scheduler.retire(running)
+        for request in dict.fromkeys(sequence.request for sequence in running):
+            self._finish(request)
+
+    def _finish_at_once(self, request: Request, reason: FinishReason) -> None:
+        """End a request that never ran."""
+        if request.stream:
+            request.emit(Piece("", (), reason))
+        request.finish([Choice("", (), reason)] * request.config.num_return_sequences)
+
+    def _finish(self, request: Request) -> None:
+        """Give a request its result, once its last sequence has ended."""
+        if any(sequence.finish_reason is None for sequence in request.sequences):
+            return
+        search = self._searches.pop(request, None)
+        if search is None:
+            request.finish([sequence.choice() for sequence in request.sequences])
+        else:
+            reason = request.sequences[0].finish_reason or "length"
+            best = search.best(request.config.num_return_sequences, unfinished=reason)
+            request.finish([_beam_choice(request, hypothesis) for hypothesis in best])
+
+    def _fail(self, request: Request, error: BaseException) -> None:
+        """End a request with an error; its slots hold nothing that can be trusted."""
+        self._searches.pop(request, None)
+        running = [sequence for sequence in request.sequences if sequence.finish_reason is None]
+        for sequence in running:
+            sequence.slot.token_ids.clear()
+        self._scheduler.retire(running)
+        request.fail(error)
+
+    def _abandon(self, error: BaseException) -> None:
+        """End every request that runs with an error."""
+        running = [*self._scheduler.decoding, *self._scheduler.prefilling]
+        for request in dict.fromkeys(sequence.request for sequence in running):
+            if not request.is_finished:
+                cause = error if isinstance(error, GenaiError) else GenerationError(f"interrupted: {error!r}")
+                self._fail(request, cause)
+
+
+def _beam_choice(request: Request, hypothesis: Hypothesis) -> Choice:
+    token_ids = hypothesis.token_ids
+    shown = token_ids[:-1] if token_ids and token_ids[-1] in request.stop_token_ids else token_ids
+    text = request.tokenizer.decode(shown) if request.tokenizer is not None else ""
+    for stop in request.config.stop:
+        text = text.split(stop, 1)[0]
+    return Choice(text, token_ids, hypothesis.finish_reason, score=hypothesis.score)

@@ -1,0 +1,108 @@
+"""What a generation gives back: pieces while it runs, a result when it has ended."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+__all__ = ["Choice", "FinishReason", "GenerationResult", "GenerationStats", "Piece", "TokenLogprob"]
+
+FinishReason = Literal["stop", "length", "cancelled"]
+"""Why a sequence ended: a stop token or text; a length or context limit; a caller who wanted no more."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """How likely the model found one generated token.
+
+    Args:
+        token_id: The token.
+        logprob: Its log-probability under the model, before any option changed the distribution.
+        top_logprobs: The most likely (token id, log-probability) pairs at that place, best first.
+    """
+
+    token_id: int
+    logprob: float
+    top_logprobs: tuple[tuple[int, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """What a stream yields: text that can no longer change, with the tokens it came from.
+
+    Args:
+        text: The new text; the texts of all pieces joined are the result's text.
+        token_ids: The tokens since the last piece.
+        finish_reason: Why the sequence ended; None before the last piece.
+        logprobs: One entry per token, if asked for.
+        index: Which of several sequences of one prompt.
+    """
+
+    text: str
+    token_ids: tuple[int, ...]
+    finish_reason: FinishReason | None = None
+    logprobs: tuple[TokenLogprob, ...] | None = None
+    index: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationStats:
+    """What a generation cost.
+
+    Args:
+        prompt_tokens: Tokens of the prompt.
+        cached_prompt_tokens: How many of them were in the KV cache already.
+        generated_tokens: Tokens generated, over all sequences of the prompt.
+        time_to_first_token_seconds: From the request to its first token, waiting included.
+        total_seconds: From the request to its end.
+        tokens_per_second: Generated tokens after the first, over the time after the first; 0 for a single one.
+    """
+
+    prompt_tokens: int
+    cached_prompt_tokens: int
+    generated_tokens: int
+    time_to_first_token_seconds: float
+    total_seconds: float
+    tokens_per_second: float
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One of the sequences that a prompt was continued with.
+
+    Args:
+        text: The generated text, without the stop text or token.
+        token_ids: The generated tokens, the stop token included.
+        finish_reason: Why it ended.
+        logprobs: One entry per token, if asked for.
+        score: Beam search's score: the sum of log-probabilities over length ** length_penalty.
+    """
+
+    text: str
+    token_ids: tuple[int, ...]
+    finish_reason: FinishReason
+    logprobs: tuple[TokenLogprob, ...] | None = None
+    score: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationResult:
+    """How a prompt was continued.
+
+    Args:
+        text: The generated text, without the stop text or token.
+        token_ids: The generated tokens, the stop token included.
+        prompt_token_ids: The prompt's tokens.
+        finish_reason: Why generation ended.
+        stats: What it cost.
+        logprobs: One entry per generated token, if asked for.
+        choices: All sequences, best first, when more than one was asked for; the other fields are those of the first.
+    """
+
+    text: str
+    token_ids: tuple[int, ...]
+    prompt_token_ids: tuple[int, ...]
+    finish_reason: FinishReason
+    stats: GenerationStats
+    logprobs: tuple[TokenLogprob, ...] | None = None
+    choices: tuple[Choice, ...] = ()
