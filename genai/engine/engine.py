@@ -37,6 +37,7 @@ class Engine:
         self._searches: dict[Request, BeamSearch] = {}
         self._turn = threading.Condition()
         self._is_stepping = False
+        self._num_urgent = 0
 
     @property
     def has_work(self) -> bool:
@@ -84,7 +85,7 @@ class Engine:
 
     def cancel(self, request: Request) -> None:
         """End a request now, with what it has so far; does nothing if it has ended."""
-        with self._exclusively():
+        with self._exclusively(urgent=True):
             if request.is_finished:
                 return
             if request in self._scheduler.waiting:
@@ -101,7 +102,7 @@ class Engine:
             GenerationError: All slots are in use.
         """
         self._scheduler.check_prompt(token_ids)
-        with self._exclusively():
+        with self._exclusively(urgent=True):
             cache = self._model.cache
             slot = cache.acquire(token_ids, variant=self._model.variant_for(len(token_ids)))
             if slot is None:
@@ -128,14 +129,24 @@ class Engine:
         self._scheduler.check()
 
     @contextlib.contextmanager
-    def _exclusively(self, request: Request | None = None) -> Iterator[bool]:
-        """Wait for the turn and hold it; yield False, without the turn, once the request needs no step any more."""
+    def _exclusively(self, request: Request | None = None, *, urgent: bool = False) -> Iterator[bool]:
+        """Wait for the turn and hold it; yield False, without the turn, once the request needs no step any more.
+
+        Whoever is urgent goes before those who only want the next step, or a thread that steps without pause would
+        never let another in.
+        """
+
+        def is_served() -> bool:
+            return request is not None and bool(request.pieces or request.is_finished)
+
         with self._turn:
-            while self._is_stepping:
-                self._turn.wait()
-                if request is not None and (request.pieces or request.is_finished):
-                    break
-            has_turn = request is None or not (request.pieces or request.is_finished)
+            self._num_urgent += urgent
+            try:
+                while (self._is_stepping or (self._num_urgent and not urgent)) and not is_served():
+                    self._turn.wait()
+            finally:
+                self._num_urgent -= urgent
+            has_turn = not is_served()
             self._is_stepping = self._is_stepping or has_turn
         try:
             yield has_turn

@@ -52,8 +52,10 @@ class Request:
         config: The options.
         tokenizer: Turns tokens into text; None leaves all texts empty.
         eos_token_ids: The model's end-of-sequence ids, unless the options name others.
-        stream: Whether pieces are wanted as they come; they gather in `pieces`, or go to `on_piece`.
-        on_piece: Called with each piece, and with None after the last, in the thread that runs the step.
+        stream: Whether pieces are wanted as they come.
+
+    Pieces gather in `pieces`. Where `on_piece` is set, it is called instead with each piece, and with None when the
+    request has ended, in the thread that runs the step.
     """
 
     def __init__(
@@ -64,14 +66,13 @@ class Request:
         tokenizer: RequestTokenizer | None = None,
         eos_token_ids: Sequence[int] = (),
         stream: bool = False,
-        on_piece: Callable[[Piece | None], None] | None = None,
     ) -> None:
         self.prompt_token_ids = tuple(prompt_token_ids)
         self.config = config
         self.tokenizer = tokenizer
-        self.stream = stream or on_piece is not None
+        self.stream = stream
         self.pieces: deque[Piece] = deque()
-        self.on_piece = on_piece
+        self.on_piece: Callable[[Piece | None], None] | None = None
         self.samplers: list[Sampler] = []
         self.sequences: list[GenerationSequence] = []
         self.result: GenerationResult | None = None

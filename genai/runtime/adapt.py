@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import onnx
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper
 
 from genai.errors import ModelFolderError
@@ -43,7 +43,7 @@ def read_model(path: Path) -> ModelProto:
 def adapt_model(model: ModelProto) -> ModelProto:
     """Promote what can be promoted, in place, and drop what nothing needs any more."""
     graph = model.graph
-    _promote_initializer(graph, "num_logits_to_keep")
+    _promote_num_logits(graph)
     attention = [node for node in graph.node if node.op_type == "GroupQueryAttention"]
     _promote(graph, _operand(attention, SEQLENS_K), "seqlens_k", TensorProto.INT32, ["batch_size"])
     _promote(
@@ -55,13 +55,17 @@ def adapt_model(model: ModelProto) -> ModelProto:
     return model
 
 
-def _promote_initializer(graph: GraphProto, name: str) -> None:
+def _promote_num_logits(graph: GraphProto) -> None:
+    name = "num_logits_to_keep"
     initializer = next((tensor for tensor in graph.initializer if tensor.name == name), None)
     if initializer is None:
         return
     graph.initializer.remove(initializer)
     if not any(value.name == name for value in graph.input):
         graph.input.append(helper.make_tensor_value_info(name, initializer.data_type, initializer.dims))
+    for output in graph.output:
+        if output.name == "logits":  # its shape was declared for the initializer's value
+            output.type.tensor_type.shape.dim[1].dim_param = "num_logits"
 
 
 def _operand(nodes: list[NodeProto], position: int) -> str | None:

@@ -24,6 +24,7 @@ __all__ = ["Decoder"]
 DEFAULT_MAX_BATCH = 16
 PREFILL_CHUNK = 512
 SCORE_CHUNK = 64
+RUN_ERRORS: tuple[type[Exception], ...] = (RuntimeError, *ORT_ERRORS)
 
 
 class Decoder:
@@ -179,5 +180,5 @@ def _limit(name: str, value: int | None, limit: int | None) -> int:
 def _run(binding: Binding) -> None:
     try:
         binding.run()
-    except (RuntimeError, *ORT_ERRORS) as error:
+    except RUN_ERRORS as error:
         raise GenerationError(f"ONNX Runtime failed to run the model: {error}") from error

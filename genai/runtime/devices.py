@@ -74,9 +74,7 @@ class AcceleratorDevice:
     def __init__(self, name: str, index: int, provider: str, options: dict[str, str]) -> None:
         self.name = name
         self.index = index
-        self._copier = onnxruntime.InferenceSession(
-            _identity_model(), providers=[(provider, options), "CPUExecutionProvider"]
-        )
+        self._copier = onnxruntime.InferenceSession(_identity_model(), providers=[(provider, options)])
 
     def allocate(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Buffer:
         """Return new device memory."""

@@ -1,0 +1,91 @@
+"""The checkpoint behind a name, with its provenance: what an export starts from.
+
+It joins resolution and download; it reads nothing of the checkpoint but its file names.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from genai.errors import CheckpointError, ModelNotFoundError
+from genai.folder import ModelFolder
+from genai.hub.download import fetch, find_snapshot
+from genai.hub.names import LocalModel, is_checkpoint_folder, resolve
+from genai.hub.presets import Preset
+from genai.hub.progress import Progress
+
+__all__ = ["Checkpoint", "check_checkpoint_folder", "resolve_checkpoint"]
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A checkpoint on this machine.
+
+    Args:
+        path: Its folder: config.json, safetensors, tokenizer.
+        source: "owner/name[:subfolder]", or the path that was given.
+        revision: Commit hash of the repository; `None` for a local folder.
+        preset: The preset of the repository, if there is one.
+    """
+
+    path: Path
+    source: str
+    revision: str | None
+    preset: Preset | None
+
+
+def resolve_checkpoint(
+    name: str | Path,
+    *,
+    revision: str | None = None,
+    offline: bool = False,
+    update: bool = False,
+    progress: Progress | None = None,
+) -> Checkpoint:
+    """Return the checkpoint that a path, alias or hub id stands for, downloaded if need be.
+
+    Args:
+        name: As for `resolve`.
+        revision: Branch, tag or commit, for a hub repository.
+        offline: Take it from the download cache alone.
+        update: Ask the hub for the revision's current commit even if a complete download is there.
+        progress: Told of the download.
+
+    Raises:
+        ModelNotFoundError: The name stands for nothing, or it cannot be had now.
+        ModelFolderError: The repository holds no checkpoint there.
+        CheckpointError: The folder or repository holds no safetensors.
+        OptionError: A revision is asked of a local folder.
+    """
+    model = resolve(name, revision=revision)
+    if isinstance(model, LocalModel):
+        check_checkpoint_folder(model.path)
+        return Checkpoint(model.path, str(model.path.resolve()), None, model.preset)
+    snapshot = find_snapshot(model, checkpoint=True, offline=offline, update=update)
+    path = fetch(snapshot, offline=offline, progress=progress)
+    return Checkpoint(path, model.source, snapshot.commit, model.preset)
+
+
+def check_checkpoint_folder(path: Path) -> None:
+    """See that a local folder holds a checkpoint.
+
+    Raises:
+        ModelNotFoundError: It is no folder.
+        CheckpointError: It holds something else; the message says what.
+    """
+    if not path.is_dir():
+        raise ModelNotFoundError(
+            f"{path} is {'a file' if path.exists() else 'missing'}; a folder is expected"
+        )
+    if is_checkpoint_folder(path):
+        return
+    if ModelFolder.is_model_folder(path):
+        raise CheckpointError(f"{path} is a model folder already, not a checkpoint to export")
+    found = [
+        file.name for file in sorted(path.iterdir()) if file.suffix in (".bin", ".gguf", ".onnx", ".pth")
+    ]
+    raise CheckpointError(
+        f"{path} is neither a model folder (genai_config.json) nor a checkpoint (config.json and safetensors)"
+        + (f"; it holds {', '.join(found[:3])}, which genai does not read" if found else "")
+    )

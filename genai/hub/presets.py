@@ -1,0 +1,126 @@
+"""Model presets: what an alias such as "phi" stands for, read from configs/*.json.
+
+It owns the presets' format and where the files lie. It downloads nothing and knows no model folder.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from genai.errors import GenaiError, did_you_mean
+
+__all__ = ["Preset", "find_preset", "load_presets", "presets_folder"]
+
+_PACKAGE = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """One file of configs/: a model under a short name.
+
+    Args:
+        aliases: Its short names, the main one first.
+        description: One line about the model.
+        license: The model's licence, as its page names it.
+        parameters: Their number, as people write it ("3.8B").
+        repo: The hub repository; `None` for a model that comes with the package.
+        path: For a model that comes with the package, its folder within the package; else `None`.
+        revision: Branch, tag or commit of the repository.
+        download_bytes: About how much is downloaded.
+        gated: Whether its page asks to accept a licence before a download.
+        precision: Export precision unless the caller says otherwise.
+        block_size: Export block size unless the caller says otherwise.
+        generation: Generation options that the repository's own generation_config.json may lack.
+    """
+
+    aliases: tuple[str, ...]
+    description: str
+    license: str
+    parameters: str
+    repo: str | None = None
+    path: str | None = None
+    revision: str = "main"
+    download_bytes: int = 0
+    gated: bool = False
+    precision: str = "int4"
+    block_size: int = 32
+    generation: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def alias(self) -> str:
+        """The main short name."""
+        return self.aliases[0]
+
+    @property
+    def packaged_path(self) -> Path | None:
+        """The model folder of a model that comes with the package, whether it exists or not."""
+        return None if self.path is None else _PACKAGE / self.path
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """Read a preset.
+
+        Raises:
+            GenaiError: A key is unknown or missing, or it names neither or both of repo and path.
+        """
+        known = {f.name for f in dataclasses.fields(cls)}
+        for key in values:
+            if key not in known:
+                raise GenaiError(f'unknown key "{key}" in a preset.{did_you_mean(key, known)}')
+        if not values.get("aliases") or ("repo" in values) == ("path" in values):
+            raise GenaiError('a preset needs "aliases" and one of "repo" and "path"')
+        try:
+            return cls(**{**values, "aliases": tuple(values["aliases"])})
+        except TypeError as error:
+            raise GenaiError(f"a preset is incomplete: {error}") from error
+
+
+def presets_folder() -> Path:
+    """Return the folder of the presets: within the package when installed, beside it in a checkout."""
+    installed = _PACKAGE / "configs"
+    return installed if installed.is_dir() else _PACKAGE.parent / "configs"
+
+
+def load_presets(folder: Path | None = None) -> tuple[Preset, ...]:
+    """Read all presets, in the order of their main aliases.
+
+    Raises:
+        GenaiError: A file cannot be read, or two presets share an alias.
+
+    >>> "phi" in [preset.alias for preset in load_presets()]
+    True
+    """
+    presets: list[Preset] = []
+    for file in sorted((folder or presets_folder()).glob("*.json")):
+        try:
+            presets.append(Preset.from_json(json.loads(file.read_text(encoding="utf-8"))))
+        except (OSError, ValueError, GenaiError) as error:
+            raise GenaiError(f"{file}: {error}") from error
+    owners: dict[str, str] = {}
+    for preset in presets:
+        for alias in preset.aliases:
+            if alias in owners:
+                raise GenaiError(
+                    f'the presets "{owners[alias]}" and "{preset.alias}" share the alias "{alias}"'
+                )
+            owners[alias] = preset.alias
+    return tuple(sorted(presets, key=lambda preset: preset.alias))
+
+
+def find_preset(*, alias: str | None = None, repo: str | None = None) -> Preset | None:
+    """Return the preset that has this alias, or the one of this repository, if there is one.
+
+    >>> find_preset(alias="llama").repo
+    'meta-llama/Llama-3.2-1B-Instruct'
+    >>> find_preset(repo="microsoft/Phi-4-mini-instruct").alias
+    'phi'
+    """
+    for preset in load_presets():
+        if (alias is not None and alias in preset.aliases) or (repo is not None and repo == preset.repo):
+            return preset
+    return None

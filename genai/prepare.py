@@ -1,0 +1,197 @@
+"""From a model's name to a model folder that runs: found, downloaded, or exported once and kept.
+
+It joins `genai.hub` with `genai.export`, which it imports only when something has to be exported. It opens no
+session.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from genai.errors import CheckpointError, ModelNotFoundError, OptionError
+from genai.folder import GENERATION_CONFIG_FILE, ModelFolder
+from genai.hub import (
+    ExportKey,
+    HubModel,
+    LocalModel,
+    Preset,
+    Progress,
+    Snapshot,
+    Store,
+    fetch,
+    find_snapshot,
+    fingerprint,
+    resolve,
+)
+from genai.hub.checkpoint import check_checkpoint_folder
+
+if TYPE_CHECKING:
+    from genai.export import ExportProgress
+
+__all__ = ["prepare_model"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """What a caller of `prepare_model` asked for."""
+
+    precision: str | None
+    block_size: int | None
+    offline: bool
+    update: bool
+    progress: Progress | None
+    store: Store
+
+    def key(self, source: str, revision: str, preset: Preset | None) -> ExportKey:
+        """Name the export that answers the request: the caller's settings, else the preset's."""
+        defaults = preset or Preset(("",), "", "", "")
+        return ExportKey(
+            source, revision, self.precision or defaults.precision, self.block_size or defaults.block_size
+        )
+
+    def report(self, what: str, done: int, total: int) -> None:
+        """Tell the caller how far it is, if it wants to know."""
+        if self.progress is not None:
+            self.progress(what, done, total)
+
+
+def prepare_model(
+    name: str | Path,
+    *,
+    precision: str | None = None,
+    block_size: int | None = None,
+    revision: str | None = None,
+    offline: bool = False,
+    update: bool = False,
+    progress: Progress | None = None,
+    store: Store | None = None,
+) -> ModelFolder:
+    """Return the model folder that a path, alias or hub id stands for, after downloading and exporting it if need be.
+
+    A model folder, on disk or in a repository, is taken as it is; a checkpoint is exported once into the store.
+    What is already here is used without asking the hub. A preset's generation options apply where the model's own
+    generation_config.json says nothing.
+
+    Args:
+        name: As for `genai.hub.resolve`.
+        precision: Precision of the export; `None` takes the preset's, else int4.
+        block_size: Block size of the export; `None` takes the preset's, else 32.
+        revision: Branch, tag or commit, for a hub repository.
+        offline: Use no network (as HF_HUB_OFFLINE=1 does).
+        update: Ask the hub for the revision's current commit, and fetch and export it if it is new.
+        progress: Told of downloads and exports.
+        store: Where exports are kept; by default under GENAI_HOME.
+
+    Raises:
+        ModelNotFoundError: The name stands for nothing, or the model cannot be had now.
+        ModelFolderError: A model folder is incomplete or damaged.
+        CheckpointError: A checkpoint is incomplete, damaged, or of an architecture that is not supported.
+        ExportError: The export could not be written.
+        OptionError: An option is impossible, or does not fit the model.
+    """
+    request = _Request(precision, block_size, offline, update, progress, store or Store())
+    model = resolve(name, revision=revision)
+    path = _prepare_local(model, request) if isinstance(model, LocalModel) else _prepare_hub(model, request)
+    return _with_defaults(ModelFolder.load(path), model.preset)
+
+
+def _prepare_local(model: LocalModel, request: _Request) -> Path:
+    if ModelFolder.is_model_folder(model.path):
+        _check_no_settings(str(model.path), request)
+        return model.path
+    if model.preset is not None:
+        raise ModelNotFoundError(
+            f'the model "{model.preset.alias}" should come with the package and is not at {model.path}; install '
+            "genai again"
+        )
+    check_checkpoint_folder(model.path)
+    source = str(model.path.resolve())
+    key = request.key(source, fingerprint(model.path), None)
+    waiting = partial(request.report, f"Waiting for another process that exports {model.path.name}", 0, 0)
+    return request.store.find_or_make(
+        key, lambda target: _export(model.path, target, key, None, request), on_wait=waiting
+    )
+
+
+def _prepare_hub(model: HubModel, request: _Request) -> Path:
+    store = request.store
+    if not request.update:
+        commit = store.commit(model.source, model.revision) or model.revision
+        if (found := store.find(request.key(model.source, commit, model.preset))) is not None:
+            return found
+    snapshot = find_snapshot(model, offline=request.offline, update=request.update)
+    if snapshot.selection.is_model_folder:
+        _check_no_settings(model.source, request)
+        return fetch(snapshot, offline=request.offline, progress=request.progress)
+    key = request.key(model.source, snapshot.commit, model.preset)
+    waiting = partial(request.report, f"Waiting for another process that prepares {model.source}", 0, 0)
+    path = store.find_or_make(
+        key, lambda target: _fetch_and_export(snapshot, target, key, request), on_wait=waiting
+    )
+    store.remember_commit(model.source, model.revision, snapshot.commit)
+    return path
+
+
+def _fetch_and_export(snapshot: Snapshot, target: Path, key: ExportKey, request: _Request) -> None:
+    _check_exportable(snapshot.path, key)
+    checkpoint = fetch(snapshot, offline=request.offline, progress=request.progress)
+    _export(checkpoint, target, key, snapshot.commit, request)
+
+
+def _check_exportable(folder: Path, key: ExportKey) -> None:
+    """See that genai knows the architecture and the precision, before gigabytes are fetched in vain."""
+    from genai.export.families import find_family
+    from genai.export.precision import Precision
+
+    Precision.named(key.precision, block_size=key.block_size)
+    try:
+        architectures = json.loads((folder / "config.json").read_text(encoding="utf-8"))["architectures"]
+        find_family(architectures[0])
+    except CheckpointError as error:
+        raise type(error)(f"{key.source}: {error}") from error
+    except (LookupError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{key.source}: config.json does not say which architecture it is") from error
+
+
+def _export(checkpoint: Path, target: Path, key: ExportKey, commit: str | None, request: _Request) -> None:
+    from genai.export import export_model
+
+    what = f"Exporting {Path(key.source).name} to {key.precision}"
+
+    def report(step: ExportProgress) -> None:
+        request.report(what, step.bytes_done, step.bytes_total)
+
+    export_model(
+        checkpoint,
+        target,
+        precision=key.precision,
+        block_size=key.block_size,
+        progress=report,
+        source=key.source,
+        revision=commit,
+    )
+
+
+def _check_no_settings(source: str, request: _Request) -> None:
+    for option in ("precision", "block_size"):
+        if getattr(request, option) is not None:
+            raise OptionError(
+                f"{option} cannot be chosen for {source}: it is a model folder already, not a checkpoint"
+            )
+
+
+def _with_defaults(folder: ModelFolder, preset: Preset | None) -> ModelFolder:
+    """Apply the preset's generation options that the folder's generation_config.json does not mention."""
+    if preset is None or not preset.generation:
+        return folder
+    path = folder.path / GENERATION_CONFIG_FILE
+    own: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    options = {name: value for name, value in preset.generation.items() if own.get(name) is None}
+    if own.get("do_sample") is not None:
+        options["do_sample"] = folder.generation.do_sample  # or a preset's temperature would imply it
+    return dataclasses.replace(folder, generation=folder.generation.merge(**options))

@@ -1,0 +1,43 @@
+"""Log-probabilities of the raw model distribution, of single tokens and of the most likely ones."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from genai.sampling.processors import Logits
+from genai.sampling.selection import find_largest
+
+__all__ = ["log_sum_exp", "top_logprobs"]
+
+
+def log_sum_exp(logits: Logits) -> float:
+    """Return log(sum(exp(logits))) of float32 [vocab] with a finite maximum.
+
+    >>> round(log_sum_exp(np.array([1000, 1000], np.float32)), 4)
+    1000.6931
+    """
+    peak = logits.max()
+    weights = logits - peak
+    np.exp(weights, out=weights)
+    return float(peak) + float(np.log(weights.sum(dtype=np.float64)))
+
+
+def top_logprobs(logits: Logits, total: float, n: int) -> tuple[tuple[int, float], ...]:
+    """Return the n most likely tokens with their log-probabilities.
+
+    Args:
+        logits: float32 [vocab].
+        total: Their `log_sum_exp`.
+        n: 0 to vocab.
+
+    Returns:
+        Pairs of id and log-probability, descending; equal ones by ascending id.
+
+    >>> top_logprobs(np.array([0, 2, 0], np.float32), 2.0, 2)
+    ((1, 0.0), (0, -2.0))
+    """
+    if n == 0:
+        return ()
+    ids, values = find_largest(logits, n)
+    order = np.argsort(-values, kind="stable")[:n]
+    return tuple((int(ids[i]), float(values[i]) - total) for i in order)

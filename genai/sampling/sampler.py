@@ -1,0 +1,221 @@
+"""The sampler of one sequence: logits in, a token and its log-probability out.
+
+It knows the options and the tokens of its sequence, and neither the model nor the batch.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+
+from genai.config import GenerationConfig
+from genai.errors import GenerationError
+from genai.sampling.history import build_history_processors
+from genai.sampling.logprobs import log_sum_exp, top_logprobs
+from genai.sampling.processors import Logits
+from genai.sampling.selection import Filters, select
+from genai.sampling.uniforms import UniformStream
+
+__all__ = ["GREEDY_TEMPERATURE", "Sample", "Sampler"]
+
+GREEDY_TEMPERATURE = 1e-5
+"""Below this temperature a draw is the argmax; dividing by less would overflow float32."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A chosen token.
+
+    Args:
+        token_id: The token.
+        logprob: Its log-probability under the model: log-softmax of the raw logits, before biases, penalties, bans,
+            temperature and filters, as OpenAI and vLLM report it. `None` where no logprobs are wanted.
+        top_logprobs: The most likely tokens with theirs, in descending order, equal ones by ascending id.
+    """
+
+    token_id: int
+    logprob: float | None = None
+    top_logprobs: tuple[tuple[int, float], ...] = ()
+
+
+class Sampler:
+    """Chooses the tokens of one sequence and keeps what its options need to know of the earlier ones.
+
+    `sample` is a function of the logits and of the tokens accepted so far: it changes no state, and the uniform that
+    it uses belongs to the position (see `uniforms`), so sampling a position again gives the same token.
+
+    Args:
+        config: Options; those about beams, stopping and lengths other than min_new_tokens are not looked at.
+        vocab_size: Number of logits.
+        prompt_token_ids: Tokens before the first sampled one.
+        eos_token_ids: What min_new_tokens forbids.
+        bad_words_ids: `config.bad_words` as token sequences.
+        stream: Index of the sequence among those that share the seed.
+        seed: Seed of the random numbers, 0 to 2**64 - 1.
+
+    Attributes:
+        is_argmax: The next token is the argmax of the raw logits and no logprobs are wanted, so that whoever runs the
+            batch may take it without calling `sample`. Can become True by `accept` (after min_new_tokens).
+        fits_graph: `build_sampler_graph`'s graph chooses the next token as `sample` would: neither a bias, penalty or
+            ban nor typical_p nor top_logprobs asks for the host. Can become True by `accept`.
+
+    Raises:
+        OptionError: A biased token is outside the vocabulary, a bad word has no tokens, a bias or penalty is infinite.
+
+    >>> sampler = Sampler(
+    ...     GenerationConfig(repetition_penalty=4.0),
+    ...     vocab_size=3,
+    ...     prompt_token_ids=[0],
+    ...     eos_token_ids=[],
+    ...     seed=0,
+    ... )
+    >>> sampler.sample(np.array([3, 2, 1], np.float32))
+    Sample(token_id=1, logprob=None, top_logprobs=())
+    >>> sampler.accept(1)
+    >>> sampler.sample(np.array([3, 2, 1], np.float32)).token_id
+    2
+    """
+
+    __slots__ = (
+        "_filters",
+        "_logprobs",
+        "_num_accepted",
+        "_num_top_logprobs",
+        "_processors",
+        "_uniforms",
+        "_vocab_size",
+        "fits_graph",
+        "is_argmax",
+    )
+
+    def __init__(
+        self,
+        config: GenerationConfig,
+        *,
+        vocab_size: int,
+        prompt_token_ids: Sequence[int],
+        eos_token_ids: Sequence[int],
+        bad_words_ids: Sequence[Sequence[int]] = (),
+        stream: int = 0,
+        seed: int,
+    ) -> None:
+        self._vocab_size = vocab_size
+        self._logprobs = config.logprobs
+        self._num_top_logprobs = min(config.top_logprobs, vocab_size)
+        is_sampling = config.do_sample and config.temperature >= GREEDY_TEMPERATURE
+        self._filters = Filters.of(config) if is_sampling else None
+        self._uniforms = UniformStream(seed, stream)
+        self._num_accepted = 0
+        self._processors = tuple(
+            build_history_processors(
+                config,
+                vocab_size=vocab_size,
+                prompt_token_ids=prompt_token_ids,
+                eos_token_ids=eos_token_ids,
+                bad_words_ids=bad_words_ids,
+            )
+        )
+        self._update_flags()
+
+    @property
+    def uniform(self) -> float:
+        """The random number in [0, 1) of the next token, for the sampler graph."""
+        return self._uniforms.at(self._num_accepted)
+
+    def sample(self, logits: Logits) -> Sample:
+        """Choose the next token.
+
+        Args:
+            logits: float32 [vocab] of the last position; not mutated.
+
+        Raises:
+            GenerationError: The logits hold NaN or +inf, all are -inf, or the options leave no token.
+        """
+        assert logits.shape == (self._vocab_size,), (
+            f"logits of shape {logits.shape}, not ({self._vocab_size},)"
+        )
+        if not np.isfinite(logits[logits.argmax()]):  # argmax finds the first NaN, else the maximum
+            raise GenerationError(self._describe_bad_logits(logits))
+        scores = self.process_logits(logits)
+        best = int(scores.argmax())
+        if not np.isfinite(scores[best]):
+            raise GenerationError(self._describe_bad_scores(scores))
+        token_id = best if self._filters is None else select(scores, self._filters, self.uniform)
+        if not self._logprobs:
+            return Sample(token_id)
+        total = log_sum_exp(logits)
+        return Sample(
+            token_id, float(logits[token_id]) - total, top_logprobs(logits, total, self._num_top_logprobs)
+        )
+
+    def process_logits(self, logits: Logits) -> Logits:
+        """Apply biases, penalties and bans, the part that beam search needs too.
+
+        Transformers' beam search gives its processors log-probabilities: pass `log_softmax(logits)` to equal it.
+
+        Args:
+            logits: float32 [vocab]; not mutated.
+
+        Returns:
+            A new array, or the given one where no option changes it.
+        """
+        if not self._processors:
+            return logits
+        scores = logits.copy()
+        with np.errstate(over="ignore"):  # padding near the lowest float becomes -inf
+            for processor in self._processors:
+                processor.apply(scores)
+        return scores
+
+    def accept(self, token_id: int) -> None:
+        """Advance by one token of the sequence, whoever chose it."""
+        self._num_accepted += 1
+        if self._processors:
+            for processor in self._processors:
+                processor.accept(token_id)
+                if processor.is_done:
+                    self._processors = tuple(p for p in self._processors if not p.is_done)
+                    self._update_flags()
+
+    def copy(self) -> Self:
+        """Return a sampler in the same state that goes its own way, as a beam does that splits in two."""
+        twin = copy.copy(self)
+        twin._processors = tuple(processor.copy() for processor in self._processors)
+        return twin
+
+    def _update_flags(self) -> None:
+        self.is_argmax = not self._processors and self._filters is None and not self._logprobs
+        self.fits_graph = (
+            not self._processors
+            and self._num_top_logprobs == 0
+            and (self._filters is None or self._filters.typical_p == 1)
+        )
+
+    def _describe_bad_logits(self, logits: Logits) -> str:
+        num_nan = int(np.isnan(logits).sum())
+        num_inf = int((logits == np.inf).sum())
+        found = " and ".join(
+            f"{count} of {logits.size} are {name}"
+            for count, name in ((num_nan, "NaN"), (num_inf, "+inf"))
+            if count
+        )
+        return (
+            f"the model's logits for generated token {self._num_accepted} are not usable: {found or 'all are -inf'}. "
+            "The weights are damaged, or their precision overflows: validate the model folder, or export it in fp32."
+        )
+
+    def _describe_bad_scores(self, scores: Logits) -> str:
+        options = ", ".join(processor.option for processor in self._processors)
+        if scores.max() == -np.inf:
+            return (
+                f"no token is left to generate: the options {options} forbid every token that the model allows as "
+                f"generated token {self._num_accepted}; relax one of them"
+            )
+        return (
+            f"the options {options} take a logit beyond the range of float32 at generated token "
+            f"{self._num_accepted}; choose values of smaller size"
+        )

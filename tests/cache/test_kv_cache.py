@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from genai.cache import CacheShape, KVCache, Slot
+from tests.fakes import LAYERS, FakeModel, PoisonedDevice, fake_logits
+
+BYTES_PER_POSITION = 2 * (2 * 3 + 1 * 4) * 4
+
+
+def make_cache(**limits: int | None) -> KVCache:
+    options = {"max_capacity": 1024, "max_slots": 4, "max_bytes": None, **limits}
+    return KVCache(CacheShape(LAYERS, np.float32, **options), PoisonedDevice())
+
+
+def test_bytes_are_counted() -> None:
+    cache = make_cache()
+    cache.acquire([1])
+    assert cache.shape.bytes_per_position == BYTES_PER_POSITION
+    assert cache.nbytes == 256 * BYTES_PER_POSITION
+
+
+def test_growth_doubles_and_moves_the_content() -> None:
+    model = FakeModel(context_length=2048)
+    slot = model.cache.acquire([1, 2, 3])
+    model.prefill(slot, list(range(200)))
+    before = model.cache.epoch
+    assert model.cache.reserve(257)
+    assert model.cache.capacity == 512
+    assert model.cache.epoch == before + 1
+    ids = [*range(200), 5]
+    np.testing.assert_array_equal(model.decode([5])[0], fake_logits(ids, [0] * len(ids), model.vocab_size))
+
+
+def test_reserve_says_no_beyond_the_context() -> None:
+    cache = make_cache(max_capacity=300)
+    cache.acquire([1])
+    assert cache.reserve(300)
+    assert cache.capacity == 300
+    assert not cache.reserve(301)
+
+
+def test_reserve_gives_up_unowned_slots_under_a_byte_limit() -> None:
+    cache = make_cache(max_bytes=600 * BYTES_PER_POSITION)
+    first, second = cache.acquire([1]), cache.acquire([2])
+    assert len(cache.slots) == 2
+    cache.release(first)
+    assert cache.reserve(500)
+    assert cache.slots == [second]
+    assert second.index == 0
+    assert not cache.reserve(601)
+
+
+def test_acquire_prefers_the_longest_common_prefix() -> None:
+    cache = make_cache()
+    a, b = cache.acquire([1]), cache.acquire([2])
+    a.token_ids, b.token_ids = [1, 2, 3, 4], [1, 2, 9]
+    cache.release(a)
+    cache.release(b)
+    again = cache.acquire([1, 2, 3, 7])
+    assert again is a
+    assert a.token_ids == [1, 2, 3]
+
+
+def test_the_last_prompt_token_is_never_taken_from_the_cache() -> None:
+    cache = make_cache()
+    slot = cache.acquire([1, 2, 3])
+    slot.token_ids = [1, 2, 3, 4]
+    cache.release(slot)
+    assert cache.acquire([1, 2, 3]).token_ids == [1, 2]
+
+
+def test_a_prefix_in_use_is_copied() -> None:
+    model = FakeModel(context_length=512)
+    owner = model.cache.acquire([1])
+    model.prefill(owner, [5, 6, 7, 8])
+    other = model.cache.acquire([5, 6, 7, 9])
+    assert other is not owner
+    assert other.token_ids == [5, 6, 7]
+    model.prefill(other, [9])
+    model.decode([1, 1])  # reads every row back
+
+
+def test_a_prefix_of_another_variant_is_not_reused() -> None:
+    cache = make_cache()
+    slot = cache.acquire([1, 2, 3])
+    slot.token_ids = [1, 2, 3]
+    cache.release(slot)
+    assert cache.acquire([1, 2, 3], variant=1).token_ids == []
+
+
+def test_no_more_slots_than_allowed() -> None:
+    cache = make_cache(max_slots=3)
+    assert all(cache.acquire([i]) for i in range(3))
+    assert cache.acquire([9]) is None
+
+
+@settings(max_examples=60)
+@given(st.data())
+def test_any_order_of_operations_keeps_every_slots_content(data: st.DataObject) -> None:
+    model = FakeModel(context_length=600, max_batch=4)
+    cache = model.cache
+    owned: list[Slot] = []
+    for _ in range(data.draw(st.integers(1, 25))):
+        operation = data.draw(
+            st.sampled_from(["acquire", "append", "release", "swap", "copy", "grow", "truncate"])
+        )
+        slot = data.draw(st.sampled_from(owned)) if owned else None
+        if operation == "acquire":
+            prompt = data.draw(st.lists(st.integers(0, 2), min_size=1, max_size=6))
+            if (new := cache.acquire(prompt)) is not None:
+                assert new.token_ids == prompt[: len(new.token_ids)]
+                owned.append(new)
+        elif operation == "grow":
+            cache.reserve(data.draw(st.integers(1, 600)))
+        elif slot is None:
+            continue
+        elif operation == "append" and len(slot.token_ids) < 50:
+            model.prefill(slot, data.draw(st.lists(st.integers(0, 9), max_size=5)))
+        elif operation == "release":
+            cache.release(slot)
+            owned.remove(slot)
+        elif operation == "swap":
+            cache.swap(slot, data.draw(st.sampled_from(cache.slots)))
+        elif operation == "copy" and len(owned) > 1:
+            target = data.draw(st.sampled_from([s for s in owned if s is not slot]))
+            cache.copy(slot, target)
+        elif operation == "truncate":
+            cache.truncate(slot, data.draw(st.integers(0, len(slot.token_ids))))
+        cache.check()
+        for each in cache.slots:
+            for row in model._rows(each):
+                assert (row[0, :, : len(each.token_ids)] == np.array(each.token_ids)[None, :, None]).all()
+
+
+def test_swapping_a_slot_with_itself_does_nothing() -> None:
+    cache = make_cache()
+    slot = cache.acquire([1])
+    cache.swap(slot, slot)
+    assert slot.index == 0
+
+
+def test_reading_outside_a_buffer_is_caught() -> None:
+    buffer = PoisonedDevice().allocate((2, 3), np.float32)
+    with pytest.raises(AssertionError):
+        buffer.rows(1, 2)

@@ -1,0 +1,366 @@
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from genai.config import GenerationConfig
+from genai.engine import BackgroundDriver, Engine, GenerationResult, Request
+from genai.errors import GenerationError, OptionError
+from tests.fakes import ByteTokenizer, FakeModel
+
+PROMPT = [1, 2, 3]
+
+
+def request(
+    prompt: Sequence[int] = PROMPT, *, stream: bool = False, eos: Sequence[int] = (), **options: Any
+) -> Request:
+    config = GenerationConfig().merge(**{"max_new_tokens": 8, **options})
+    return Request(prompt, config, tokenizer=ByteTokenizer(), eos_token_ids=eos, stream=stream)
+
+
+def run(engine: Engine, *requests: Request) -> list[GenerationResult]:
+    for each in requests:
+        engine.submit(each)
+    while engine.has_work:
+        engine.advance()
+        engine.check()
+    for each in requests:
+        if each.error is not None:
+            raise each.error
+    return [each.result for each in requests if each.result is not None]
+
+
+def test_greedy_equals_the_model_without_a_cache() -> None:
+    model = FakeModel()
+    (result,) = run(Engine(model), request(max_new_tokens=20))
+    assert list(result.token_ids) == model.expected(PROMPT, 20)
+    assert result.finish_reason == "length"
+    assert result.prompt_token_ids == (1, 2, 3)
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 5, 100])
+def test_chunked_prefill_equals_whole(chunk: int) -> None:
+    model = FakeModel()
+    prompt = list(range(20))
+    (result,) = run(Engine(model, prefill_chunk=chunk), request(prompt))
+    assert list(result.token_ids) == model.expected(prompt, 8)
+    assert model.runs.count(("prefill", chunk)) == 19 // chunk
+
+
+def test_batch_equals_alone_with_more_requests_than_slots() -> None:
+    model = FakeModel(max_batch=3)
+    prompts = [[i] * (1 + 5 * i) for i in range(9)]
+    results = run(Engine(model), *(request(p, max_new_tokens=3 + i) for i, p in enumerate(prompts)))
+    for i, (prompt, result) in enumerate(zip(prompts, results, strict=True)):
+        assert list(result.token_ids) == model.expected(prompt, 3 + i)
+
+
+@settings(max_examples=40)
+@given(st.data())
+def test_any_mix_of_requests_gives_each_its_own_answer(data: st.DataObject) -> None:
+    model = FakeModel(
+        max_batch=data.draw(st.integers(2, 5)),
+        context_length=600,
+        switch_length=data.draw(st.sampled_from([None, 6, 12])),
+    )
+    engine = Engine(model, prefill_chunk=data.draw(st.integers(1, 9)))
+    open_requests: list[tuple[Request, int]] = []
+    for _ in range(data.draw(st.integers(1, 8))):
+        count = data.draw(st.integers(1, 12))
+        prompt = data.draw(st.lists(st.integers(0, 2), min_size=1, max_size=14))
+        options = data.draw(
+            st.sampled_from(
+                [{}, {"num_return_sequences": 2, "temperature": 1.0, "seed": 5}, {"num_beams": 2}]
+            )
+        )
+        each = request(prompt, max_new_tokens=count, **options)
+        engine.submit(each)
+        open_requests.append((each, count))
+        for _ in range(data.draw(st.integers(0, 6))):
+            engine.advance()
+            engine.check()
+        if data.draw(st.integers(0, 9)) == 0:
+            engine.cancel(each)
+            assert each.is_finished
+            engine.check()
+    while engine.has_work:
+        engine.advance()
+        engine.check()
+    for each, count in open_requests:
+        result = each.result
+        assert result is not None
+        alone = FakeModel(context_length=600, switch_length=model.switch_length)
+        (expected,) = run(
+            Engine(alone), request(each.prompt_token_ids, **_options_of(each), max_new_tokens=count)
+        )
+        if result.finish_reason == "cancelled":
+            assert expected.token_ids[: len(result.token_ids)] == result.token_ids or each.is_beam_search
+        else:
+            assert result.token_ids == expected.token_ids
+            assert [c.token_ids for c in result.choices] == [c.token_ids for c in expected.choices]
+
+
+def _options_of(each: Request) -> dict[str, Any]:
+    names = ("num_return_sequences", "do_sample", "temperature", "seed", "num_beams")
+    return {name: getattr(each.config, name) for name in names}
+
+
+def test_a_second_turn_prefills_only_what_is_new() -> None:
+    model = FakeModel()
+    engine = Engine(model)
+    (first,) = run(engine, request())
+    second_prompt = [*PROMPT, *first.token_ids, 9, 9]
+    model.runs.clear()
+    (second,) = run(engine, request(second_prompt))
+    assert second.stats.cached_prompt_tokens == len(PROMPT) + 7  # the last token was never run
+    assert model.runs[0] == ("prefill", len(second_prompt) - 1 - second.stats.cached_prompt_tokens)
+    assert list(second.token_ids) == model.expected(second_prompt, 8)
+
+
+def test_eos_ends_and_ignore_eos_does_not() -> None:
+    model = FakeModel()
+    expected = model.expected(PROMPT, 8)
+    eos = expected[3]
+    (stopped,) = run(Engine(model), request(eos=[eos, 299]))
+    assert list(stopped.token_ids) == expected[: expected.index(eos) + 1]
+    assert stopped.finish_reason == "stop"
+    (ignored,) = run(Engine(FakeModel()), request(eos=[eos], ignore_eos=True))
+    assert list(ignored.token_ids) == expected
+    (own,) = run(Engine(FakeModel()), request(stop_token_ids=[eos], ignore_eos=True))
+    assert own.token_ids == stopped.token_ids
+
+
+def test_min_new_tokens_forbids_eos() -> None:
+    eos = FakeModel().expected(PROMPT, 1)[0]
+    (result,) = run(Engine(FakeModel()), request(eos=[eos], min_new_tokens=3, max_new_tokens=8))
+    assert eos not in result.token_ids[:3]
+    assert len(result.token_ids) >= 3
+
+
+def test_stop_string_cuts_the_text_and_never_leaks_into_the_stream() -> None:
+    model = FakeModel(vocab_size=128)
+    text = bytes(model.expected(PROMPT, 30)).decode()
+    stop = text[10:13]
+    cut = text.index(stop)
+    streamed = request(max_new_tokens=30, stop=[stop], stream=True)
+    (result,) = run(Engine(model), streamed)
+    assert result.text == text[:cut]
+    assert result.finish_reason == "stop"
+    assert "".join(piece.text for piece in streamed.pieces) == text[:cut]
+    assert streamed.pieces[-1].finish_reason == "stop"
+
+
+def test_stream_gives_every_token_and_character_once() -> None:
+    model = FakeModel()
+    streamed = request(max_new_tokens=25, stream=True)
+    (result,) = run(Engine(model), streamed)
+    assert tuple(t for piece in streamed.pieces for t in piece.token_ids) == result.token_ids
+    assert (
+        "".join(piece.text for piece in streamed.pieces)
+        == result.text
+        == ByteTokenizer().decode(result.token_ids)
+    )
+    assert [piece.finish_reason for piece in streamed.pieces][-1] == "length"
+    assert all(piece.finish_reason is None for piece in list(streamed.pieces)[:-1])
+
+
+def test_logprobs_are_those_of_the_model() -> None:
+    model = FakeModel()
+    (result,) = run(Engine(model), request(top_logprobs=3, temperature=0.7, seed=1))
+    assert result.logprobs is not None
+    assert [entry.token_id for entry in result.logprobs] == list(result.token_ids)
+    slot = model.cache.acquire([0])
+    assert slot is not None
+    model.cache.truncate(slot, 0)
+    logits = model.score(slot, [*PROMPT, *result.token_ids])[len(PROMPT) - 1 :]
+    for entry, row in zip(result.logprobs, logits, strict=False):
+        log_probs = row - np.log(np.exp(row).sum())
+        assert entry.logprob == pytest.approx(log_probs[entry.token_id], abs=1e-5)
+        assert [token for token, _ in entry.top_logprobs] == np.argsort(-row)[:3].tolist()
+
+
+def test_a_seed_gives_the_same_tokens_alone_and_in_a_batch() -> None:
+    options = {"temperature": 1.5, "seed": 7, "max_new_tokens": 12}
+    (alone,) = run(Engine(FakeModel()), request([5], **options))
+    others = [request([i], temperature=2.0, max_new_tokens=3 + i) for i in range(4)]
+    together = run(Engine(FakeModel()), *others, request([5], **options))[-1]
+    assert alone.token_ids == together.token_ids
+
+
+def test_context_full_ends_with_length() -> None:
+    model = FakeModel(context_length=20)
+    (result,) = run(Engine(model), request(max_new_tokens=None))
+    assert result.finish_reason == "length"
+    assert len(result.token_ids) == 17
+
+
+def test_a_prompt_that_fills_the_context_ends_at_once() -> None:
+    model = FakeModel(context_length=20)
+    (result,) = run(Engine(model), request(range(20)))
+    assert (result.token_ids, result.finish_reason) == ((), "length")
+
+
+@pytest.mark.parametrize(
+    ("prompt", "options", "message"),
+    [
+        (range(21), {}, "21 tokens, but the context holds 20"),
+        ([], {}, "empty"),
+        ([300], {}, "less than 300"),
+        ([-1], {}, "at least 0"),
+        ([1], {"num_beams": 5}, "max_batch=4"),
+        ([1], {"logit_bias": {999: 1.0}}, "999"),
+    ],
+)
+def test_what_can_never_run_is_refused(prompt: Sequence[int], options: dict[str, Any], message: str) -> None:
+    engine = Engine(FakeModel(context_length=20))
+    with pytest.raises(OptionError, match=message):
+        engine.submit(request(prompt, **options))
+    assert not engine.has_work
+
+
+def test_beams_cannot_be_streamed() -> None:
+    with pytest.raises(OptionError, match="cannot be streamed"):
+        Engine(FakeModel()).submit(request(num_beams=2, stream=True))
+
+
+def test_a_byte_limit_makes_requests_wait_and_ends_what_outgrows_it() -> None:
+    probe = FakeModel(context_length=2000)
+    limit = 700 * probe.cache.shape.bytes_per_position
+    model = FakeModel(context_length=2000, max_bytes=limit)
+    engine = Engine(model)
+    long = request(range(200), max_new_tokens=600)
+    short = request(PROMPT, max_new_tokens=4)
+    results = run(engine, long, short, request([7], max_new_tokens=4))
+    assert results[0].finish_reason == "length"
+    assert len(results[0].token_ids) == 501  # 700 positions, and the last token needs none
+    assert list(results[1].token_ids) == model.expected(PROMPT, 4)
+    too_long = request([i % 300 for i in range(800)])
+    with pytest.raises(OptionError, match="kv_cache_bytes"):
+        run(engine, too_long)
+
+
+def test_an_interrupted_step_ends_what_ran_and_frees_its_slots() -> None:
+    model = FakeModel()
+    engine = Engine(model)
+    first, second = request(), request([4, 5])
+    engine.submit(first)
+    engine.submit(second)
+    engine.advance()
+    model.fail_next = True
+    with pytest.raises(KeyboardInterrupt):
+        engine.advance()
+    engine.check()
+    assert isinstance(first.error, GenerationError)
+    assert model.cache.num_in_use == 0
+    (result,) = run(engine, request())
+    assert list(result.token_ids) == model.expected(PROMPT, 8)
+
+
+def test_nan_logits_fail_only_their_own_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = FakeModel()
+    decode = model.decode
+
+    def decode_with_nan(token_ids: Sequence[int]) -> Any:
+        logits = decode(token_ids)
+        for row, slot in enumerate(model.cache.slots[: len(token_ids)]):
+            if slot.token_ids[0] == 9 and len(slot.token_ids) > 5:
+                logits[row, 3] = np.nan
+        return logits
+
+    monkeypatch.setattr(model, "decode", decode_with_nan)
+    engine = Engine(model)
+    good, bad = request(), request([9, 9])
+    with pytest.raises(GenerationError, match=r"NaN|nan"):
+        run(engine, good, bad)
+    assert good.result is not None
+    assert list(good.result.token_ids) == model.expected(PROMPT, 8)
+
+
+def test_cancel_keeps_what_came() -> None:
+    model = FakeModel()
+    engine = Engine(model)
+    each = request(stream=True, max_new_tokens=50)
+    engine.submit(each)
+    for _ in range(5):
+        engine.advance()
+    engine.cancel(each)
+    engine.cancel(each)
+    assert each.result is not None
+    assert each.result.finish_reason == "cancelled"
+    assert list(each.result.token_ids) == model.expected(PROMPT, 5)
+    assert each.pieces[-1].finish_reason == "cancelled"
+    waiting = request()
+    engine.submit(waiting)
+    engine.cancel(waiting)
+    assert waiting.result is not None
+    assert not engine.has_work
+
+
+def test_cancelled_beams_give_the_best_so_far() -> None:
+    engine = Engine(FakeModel())
+    each = request(num_beams=3, max_new_tokens=30)
+    engine.submit(each)
+    for _ in range(6):
+        engine.advance()
+    engine.cancel(each)
+    assert each.result is not None
+    assert each.result.finish_reason == "cancelled"
+    assert len(each.result.token_ids) == 6
+
+
+def test_many_threads_may_wait_for_their_own_requests() -> None:
+    model = FakeModel(context_length=200)
+    engine = Engine(model)
+    results: dict[int, tuple[int, ...]] = {}
+
+    def work(first: int) -> None:
+        each = request([first, 2], max_new_tokens=20)
+        engine.submit(each)
+        engine.run([each])
+        assert each.result is not None
+        results[first] = each.result.token_ids
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert {k: list(v) for k, v in results.items()} == {i: model.expected([i, 2], 20) for i in range(8)}
+
+
+async def test_async_requests_run_together_and_leaving_early_cancels() -> None:
+    model = FakeModel(context_length=500)
+    driver = BackgroundDriver(Engine(model))
+
+    async def one(first: int) -> list[int]:
+        each = request([first], max_new_tokens=20, stream=True)
+        return [t async for piece in driver.pieces(each) for t in piece.token_ids]
+
+    assert await asyncio.gather(*(one(i) for i in range(6))) == [model.expected([i], 20) for i in range(6)]
+    left = request(max_new_tokens=400, stream=True)
+    pieces = driver.pieces(left)
+    async for _ in pieces:
+        break
+    await pieces.aclose()
+    assert left.result is not None
+    assert left.result.finish_reason == "cancelled"
+    driver.close()
+
+
+def test_score_returns_the_logits_of_every_token() -> None:
+    model = FakeModel()
+    engine = Engine(model)
+    run(engine, request())
+    logits = engine.score(PROMPT)
+    assert logits.shape == (3, 300)
+    assert logits[-1].argmax() == model.expected(PROMPT, 1)[0]
+    with pytest.raises(OptionError, match="65 tokens"):
+        engine.score([1] * 65)
+    engine.check()

@@ -1,0 +1,182 @@
+"""A fake model over fake device memory, and a tokenizer of bytes: the engine's tests need no ONNX Runtime.
+
+The fake model keeps each token in the KV cache, in memory that the host cannot reach, and computes its logits from
+what it reads back: whatever the cache or the scheduler gets wrong changes the tokens.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from genai.cache import Buffer, CacheShape, KVCache, Slot
+
+LAYERS = ((2, 3), (1, 4))
+POISON = 0xFF  # NaN in every float type, a negative number in the integers
+
+
+class PoisonedDevice:
+    """Memory behind made-up addresses, poisoned when it is allocated; only the seam's copies reach it."""
+
+    name = "fake"
+    index = 7
+
+    def __init__(self) -> None:
+        self._next_address = 1 << 40
+        self.num_copies = 0
+
+    def allocate(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Buffer:
+        memory = np.full(int(np.prod(shape)) * np.dtype(dtype).itemsize, POISON, np.uint8)
+        address, self._next_address = self._next_address, self._next_address + memory.nbytes + 4096
+        return Buffer(shape, np.dtype(dtype), address, (address, memory))
+
+    def host_view(self, buffer: Buffer) -> None:
+        return None
+
+    def copy_in(self, array: npt.NDArray[Any], buffer: Buffer) -> None:
+        assert array.shape == buffer.shape
+        self.peek(buffer)[...] = array
+
+    def copy_out(self, buffer: Buffer, array: npt.NDArray[Any]) -> None:
+        assert array.shape == buffer.shape
+        array[...] = self.peek(buffer)
+
+    def copy_positions(self, source: Buffer, target: Buffer, count: int) -> None:
+        assert source.shape[:2] == target.shape[:2]
+        assert source.shape[3] == target.shape[3]
+        assert count <= min(source.shape[2], target.shape[2])
+        self.num_copies += 1
+        self.peek(target)[:, :, :count] = self.peek(source)[:, :, :count]
+
+    def peek(self, buffer: Buffer) -> npt.NDArray[Any]:
+        """Return the device's own view of a buffer."""
+        base, memory = buffer.owner  # type: ignore[misc]
+        start = buffer.address - base
+        assert start >= 0
+        assert start + buffer.nbytes <= memory.nbytes
+        return memory[start : start + buffer.nbytes].view(buffer.dtype).reshape(buffer.shape)
+
+
+class FakeModel:
+    """A decoder whose next token is a function of all tokens before it, read back from the cache."""
+
+    def __init__(
+        self,
+        *,
+        vocab_size: int = 300,
+        context_length: int = 64,
+        max_batch: int = 4,
+        max_bytes: int | None = None,
+        switch_length: int | None = None,
+    ) -> None:
+        self.device = PoisonedDevice()
+        shape = CacheShape(LAYERS, np.float32, context_length, max_batch, max_bytes)
+        self.cache = KVCache(shape, self.device)
+        self.vocab_size = vocab_size
+        self.context_length = context_length
+        self.max_batch = max_batch
+        self.switch_length = switch_length
+        self.runs: list[tuple[str, int]] = []
+        self.fail_next = False
+
+    def variant_for(self, length: int) -> int:
+        return int(self.switch_length is not None and length > self.switch_length)
+
+    def prefill(self, slot: Slot, token_ids: Sequence[int]) -> None:
+        self._run("prefill", len(token_ids))
+        for token_id in token_ids:
+            self._write(slot, token_id)
+
+    def decode(self, token_ids: Sequence[int]) -> npt.NDArray[np.float32]:
+        self._run("decode", len(token_ids))
+        slots = self.cache.slots[: len(token_ids)]
+        for slot, token_id in zip(slots, token_ids, strict=True):
+            self._write(slot, token_id)
+        return np.stack([self._logits(slot) for slot in slots])
+
+    def score(self, slot: Slot, token_ids: Sequence[int]) -> npt.NDArray[np.float32]:
+        rows = []
+        for token_id in token_ids:
+            self._write(slot, token_id)
+            rows.append(self._logits(slot))
+        return np.stack(rows)
+
+    def expected(self, prompt: Sequence[int], count: int) -> list[int]:
+        """Return the greedy continuation, computed without any cache."""
+        ids = list(prompt)
+        for _ in range(count):
+            variant = self.variant_for(len(ids))
+            ids.append(int(fake_logits(ids, [variant] * len(ids), self.vocab_size).argmax()))
+        return ids[len(prompt) :]
+
+    def _run(self, kind: str, count: int) -> None:
+        if self.fail_next:
+            self.fail_next = False
+            raise KeyboardInterrupt
+        self.runs.append((kind, count))
+
+    def _write(self, slot: Slot, token_id: int) -> None:
+        position = len(slot.token_ids)
+        for row in self._rows(slot):
+            row[0, :, position] = token_id + 1000 * slot.variant
+        slot.token_ids.append(token_id)
+
+    def _logits(self, slot: Slot) -> npt.NDArray[np.float32]:
+        length = len(slot.token_ids)
+        contents = [row[0, :, :length] for row in self._rows(slot)]
+        first = contents[0][0, :, 0]
+        assert all((content == first[None, :, None]).all() for content in contents), "the cache was mixed up"
+        stored = first.astype(int).tolist()
+        return fake_logits([s % 1000 for s in stored], [s // 1000 for s in stored], self.vocab_size)
+
+    def _rows(self, slot: Slot) -> Iterator[npt.NDArray[Any]]:
+        for layer in self.cache.layers:
+            for buffer in (layer.key, layer.value):
+                yield self.device.peek(buffer.rows(slot.index, 1))
+
+
+def fake_logits(ids: Sequence[int], variants: Sequence[int], vocab_size: int) -> npt.NDArray[np.float32]:
+    """Return logits that depend on every token, its place, and the position table it was computed with."""
+    seed = 0
+    for value in itertools.chain(*zip(ids, variants, strict=True)):
+        seed = (seed * 1_000_003 + value + 17) % (1 << 61)
+    return np.random.default_rng(seed).normal(size=vocab_size).astype(np.float32) * 3
+
+
+class ByteTokenizer:
+    """Tokens are the bytes of UTF-8; 256 begins a text, 257 ends one."""
+
+    bos_token_id, eos_token_id = 256, 257
+
+    def encode(self, text: str, *, add_special_tokens: bool = True) -> list[int]:
+        return [self.bos_token_id] * add_special_tokens + list(text.encode())
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        return bytes(t for t in token_ids if t < 256).decode(errors="replace")
+
+    def detokenizer(self) -> ByteDetokenizer:
+        return ByteDetokenizer(self)
+
+
+class ByteDetokenizer:
+    """Emits text whenever the bytes so far are complete characters."""
+
+    def __init__(self, tokenizer: ByteTokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._ids: list[int] = []
+        self._emitted = 0
+
+    def push(self, token_id: int) -> str:
+        self._ids.append(token_id)
+        text = self._tokenizer.decode(self._ids)
+        settled = text.rstrip("\ufffd")
+        piece = settled[self._emitted :]
+        self._emitted = max(self._emitted, len(settled))
+        return piece
+
+    def finish(self) -> str:
+        return self._tokenizer.decode(self._ids)[self._emitted :]

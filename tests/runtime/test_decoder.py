@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from genai.errors import ModelFolderError, OptionError, ProviderError
+from genai.folder import ModelFolder
+from genai.runtime import Decoder, provider_statuses
+from genai.runtime.providers import choose_provider
+
+Folders = Callable[..., tuple[Path, Path]]
+
+
+@pytest.fixture(scope="module")
+def folder(model_folder: Folders) -> ModelFolder:
+    return ModelFolder.load(model_folder("llama")[1])
+
+
+def test_ragged_decode_equals_scoring_each_row_whole(folder: ModelFolder) -> None:
+    decoder = Decoder(folder)
+    rows = [[5, 6, 7, 8, 9], [11], [3, 1, 4, 1, 5, 9, 2, 6]]
+    slots = [decoder.cache.acquire([i]) for i in range(3)]
+    for slot, row in zip(slots, rows, strict=True):
+        decoder.prefill(slot, row[:-1])
+    logits = decoder.decode([row[-1] for row in rows]).copy()
+    for row, ours in zip(rows, logits, strict=True):
+        spare = decoder.cache.acquire([0])
+        whole = decoder.score(spare, row)
+        np.testing.assert_allclose(ours, whole[-1], atol=2e-5)
+        decoder.cache.release(spare)
+
+
+def test_nothing_is_bound_again_while_the_shape_stays(
+    folder: ModelFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoder = Decoder(folder)
+    slot = decoder.cache.acquire([1])
+    decoder.prefill(slot, [1, 2])
+    decoder.decode([3])
+    monkeypatch.setattr(decoder._session, "bind", lambda: pytest.fail("bound again"))
+    monkeypatch.setattr(decoder._session.device, "allocate", lambda *_: pytest.fail("allocated"))
+    for token in range(20):
+        decoder.decode([token])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"max_context": 0}, "max_context must be at least 1"),
+        ({"max_context": 10**9}, "the model's context length"),
+        ({"max_batch": 0}, "max_batch must be at least 1"),
+        ({"kv_cache_bytes": 3}, "not even one token"),
+        ({"num_threads": 0}, "num_threads must be at least 1"),
+        ({"provider": "cdua"}, 'Did you mean "cuda"'),
+    ],
+)
+def test_impossible_limits_are_refused(folder: ModelFolder, options: dict[str, object], message: str) -> None:
+    with pytest.raises(OptionError, match=message):
+        Decoder(folder, **options)  # type: ignore[arg-type]
+
+
+def test_a_provider_that_is_not_there_says_what_to_install(folder: ModelFolder) -> None:
+    missing = next(s.provider.name for s in provider_statuses() if not s.available and s.provider.extra)
+    with pytest.raises(ProviderError, match="pip install"):
+        Decoder(folder, provider=missing)
+
+
+def test_auto_ends_with_the_cpu() -> None:
+    assert choose_provider("auto")[-1].name == "cpu"
+
+
+def test_missing_weights_are_one_clear_error(folder: ModelFolder, tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
+    shutil.copytree(folder.path, broken)
+    (broken / "model.onnx.data").unlink()
+    with pytest.raises(ModelFolderError, match=r"model\.onnx"):
+        Decoder(ModelFolder.load(broken))
+
+
+def test_a_graph_without_a_cache_is_refused(folder: ModelFolder, tmp_path: Path) -> None:
+    import onnx
+    from onnx import TensorProto, helper
+
+    broken = tmp_path / "broken"
+    shutil.copytree(folder.path, broken)
+    value = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [1]) for n in ("pixels", "logits")]
+    graph = helper.make_graph(
+        [helper.make_node("Identity", ["pixels"], ["logits"])], "g", value[:1], value[1:]
+    )
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10),
+        broken / "model.onnx",
+    )
+    with pytest.raises(ModelFolderError, match="inputs not understood: pixels"):
+        Decoder(ModelFolder.load(broken))
+
+
+def test_telemetry_is_turned_off_at_import() -> None:
+    code = (
+        "import onnxruntime\n"
+        "onnxruntime.disable_telemetry_events = lambda: print('off')\n"
+        "import genai\n"
+        "genai.Generator"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "off\n"
+
+
+def test_a_missing_onnxruntime_is_explained() -> None:
+    code = (
+        "import sys; sys.modules['onnxruntime'] = None\n"
+        "import genai\n"
+        "from genai.export import export_model\n"
+        "try:\n    genai.Generator\n"
+        "except genai.ProviderError as error:\n    print(error)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert 'pip install "genai[cpu]"' in done.stdout
+
+
+def test_facts_of_the_graph_win_over_a_wrong_config(folder: ModelFolder, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(folder.path, copy)
+    config = json.loads((copy / "genai_config.json").read_text())
+    config["model"]["decoder"]["num_key_value_heads"] = 77
+    (copy / "genai_config.json").write_text(json.dumps(config))
+    decoder = Decoder(ModelFolder.load(copy))
+    assert decoder.cache.shape.layers == Decoder(folder).cache.shape.layers

@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from genai.cache import Buffer, CacheShape, Device, KVCache
+from genai.errors import GenerationError
+from genai.folder import ModelFolder
+from genai.runtime import Decoder
+from genai.runtime.devices import AcceleratorDevice, HostDevice
+from tests.fakes import POISON
+
+
+class DetachedDevice(HostDevice):
+    """Host memory that pretends to be an accelerator's: poisoned at first, and reached by copies alone."""
+
+    def allocate(self, shape: tuple[int, ...], dtype: object) -> Buffer:
+        buffer = super().allocate(shape, dtype)  # type: ignore[arg-type]
+        super().host_view(buffer).view(np.uint8)[...] = POISON
+        return buffer
+
+    def host_view(self, buffer: Buffer) -> None:  # type: ignore[override]
+        return None
+
+    def copy_in(self, array: np.ndarray, buffer: Buffer) -> None:
+        HostDevice.host_view(self, buffer)[...] = array
+
+    def copy_out(self, buffer: Buffer, array: np.ndarray) -> None:
+        array[...] = HostDevice.host_view(self, buffer)
+
+    def copy_positions(self, source: Buffer, target: Buffer, count: int) -> None:
+        HostDevice.host_view(self, target)[:, :, :count] = HostDevice.host_view(self, source)[:, :, :count]
+
+
+def devices() -> list[Device]:
+    return [HostDevice(), AcceleratorDevice("cpu", 0, "CPUExecutionProvider", {}), DetachedDevice()]
+
+
+@pytest.mark.parametrize("device", devices(), ids=lambda d: type(d).__name__)
+def test_what_goes_in_comes_out(device: Device) -> None:
+    values = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
+    buffer = device.allocate(values.shape, np.float32)
+    device.copy_in(values, buffer)
+    back = np.empty_like(values)
+    device.copy_out(buffer, back)
+    np.testing.assert_array_equal(back, values)
+    row = np.empty_like(values[1:])
+    device.copy_out(buffer.rows(1, 1), row)
+    np.testing.assert_array_equal(row, values[1:])
+
+
+@pytest.mark.parametrize("device", devices(), ids=lambda d: type(d).__name__)
+@pytest.mark.parametrize("capacities", [(5, 5), (5, 9), (9, 5)])
+def test_positions_are_copied_head_by_head(device: Device, capacities: tuple[int, int]) -> None:
+    source_values = np.random.default_rng(0).normal(size=(1, 2, capacities[0], 3)).astype(np.float16)
+    source = device.allocate(source_values.shape, np.float16)
+    target = device.allocate((1, 2, capacities[1], 3), np.float16)
+    device.copy_in(source_values, source)
+    device.copy_positions(source, target, 4)
+    device.copy_positions(source, target, 0)
+    back = np.empty(target.shape, np.float16)
+    device.copy_out(target, back)
+    np.testing.assert_array_equal(back[:, :, :4], source_values[:, :, :4])
+
+
+def test_memory_is_aligned_and_exhaustion_is_explained() -> None:
+    device = HostDevice()
+    assert all(device.allocate((n,), np.int8).address % 64 == 0 for n in range(1, 9))
+    with pytest.raises(GenerationError, match="not enough memory on host"):
+        device.allocate((1 << 60,), np.float32)
+
+
+def test_a_model_runs_in_memory_that_the_host_cannot_reach(
+    model_folder: Callable[..., tuple[Path, Path]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = ModelFolder.load(model_folder("llama")[1])
+    expected = _logits_along(Decoder(folder))
+    monkeypatch.setattr("genai.runtime.session._device", lambda provider, device_id: DetachedDevice())
+    np.testing.assert_array_equal(_logits_along(Decoder(folder)), expected)
+
+
+def _logits_along(decoder: Decoder) -> np.ndarray:
+    """Prefill, decode two rows, swap them, grow, decode again, score."""
+    cache: KVCache = decoder.cache
+    assert isinstance(cache.shape, CacheShape)
+    first, second = cache.acquire([1]), cache.acquire([2])
+    assert first is not None
+    assert second is not None
+    decoder.prefill(first, [5, 6, 7, 8])
+    decoder.prefill(second, [9])
+    out = [decoder.decode([3, 4]).copy()]
+    cache.swap(first, second)
+    out.append(decoder.decode([4, 3])[::-1].copy())
+    cache.reserve(cache.capacity + 1) or cache.reserve(decoder.context_length)
+    out.append(decoder.decode([1, 2]).copy())
+    out.append(decoder.score(first, [1, 2, 3]))
+    return np.concatenate(out)

@@ -1,0 +1,87 @@
+"""The fast path equals the specification, token for token."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from genai.sampling import processors
+from genai.sampling.selection import Filters, select
+
+from .strategies import logits_rows, seeds
+
+filter_options = st.builds(
+    Filters,
+    temperature=st.sampled_from([1.0, 0.3, 0.8, 2.5]),
+    top_k=st.sampled_from([0, 0, 1, 2, 5, 50]),
+    top_p=st.one_of(st.just(1.0), st.floats(0.01, 0.999)),
+    min_p=st.one_of(st.just(0.0), st.floats(0.001, 1.0)),
+    typical_p=st.one_of(st.just(1.0), st.floats(0.01, 0.99)),
+)
+
+
+def filtered(logits, filters):
+    """Apply the specification's filters."""
+    scores = processors.apply_temperature(logits, filters.temperature)
+    scores = processors.keep_top_k(scores, filters.top_k)
+    scores = processors.keep_top_p(scores, filters.top_p)
+    scores = processors.keep_min_p(scores, filters.min_p)
+    return processors.keep_typical_p(scores, filters.typical_p)
+
+
+def assert_equal(logits, filters, uniforms):
+    scores = filtered(logits, filters)
+    for uniform in uniforms:
+        assert select(logits, filters, uniform) == processors.draw(scores, uniform), (filters, uniform)
+
+
+@given(logits_rows(), filter_options, st.lists(st.floats(0, 1, exclude_max=True), min_size=1, max_size=3))
+def test_small_vocabulary(logits, filters, uniforms):
+    assert_equal(logits, filters, [0.0, *uniforms, 1 - 2**-53])
+
+
+@given(
+    seeds,
+    st.sampled_from([1000, 9000, 20000]),
+    st.sampled_from([0.0, 0.1, 1.0, 4.0]),
+    st.booleans(),
+    filter_options,
+)
+def test_large_vocabulary(seed, vocab, scale, rounded, filters):
+    rng = np.random.default_rng(seed)
+    logits = (rng.standard_normal(vocab) * scale).astype(np.float32)
+    if rounded:  # as from a bfloat16 model: many ties
+        logits = np.round(logits * 4) / np.float32(4)
+    logits[rng.random(vocab) < 0.1] = -np.inf
+    logits[vocab // 2] = 0.0
+    assert_equal(logits, filters, [0.0, *rng.random(5).tolist(), 1 - 2**-53])
+
+
+@pytest.mark.parametrize("top_k", [1, 50, 600, 4000])
+def test_top_k_where_the_best_share_a_group(top_k):
+    logits = np.random.default_rng(1).standard_normal(50_000).astype(np.float32)
+    logits[::2048] += 10
+    assert_equal(logits, Filters(top_k=top_k), np.random.default_rng(2).random(50).tolist())
+
+
+@given(logits_rows(), seeds)
+def test_top_k_of_one_is_argmax(logits, seed):
+    logits = np.unique(logits)  # ties with the first stay, as in transformers
+    uniform = np.random.default_rng(seed).random()
+    assert select(logits, Filters(top_k=1), uniform) == logits.argmax()
+
+
+@given(logits_rows(), seeds)
+def test_tiny_top_p_is_argmax(logits, seed):
+    uniform = np.random.default_rng(seed).random()
+    assert select(logits, Filters(top_p=1e-6), uniform) == logits.argmax()
+
+
+@given(logits_rows(), filter_options, seeds)
+def test_logits_stay_and_a_draw_repeats(logits, filters, seed):
+    before = logits.copy()
+    uniform = float(np.random.default_rng(seed).random())
+    assert select(logits, filters, uniform) == select(logits, filters, uniform)
+    np.testing.assert_array_equal(logits, before)
