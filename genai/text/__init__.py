@@ -1,0 +1,8 @@
+"""Text: tokenizer, streaming detokenizer, stop strings, chat templates."""
+
+from genai.text.chat_template import ChatTemplate
+from genai.text.detokenizer import Detokenizer
+from genai.text.stop import StopMatcher, StopResult
+from genai.text.tokenizer import Tokenizer
+
+__all__ = ["ChatTemplate", "Detokenizer", "StopMatcher", "StopResult", "Tokenizer"]
