@@ -86,10 +86,13 @@ class FakeModel:
     def variant_for(self, length: int) -> int:
         return int(self.switch_length is not None and length > self.switch_length)
 
-    def prefill(self, slot: Slot, token_ids: Sequence[int]) -> None:
-        self._run("prefill", len(token_ids))
-        for token_id in token_ids:
-            self._write(slot, token_id)
+    def prefill(self, slots: Sequence[Slot], rows: Sequence[Sequence[int]]) -> None:
+        assert len(slots) == 1 or not any(slot.token_ids for slot in slots)
+        assert [slot.index for slot in slots] == list(range(slots[0].index, slots[0].index + len(slots)))
+        self._run("prefill", sum(len(row) for row in rows))
+        for slot, row in zip(slots, rows, strict=True):
+            for token_id in row:
+                self._write(slot, token_id)
 
     def decode(self, token_ids: Sequence[int]) -> npt.NDArray[np.float32]:
         self._run("decode", len(token_ids))

@@ -73,6 +73,21 @@ def test_greedy_tokens_alone_in_a_batch_and_over_a_cached_prefix(pair: Pair) -> 
         assert list(second.token_ids) == tokens[NUM_TOKENS // 2 :]
 
 
+def test_new_prompts_of_like_lengths_prefill_together(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    prompts = [np.random.default_rng(n).integers(3, 320, n).tolist() for n in (18, 25, 31)]
+    chunks = []
+    prefill = pair.generator._decoder.prefill
+    monkeypatch.setattr(
+        pair.generator._decoder,
+        "prefill",
+        lambda slots, rows: (chunks.append(len(rows)), prefill(slots, rows)),
+    )
+    results = pair.generator.generate(token_ids=prompts, max_new_tokens=16, ignore_eos=True)
+    assert chunks == [3]
+    for prompt, result in zip(prompts, results, strict=True):
+        assert list(result.token_ids) == pair.expected(prompt, 16, eos_token_id=None)[0]
+
+
 def test_eos_ends_where_transformers_ends(pair: Pair) -> None:
     for prompt in pair.prompts:
         result = pair.generator.generate(token_ids=prompt, max_new_tokens=NUM_TOKENS)

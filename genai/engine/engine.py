@@ -54,11 +54,12 @@ class Engine:
             raise OptionError(
                 "beam search cannot be streamed: its text may change until the end; use generate()"
             )
+        self._scheduler.prepare(request)
+        if len(request.prompt_token_ids) == self._model.context_length:
+            self._finish_at_once(request, "length")
+            return
         with self._turn:
-            self._scheduler.submit(request)
-            if len(request.prompt_token_ids) == self._model.context_length:
-                self._scheduler.waiting.remove(request)
-                self._finish_at_once(request, "length")
+            self._scheduler.waiting.append(request)
             self._turn.notify_all()
 
     def advance(self, request: Request | None = None) -> None:
@@ -162,12 +163,14 @@ class Engine:
         self._decode()
 
     def _prefill(self) -> None:
-        """Run one chunk of the first prompt that is not complete."""
-        sequence = next((s for s in self._scheduler.prefilling if not s.is_ready), None)
-        if sequence is None:
+        """Run one chunk of the first prompt that is not complete, or several short prompts."""
+        chosen = self._scheduler.next_chunk(self._prefill_chunk)
+        if not chosen:
             return
-        self._model.prefill(sequence.slot, sequence.pending[: self._prefill_chunk])
-        self._scheduler.advance(sequence)
+        rows = [sequence.pending[: self._prefill_chunk] for sequence in chosen]
+        self._model.prefill([sequence.slot for sequence in chosen], rows)
+        for sequence in chosen:
+            self._scheduler.advance(sequence)
 
     def _decode(self) -> None:
         """Run one token of every decoding sequence, and choose the next ones."""

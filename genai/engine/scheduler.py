@@ -31,8 +31,8 @@ class DecoderModel(Protocol):
     max_batch: int
     vocab_size: int
 
-    def prefill(self, slot: Slot, token_ids: list[int], /) -> None:
-        """Append tokens to a slot."""
+    def prefill(self, slots: Sequence[Slot], rows: Sequence[Sequence[int]], /) -> None:
+        """Append tokens to slots; several must be empty and neighbours."""
         ...
 
     def decode(self, token_ids: list[int], /) -> npt.NDArray[np.float32]:
@@ -63,8 +63,8 @@ class Scheduler:
         """Whether any request has not ended."""
         return bool(self.waiting or self.prefilling or self.decoding)
 
-    def submit(self, request: Request) -> None:
-        """Queue a request.
+    def prepare(self, request: Request) -> None:
+        """See that a request can run, before it is put among those that wait, and give it its samplers.
 
         Raises:
             OptionError: It can never run: too long, or too many sequences.
@@ -79,7 +79,6 @@ class Scheduler:
             request.make_sampler(vocab_size=self._model.vocab_size, stream=i)
             for i in range(request.num_sequences)
         ]
-        self.waiting.append(request)
 
     def check_prompt(self, token_ids: Sequence[int]) -> None:
         """See that the model can be fed these tokens.
@@ -120,11 +119,32 @@ class Scheduler:
             self.prefilling.append(request.sequences[0])
             self.advance(request.sequences[0])
 
+    def next_chunk(self, max_tokens: int) -> list[GenerationSequence]:
+        """Return the sequences that prefill next: several short new prompts together, or one.
+
+        Together they must be empty, fit `max_tokens` when padded to the longest, and not waste half of that. Their
+        slots are then neighbours, right where decoding sequences go.
+        """
+        unready = [sequence for sequence in self.prefilling if not sequence.is_ready]
+        chosen = unready[:1]
+        if not chosen or chosen[0].slot.token_ids:
+            return chosen
+        lengths = [len(chosen[0].pending)]
+        for sequence in unready[1:]:
+            together = [*lengths, len(sequence.pending)]
+            fits = len(together) * max(together) <= max_tokens and max(together) <= 2 * min(together)
+            if fits and not sequence.slot.token_ids:
+                chosen.append(sequence)
+                lengths = together
+        for place, sequence in enumerate(chosen, start=len(self.decoding)):
+            self._cache.swap(sequence.slot, self._cache.slots[place])
+        return chosen
+
     def advance(self, sequence: GenerationSequence) -> None:
         """Let a prefilled sequence, and those that wait for it, decode."""
         request = sequence.request
-        if not sequence.is_ready:
-            return
+        if not sequence.is_ready or sequence not in self.prefilling:
+            return  # it joined with another sequence of its request
         if not sequence.token_ids:
             for other in request.sequences[1:]:
                 self._cache.truncate(other.slot, 0)

@@ -22,7 +22,6 @@ from genai.runtime.step_buffers import StepBuffers
 __all__ = ["Decoder"]
 
 DEFAULT_MAX_BATCH = 16
-PREFILL_CHUNK = 512
 SCORE_CHUNK = 64
 RUN_ERRORS: tuple[type[Exception], ...] = (RuntimeError, *ORT_ERRORS)
 
@@ -76,8 +75,8 @@ class Decoder:
         self.provider = self._session.provider.name
         attributes = folder.manifest.attributes if folder.manifest else {}
         self.rope_switch_length: int | None = attributes.get("rope_switch_length")
-        self._rows = self._buffers(rows=self.max_batch, positions=1, num_logits=1)
-        self._chunk = self._buffers(rows=1, positions=PREFILL_CHUNK, num_logits=0)
+        self._rows = self._buffers(rows=self.max_batch, tokens=self.max_batch, num_logits=1)
+        self._chunks: dict[int, StepBuffers] = {}
         self._bound: dict[int, Binding] = {}
         self._bound_epoch = -1
 
@@ -85,19 +84,23 @@ class Decoder:
         """Return which of the model's position tables a sequence of this length uses (`Slot.variant`)."""
         return int(self.rope_switch_length is not None and length > self.rope_switch_length)
 
-    def prefill(self, slot: Slot, token_ids: Sequence[int]) -> None:
-        """Append tokens to a slot; no logits are computed."""
-        for start in range(0, len(token_ids), PREFILL_CHUNK):
-            self._append(slot, token_ids[start : start + PREFILL_CHUNK], self._chunk)
+    def prefill(self, slots: Sequence[Slot], rows: Sequence[Sequence[int]]) -> None:
+        """Append tokens to slots; no logits are computed.
+
+        Several slots must be empty and neighbours; they run together, the shorter rows padded to the longest.
+        """
+        assert len(slots) == 1 or not any(slot.token_ids for slot in slots)
+        assert [slot.index for slot in slots] == list(range(slots[0].index, slots[0].index + len(slots)))
+        if any(rows):
+            self._append(slots, rows, num_logits=0)
 
     def score(self, slot: Slot, token_ids: Sequence[int]) -> npt.NDArray[np.float32]:
         """Append tokens to a slot and return the logits at each of them, float32 [len(token_ids), vocab]."""
         logits = np.empty((len(token_ids), self.vocab_size), np.float32)
         for start in range(0, len(token_ids), SCORE_CHUNK):
             chunk = token_ids[start : start + SCORE_CHUNK]
-            buffers = self._buffers(rows=1, positions=len(chunk), num_logits=len(chunk))
-            self._append(slot, chunk, buffers)
-            logits[start : start + len(chunk)] = buffers.logits(1)[0]
+            buffers = self._append([slot], [chunk], num_logits=SCORE_CHUNK)
+            logits[start : start + len(chunk)] = buffers.logits(1, len(chunk))[0]
         return logits
 
     def decode(self, token_ids: Sequence[int]) -> npt.NDArray[np.float32]:
@@ -110,38 +113,57 @@ class Decoder:
         slots = self.cache.slots[:num_rows]
         buffers = self._rows
         lengths = [len(slot.token_ids) for slot in slots]
-        buffers.input_ids[:num_rows, 0] = token_ids
+        buffers.input_ids[:num_rows] = token_ids
         buffers.seqlens_k[:num_rows] = lengths
         buffers.total_sequence_length[...] = max(lengths) + 1
         if buffers.position_ids is not None:
-            buffers.position_ids[:num_rows, 0] = [self._position(slot) for slot in slots]
+            buffers.position_ids[:num_rows] = [self._position(slot) for slot in slots]
         buffers.upload()
         _run(self._decode_binding(num_rows))
         for slot, token_id in zip(slots, token_ids, strict=True):
             slot.token_ids.append(token_id)
-        return buffers.logits(num_rows)[:, 0]
+        return buffers.logits(num_rows, 1)[:, 0]
 
-    def _append(self, slot: Slot, token_ids: Sequence[int], buffers: StepBuffers) -> None:
-        past, count = len(slot.token_ids), len(token_ids)
-        buffers.input_ids[0, :count] = token_ids
-        buffers.seqlens_k[0] = past + count - 1
-        buffers.total_sequence_length[...] = past + count
+    def _append(
+        self, slots: Sequence[Slot], rows: Sequence[Sequence[int]], *, num_logits: int
+    ) -> StepBuffers:
+        """Run a chunk of tokens for each slot; return the buffers that hold the logits of the last `num_logits`."""
+        longest = max(len(row) for row in rows)
+        buffers = self._chunk_buffers(len(rows) * longest, num_logits)
+        shape = (len(rows), longest)
+        lengths = [len(slot.token_ids) + len(row) for slot, row in zip(slots, rows, strict=True)]
+        buffers.seqlens_k[: len(rows)] = [length - 1 for length in lengths]
+        buffers.total_sequence_length[...] = max(lengths)
+        input_ids = buffers.input_ids[: len(rows) * longest].reshape(shape)
+        input_ids[...] = 0
+        for padded, row in zip(input_ids, rows, strict=True):
+            padded[: len(row)] = row
         if buffers.position_ids is not None:
-            first = self._position(slot)
-            buffers.position_ids[0, :count] = range(first, first + count)
+            first = np.array([self._position(slot) for slot in slots])
+            buffers.position_ids[: input_ids.size] = (first[:, None] + np.arange(longest)).reshape(-1)
         buffers.upload()
-        _run(self._bind(buffers, first_slot=slot.index, num_rows=1, num_positions=count))
-        slot.token_ids.extend(token_ids)
+        _run(self._bind(buffers, first_slot=slots[0].index, num_rows=len(rows), num_positions=longest))
+        for slot, row in zip(slots, rows, strict=True):
+            slot.token_ids.extend(row)
+        return buffers
 
     def _position(self, slot: Slot) -> int:
         """Return the row of the position table that a slot's next token uses."""
         return len(slot.token_ids) + (self.rope_switch_length or 0) * slot.variant
 
-    def _buffers(self, *, rows: int, positions: int, num_logits: int) -> StepBuffers:
-        graph = self._session.graph
-        if not graph.keeps_logits:
-            num_logits = positions
-        return StepBuffers(graph, self._session.device, rows=rows, positions=positions, num_logits=num_logits)
+    def _chunk_buffers(self, num_tokens: int, num_logits: int) -> StepBuffers:
+        """Return buffers for so many tokens; they are kept, and grow when more are wanted."""
+        buffers = self._chunks.get(num_logits)
+        if buffers is None or len(buffers.input_ids) < num_tokens:
+            buffers = self._chunks[num_logits] = self._buffers(
+                rows=self.max_batch if num_logits == 0 else 1, tokens=num_tokens, num_logits=num_logits
+            )
+        return buffers
+
+    def _buffers(self, *, rows: int, tokens: int, num_logits: int) -> StepBuffers:
+        return StepBuffers(
+            self._session.graph, self._session.device, rows=rows, tokens=tokens, num_logits=num_logits
+        )
 
     def _decode_binding(self, num_rows: int) -> Binding:
         """Return the binding for so many rows, made anew only after the cache has moved."""

@@ -128,7 +128,7 @@ class DecoderSession:
             raise OptionError(f"num_threads must be at least 1, not {num_threads}")
         model = adapt_model(read_model(folder.model_path)).SerializeToString()
         options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
+        options.log_severity_level = 4  # what fails is raised, and reported once
         if num_threads is not None:
             options.intra_op_num_threads = num_threads
         options.add_session_config_entry(

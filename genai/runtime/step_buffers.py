@@ -44,33 +44,36 @@ class Mirror:
 
 
 class StepBuffers:
-    """Inputs and outputs of a step of up to `rows` sequences by `positions` tokens, with `num_logits` each.
+    """Inputs and outputs of steps of up to `rows` sequences and `tokens` tokens in all.
 
-    `input_ids` and `position_ids` are [rows, positions], `seqlens_k` is [rows] (a row's length after the step, less
-    one), `total_sequence_length` is the greatest of those lengths.
+    A step computes logits at the last `num_logits` positions of every row, or at all positions where the graph leaves
+    no choice.
+
+    `input_ids` and `position_ids` are flat, [tokens]: a step of r rows by p positions uses their first r * p elements.
+    `seqlens_k` is [rows] (a row's length after the step, less one), `total_sequence_length` the greatest of those
+    lengths.
     """
 
     def __init__(
-        self, graph: GraphInterface, device: Device, *, rows: int, positions: int, num_logits: int
+        self, graph: GraphInterface, device: Device, *, rows: int, tokens: int, num_logits: int
     ) -> None:
-        self.num_logits = num_logits
-        self.positions = positions
         self._graph = graph
+        self._num_logits = num_logits
+        shapes = {"input_ids": (tokens,), "position_ids": (tokens,), "seqlens_k": (rows,)}
         self._feeds = {
-            name: Mirror(
-                device, (rows,) if name == "seqlens_k" else (rows, positions), graph.feeds[name].dtype
-            )
-            for name in ("input_ids", "seqlens_k", "position_ids")
+            name: Mirror(device, shape, graph.feeds[name].dtype)
+            for name, shape in shapes.items()
             if name in graph.feeds
         }
-        self._logits = Mirror(device, (rows, max(num_logits, 1), graph.vocab_size), graph.logits_dtype)
+        most_logits = max(rows * num_logits, 1) if graph.keeps_logits else tokens
+        self._logits = Mirror(device, (most_logits, graph.vocab_size), graph.logits_dtype)
         self.input_ids = self._feeds["input_ids"].array
         self.seqlens_k = self._feeds["seqlens_k"].array
         self.position_ids = self._feeds["position_ids"].array if "position_ids" in graph.feeds else None
         # Operands that ONNX Runtime reads on the host, whatever the device.
         self.total_sequence_length = np.zeros((), graph.feeds["total_sequence_length"].dtype)
         keep = graph.feeds.get("num_logits_to_keep")
-        self._keep = np.full((1,) * keep.rank, num_logits, keep.dtype) if keep else None
+        self._keep = np.zeros((1,) * keep.rank, keep.dtype) if keep else None
 
     def upload(self) -> None:
         """Make the device see what was written to the inputs."""
@@ -82,11 +85,17 @@ class StepBuffers:
         for name, feed in self._feeds.items():
             binding.input(name, feed.shaped((rows,) if name == "seqlens_k" else (rows, positions)))
         binding.host_input("total_sequence_length", self.total_sequence_length)
+        num_logits = self._num_logits_of(positions)
         if self._keep is not None:
+            self._keep[...] = num_logits
             binding.host_input("num_logits_to_keep", self._keep)
-        binding.output("logits", self._logits.shaped((rows, min(self.num_logits, positions), self._graph.vocab_size)))
+        binding.output("logits", self._logits.shaped((rows, num_logits, self._graph.vocab_size)))
 
-    def logits(self, rows: int) -> npt.NDArray[np.float32]:
-        """Return what the step computed, float32 [rows, num_logits, vocab]; valid until the next step."""
-        logits = self._logits.download(rows)[:, : self.num_logits]
+    def logits(self, rows: int, positions: int) -> npt.NDArray[np.float32]:
+        """Return what the step computed, float32 [rows, logits, vocab]; valid until the next step."""
+        num_logits = self._num_logits_of(positions)
+        logits = self._logits.download(rows * num_logits).reshape(rows, num_logits, -1)
         return logits if logits.dtype == np.float32 else logits.astype(np.float32)
+
+    def _num_logits_of(self, positions: int) -> int:
+        return min(self._num_logits, positions) if self._graph.keeps_logits else positions

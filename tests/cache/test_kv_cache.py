@@ -26,7 +26,7 @@ def test_bytes_are_counted() -> None:
 def test_growth_doubles_and_moves_the_content() -> None:
     model = FakeModel(context_length=2048)
     slot = model.cache.acquire([1, 2, 3])
-    model.prefill(slot, list(range(200)))
+    model.prefill([slot], [list(range(200))])
     before = model.cache.epoch
     assert model.cache.reserve(257)
     assert model.cache.capacity == 512
@@ -76,11 +76,11 @@ def test_the_last_prompt_token_is_never_taken_from_the_cache() -> None:
 def test_a_prefix_in_use_is_copied() -> None:
     model = FakeModel(context_length=512)
     owner = model.cache.acquire([1])
-    model.prefill(owner, [5, 6, 7, 8])
+    model.prefill([owner], [[5, 6, 7, 8]])
     other = model.cache.acquire([5, 6, 7, 9])
     assert other is not owner
     assert other.token_ids == [5, 6, 7]
-    model.prefill(other, [9])
+    model.prefill([other], [[9]])
     model.decode([1, 1])  # reads every row back
 
 
@@ -119,7 +119,7 @@ def test_any_order_of_operations_keeps_every_slots_content(data: st.DataObject) 
         elif slot is None:
             continue
         elif operation == "append" and len(slot.token_ids) < 50:
-            model.prefill(slot, data.draw(st.lists(st.integers(0, 9), max_size=5)))
+            model.prefill([slot], [data.draw(st.lists(st.integers(0, 9), max_size=5))])
         elif operation == "release":
             cache.release(slot)
             owned.remove(slot)

@@ -364,3 +364,11 @@ def test_score_returns_the_logits_of_every_token() -> None:
     with pytest.raises(OptionError, match="65 tokens"):
         engine.score([1] * 65)
     engine.check()
+
+
+def test_short_new_prompts_prefill_together() -> None:
+    model = FakeModel()
+    prompts = [[1, 2, 3], [4, 5, 6, 7], [8, 9]]
+    results = run(Engine(model), *(request(p) for p in prompts))
+    assert model.runs[0] == ("prefill", 2 + 3)  # the third is so short that padding would waste more than it saves
+    assert [list(r.token_ids) for r in results] == [model.expected(p, 8) for p in prompts]

@@ -28,7 +28,7 @@ def test_ragged_decode_equals_scoring_each_row_whole(folder: ModelFolder) -> Non
     rows = [[5, 6, 7, 8, 9], [11], [3, 1, 4, 1, 5, 9, 2, 6]]
     slots = [decoder.cache.acquire([i]) for i in range(3)]
     for slot, row in zip(slots, rows, strict=True):
-        decoder.prefill(slot, row[:-1])
+        decoder.prefill([slot], [row[:-1]])
     logits = decoder.decode([row[-1] for row in rows]).copy()
     for row, ours in zip(rows, logits, strict=True):
         spare = decoder.cache.acquire([0])
@@ -42,7 +42,7 @@ def test_nothing_is_bound_again_while_the_shape_stays(
 ) -> None:
     decoder = Decoder(folder)
     slot = decoder.cache.acquire([1])
-    decoder.prefill(slot, [1, 2])
+    decoder.prefill([slot], [[1, 2]])
     decoder.decode([3])
     monkeypatch.setattr(decoder._session, "bind", lambda: pytest.fail("bound again"))
     monkeypatch.setattr(decoder._session.device, "allocate", lambda *_: pytest.fail("allocated"))

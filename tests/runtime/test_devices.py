@@ -89,8 +89,8 @@ def _logits_along(decoder: Decoder) -> np.ndarray:
     first, second = cache.acquire([1]), cache.acquire([2])
     assert first is not None
     assert second is not None
-    decoder.prefill(first, [5, 6, 7, 8])
-    decoder.prefill(second, [9])
+    decoder.prefill([first], [[5, 6, 7, 8]])
+    decoder.prefill([second], [[9]])
     out = [decoder.decode([3, 4]).copy()]
     cache.swap(first, second)
     out.append(decoder.decode([4, 3])[::-1].copy())
