@@ -1,0 +1,72 @@
+"""GPT-2: learned positions, layer norms, fused projections stored as [inputs, outputs]."""
+
+from __future__ import annotations
+
+from genai.export.families.llama_layout import refuse_foreign_parts
+from genai.export.family import Family
+from genai.export.model_config import ModelConfig
+from genai.export.spec import ACTIVATIONS, AttentionSpec, DecoderSpec, LayerSpec, MlpSpec, NormSpec
+from genai.export.weights import Transposed
+
+__all__ = ["FAMILY"]
+
+
+def spec(config: ModelConfig) -> DecoderSpec:
+    """Derive the decoder from config.json."""
+    refuse_foreign_parts(config)
+    hidden_size, num_heads = config.integer("n_embd"), config.integer("n_head")
+    norm = NormSpec("layer", config.number("layer_norm_epsilon"), bias=True)
+    mlp = MlpSpec(
+        intermediate_size=config.integer("n_inner", 4 * hidden_size),
+        activation=ACTIVATIONS[config.choice("activation_function", ACTIVATIONS)],
+        gated=False,
+        bias=True,
+    )
+    return DecoderSpec(
+        vocab_size=config.integer("vocab_size"),
+        hidden_size=hidden_size,
+        max_positions=config.integer("n_positions"),
+        layers=tuple(
+            LayerSpec(
+                _attention(config, index, num_heads, hidden_size // num_heads), mlp, norm, mlp_norm=norm
+            )
+            for index in range(config.integer("n_layer"))
+        ),
+        final_norm=norm,
+        tied=config.flag("tie_word_embeddings"),
+        learned_positions=config.integer("n_positions"),
+    )
+
+
+def _attention(config: ModelConfig, index: int, num_heads: int, head_dim: int) -> AttentionSpec:
+    scale = head_dim**-0.5 if config.flag("scale_attn_weights") else 1.0
+    if config.flag("scale_attn_by_inverse_layer_idx"):
+        scale /= index + 1
+    return AttentionSpec(num_heads, num_heads, head_dim, scale=scale, qkv_bias=True, output_bias=True)
+
+
+FAMILY = Family(
+    architectures=("GPT2LMHeadModel",),
+    model_type="decoder",  # onnxruntime-genai's "gpt2" wants another cache layout
+    spec=spec,
+    weights={
+        "embedding": "wte",
+        "position_embedding": "wpe",
+        "input_norm": "h.{i}.ln_1",
+        ("attention.q", "attention.k", "attention.v"): Transposed("h.{i}.attn.c_attn"),
+        "attention.output": Transposed("h.{i}.attn.c_proj"),
+        "mlp_norm": "h.{i}.ln_2",
+        "mlp.up": Transposed("h.{i}.mlp.c_fc"),
+        "mlp.down": Transposed("h.{i}.mlp.c_proj"),
+        "final_norm": "ln_f",
+        "head": "lm_head",
+    },
+    defaults={
+        "activation_function": "gelu_new",
+        "layer_norm_epsilon": 1e-5,
+        "scale_attn_by_inverse_layer_idx": False,
+        "scale_attn_weights": True,
+        "tie_word_embeddings": True,
+    },
+    prefixes=("transformer.", ""),
+)

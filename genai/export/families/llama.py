@@ -1,0 +1,23 @@
+"""Llama 1 to 3.3, and what is published under its architecture (SmolLM2, Yi, TinyLlama, DeepSeek distillations)."""
+
+from __future__ import annotations
+
+from genai.export.families.llama_layout import LLAMA_WEIGHTS, llama_attention, llama_decoder
+from genai.export.family import Family
+from genai.export.model_config import ModelConfig
+from genai.export.spec import DecoderSpec
+
+__all__ = ["FAMILY"]
+
+
+def spec(config: ModelConfig) -> DecoderSpec:
+    """Derive the decoder from config.json."""
+    return llama_decoder(config, llama_attention(config))
+
+
+FAMILY = Family(
+    architectures=("LlamaForCausalLM",),
+    model_type="llama",
+    spec=spec,
+    weights=LLAMA_WEIGHTS,
+)

@@ -1,0 +1,134 @@
+"""The layout that llama set and most decoders keep: pre-norm layers, gated feed-forward, these config keys and names.
+
+Families that differ in a few points start from here; it is no family itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from genai.export.model_config import ModelConfig
+from genai.export.rope import RopeSpec
+from genai.export.rope_config import max_positions_reason, read_rope
+from genai.export.spec import ACTIVATIONS, AttentionSpec, DecoderSpec, LayerSpec, MlpSpec, NormSpec
+from genai.export.weights import WeightMap
+
+__all__ = [
+    "LLAMA_WEIGHTS",
+    "llama_attention",
+    "llama_decoder",
+    "llama_mlp",
+    "refuse_foreign_parts",
+    "sliding_windows",
+    "upper_windows",
+]
+
+LLAMA_WEIGHTS: WeightMap = {
+    "embedding": "embed_tokens",
+    "input_norm": "layers.{i}.input_layernorm",
+    "attention.q": "layers.{i}.self_attn.q_proj",
+    "attention.k": "layers.{i}.self_attn.k_proj",
+    "attention.v": "layers.{i}.self_attn.v_proj",
+    "attention.output": "layers.{i}.self_attn.o_proj",
+    "mlp_norm": "layers.{i}.post_attention_layernorm",
+    "mlp.gate": "layers.{i}.mlp.gate_proj",
+    "mlp.up": "layers.{i}.mlp.up_proj",
+    "mlp.down": "layers.{i}.mlp.down_proj",
+    "final_norm": "norm",
+    "head": "lm_head",
+}
+
+
+def llama_attention(config: ModelConfig, *, rope: RopeSpec | None = None) -> AttentionSpec:
+    """Return llama's attention, all four projections with a bias or without; `rope` if not the config's usual one."""
+    num_heads = config.integer("num_attention_heads")
+    head_dim = config.integer("head_dim", config.integer("hidden_size") // num_heads)
+    bias = config.flag("attention_bias", False)
+    return AttentionSpec(
+        num_heads=num_heads,
+        num_kv_heads=config.integer("num_key_value_heads", num_heads),
+        head_dim=head_dim,
+        rope=rope or read_rope(config, head_dim=head_dim),
+        qkv_bias=bias,
+        output_bias=bias,
+    )
+
+
+def llama_mlp(config: ModelConfig, *, activation_key: str = "hidden_act") -> MlpSpec:
+    """Return llama's gated feed-forward block."""
+    return MlpSpec(
+        intermediate_size=config.integer("intermediate_size"),
+        activation=ACTIVATIONS[config.choice(activation_key, ACTIVATIONS, "silu")],
+        bias=config.flag("mlp_bias", False),
+    )
+
+
+def llama_decoder(
+    config: ModelConfig, attention: AttentionSpec, *, windows: Sequence[int | None] | None = None
+) -> DecoderSpec:
+    """Return a decoder of equal pre-norm layers.
+
+    Args:
+        config: The config.
+        attention: The attention of every layer.
+        windows: Each layer's attention window; none have one if this is empty.
+    """
+    refuse_foreign_parts(config)
+    norm = NormSpec("rms", config.number("rms_norm_eps", 1e-6))
+    layer = LayerSpec(attention, llama_mlp(config), input_norm=norm, mlp_norm=norm)
+    num_layers = config.integer("num_hidden_layers")
+    return DecoderSpec(
+        vocab_size=config.integer("vocab_size"),
+        hidden_size=config.integer("hidden_size"),
+        max_positions=config.integer("max_position_embeddings"),
+        layers=tuple(
+            replace(layer, attention=replace(attention, window=window))
+            for window in windows or [None] * num_layers
+        ),
+        final_norm=norm,
+        tied=config.flag("tie_word_embeddings", False),
+        max_positions_reason=max_positions_reason(config),
+    )
+
+
+def refuse_foreign_parts(config: ModelConfig) -> None:
+    """Refuse what a config can ask of any decoder and no family here has.
+
+    Raises:
+        UnsupportedModelError: It asks for it.
+    """
+    config.refuse("quantization_config", "export the checkpoint that it was quantized from")
+    for key in ("num_experts", "num_local_experts"):
+        config.refuse(key, "mixtures of experts cannot be exported", unless=(None, 0, 1))
+    config.refuse("add_cross_attention", "only decoders without an encoder can be exported")
+    config.refuse("alibi", "attention with linear biases cannot be exported")
+
+
+def sliding_windows(config: ModelConfig, *, is_sliding: Callable[[int], bool]) -> list[int | None]:
+    """Return each layer's window: by `layer_types` where the config has them, else by the family's rule.
+
+    Raises:
+        UnsupportedModelError: A layer is of another type.
+    """
+    num_layers = config.integer("num_hidden_layers")
+    types = config.strings("layer_types") if "layer_types" in config else None
+    if types is None:
+        types = tuple(
+            "sliding_attention" if is_sliding(index) else "full_attention" for index in range(num_layers)
+        )
+    if len(types) != num_layers:
+        raise config.unsupported("layer_types", f"names {len(types)} layers, but there are {num_layers}")
+    unknown = sorted(set(types) - {"sliding_attention", "full_attention"})
+    if unknown:
+        raise config.unsupported("layer_types", f'asks for "{unknown[0]}", which is not supported')
+    window = config.optional_integer("sliding_window")
+    return [window if kind == "sliding_attention" else None for kind in types]
+
+
+def upper_windows(config: ModelConfig) -> list[int | None]:
+    """Return qwen's windows: on the layers from `max_window_layers` up, if `use_sliding_window`."""
+    if not config.flag("use_sliding_window", False):
+        return [None] * config.integer("num_hidden_layers")
+    first = config.integer("max_window_layers", minimum=0)
+    return sliding_windows(config, is_sliding=lambda index: index >= first)

@@ -1,0 +1,73 @@
+"""Phi 1, 1.5 and 2: attention and feed-forward in parallel, layer norms and biases everywhere, partial rotary."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from genai.export.families.llama_layout import llama_attention, refuse_foreign_parts
+from genai.export.family import Family
+from genai.export.model_config import ModelConfig
+from genai.export.rope_config import max_positions_reason
+from genai.export.spec import ACTIVATIONS, DecoderSpec, LayerSpec, MlpSpec, NormSpec
+
+__all__ = ["FAMILY"]
+
+
+def spec(config: ModelConfig) -> DecoderSpec:
+    """Derive the decoder from config.json."""
+    refuse_foreign_parts(config)
+    norm = NormSpec("layer", config.number("layer_norm_eps"), bias=True)
+    layer = LayerSpec(
+        attention=replace(
+            llama_attention(config),
+            qkv_bias=True,
+            output_bias=True,
+            qk_norm=norm if config.flag("qk_layernorm") else None,
+        ),
+        mlp=MlpSpec(
+            intermediate_size=config.integer("intermediate_size"),
+            activation=ACTIVATIONS[config.choice("hidden_act", ACTIVATIONS)],
+            gated=False,
+            bias=True,
+        ),
+        input_norm=norm,
+        parallel=True,
+    )
+    return DecoderSpec(
+        vocab_size=config.integer("vocab_size"),
+        hidden_size=config.integer("hidden_size"),
+        max_positions=config.integer("max_position_embeddings"),
+        layers=(layer,) * config.integer("num_hidden_layers"),
+        final_norm=norm,
+        tied=config.flag("tie_word_embeddings"),
+        head_bias=True,
+        max_positions_reason=max_positions_reason(config),
+    )
+
+
+FAMILY = Family(
+    architectures=("PhiForCausalLM",),
+    model_type="phi",
+    spec=spec,
+    weights={
+        "embedding": "embed_tokens",
+        "input_norm": "layers.{i}.input_layernorm",
+        "attention.q": "layers.{i}.self_attn.q_proj",
+        "attention.k": "layers.{i}.self_attn.k_proj",
+        "attention.v": "layers.{i}.self_attn.v_proj",
+        "attention.q_norm": "layers.{i}.self_attn.q_layernorm",
+        "attention.k_norm": "layers.{i}.self_attn.k_layernorm",
+        "attention.output": "layers.{i}.self_attn.dense",
+        "mlp.up": "layers.{i}.mlp.fc1",
+        "mlp.down": "layers.{i}.mlp.fc2",
+        "final_norm": "final_layernorm",
+        "head": "lm_head",
+    },
+    defaults={
+        "hidden_act": "gelu_new",
+        "layer_norm_eps": 1e-5,
+        "partial_rotary_factor": 0.5,
+        "qk_layernorm": False,
+        "tie_word_embeddings": False,
+    },
+)

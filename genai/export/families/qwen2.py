@@ -1,0 +1,27 @@
+"""Qwen 2 and 2.5: biases on queries, keys and values; windows on the upper layers where the config asks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from genai.export.families.llama_layout import LLAMA_WEIGHTS, llama_attention, llama_decoder, upper_windows
+from genai.export.family import Family
+from genai.export.model_config import ModelConfig
+from genai.export.spec import DecoderSpec
+
+__all__ = ["FAMILY"]
+
+
+def spec(config: ModelConfig) -> DecoderSpec:
+    """Derive the decoder from config.json."""
+    attention = replace(llama_attention(config), qkv_bias=True, output_bias=False)
+    return llama_decoder(config, attention, windows=upper_windows(config))
+
+
+FAMILY = Family(
+    architectures=("Qwen2ForCausalLM",),
+    model_type="qwen2",
+    spec=spec,
+    weights=LLAMA_WEIGHTS,
+    defaults={"max_window_layers": 28, "num_key_value_heads": 32, "sliding_window": 4096},
+)

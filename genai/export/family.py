@@ -1,0 +1,36 @@
+"""What a family is: the declaration that turns a checkpoint's config and names into a decoder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from genai.export.model_config import ModelConfig
+from genai.export.spec import DecoderSpec
+from genai.export.weights import WeightMap
+
+__all__ = ["Family"]
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """A family of decoders.
+
+    Args:
+        architectures: Class names that config.json may have in `architectures`.
+        model_type: The type that genai_config.json names, one that onnxruntime-genai knows.
+        spec: Derives the decoder from the config's text part.
+        weights: Where the parameters are in a checkpoint.
+        defaults: Values of transformers' config class that a config.json may leave out.
+        prefixes: What may stand before the names of the weights; the first one in use counts.
+        ignored: Regular expressions of tensors that the decoder has no part in, such as a vision tower's.
+    """
+
+    architectures: tuple[str, ...]
+    model_type: str
+    spec: Callable[[ModelConfig], DecoderSpec]
+    weights: WeightMap
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    prefixes: tuple[str, ...] = ("model.", "")
+    ignored: tuple[str, ...] = ()

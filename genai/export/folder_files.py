@@ -1,0 +1,106 @@
+"""The small files of an exported folder: tokenizer files, genai_config.json, generation_config.json, manifest.json."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from genai.errors import CheckpointError
+from genai.export.checkpoint import Checkpoint
+from genai.export.family import Family
+from genai.export.spec import DecoderSpec
+from genai.export.writer import MODEL_FILE
+from genai.folder import GENERATION_CONFIG_FILE, DecoderConfig
+
+__all__ = ["copy_companions", "decoder_config", "write_json"]
+
+COMPANIONS = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.jinja",
+    "chat_template.json",
+    "generation_config.json",
+    "merges.txt",
+    "vocab.json",
+    "vocab.txt",
+    "tokenizer.model",
+)
+COMPANION_FOLDERS = ("additional_chat_templates", "chat_templates")
+
+_SEARCH_KEYS = (
+    "diversity_penalty",
+    "do_sample",
+    "length_penalty",
+    "no_repeat_ngram_size",
+    "num_beams",
+    "num_return_sequences",
+    "repetition_penalty",
+    "temperature",
+    "top_k",
+    "top_p",
+)
+
+
+def copy_companions(checkpoint: Checkpoint, folder: Path) -> list[str]:
+    """Copy the files that describe text and generation, as far as they are there; return their names."""
+    names = [name for name in COMPANIONS if (checkpoint.path / name).is_file()]
+    for inner in COMPANION_FOLDERS:
+        files = sorted((checkpoint.path / inner).glob("*.jinja"))
+        names += [f"{inner}/{file.name}" for file in files]
+    for name in names:
+        (folder / name).parent.mkdir(exist_ok=True)
+        shutil.copyfile(checkpoint.path / name, folder / name)
+    return names
+
+
+def decoder_config(checkpoint: Checkpoint, family: Family, spec: DecoderSpec) -> DecoderConfig:
+    """Return what genai_config.json says of the decoder."""
+    generation = _read_generation(checkpoint.path / GENERATION_CONFIG_FILE)
+    text = checkpoint.config.get("text_config") or {}
+    tokens = {
+        key: next(
+            (values[key] for values in (generation, checkpoint.config, text) if values.get(key) is not None),
+            None,
+        )
+        for key in ("eos_token_id", "bos_token_id", "pad_token_id")
+    }
+    eos, attention = tokens["eos_token_id"], spec.layers[0].attention
+    windows = {layer.attention.window for layer in spec.layers}
+    return DecoderConfig(
+        model_type=family.model_type,
+        filename=MODEL_FILE,
+        vocab_size=spec.vocab_size,
+        context_length=spec.max_positions,
+        hidden_size=spec.hidden_size,
+        num_layers=len(spec.layers),
+        num_heads=attention.num_heads,
+        num_kv_heads=attention.num_kv_heads,
+        head_dim=attention.head_dim,
+        eos_token_ids=() if eos is None else tuple(eos) if isinstance(eos, list) else (eos,),
+        bos_token_id=tokens["bos_token_id"],
+        pad_token_id=tokens["pad_token_id"],
+        sliding_window=windows.pop() if len(windows) == 1 else None,
+        search={key: generation[key] for key in _SEARCH_KEYS if generation.get(key) is not None},
+    )
+
+
+def write_json(path: Path, values: Mapping[str, Any]) -> None:
+    """Write a JSON file that people can read."""
+    path.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _read_generation(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise CheckpointError(f"{path}: cannot be read as JSON ({error})") from error
+    if not isinstance(values, dict):
+        raise CheckpointError(f"{path}: expected a JSON object, found {type(values).__name__}")
+    return values

@@ -1,0 +1,143 @@
+"""Typed reading of a checkpoint's config.json: every value is checked where it is asked for.
+
+A missing or wrong value names its key; a value that genai cannot honour is an `UnsupportedModelError`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Self
+
+from genai.errors import CheckpointError, UnsupportedModelError, did_you_mean
+
+__all__ = ["ModelConfig"]
+
+
+class ModelConfig:
+    """The keys of a config.json, or of a part of one.
+
+    Args:
+        values: The keys and values.
+        where: Where they come from, for messages.
+    """
+
+    def __init__(self, values: Mapping[str, Any], where: str = "config.json") -> None:
+        self._values = values
+        self._where = where
+
+    @classmethod
+    def of_decoder(cls, values: Mapping[str, Any], *, defaults: Mapping[str, Any]) -> Self:
+        """Return the config of the text decoder: `text_config` over the outer keys, if there is one.
+
+        Args:
+            values: The content of config.json.
+            defaults: What transformers assumes where config.json lacks a key; a null is not a lack.
+        """
+        inner = values.get("text_config")
+        if not isinstance(inner, Mapping):
+            return cls({**defaults, **values})
+        return cls({**defaults, **values, **inner}, "config.json, text_config")
+
+    def __contains__(self, key: str) -> bool:
+        return self._values.get(key) is not None
+
+    def integer(self, key: str, default: int | None = None, *, minimum: int = 1) -> int:
+        """Return a whole number of at least the minimum; without a default the key is required."""
+        value = int(self._number(key, default, (int,), "a whole number"))
+        if value < minimum:
+            raise self._wrong(key, f"a whole number >= {minimum}", value)
+        return value
+
+    def number(self, key: str, default: float | None = None) -> float:
+        """Return a number; without a default the key is required."""
+        return float(self._number(key, default, (int, float), "a number"))
+
+    def optional_integer(self, key: str) -> int | None:
+        """Return a whole number, or `None` where the key is missing or null."""
+        return self.integer(key) if key in self else None
+
+    def optional_number(self, key: str) -> float | None:
+        """Return a number, or `None` where the key is missing or null."""
+        return self.number(key) if key in self else None
+
+    def flag(self, key: str, default: bool | None = None) -> bool:
+        """Return true or false; without a default the key is required."""
+        value = self._value(key, default)
+        if not isinstance(value, bool):
+            raise self._wrong(key, "true or false", value)
+        return value
+
+    def string(self, key: str, default: str | None = None) -> str:
+        """Return a string; without a default the key is required."""
+        value = self._value(key, default)
+        if not isinstance(value, str):
+            raise self._wrong(key, "a string", value)
+        return value
+
+    def numbers(self, key: str) -> tuple[float, ...]:
+        """Return a list of numbers."""
+        value = self._value(key, None)
+        if not isinstance(value, list) or not all(isinstance(n, (int, float)) for n in value):
+            raise self._wrong(key, "a list of numbers", value)
+        return tuple(float(n) for n in value)
+
+    def strings(self, key: str) -> tuple[str, ...]:
+        """Return a list of strings."""
+        value = self._value(key, None)
+        if not isinstance(value, list) or not all(isinstance(s, str) for s in value):
+            raise self._wrong(key, "a list of strings", value)
+        return tuple(value)
+
+    def part(self, key: str) -> ModelConfig:
+        """Return a nested object; an empty one where the key is missing or null."""
+        value = self._values.get(key) or {}
+        if not isinstance(value, Mapping):
+            raise self._wrong(key, "an object", value)
+        return ModelConfig(value, f"{self._where}, {key}")
+
+    def choice(self, key: str, allowed: Iterable[str], default: str | None = None) -> str:
+        """Return a string that is one of these.
+
+        Raises:
+            UnsupportedModelError: It is another one.
+        """
+        value, known = self.string(key, default), sorted(allowed)
+        if value not in known:
+            raise UnsupportedModelError(
+                f'{self._where}: "{key}" is "{value}", which is not supported; supported are {", ".join(known)}.'
+                f"{did_you_mean(value, known)}"
+            )
+        return value
+
+    def refuse(self, key: str, reason: str, *, unless: tuple[Any, ...] = (None, False)) -> None:
+        """Refuse the checkpoint if a key has a value other than these.
+
+        Raises:
+            UnsupportedModelError: It has.
+        """
+        value = self._values.get(key)
+        if value not in unless:
+            raise UnsupportedModelError(
+                f'{self._where}: "{key}" is {value!r}, which is not supported: {reason}'
+            )
+
+    def unsupported(self, key: str, message: str) -> UnsupportedModelError:
+        """Return the error to raise for a value that cannot be honoured."""
+        return UnsupportedModelError(f'{self._where}: "{key}" {message}')
+
+    def _value(self, key: str, default: Any) -> Any:
+        value = self._values.get(key)
+        if value is None:
+            value = default
+        if value is None:
+            raise CheckpointError(f'{self._where}: the key "{key}" is missing')
+        return value
+
+    def _number(self, key: str, default: Any, types: tuple[type, ...], wanted: str) -> Any:
+        value = self._value(key, default)
+        if isinstance(value, bool) or not isinstance(value, types):
+            raise self._wrong(key, wanted, value)
+        return value
+
+    def _wrong(self, key: str, wanted: str, value: Any) -> CheckpointError:
+        return CheckpointError(f'{self._where}: "{key}" must be {wanted}, not {value!r}')

@@ -1,0 +1,287 @@
+"""Bad input: one clear error that names the culprit, and no folder that looks whole."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from genai.errors import CheckpointError, ExportError, GenaiError, OptionError, UnsupportedModelError
+from genai.export import export_model
+from genai.export import writer as writer_module
+from tests.checkpoints import VOCAB_SIZE, make_checkpoint
+
+
+@pytest.fixture(scope="module")
+def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_checkpoint("llama", tmp_path_factory.mktemp("llama") / "checkpoint")
+
+
+@pytest.fixture
+def checkpoint(llama: Path, tmp_path: Path) -> Path:
+    """A checkpoint of the test's own, to be damaged."""
+    return Path(shutil.copytree(llama, tmp_path / "checkpoint"))
+
+
+def change_config(checkpoint: Path, **values: Any) -> None:
+    path = checkpoint / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+
+
+def change_tensors(checkpoint: Path, change: Callable[[dict[str, np.ndarray]], object]) -> None:
+    tensors = load_file(checkpoint / "model.safetensors")
+    change(tensors)
+    save_file(tensors, checkpoint / "model.safetensors")
+
+
+def assert_fails(checkpoint: Path, error: type[Exception], *parts: str, **options: Any) -> None:
+    """The export raises this error with all these parts in its message, and leaves nothing behind."""
+    parent = checkpoint.parent / "out"
+    parent.mkdir(exist_ok=True)
+    with pytest.raises(error) as caught:
+        export_model(checkpoint, parent / "model", **options)
+    for part in parts:
+        assert part in str(caught.value)
+    assert list(parent.iterdir()) == []
+
+
+def test_an_unknown_architecture_names_the_nearest(checkpoint: Path) -> None:
+    change_config(checkpoint, architectures=["LlamaForCausalML"])
+    assert_fails(
+        checkpoint,
+        UnsupportedModelError,
+        str(checkpoint),
+        '"LlamaForCausalML"',
+        'Did you mean "LlamaForCausalLM"?',
+    )
+
+
+@pytest.mark.parametrize("architectures", [None, [], "LlamaForCausalLM"])
+def test_a_config_without_architecture(checkpoint: Path, architectures: object) -> None:
+    change_config(checkpoint, architectures=architectures)
+    assert_fails(checkpoint, CheckpointError, "config.json", '"architectures"')
+
+
+@pytest.mark.parametrize(
+    ("values", "parts"),
+    [
+        (
+            {"rope_parameters": {"rope_type": "yarm", "factor": 2.0}},
+            ['"rope_type" is "yarm"', 'mean "yarn"?'],
+        ),
+        ({"hidden_act": "mish"}, ['"hidden_act" is "mish"', "silu"]),
+        ({"quantization_config": {"quant_method": "gptq"}}, ['"quantization_config"', "quantized from"]),
+        ({"num_local_experts": 8}, ['"num_local_experts" is 8', "mixtures of experts"]),
+        (
+            {"rope_parameters": {"rope_type": "default", "partial_rotary_factor": 0.1}},
+            ['"partial_rotary_factor"'],
+        ),
+    ],
+)
+def test_a_config_that_asks_for_too_much(checkpoint: Path, values: dict[str, Any], parts: list[str]) -> None:
+    change_config(checkpoint, **values)
+    assert_fails(checkpoint, UnsupportedModelError, str(checkpoint), *parts)
+
+
+@pytest.mark.parametrize(
+    ("values", "parts"),
+    [
+        ({"hidden_size": None}, ['"hidden_size" is missing']),
+        ({"hidden_size": "48"}, ['"hidden_size" must be a whole number', "'48'"]),
+        ({"num_hidden_layers": -1}, ['"num_hidden_layers"', ">= 1", "-1"]),
+        ({"num_hidden_layers": 0}, ['"num_hidden_layers"', ">= 1"]),
+        ({"num_attention_heads": 0}, ['"num_attention_heads"', ">= 1"]),
+        ({"rms_norm_eps": "tiny"}, ['"rms_norm_eps" must be a number']),
+        ({"tie_word_embeddings": 1}, ['"tie_word_embeddings" must be true or false']),
+        ({"num_key_value_heads": 3}, ["4 query heads", "3 key/value heads"]),
+        ({"rope_parameters": {"rope_type": "linear"}}, ['rope_parameters: the key "factor" is missing']),
+        ({"rope_parameters": [1]}, ['"rope_parameters" must be an object']),
+    ],
+)
+def test_a_config_that_makes_no_sense(checkpoint: Path, values: dict[str, Any], parts: list[str]) -> None:
+    change_config(checkpoint, **values)
+    assert_fails(checkpoint, CheckpointError, str(checkpoint), *parts)
+
+
+def test_heads_that_onnx_runtime_cannot_compute(tmp_path: Path) -> None:
+    checkpoint = make_checkpoint("llama", tmp_path / "checkpoint", head_dim=20)
+    assert_fails(checkpoint, UnsupportedModelError, "heads of 20 dimensions", "multiple of 8")
+
+
+def test_gemma_with_bidirectional_attention(tmp_path: Path) -> None:
+    checkpoint = make_checkpoint("gemma3_text", tmp_path / "checkpoint")
+    change_config(checkpoint, use_bidirectional_attention=True)
+    assert_fails(checkpoint, UnsupportedModelError, '"use_bidirectional_attention"')
+
+
+def test_an_unknown_layer_type(tmp_path: Path) -> None:
+    checkpoint = make_checkpoint("gemma2", tmp_path / "checkpoint")
+    change_config(checkpoint, layer_types=["full_attention", "linear_attention", "full_attention"])
+    assert_fails(checkpoint, UnsupportedModelError, '"layer_types"', '"linear_attention"')
+
+
+def test_longrope_factors_of_the_wrong_number(tmp_path: Path) -> None:
+    checkpoint = make_checkpoint("phi3", tmp_path / "checkpoint")
+    rope = {
+        "rope_type": "longrope",
+        "short_factor": [1.0],
+        "long_factor": [1.0] * 8,
+        "partial_rotary_factor": 0.5,
+    }
+    change_config(checkpoint, rope_parameters=rope)
+    assert_fails(checkpoint, UnsupportedModelError, '"short_factor" must hold 8 numbers', "not 1")
+
+
+def test_a_missing_tensor(checkpoint: Path) -> None:
+    change_tensors(checkpoint, lambda tensors: tensors.pop("model.layers.1.mlp.up_proj.weight"))
+    assert_fails(checkpoint, CheckpointError, '"model.layers.1.mlp.up_proj.weight" is missing')
+
+
+def test_a_misshapen_tensor(checkpoint: Path) -> None:
+    name = "model.layers.0.self_attn.k_proj.weight"
+    change_tensors(checkpoint, lambda tensors: tensors.update({name: tensors[name][:-1].copy()}))
+    assert_fails(checkpoint, CheckpointError, "model.safetensors", f'"{name}"', "[31, 48]", "[32, 48]")
+
+
+def test_a_misshapen_transposed_tensor(tmp_path: Path) -> None:
+    checkpoint = make_checkpoint("gpt2", tmp_path / "checkpoint")
+    name = "transformer.h.0.attn.c_attn.weight"
+    change_tensors(checkpoint, lambda tensors: tensors.update({name: tensors[name][:, 1:].copy()}))
+    assert_fails(checkpoint, CheckpointError, f'"{name}"', "[64, 191]", "[64, 192]")
+
+
+def test_a_tensor_that_would_be_ignored(checkpoint: Path) -> None:
+    name = "model.layers.0.self_attn.q_proj.bias"
+    change_tensors(checkpoint, lambda tensors: tensors.update({name: np.ones(64, np.float32)}))
+    assert_fails(checkpoint, UnsupportedModelError, f'"{name}"', "has no place in LlamaForCausalLM")
+
+
+def test_buffers_of_old_checkpoints_are_passed_over(checkpoint: Path) -> None:
+    name = "model.layers.0.self_attn.rotary_emb.inv_freq"
+    change_tensors(checkpoint, lambda tensors: tensors.update({name: np.ones(8, np.float32)}))
+    export_model(checkpoint, checkpoint.parent / "model", precision="int4")
+
+
+def test_a_tensor_of_a_type_that_is_no_float(checkpoint: Path) -> None:
+    name = "model.layers.0.mlp.up_proj.weight"
+    change_tensors(checkpoint, lambda tensors: tensors.update({name: tensors[name].astype(np.int8)}))
+    assert_fails(checkpoint, CheckpointError, f'"{name}" has type I8', "BF16")
+
+
+@pytest.mark.parametrize("size", [4, 200, 20_000])
+def test_a_truncated_file(checkpoint: Path, size: int) -> None:
+    path = checkpoint / "model.safetensors"
+    assert path.stat().st_size > size
+    os.truncate(path, size)
+    assert_fails(checkpoint, CheckpointError, str(path), "truncated")
+
+
+def test_a_file_that_is_no_safetensors(checkpoint: Path) -> None:
+    (checkpoint / "model.safetensors").write_bytes((5).to_bytes(8, "little") + b"hello")
+    assert_fails(checkpoint, CheckpointError, "model.safetensors", "not JSON")
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"dtype": "F32", "shape": [2], "data_offsets": [0, 4]},
+        {"dtype": "F32", "shape": [-1, -1], "data_offsets": [0, 4]},
+        {"dtype": "F32", "shape": [1]},
+        "text",
+    ],
+)
+def test_a_header_that_lies(checkpoint: Path, entry: object) -> None:
+    header = json.dumps({"model.norm.weight": entry}).encode()
+    content = len(header).to_bytes(8, "little") + header + bytes(64)
+    (checkpoint / "model.safetensors").write_bytes(content)
+    assert_fails(checkpoint, CheckpointError, "model.safetensors", '"model.norm.weight"')
+
+
+def test_a_shard_that_is_missing(tmp_path: Path) -> None:
+    checkpoint = make_checkpoint("llama", tmp_path / "checkpoint", max_shard_size="50KB")
+    shard = sorted(checkpoint.glob("*.safetensors"))[1]
+    shard.unlink()
+    assert_fails(checkpoint, CheckpointError, shard.name, "is missing")
+
+
+def test_a_checkpoint_of_pickles(checkpoint: Path) -> None:
+    (checkpoint / "model.safetensors").rename(checkpoint / "pytorch_model.bin")
+    assert_fails(checkpoint, CheckpointError, "no safetensors file", "pytorch_model.bin")
+
+
+def test_a_folder_that_is_none(tmp_path: Path) -> None:
+    assert_fails(tmp_path / "nowhere", CheckpointError, "nowhere", "not a folder")
+
+
+def test_a_config_that_is_no_json(checkpoint: Path) -> None:
+    (checkpoint / "config.json").write_text("{")
+    assert_fails(checkpoint, CheckpointError, "config.json", "JSON")
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"temperature": -1}'])
+def test_a_generation_config_that_makes_no_sense(checkpoint: Path, content: str) -> None:
+    (checkpoint / "generation_config.json").write_text(content)
+    assert_fails(checkpoint, GenaiError)
+
+
+def test_a_context_beyond_the_checkpoints(checkpoint: Path) -> None:
+    assert_fails(checkpoint, OptionError, "max_context must be at most 256", "257", max_context=257)
+    change_config(checkpoint, rope_parameters={"rope_type": "dynamic", "factor": 2.0})
+    assert_fails(checkpoint, OptionError, "at most 256", "dynamic rotary scaling", max_context=512)
+
+
+@pytest.mark.parametrize("value", [0, -1, 1.5, True])
+def test_a_context_that_is_no_length(checkpoint: Path, value: object) -> None:
+    assert_fails(checkpoint, OptionError, "max_context must be a whole number >= 1", max_context=value)
+
+
+def test_an_unknown_precision(checkpoint: Path) -> None:
+    assert_fails(checkpoint, OptionError, '"itn4"', 'Did you mean "int4"?', precision="itn4")
+
+
+def test_a_full_disk_is_seen_before_writing(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = shutil.disk_usage(checkpoint)._replace(free=1_000_000)
+    monkeypatch.setattr(writer_module.shutil, "disk_usage", lambda path: usage)
+    assert_fails(checkpoint, ExportError, "no room on the disk", "needs 67,", "1,000,000 are free")
+
+
+def test_a_disk_that_fills_up_while_writing(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*args: object) -> str:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(writer_module, "_write_data", fail)
+    assert_fails(checkpoint, ExportError, "no room on the disk", "are free")
+
+
+def test_an_interrupted_export_leaves_nothing(checkpoint: Path) -> None:
+    def interrupt(progress: object) -> None:
+        raise KeyboardInterrupt
+
+    assert_fails(checkpoint, KeyboardInterrupt, progress=interrupt)  # type: ignore[arg-type]
+
+
+def test_an_existing_target_is_kept_unless_overwritten(checkpoint: Path) -> None:
+    target = checkpoint.parent / "model"
+    target.mkdir()
+    (target / "precious.txt").write_text("mine")
+    with pytest.raises(ExportError, match="exists already"):
+        export_model(checkpoint, target)
+    assert [path.name for path in target.iterdir()] == ["precious.txt"]
+    exported = export_model(checkpoint, target, overwrite=True)
+    assert exported.decoder.vocab_size == VOCAB_SIZE
+    assert not (target / "precious.txt").exists()
+
+
+def test_a_checkpoint_is_never_replaced_by_its_export(checkpoint: Path) -> None:
+    for target in (checkpoint, checkpoint.parent):
+        with pytest.raises(ExportError, match="would replace the checkpoint"):
+            export_model(checkpoint, target, overwrite=True)
+    assert (checkpoint / "model.safetensors").is_file()

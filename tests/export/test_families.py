@@ -1,0 +1,92 @@
+"""The registry, and that what a config.json leaves out means the same as in transformers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from safetensors.numpy import load_file, save_file
+
+from genai.export import export_model
+from genai.export.families import FAMILIES, find_family
+from genai.export.family import Family
+from genai.export.spec import ACTIVATIONS
+from tests.checkpoints import FAMILIES as NAMES
+from tests.checkpoints import VOCAB_SIZE, load_reference, make_checkpoint
+from tests.export.runner import GraphRunner
+
+PROMPT = np.random.default_rng(0).integers(3, VOCAB_SIZE, 24).tolist()
+
+
+def config_class(family: Family) -> type[transformers.PretrainedConfig]:
+    return getattr(transformers, family.architectures[0]).config_class
+
+
+def family_named(name: str) -> Family:
+    return next(family for family in FAMILIES if config_class(family).model_type == name)
+
+
+def test_every_architecture_has_one_family() -> None:
+    architectures = [name for family in FAMILIES for name in family.architectures]
+    assert len(architectures) == len(set(architectures))
+    assert all(name in find_family(name).architectures for name in architectures)
+    assert {config_class(family).model_type for family in FAMILIES} == set(NAMES)
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.model_type)
+def test_defaults_are_those_of_transformers(family: Family) -> None:
+    config = config_class(family)()
+    for key, value in family.defaults.items():
+        if hasattr(config, key) and not key.startswith(("sliding_window", "original_max")):
+            assert getattr(config, key) == value, key
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_keys_that_a_config_leaves_out_mean_the_same(name: str, tmp_path: Path) -> None:
+    defaults = family_named(name).defaults
+    sizes = {
+        "num_attention_heads",
+        "num_key_value_heads",
+        "max_position_embeddings",
+        "vocab_size",
+        "rope_theta",
+    }
+    chosen = {key: value for key, value in defaults.items() if key not in sizes}
+    chosen = {key: value for key, value in chosen.items() if not key.startswith(("rope", "original_max"))}
+    checkpoint = make_checkpoint(name, tmp_path / "checkpoint", **chosen)
+    path = checkpoint / "config.json"
+    config = json.loads(path.read_text())
+    for key in (*chosen, "rope_parameters", "layer_types", "_sliding_window_pattern"):
+        config.pop(key, None)
+    path.write_text(json.dumps(config))
+    exported = export_model(checkpoint, tmp_path / "model", precision="fp32")
+    with torch.no_grad():
+        expected = load_reference(checkpoint)(torch.tensor([PROMPT])).logits[0].numpy()
+    np.testing.assert_allclose(GraphRunner(exported).feed(PROMPT), expected, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_activations_are_those_of_transformers(name: str, tmp_path: Path) -> None:
+    checkpoint = make_checkpoint("llama", tmp_path / "checkpoint", hidden_act=name)
+    exported = export_model(checkpoint, tmp_path / "model", precision="fp32")
+    with torch.no_grad():
+        expected = load_reference(checkpoint)(torch.tensor([PROMPT])).logits[0].numpy()
+    np.testing.assert_allclose(GraphRunner(exported).feed(PROMPT), expected, atol=1e-4, rtol=0)
+
+
+def test_gpt2_checkpoints_without_prefix_and_with_masks_are_read(tmp_path: Path) -> None:
+    """The original repository names its tensors `h.0...` and stores the causal mask beside them."""
+    checkpoint = make_checkpoint("gpt2", tmp_path / "checkpoint")
+    expected = export_model(checkpoint, tmp_path / "prefixed", precision="int4")
+    path = checkpoint / "model.safetensors"
+    tensors = {name.removeprefix("transformer."): array for name, array in load_file(path).items()}
+    tensors["h.0.attn.bias"] = np.ones((1, 1, 8, 8), np.float32)
+    save_file(tensors, path)
+    found = export_model(checkpoint, tmp_path / "bare", precision="int4")
+    assert found.manifest is not None
+    assert expected.manifest is not None
+    assert found.manifest.files == expected.manifest.files

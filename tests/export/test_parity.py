@@ -1,0 +1,251 @@
+"""Exported graphs against transformers: logits over prompt, chunks and decode steps, and greedy tokens."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from genai.export import export_model
+from tests.checkpoints import FAMILIES, VOCAB_SIZE, load_reference, make_checkpoint
+from tests.export.runner import GraphRunner
+
+TOLERANCE = 1e-4
+PROMPT = np.random.default_rng(0).integers(3, VOCAB_SIZE, 24).tolist()
+
+LLAMA3 = {
+    "rope_type": "llama3",
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 64,
+}
+YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64}
+LONGROPE = {
+    "rope_type": "longrope",
+    "short_factor": [1.0 + 0.1 * i for i in range(8)],
+    "long_factor": [2.0 + 0.3 * i for i in range(8)],
+    "original_max_position_embeddings": 32,
+}
+
+VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "one kv head": ("llama", {"num_key_value_heads": 1}),
+    "as many kv heads": ("llama", {"num_key_value_heads": 4, "num_attention_heads": 4}),
+    "biases": ("llama", {"attention_bias": True, "mlp_bias": True}),
+    "tied": ("llama", {"tie_word_embeddings": True}),
+    "heads of 24": ("llama", {"head_dim": 24}),
+    "gelu": ("llama", {"hidden_act": "gelu"}),
+    "relu2": ("llama", {"hidden_act": "relu2"}),
+    "quick_gelu": ("llama", {"hidden_act": "quick_gelu"}),
+    "linear rope": ("llama", {"rope_parameters": {"rope_type": "linear", "factor": 4.0}}),
+    "dynamic rope": ("llama", {"rope_parameters": {"rope_type": "dynamic", "factor": 4.0}}),
+    "llama3 rope": ("llama", {"rope_parameters": LLAMA3}),
+    "yarn rope": ("llama", {"rope_parameters": YARN}),
+    "yarn rope, not truncated": ("llama", {"rope_parameters": {**YARN, "truncate": False, "beta_fast": 8.0}}),
+    "yarn rope, mscale": ("llama", {"rope_parameters": {**YARN, "mscale": 0.7, "mscale_all_dim": 1.1}}),
+    "yarn rope, attention factor": ("llama", {"rope_parameters": {**YARN, "attention_factor": 1.3}}),
+    "mistral without window": ("mistral", {"sliding_window": None}),
+    "upper windows": ("qwen2", {"use_sliding_window": True, "sliding_window": 7, "max_window_layers": 1}),
+    "qwen2, untied": ("qwen2", {"tie_word_embeddings": False}),
+    "qwen3 with biases": ("qwen3", {"attention_bias": True, "tie_word_embeddings": False}),
+    "qwen3, heads of 8": ("qwen3", {"head_dim": 8}),
+    "phi with q/k norms": ("phi", {"qk_layernorm": True}),
+    "phi, rotary of 8": ("phi", {"partial_rotary_factor": 0.25}),
+    "phi3, three quarters rotary": ("phi3", {"hidden_size": 256, "partial_rotary_factor": 0.75}),
+    "phi3, tied, windows": ("phi3", {"tie_word_embeddings": True, "sliding_window": 9}),
+    "gemma2 without caps": ("gemma2", {"attn_logit_softcapping": None, "final_logit_softcapping": None}),
+    "gemma2, untied": ("gemma2", {"tie_word_embeddings": False}),
+    "gemma3, all local but the last": ("gemma3_text", {"sliding_window_pattern": 3}),
+    "gpt2, untied": ("gpt2", {"tie_word_embeddings": False}),
+    "gpt2, scales by layer": ("gpt2", {"scale_attn_by_inverse_layer_idx": True}),
+    "gpt2, no scale": ("gpt2", {"scale_attn_weights": False}),
+}
+
+
+def reference_logits(checkpoint: Path, tokens: list[int]) -> np.ndarray:
+    with torch.no_grad():
+        return load_reference(checkpoint)(torch.tensor([tokens])).logits[0].numpy()
+
+
+def assert_parity(checkpoint: Path, folder: Path, tokens: list[int] = PROMPT) -> None:
+    """Whole prompt at once, and in pieces: prompt, chunk, then token by token."""
+    exported = export_model(checkpoint, folder, precision="fp32")
+    expected = reference_logits(checkpoint, tokens)
+    np.testing.assert_allclose(GraphRunner(exported).feed(tokens), expected, atol=TOLERANCE, rtol=0)
+    pieces = GraphRunner(exported)
+    first, second = len(tokens) // 2, len(tokens) // 2 + 5
+    logits = [pieces.feed(tokens[:first]), pieces.feed(tokens[first:second])]
+    logits += [pieces.feed([token]) for token in tokens[second:]]
+    np.testing.assert_allclose(np.concatenate(logits), expected, atol=TOLERANCE, rtol=0)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_family_computes_what_transformers_computes(family: str, tmp_path: Path) -> None:
+    assert_parity(make_checkpoint(family, tmp_path / "checkpoint"), tmp_path / "model")
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_an_odd_shape_computes_what_transformers_computes(variant: str, tmp_path: Path) -> None:
+    family, overrides = VARIANTS[variant]
+    assert_parity(make_checkpoint(family, tmp_path / "checkpoint", **overrides), tmp_path / "model")
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_64_greedy_tokens_are_those_of_transformers(family: str, tmp_path: Path) -> None:
+    checkpoint = make_checkpoint(family, tmp_path / "checkpoint")
+    exported = export_model(checkpoint, tmp_path / "model", precision="fp32")
+    reference = load_reference(checkpoint)
+    reference.generation_config.eos_token_id = None
+    expected = reference.generate(torch.tensor([PROMPT]), max_new_tokens=64, do_sample=False)[
+        0, len(PROMPT) :
+    ]
+    tokens = GraphRunner(exported).greedy(PROMPT, 64)
+    assert tokens == expected.tolist()
+    assert len(set(tokens)) > 5, "the tokens are degenerate; the test proves little"
+
+
+@pytest.mark.parametrize("length", [32, 33, 60], ids=["short", "one too long", "long"])
+def test_longrope_chooses_its_factors_by_the_length(length: int, tmp_path: Path) -> None:
+    checkpoint = make_checkpoint(
+        "phi3", tmp_path / "checkpoint", rope_parameters=LONGROPE, original_max_position_embeddings=32
+    )
+    exported = export_model(checkpoint, tmp_path / "model", precision="fp32")
+    assert exported.manifest is not None
+    assert exported.manifest.attributes == {"rope_switch_length": 32}
+    tokens = np.random.default_rng(1).integers(3, VOCAB_SIZE, length).tolist()
+    expected = reference_logits(checkpoint, tokens)
+    np.testing.assert_allclose(GraphRunner(exported).feed(tokens), expected, atol=TOLERANCE, rtol=0)
+    if length <= 32:
+        pieces = GraphRunner(exported)
+        logits = [pieces.feed(tokens[:20]), pieces.feed(tokens[20:25])]
+        logits += [pieces.feed([token]) for token in tokens[25:]]
+        np.testing.assert_allclose(np.concatenate(logits), expected, atol=TOLERANCE, rtol=0)
+
+
+def test_longrope_within_its_original_length_needs_one_table(tmp_path: Path) -> None:
+    checkpoint = make_checkpoint(
+        "phi3", tmp_path / "checkpoint", rope_parameters=LONGROPE, original_max_position_embeddings=32
+    )
+    exported = export_model(checkpoint, tmp_path / "model", precision="fp32", max_context=32)
+    assert exported.manifest is not None
+    assert exported.manifest.attributes == {}
+    nodes = onnx.load(exported.model_path, load_external_data=False).graph.node
+    assert "RotaryEmbedding" not in {node.op_type for node in nodes}
+    expected = reference_logits(checkpoint, PROMPT)
+    np.testing.assert_allclose(GraphRunner(exported, 32).feed(PROMPT), expected, atol=TOLERANCE, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("family", "rope"),
+    [
+        ("llama", {**LLAMA3, "rope_theta": 5000.0}),
+        ("phi3", {**LONGROPE, "rope_theta": 5000.0, "rope_type": "su"}),
+        ("qwen2", {"rope_type": "default", "rope_theta": 5000.0}),
+    ],
+)
+def test_configs_from_before_transformers_5_mean_the_same(
+    family: str, rope: dict[str, Any], tmp_path: Path
+) -> None:
+    """`rope_theta` and `rope_scaling` (with `type`) instead of `rope_parameters`."""
+    new = {**rope, "rope_type": "longrope" if rope["rope_type"] == "su" else rope["rope_type"]}
+    extra = {"original_max_position_embeddings": 32} if family == "phi3" else {}
+    checkpoint = make_checkpoint(family, tmp_path / "checkpoint", rope_parameters=new, **extra)
+    expected = reference_logits(checkpoint, PROMPT)
+    path = checkpoint / "config.json"
+    config = json.loads(path.read_text())
+    parameters = config.pop("rope_parameters")
+    config["rope_theta"] = parameters.pop("rope_theta")
+    if "partial_rotary_factor" in parameters:
+        config["partial_rotary_factor"] = parameters.pop("partial_rotary_factor")
+    parameters.pop("rope_type")
+    config["rope_scaling"] = (
+        None if rope["rope_type"] == "default" else {**parameters, "type": rope["rope_type"]}
+    )
+    path.write_text(json.dumps(config))
+    exported = export_model(checkpoint, tmp_path / "model", precision="fp32")
+    np.testing.assert_allclose(GraphRunner(exported).feed(PROMPT), expected, atol=TOLERANCE, rtol=0)
+
+
+def test_gemma3_configs_from_before_transformers_5_mean_the_same(tmp_path: Path) -> None:
+    rope = {
+        "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 50_000.0},
+        "sliding_attention": {"rope_type": "default", "rope_theta": 3_000.0},
+    }
+    checkpoint = make_checkpoint("gemma3_text", tmp_path / "checkpoint", rope_parameters=rope)
+    assert_parity(checkpoint, tmp_path / "new")
+    expected = reference_logits(checkpoint, PROMPT)
+    path = checkpoint / "config.json"
+    config = json.loads(path.read_text())
+    for key in ("rope_parameters", "layer_types", "vocab_size", "head_dim"):
+        config.pop(key)
+    config |= {
+        "rope_theta": 50_000.0,
+        "rope_local_base_freq": 3_000.0,
+        "vocab_size": VOCAB_SIZE,
+        "head_dim": 16,
+    }
+    config |= {"rope_scaling": {"rope_type": "linear", "factor": 8.0}, "sliding_window_pattern": 2}
+    path.write_text(json.dumps(config))
+    exported = export_model(checkpoint, tmp_path / "old", precision="fp32")
+    np.testing.assert_allclose(GraphRunner(exported).feed(PROMPT), expected, atol=TOLERANCE, rtol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_shards_are_read_exactly(dtype: torch.dtype, tmp_path: Path) -> None:
+    checkpoint = make_checkpoint("llama", tmp_path / "checkpoint", dtype=dtype, max_shard_size="50KB")
+    assert len(list(checkpoint.glob("*.safetensors"))) > 1
+    assert_parity(checkpoint, tmp_path / "model")
+
+
+def test_fp16_stays_close_to_fp32(tmp_path: Path) -> None:
+    checkpoint = make_checkpoint("llama", tmp_path / "checkpoint")
+    exported = export_model(checkpoint, tmp_path / "model", precision="fp16")
+    logits = GraphRunner(exported).feed(PROMPT)
+    expected = reference_logits(checkpoint, PROMPT)
+    assert logits.dtype == np.float32
+    assert np.linalg.norm(logits - expected) < 5e-3 * np.linalg.norm(expected)
+
+
+@pytest.mark.parametrize(
+    ("family", "overrides"),
+    [
+        ("llama", {}),
+        ("gpt2", {}),
+        ("llama", {"head_dim": 24}),
+        ("phi3", {"rope_parameters": LONGROPE, "original_max_position_embeddings": 16}),
+    ],
+    ids=["positions inside", "learned positions", "rotary before attention", "rotary rows by length"],
+)
+def test_prompts_padded_on_the_right_are_computed_as_alone(
+    family: str, overrides: dict[str, Any], tmp_path: Path
+) -> None:
+    checkpoint = make_checkpoint(family, tmp_path / "checkpoint", **overrides)
+    exported = export_model(checkpoint, tmp_path / "model", precision="fp32")
+    session = GraphRunner(exported).session
+    rows = [PROMPT, PROMPT[5:14]]
+    feeds: dict[str, np.ndarray] = {
+        "input_ids": np.asarray([[*row, *[7] * (24 - len(row))] for row in rows], np.int64),
+        "attention_mask": np.asarray([[1] * len(row) + [0] * (24 - len(row)) for row in rows], np.int64),
+        "num_logits_to_keep": np.asarray([24], np.int64),
+    }
+    for value in session.get_inputs():
+        if value.name.startswith("past"):
+            feeds[value.name] = np.zeros((2, value.shape[1], 0, value.shape[3]), np.float32)
+    logits = session.run(["logits"], feeds)[0]
+    for row, found in zip(rows, logits, strict=True):
+        expected = reference_logits(checkpoint, row)
+        np.testing.assert_allclose(found[: len(row)], expected, atol=TOLERANCE, rtol=0)
+
+
+def test_keeping_no_logits_still_fills_the_cache(tmp_path: Path) -> None:
+    checkpoint = make_checkpoint("llama", tmp_path / "checkpoint")
+    exported = export_model(checkpoint, tmp_path / "model", precision="fp32")
+    runner = GraphRunner(exported)
+    assert runner.feed(PROMPT[:-1], keep=0).shape == (0, VOCAB_SIZE)
+    expected = reference_logits(checkpoint, PROMPT)[-1:]
+    np.testing.assert_allclose(runner.feed(PROMPT[-1:], keep=1), expected, atol=TOLERANCE, rtol=0)

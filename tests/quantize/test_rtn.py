@@ -1,0 +1,110 @@
+"""Round-to-nearest: the layout of MatMulNBits, and bounds on the error."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from onnx import TensorProto, helper
+
+from genai.errors import OptionError
+from genai.quantize import BlockScheme, dequantize_rows, quantize_rows, quantize_scales
+
+SCHEMES = st.builds(BlockScheme, bits=st.sampled_from([4, 8]), block_size=st.sampled_from([16, 32, 64, 128]))
+
+
+def random_rows(num_rows: int, num_columns: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal((num_rows, num_columns)).astype(np.float32)
+
+
+def round_trip(rows: np.ndarray, scheme: BlockScheme) -> np.ndarray:
+    codes, scales = quantize_rows(rows, scheme), quantize_scales(rows, scheme)
+    return dequantize_rows(codes, scales, scheme, num_columns=rows.shape[1])
+
+
+@settings(deadline=None, max_examples=60)
+@given(scheme=SCHEMES, num_rows=st.integers(1, 9), num_columns=st.integers(1, 300), seed=st.integers(0, 99))
+def test_no_weight_is_off_by_more_than_its_scale(
+    scheme: BlockScheme, num_rows: int, num_columns: int, seed: int
+) -> None:
+    """Half a scale by rounding; a whole one where the positive end has no code."""
+    rows = random_rows(num_rows, num_columns, seed)
+    scales = np.repeat(np.abs(quantize_scales(rows, scheme)), scheme.block_size, axis=1)[:, :num_columns]
+    assert (np.abs(round_trip(rows, scheme) - rows) <= scales * 1.0001 + 1e-7).all()
+
+
+@settings(deadline=None, max_examples=30)
+@given(scheme=SCHEMES, num_columns=st.integers(1, 300))
+def test_shapes_are_those_of_matmul_nbits(scheme: BlockScheme, num_columns: int) -> None:
+    rows, num_blocks = random_rows(3, num_columns), -(-num_columns // scheme.block_size)
+    assert quantize_rows(rows, scheme).shape == (3, num_blocks, scheme.block_size * scheme.bits // 8)
+    assert quantize_scales(rows, scheme).shape == (3, num_blocks)
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_quantizing_what_was_dequantized_changes_nothing(bits: int) -> None:
+    scheme = BlockScheme(bits, 32)
+    once = round_trip(random_rows(5, 96), scheme)
+    np.testing.assert_allclose(round_trip(once, scheme), once, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_zeros_stay_zeros(bits: int) -> None:
+    rows = np.zeros((2, 64), np.float32)
+    rows[0, :32] = 1.0
+    np.testing.assert_array_equal(round_trip(rows, BlockScheme(bits, 32)), rows)
+
+
+def test_the_signed_scale_beats_the_symmetric_one() -> None:
+    rows = random_rows(2000, 32)
+    scales = np.abs(rows).max(axis=1, keepdims=True) / 7
+    symmetric = np.square(np.clip(np.rint(rows / scales), -8, 7) * scales - rows).mean()
+    assert np.square(round_trip(rows, BlockScheme(4, 32)) - rows).mean() < 0.8 * symmetric
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("num_columns", [64, 72])
+def test_onnx_runtime_reads_the_weights_we_mean(bits: int, num_columns: int) -> None:
+    scheme, rows = BlockScheme(bits, 32), random_rows(10, num_columns)
+    codes, scales = quantize_rows(rows, scheme), quantize_scales(rows, scheme)
+    node = helper.make_node(
+        "MatMulNBits",
+        ["x", "codes", "scales"],
+        ["y"],
+        domain="com.microsoft",
+        K=num_columns,
+        N=10,
+        bits=bits,
+        block_size=32,
+    )
+    graph = helper.make_graph(
+        [node],
+        "product",
+        [
+            helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", num_columns]),
+            helper.make_tensor_value_info("codes", TensorProto.UINT8, codes.shape),
+            helper.make_tensor_value_info("scales", TensorProto.FLOAT, scales.shape),
+        ],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 10])],
+    )
+    opsets = [helper.make_opsetid("", 21), helper.make_opsetid("com.microsoft", 1)]
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=10)
+    onnx.checker.check_model(model)
+    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    x = np.eye(num_columns, dtype=np.float32)
+    (weights,) = session.run(None, {"x": x, "codes": codes, "scales": scales})
+    np.testing.assert_allclose(weights.T, round_trip(rows, scheme), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("block_size", [0, 8, 48, 512, 32.0, None])
+def test_an_impossible_block_size_is_refused(block_size: object) -> None:
+    with pytest.raises(OptionError, match="block_size must be a power of two from 16 to 256"):
+        BlockScheme(4, block_size)  # type: ignore[arg-type]
+
+
+def test_impossible_bits_are_refused() -> None:
+    with pytest.raises(OptionError, match="bits must be 4 or 8, not 3"):
+        BlockScheme(3, 32)
