@@ -1,0 +1,5 @@
+"""`python -m genai` is `genai`."""
+
+from genai.cli import main
+
+main()

@@ -1,0 +1,98 @@
+"""The `genai` program: which commands there are, and how wrong usage is reported."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from genai import __version__
+from genai.cli.chat import chat
+from genai.cli.command import EXAMPLES_TITLE, EXIT_FAILED, print_error
+from genai.cli.export import export
+from genai.cli.generate import generate
+from genai.cli.models import list_models, pull_model, remove_model, show_model
+from genai.cli.output import tolerate_narrow_encodings
+from genai.cli.providers import providers
+
+__all__ = ["make_app", "run_app"]
+
+SETTINGS = {"help_option_names": ["--help", "-h"], "max_content_width": 100}
+
+# typer's own copy of click, or click itself in older releases: what both raise for wrong usage.
+UsageFailure: type[Exception] = typer.BadParameter.__mro__[2]
+
+
+def make_app() -> typer.Typer:
+    """Return the program with all its commands."""
+    app = typer.Typer(
+        name="genai",
+        help="Run language models on ONNX Runtime: talk to one, generate text, export a checkpoint.",
+        epilog=f"\b\n{EXAMPLES_TITLE}\n  genai chat\n  genai chat --model phi\n  genai export ./checkpoint -o ./model",
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        context_settings=SETTINGS,
+    )
+    app.callback(invoke_without_command=True)(_program)
+    for command in (chat, generate, export, providers):
+        command.add_to(app)
+    models = typer.Typer(
+        help="List, fetch, inspect and remove models.",
+        epilog=f"\b\n{EXAMPLES_TITLE}\n  genai models list",
+        rich_markup_mode=None,
+        context_settings=SETTINGS,
+    )
+    models.callback(invoke_without_command=True)(_models)
+    for command in (list_models, pull_model, show_model, remove_model):
+        command.add_to(models)
+    app.add_typer(models, name="models")
+    return app
+
+
+def run_app(arguments: Sequence[str]) -> int:
+    """Run one command line and return its exit code."""
+    tolerate_narrow_encodings()
+    program = typer.main.get_command(make_app())
+    try:
+        code = program.main(args=list(arguments), prog_name="genai", standalone_mode=False)
+    except UsageFailure as error:
+        print_error(_explain_usage(error))
+        return int(getattr(error, "exit_code", EXIT_FAILED))
+    except typer.Abort:
+        return EXIT_FAILED
+    return code if isinstance(code, int) else 0
+
+
+def _explain_usage(error: Exception) -> str:
+    message = str(error.format_message()) if hasattr(error, "format_message") else str(error)
+    context = getattr(error, "ctx", None)
+    message = message.strip()
+    end = "" if message.endswith((".", "?", "!")) else "."
+    return f"{message}{end} Try `{context.command_path} --help`." if context is not None else message
+
+
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
+        typer.echo(f"genai {__version__}")
+        raise typer.Exit
+
+
+def _program(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version)
+    ] = False,
+) -> None:
+    assert not version  # its callback has ended the program
+    _help_without_command(context)
+
+
+def _models(context: typer.Context) -> None:
+    _help_without_command(context)
+
+
+def _help_without_command(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())

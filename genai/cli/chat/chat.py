@@ -1,0 +1,116 @@
+"""The command: a conversation on a terminal, or one answer to a prompt or to what comes through a pipe."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from genai import __version__
+from genai.cli.command import EXIT_INTERRUPTED, command
+from genai.cli.interrupts import interrupts_call
+from genai.cli.loading import open_generator
+from genai.cli.options import GenerationOptions, JsonFlag, ModelOptions, given_options
+from genai.cli.output import format_stats, is_terminal, print_json, print_note
+from genai.cli.standard_input import read_standard_input
+from genai.errors import ChatTemplateError, OptionError
+
+if TYPE_CHECKING:
+    from genai.cli.chat.model import GeneratorModel
+    from genai.cli.chat.session import Session
+    from genai.generator import Generator
+
+__all__ = ["chat"]
+
+
+@command(
+    "genai chat",
+    'genai chat "What is a KV cache?"',
+    "genai chat --model phi --system 'Answer in one sentence.' --temperature 0.7",
+    "echo 'Say hello.' | genai chat --model ./model",
+)
+def chat(
+    prompt: Annotated[
+        str | None, typer.Argument(metavar="PROMPT", help="Answer this and exit; - reads stdin.")
+    ] = None,
+    *,
+    model: ModelOptions,
+    generation: GenerationOptions,
+    system: Annotated[str | None, typer.Option(help="System prompt.")] = None,
+    think: Annotated[
+        bool | None, typer.Option("--think/--no-think", help="Let a reasoning model reason first, or not.")
+    ] = None,
+    stats: Annotated[
+        bool | None, typer.Option("--stats/--no-stats", help="End answers with tokens and speed.")
+    ] = None,
+    json: JsonFlag = False,
+) -> None:
+    """Talk to a model. With a PROMPT, or text through a pipe: one answer, then exit."""
+    options = given_options(generation)
+    text = _single_message(prompt)
+    if json and text is None:
+        raise OptionError("--json prints one answer: give a PROMPT, or pipe one in")
+    with open_generator(model) as generator:
+        from genai.cli.chat.model import GeneratorModel
+        from genai.cli.chat.session import Session
+
+        template_options: dict[str, Any] = {} if think is None else {"enable_thinking": think}
+        chat_model = GeneratorModel(generator, model.model, template_options=template_options)
+        _check_template(generator, model.model)
+        session = Session(chat_model, system=system, settings=options)
+        if text is None:
+            _converse(session, chat_model, shows_stats=stats is not False)
+        else:
+            _answer_once(session, text, shows_stats=bool(stats), json=json)
+
+
+def _single_message(prompt: str | None) -> str | None:
+    """Return the one message to answer; None if a person is there to talk."""
+    if prompt is None and is_terminal(sys.stdin) and (is_terminal(sys.stdout) or is_terminal(sys.stderr)):
+        return None
+    text = (read_standard_input() if prompt in (None, "-") else prompt or "").strip()
+    if not text:
+        raise OptionError("there is nothing to answer: the prompt is empty")
+    return text
+
+
+def _check_template(generator: Generator, name: str) -> None:
+    if generator.tokenizer.chat_template is None:
+        raise ChatTemplateError(
+            f'"{name}" has no chat template: it is a base model, or its folder lacks chat_template.jinja; '
+            f"`genai generate --model {name}` continues plain text"
+        )
+
+
+def _answer_once(session: Session, text: str, *, shows_stats: bool, json: bool) -> None:
+    from genai.cli.chat.screen import StandardScreen
+
+    screen = StandardScreen()
+    with interrupts_call(session.cancel) as interruption:
+        try:
+            result = session.ask(text, (lambda _text: None) if json else screen.answer)
+        finally:
+            screen.end_answer()
+    if json:
+        print_json({"model": session.model.name, **dataclasses.asdict(result)})
+    if shows_stats:
+        print_note(format_stats(result.stats))
+    if interruption.happened:
+        raise typer.Exit(EXIT_INTERRUPTED)
+
+
+def _converse(session: Session, model: GeneratorModel, *, shows_stats: bool) -> None:
+    from genai.cli.chat.repl import Repl
+    from genai.cli.chat.screen import StandardScreen
+    from genai.cli.chat.terminal import converse
+    from genai.hub import genai_home
+
+    print_note(
+        f"genai {__version__}: {model.description['model']} on {model.description['provider']}, "
+        f"context of {model.context_length} tokens"
+    )
+    print_note("/help lists the commands, Ctrl-C stops an answer, Ctrl-D leaves.")
+    repl = Repl(session, StandardScreen(), shows_stats=shows_stats)
+    converse(repl, history_path=genai_home() / "chat_history")

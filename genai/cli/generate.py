@@ -1,0 +1,71 @@
+"""`genai generate`: continue one prompt."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from genai.cli.command import EXIT_INTERRUPTED, command
+from genai.cli.interrupts import interrupts_call
+from genai.cli.loading import open_generator
+from genai.cli.options import GenerationOptions, JsonFlag, ModelOptions, SequenceOptions, given_options
+from genai.cli.output import format_stats, print_json, print_note, write_text
+from genai.cli.standard_input import read_standard_input
+
+if TYPE_CHECKING:
+    from genai.cli.text_stream import TextStream
+    from genai.engine import GenerationResult
+
+__all__ = ["generate"]
+
+
+@command(
+    'genai generate "Once upon a time" --max-new-tokens 64',
+    "cat story.txt | genai generate - --model ./model --temperature 0.8 --seed 1 --json",
+)
+def generate(
+    prompt: Annotated[str, typer.Argument(metavar="PROMPT", help="The text to continue; - reads stdin.")],
+    *,
+    model: ModelOptions,
+    generation: GenerationOptions,
+    sequences: SequenceOptions,
+    json: JsonFlag = False,
+    stats: Annotated[bool, typer.Option("--stats", help="Print tokens and speed to stderr.")] = False,
+) -> None:
+    """Continue a prompt.
+
+    The model sees the text as it is, without a chat template.
+    """
+    options = given_options(generation, sequences)
+    text = read_standard_input() if prompt == "-" else prompt
+    with open_generator(model) as generator:
+        from genai.cli.text_stream import stream_text
+
+        is_shown_at_once = not json and options.get("num_return_sequences", 1) == 1
+        stream = stream_text(generator, text, options)
+        with interrupts_call(stream.cancel) as interruption:
+            result = _finish(stream, is_shown_at_once=is_shown_at_once)
+        if json:
+            print_json({"model": model.model, **dataclasses.asdict(result)})
+        elif not is_shown_at_once:
+            write_text("\n\n".join(choice.text for choice in result.choices or (result,)) + "\n")
+        if stats:
+            print_note(format_stats(result.stats))
+    if interruption.happened:
+        raise typer.Exit(EXIT_INTERRUPTED)
+
+
+def _finish(stream: TextStream, *, is_shown_at_once: bool) -> GenerationResult:
+    """Run the generation to its end, writing what comes if that is wanted, and end the line."""
+    try:
+        for piece in stream:
+            if is_shown_at_once:
+                write_text(piece.text)
+    finally:
+        stream.close()
+    if is_shown_at_once:
+        write_text("\n")
+    assert stream.result is not None
+    return stream.result

@@ -1,0 +1,48 @@
+"""`genai models list`: presets, downloads and exports."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from genai.cli.command import command
+from genai.cli.models.entry import entry_to_json
+from genai.cli.options import JsonFlag
+from genai.cli.output import format_bytes, format_table, print_json, print_result
+
+if TYPE_CHECKING:
+    from genai.hub import ModelEntry
+
+__all__ = ["list_models"]
+
+
+@command("genai models list", "genai models list --json", name="list")
+def list_models(*, json: JsonFlag = False) -> None:
+    """List models and what of them is here.
+
+    Those are the ones that have an alias, and whatever else was downloaded or exported.
+    """
+    from genai.hub import list_models as list_entries
+
+    entries = list_entries()
+    if json:
+        print_json([entry_to_json(entry) for entry in entries])
+        return
+    rows = [
+        [
+            entry.name,
+            entry.preset.parameters if entry.preset else "",
+            _whereabouts(entry),
+            entry.preset.description if entry.preset else "",
+        ]
+        for entry in sorted(entries, key=lambda entry: not entry.is_here)
+    ]
+    print_result(format_table(["MODEL", "PARAMETERS", "ON THIS MACHINE", "WHAT IT IS"], rows))
+
+
+def _whereabouts(entry: ModelEntry) -> str:
+    parts = [f"{export.precision} {format_bytes(export.size_bytes)}" for export in entry.exports]
+    if entry.download_bytes:
+        parts.append(f"download {format_bytes(entry.download_bytes)}")
+    if entry.is_packaged:
+        parts.append("comes with genai")
+    return ", ".join(parts) or "no"

@@ -1,0 +1,91 @@
+"""`genai models show`: the facts of a model, and of its exports on this machine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from genai.cli.command import command
+from genai.cli.models.entry import entry_to_json, folder_to_json
+from genai.cli.options import JsonFlag
+from genai.cli.output import format_bytes, print_json, print_result
+
+if TYPE_CHECKING:
+    from genai.folder import ModelFolder
+    from genai.hub import ModelEntry
+
+__all__ = ["show_model"]
+
+
+@command("genai models show phi", "genai models show ./model --json", name="show")
+def show_model(
+    model: Annotated[str, typer.Argument(metavar="M", help="Model folder, alias or hub id.")],
+    *,
+    json: JsonFlag = False,
+) -> None:
+    """Show the facts of a model.
+
+    Its preset, its configuration, and where the files of its exports came from.
+    """
+    from genai.folder import ModelFolder
+    from genai.hub import LocalModel, find_model, resolve
+
+    found = resolve(model)
+    entry: ModelEntry | None = None
+    if isinstance(found, LocalModel) and ModelFolder.is_model_folder(found.path):
+        folders = [ModelFolder.load(found.path)]
+    else:
+        entry = find_model(model)
+        folders = [ModelFolder.load(export.path) for export in entry.exports if export.manifest]
+    if json:
+        facts = {"folders": [folder_to_json(folder) for folder in folders]}
+        print_json({**(entry_to_json(entry) if entry else {"name": model}), **facts})
+        return
+    sections = ([_describe_entry(entry)] if entry else []) + [_describe_folder(folder) for folder in folders]
+    print_result("\n\n".join(_format_facts(section) for section in sections))
+
+
+def _describe_entry(entry: ModelEntry) -> dict[str, Any]:
+    preset = entry.preset
+    facts: dict[str, Any] = {"model": entry.name, "source": entry.source}
+    if preset is not None:
+        facts |= {
+            "aliases": ", ".join(preset.aliases),
+            "what it is": preset.description,
+            "parameters": preset.parameters,
+            "license": preset.license + (" (to be accepted on its page)" if preset.gated else ""),
+        }
+    if preset is not None and preset.repo is None:
+        return facts | {"here": "yes" if entry.is_packaged else "no: install genai again"}
+    facts["download"] = format_bytes(entry.download_bytes) if entry.download_bytes else "not here"
+    return facts if entry.exports else facts | {"exports": "none here"}
+
+
+def _describe_folder(folder: ModelFolder) -> dict[str, Any]:
+    values = folder_to_json(folder)
+    facts: dict[str, Any] = {
+        "folder": values["path"],
+        "size": format_bytes(values["size_bytes"]),
+        "type": values["model_type"],
+        "context": f"{values['context_length']} tokens",
+        "vocabulary": f"{values['vocab_size']} tokens",
+        "shape": f"{values['num_layers']} layers of width {values['hidden_size']}, {values['num_heads']} heads "
+        f"({values['num_kv_heads']} key/value) of {values['head_dim']}",
+    }
+    manifest = folder.manifest
+    if manifest is None:
+        return facts | {"made by": "another tool (no manifest.json)"}
+    quantization = ", ".join(f"{name} {value}" for name, value in manifest.quantization.items())
+    return facts | {
+        "precision": manifest.precision + (f" ({quantization})" if quantization else ""),
+        "made from": manifest.source + (f" at {manifest.revision}" if manifest.revision else ""),
+        "made on": manifest.created,
+        "made with": ", ".join(f"{tool} {version}" for tool, version in manifest.versions.items()),
+        "files": ", ".join(sorted(manifest.files)),
+    }
+
+
+def _format_facts(facts: dict[str, Any]) -> str:
+    width = max(map(len, facts)) + 2
+    return "\n".join(f"{name.ljust(width)}{value}" for name, value in facts.items())

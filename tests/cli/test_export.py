@@ -1,0 +1,101 @@
+"""`genai export`."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from genai.folder import ModelFolder
+from tests.cli.conftest import Outcome
+from tests.hub_server import HubServer
+
+Cli = Callable[..., Outcome]
+
+
+def test_exports(cli: Cli, checkpoint: Path, tmp_path: Path) -> None:
+    done = cli("export", checkpoint, "-o", tmp_path / "model", "--precision", "int8", "--block-size", 64)
+    assert (done.code, done.stderr) == (0, "")
+    assert done.stdout.startswith(f"{tmp_path / 'model'}: int8, ")
+    manifest = ModelFolder.load(tmp_path / "model").manifest
+    assert manifest is not None
+    assert manifest.quantization["block_size"] == 64
+
+
+def test_json(cli: Cli, checkpoint: Path, tmp_path: Path) -> None:
+    done = cli("export", checkpoint, "-o", tmp_path / "model", "--json", "--max-context", 128)
+    value = json.loads(done.stdout)
+    assert value["precision"] == "int4"
+    assert value["context_length"] == 128
+    assert value["size_bytes"] == sum(file.stat().st_size for file in (tmp_path / "model").iterdir())
+
+
+def test_needs_no_onnxruntime(checkpoint: Path, tmp_path: Path) -> None:
+    script = (
+        "import sys; from genai.cli import run\n"
+        f"code = run(['export', {str(checkpoint)!r}, '-o', {str(tmp_path / 'model')!r}])\n"
+        "print(code, [name for name in ('onnxruntime', 'torch', 'transformers') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, encoding="utf-8", check=True)
+    assert done.stdout.splitlines()[-1] == "0 []"
+
+
+def test_a_target_that_exists(cli: Cli, checkpoint: Path, tmp_path: Path) -> None:
+    (tmp_path / "kept.txt").write_text("kept")
+    done = cli("export", checkpoint, "-o", tmp_path)
+    assert done.code == 1
+    assert "--overwrite" in done.error
+    assert (tmp_path / "kept.txt").read_text() == "kept"
+
+
+def test_overwrite(cli: Cli, checkpoint: Path, tmp_path: Path) -> None:
+    assert cli("export", checkpoint, "-o", tmp_path / "model").code == 0
+    assert cli("export", checkpoint, "-o", tmp_path / "model", "--precision", "fp32", "--overwrite").code == 0
+    assert ModelFolder.load(tmp_path / "model").manifest.precision == "fp32"  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "expected"),
+    [
+        (["--precision", "int"], 2, 'Did you mean "int8"?'),
+        (["--block-size", "33"], 2, "block"),
+        (["--block-size", "0"], 2, "block"),
+        (["--max-context", "100000"], 2, "512"),
+        (["--revision", "main"], 2, "revision"),
+    ],
+)
+def test_impossible_options(
+    cli: Cli, checkpoint: Path, tmp_path: Path, arguments: list[str], code: int, expected: str
+) -> None:
+    done = cli("export", checkpoint, "-o", tmp_path / "model", *arguments)
+    assert done.code == code
+    assert expected in done.error
+    assert not (tmp_path / "model").exists()
+
+
+def test_wrong_options_cost_no_download(cli: Cli, hub: HubServer, checkpoint: Path, tmp_path: Path) -> None:
+    hub.add("owner/name", checkpoint)
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "file").touch()
+    assert cli("export", "owner/name", "-o", tmp_path / "m", "--precision", "int5").code == 2
+    assert cli("export", "owner/name", "-o", tmp_path / "full").code == 1
+    assert hub.requests == []
+
+
+def test_from_the_hub(cli: Cli, hub: HubServer, checkpoint: Path, tmp_path: Path) -> None:
+    commit = hub.add("owner/name", checkpoint)
+    done = cli("export", "owner/name", "-o", tmp_path / "model", "--json")
+    assert done.code == 0
+    assert json.loads(done.stdout)["revision"] == commit
+    assert done.stderr.startswith("Downloading owner/name (")
+    assert cli("export", "owner/name", "-o", tmp_path / "again", "--offline").code == 0
+
+
+def test_no_checkpoint(cli: Cli, model: Path, tmp_path: Path) -> None:
+    done = cli("export", model, "-o", tmp_path / "model")
+    assert done.code == 1
+    assert "is a model folder already" in done.error

@@ -1,0 +1,103 @@
+"""The program as a whole: help, version, wrong usage, what is imported when."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+import pytest
+
+from genai import __version__
+from tests.cli.conftest import Outcome
+
+COMMANDS = (
+    [],
+    ["chat"],
+    ["generate"],
+    ["export"],
+    ["providers"],
+    ["models"],
+    ["models", "list"],
+    ["models", "pull"],
+    ["models", "show"],
+    ["models", "remove"],
+)
+Cli = Callable[..., Outcome]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_help_ends_with_an_example(cli: Cli, command: list[str]) -> None:
+    done = cli(*command, "--help")
+    assert done.code == 0
+    assert done.stderr == ""
+    *_, title, example = done.stdout.rstrip().partition("Examples:")
+    assert title
+    assert (
+        example.strip()
+        .splitlines()[-1]
+        .split(" genai ")[-1]
+        .strip()
+        .removeprefix("genai ")
+        .startswith(" ".join(command))
+    )
+
+
+@pytest.mark.parametrize("command", [[], ["models"]])
+def test_no_command_shows_help(cli: Cli, command: list[str]) -> None:
+    done = cli(*command)
+    assert done.code == 0
+    assert "Usage: genai" in done.stdout
+
+
+def test_version(genai: Cli) -> None:
+    assert genai("--version") == Outcome(0, f"genai {__version__}\n", "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["chta"], "No such command 'chta'"),
+        (["generate"], "Missing argument 'PROMPT'. Try `genai generate --help`."),
+        (["generate", "x", "--temprature", "1"], "--temperature"),
+        (["generate", "x", "--temperature", "hot"], "'--temperature'"),
+        (["generate", "x", "--temperature", "-1"], "temperature must be a number >= 0, not -1.0"),
+        (["generate", "x", "--device-id", "-1"], "'--device-id'"),
+        (["generate", "x", "--provider", "cud"], 'Did you mean "cuda"?'),
+        (["export", "x"], "'--output'"),
+        (["models", "remvoe"], "No such command 'remvoe'"),
+    ],
+)
+def test_wrong_usage(cli: Cli, arguments: list[str], expected: str) -> None:
+    done = cli(*arguments)
+    assert done.code == 2
+    assert done.stdout == ""
+    assert expected in done.error
+
+
+def test_verbose_shows_the_traceback(cli: Cli) -> None:
+    done = cli("generate", "x", "--model", "/nowhere", "--verbose")
+    assert done.code == 1
+    assert done.stderr.startswith("Traceback")
+    assert done.stderr.splitlines()[-1].startswith("genai: error: there is no folder /nowhere")
+
+
+def test_help_imports_nothing_heavy() -> None:
+    script = (
+        "import sys; from genai.cli import run; run(['chat', '--help']); run(['--help'])\n"
+        "heavy = 'onnxruntime torch transformers rich numpy onnx_ir huggingface_hub tokenizers prompt_toolkit'\n"
+        "print([name for name in heavy.split() if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, encoding="utf-8", check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.slow
+def test_help_is_quick() -> None:
+    def seconds() -> float:
+        begun = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "genai", "--help"], capture_output=True, check=True)
+        return time.perf_counter() - begun
+
+    assert min(seconds() for _ in range(5)) < 0.3
