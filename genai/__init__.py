@@ -21,7 +21,7 @@ from genai.errors import (
 )
 
 if TYPE_CHECKING:
-    from genai.engine import GenerationResult, GenerationStats, Piece
+    from genai.engine import GenerationResult, GenerationStats, GenerationStream, Piece
     from genai.export import export_model
     from genai.generator import Generator
 
@@ -36,6 +36,7 @@ __all__ = [
     "GenerationError",
     "GenerationResult",
     "GenerationStats",
+    "GenerationStream",
     "Generator",
     "Message",
     "ModelFolderError",
@@ -54,6 +55,7 @@ _LAZY = {
     "Generator": "genai.generator",
     "GenerationResult": "genai.engine",
     "GenerationStats": "genai.engine",
+    "GenerationStream": "genai.engine",
     "Piece": "genai.engine",
     "export_model": "genai.export",
 }

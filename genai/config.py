@@ -99,7 +99,7 @@ class GenerationConfig:
             check(name, getattr(self, name))
         if self.top_logprobs:
             object.__setattr__(self, "logprobs", True)
-        if self.num_beams > 1 and self.do_sample:
+        if self.num_beams > 1 and self.is_sampling:
             raise OptionError(
                 "num_beams > 1 cannot be combined with sampling (do_sample, temperature, top_k, top_p, ...): "
                 "set do_sample=False or num_beams=1"
@@ -135,8 +135,8 @@ class GenerationConfig:
         for name in options:
             if name not in known:
                 raise OptionError(f'unknown generation option "{name}".{did_you_mean(name, known)}')
-        if options.keys() & SAMPLING_OPTIONS and "do_sample" not in options and self.num_beams == 1:
-            options["do_sample"] = options.get("num_beams", 1) == 1
+        if options.keys() & SAMPLING_OPTIONS:
+            options.setdefault("do_sample", True)
         return dataclasses.replace(self, **options)
 
     @classmethod

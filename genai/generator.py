@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, overload
@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from genai.config import GenerationConfig, Message
-from genai.engine import BackgroundDriver, Engine, GenerationResult, Piece, Request
+from genai.engine import BackgroundDriver, Engine, GenerationResult, GenerationStream, Piece, Request
 from genai.errors import GenerationError, OptionError, TokenizerError
 from genai.folder import ModelFolder
 from genai.prepare import prepare_model
@@ -159,17 +159,18 @@ class Generator:
         token_ids: Sequence[int] | None = None,
         config: GenerationConfig | None = None,
         **options: Any,
-    ) -> Iterator[Piece]:
+    ) -> GenerationStream:
         """Continue a prompt, yielding text as it comes; arguments as for `generate`.
 
-        Leaving the loop early cancels the generation. Errors in the arguments are raised by the call, not by the loop.
+        Leaving the loop early cancels the generation. The stream's `result` is there when it has ended. Errors in the
+        arguments are raised by the call, not by the loop.
         """
         prompts, is_batch = self._prompts(prompt, token_ids)
         if is_batch:
             raise OptionError("stream takes one prompt; call generate for a list")
         request = self._request(prompts[0], config, options, stream=True)
         self._submit([request])
-        return self._pieces(request)
+        return GenerationStream(self._engine, request)
 
     def chat(
         self,
@@ -204,7 +205,7 @@ class Generator:
         template_options: Mapping[str, Any] | None = None,
         config: GenerationConfig | None = None,
         **options: Any,
-    ) -> Iterator[Piece]:
+    ) -> GenerationStream:
         """Answer a conversation, yielding text as it comes; arguments as for `chat`."""
         token_ids = self._chat_prompt(messages, tools, template_options)
         return self.stream(token_ids=token_ids, config=config, **options)
@@ -338,18 +339,6 @@ class Generator:
             return [_result_of(request) for request in requests]
         finally:
             self._cancel(requests)
-
-    def _pieces(self, request: Request) -> Iterator[Piece]:
-        try:
-            while True:
-                while request.pieces:
-                    yield request.pieces.popleft()
-                if request.is_finished:
-                    break
-                self._engine.advance(request)
-            _result_of(request)
-        finally:
-            self._cancel([request])
 
     def _cancel(self, requests: Sequence[Request]) -> None:
         for request in requests:

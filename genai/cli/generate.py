@@ -15,8 +15,7 @@ from genai.cli.output import format_stats, print_json, print_note, write_text
 from genai.cli.standard_input import read_standard_input
 
 if TYPE_CHECKING:
-    from genai.cli.text_stream import TextStream
-    from genai.engine import GenerationResult
+    from genai.engine import GenerationResult, GenerationStream
 
 __all__ = ["generate"]
 
@@ -41,10 +40,8 @@ def generate(
     options = given_options(generation, sequences)
     text = read_standard_input() if prompt == "-" else prompt
     with open_generator(model) as generator:
-        from genai.cli.text_stream import stream_text
-
         is_shown_at_once = not json and options.get("num_return_sequences", 1) == 1
-        stream = stream_text(generator, text, options)
+        stream = generator.stream(text, **options)
         with interrupts_call(stream.cancel) as interruption:
             result = _finish(stream, is_shown_at_once=is_shown_at_once)
         if json:
@@ -57,7 +54,7 @@ def generate(
         raise typer.Exit(EXIT_INTERRUPTED)
 
 
-def _finish(stream: TextStream, *, is_shown_at_once: bool) -> GenerationResult:
+def _finish(stream: GenerationStream, *, is_shown_at_once: bool) -> GenerationResult:
     """Run the generation to its end, writing what comes if that is wanted, and end the line."""
     try:
         for piece in stream:

@@ -4,6 +4,7 @@ from genai.engine.background import BackgroundDriver
 from genai.engine.engine import Engine
 from genai.engine.request import Request
 from genai.engine.results import Choice, GenerationResult, GenerationStats, Piece, TokenLogprob
+from genai.engine.stream import GenerationStream
 
 __all__ = [
     "BackgroundDriver",
@@ -11,6 +12,7 @@ __all__ = [
     "Engine",
     "GenerationResult",
     "GenerationStats",
+    "GenerationStream",
     "Piece",
     "Request",
     "TokenLogprob",

@@ -36,7 +36,7 @@ class Engine:
         self._scheduler = Scheduler(model)
         self._searches: dict[Request, BeamSearch] = {}
         self._turn = threading.Condition()
-        self._is_stepping = False
+        self._stepping_thread: int | None = None
         self._num_urgent = 0
 
     @property
@@ -50,10 +50,6 @@ class Engine:
         Raises:
             OptionError: The request can never run.
         """
-        if request.is_beam_search and request.stream:
-            raise OptionError(
-                "beam search cannot be streamed: its text may change until the end; use generate()"
-            )
         self._scheduler.prepare(request)
         if len(request.prompt_token_ids) == self._model.context_length:
             self._finish_at_once(request, "length")
@@ -85,15 +81,15 @@ class Engine:
                 self.advance(request)
 
     def cancel(self, request: Request) -> None:
-        """End a request now, with what it has so far; does nothing if it has ended."""
-        with self._exclusively(urgent=True):
-            if request.is_finished:
-                return
-            if request in self._scheduler.waiting:
-                self._scheduler.waiting.remove(request)
-                self._finish_at_once(request, "cancelled")
-                return
-            self._end(request.sequences, "cancelled")
+        """End a request with what it has so far; does nothing if it has ended.
+
+        It has ended when this returns, unless the caller interrupts a step of its own thread (as a signal handler
+        does): then it ends before the next one.
+        """
+        request.is_cancelled = True
+        if self._stepping_thread != threading.get_ident():
+            with self._exclusively(urgent=True):
+                self._end_cancelled()
 
     def score(self, token_ids: Sequence[int]) -> npt.NDArray[np.float32]:
         """Return the logits at every one of these tokens, float32 [num_tokens, vocab].
@@ -143,24 +139,34 @@ class Engine:
         with self._turn:
             self._num_urgent += urgent
             try:
-                while (self._is_stepping or (self._num_urgent and not urgent)) and not is_served():
+                while (self._stepping_thread or (self._num_urgent and not urgent)) and not is_served():
                     self._turn.wait()
             finally:
                 self._num_urgent -= urgent
             has_turn = not is_served()
-            self._is_stepping = self._is_stepping or has_turn
+            if has_turn:
+                self._stepping_thread = threading.get_ident()
         try:
             yield has_turn
         finally:
             if has_turn:
                 with self._turn:
-                    self._is_stepping = False
+                    self._stepping_thread = None
                     self._turn.notify_all()
 
     def _step(self) -> None:
+        self._end_cancelled()
         self._scheduler.admit()
         self._prefill()
         self._decode()
+
+    def _end_cancelled(self) -> None:
+        """End what nobody wants any more."""
+        for request in self._scheduler.take_cancelled():
+            if request.sequences:
+                self._end(request.sequences, "cancelled")
+            else:
+                self._finish_at_once(request, "cancelled")
 
     def _prefill(self) -> None:
         """Run one chunk of the first prompt that is not complete, or several short prompts."""
@@ -292,7 +298,11 @@ class Engine:
         else:
             reason = request.sequences[0].finish_reason or "length"
             best = search.best(request.config.num_return_sequences, unfinished=reason)
-            request.finish([_beam_choice(request, hypothesis) for hypothesis in best])
+            choices = [_beam_choice(request, hypothesis) for hypothesis in best]
+            if request.stream:
+                for i, choice in enumerate(choices):
+                    request.emit(Piece(choice.text, choice.token_ids, choice.finish_reason, index=i))
+            request.finish(choices)
 
     def _fail(self, request: Request, error: BaseException) -> None:
         """End a request with an error; its slots hold nothing that can be trusted."""

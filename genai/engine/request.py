@@ -77,6 +77,7 @@ class Request:
         self.sequences: list[GenerationSequence] = []
         self.result: GenerationResult | None = None
         self.error: BaseException | None = None
+        self.is_cancelled = False
         self.cached_prompt_tokens = 0
         eos = eos_token_ids if config.eos_token_ids is None else config.eos_token_ids
         self.eos_token_ids = tuple(eos)
@@ -240,7 +241,7 @@ class GenerationSequence:
         self.finish_reason = reason
         text = self._rest()
         self._text.append(text)
-        if self.request.stream:
+        if self.request.stream and not self.request.is_beam_search:
             self._emit(text)
 
     def choice(self) -> Choice:

@@ -119,6 +119,16 @@ class Scheduler:
             self.prefilling.append(request.sequences[0])
             self.advance(request.sequences[0])
 
+    def take_cancelled(self) -> list[Request]:
+        """Return the requests that were cancelled; those that waited are taken out."""
+        running = dict.fromkeys(
+            s.request for s in (*self.decoding, *self.prefilling) if s.request.is_cancelled
+        )
+        waiting = [request for request in self.waiting if request.is_cancelled]
+        for request in waiting:
+            self.waiting.remove(request)
+        return [*running, *waiting]
+
     def next_chunk(self, max_tokens: int) -> list[GenerationSequence]:
         """Return the sequences that prefill next: several short new prompts together, or one.
 

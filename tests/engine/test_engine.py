@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from genai.config import GenerationConfig
-from genai.engine import BackgroundDriver, Engine, GenerationResult, Request
+from genai.engine import BackgroundDriver, Engine, GenerationResult, GenerationStream, Request
 from genai.errors import GenerationError, OptionError
 from tests.fakes import ByteTokenizer, FakeModel
 
@@ -225,9 +225,39 @@ def test_what_can_never_run_is_refused(prompt: Sequence[int], options: dict[str,
     assert not engine.has_work
 
 
-def test_beams_cannot_be_streamed() -> None:
-    with pytest.raises(OptionError, match="cannot be streamed"):
-        Engine(FakeModel()).submit(request(num_beams=2, stream=True))
+def test_beams_come_as_one_piece() -> None:
+    streamed = request(num_beams=2, stream=True)
+    (result,) = run(Engine(FakeModel()), streamed)
+    (piece,) = streamed.pieces
+    assert (piece.text, piece.token_ids, piece.finish_reason) == (result.text, result.token_ids, "length")
+
+
+def test_a_dropped_stream_gives_its_slot_back() -> None:
+    model = FakeModel(max_batch=1)
+    engine = Engine(model)
+    dropped = request(stream=True, max_new_tokens=50)
+    engine.submit(dropped)
+    stream = GenerationStream(engine, dropped)
+    next(stream)
+    del stream
+    (result,) = run(engine, request())
+    assert list(result.token_ids) == model.expected(PROMPT, 8)
+    assert dropped.result is not None
+    assert dropped.result.finish_reason == "cancelled"
+
+
+def test_cancelling_inside_a_step_takes_effect_before_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = FakeModel()
+    engine = Engine(model)
+    each = request(stream=True, max_new_tokens=50)
+    engine.submit(each)
+    decode = model.decode
+    monkeypatch.setattr(model, "decode", lambda ids: (engine.cancel(each), decode(ids))[1])
+    engine.advance()
+    assert not each.is_finished
+    engine.advance()
+    assert each.result is not None
+    assert len(each.result.token_ids) == 1
 
 
 def test_a_byte_limit_makes_requests_wait_and_ends_what_outgrows_it() -> None:
@@ -370,5 +400,8 @@ def test_short_new_prompts_prefill_together() -> None:
     model = FakeModel()
     prompts = [[1, 2, 3], [4, 5, 6, 7], [8, 9]]
     results = run(Engine(model), *(request(p) for p in prompts))
-    assert model.runs[0] == ("prefill", 2 + 3)  # the third is so short that padding would waste more than it saves
+    assert model.runs[0] == (
+        "prefill",
+        2 + 3,
+    )  # the third is so short that padding would waste more than it saves
     assert [list(r.token_ids) for r in results] == [model.expected(p, 8) for p in prompts]

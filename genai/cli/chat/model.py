@@ -88,9 +88,7 @@ class GeneratorModel:
 
     def answer(self, messages: Sequence[Message], options: Mapping[str, Any]) -> Answer:
         """Begin to answer; see `ChatModel`."""
-        from genai.cli.text_stream import stream_chat
-
-        return stream_chat(self._generator, messages, options, template_options=self._template_options)
+        return self._generator.stream_chat(messages, template_options=self._template_options, **options)
 
     def count_tokens(self, messages: Sequence[Message]) -> int:
         """Return how many tokens of the context a conversation takes."""

@@ -1,0 +1,53 @@
+"""A running generation as an iterator that can be stopped from anywhere, and that knows its result."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from genai.engine.engine import Engine
+from genai.engine.request import Request
+from genai.engine.results import GenerationResult, Piece
+
+__all__ = ["GenerationStream"]
+
+
+class GenerationStream:
+    """The pieces of one request as they come.
+
+    Iterating takes one engine step at a time and looks in between whether anybody wants to stop, so that a signal
+    never interrupts a step. Whoever drops the stream before its end cancels it. Beam search, whose text may change
+    until the end, comes as one piece at the end.
+    """
+
+    def __init__(self, engine: Engine, request: Request) -> None:
+        self._engine = engine
+        self._request = request
+
+    @property
+    def result(self) -> GenerationResult | None:
+        """How the prompt was continued; None while it runs."""
+        return self._request.result
+
+    def cancel(self) -> None:
+        """Ask for an end before the next step; safe in a signal handler. What came so far is the result."""
+        self._request.is_cancelled = True
+
+    def close(self) -> None:
+        """End now; does nothing if it has ended."""
+        self._engine.cancel(self._request)
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Piece:
+        request = self._request
+        while not request.pieces and not request.is_finished:
+            self._engine.advance(request)
+        if request.pieces:
+            return request.pieces.popleft()
+        if request.error is not None:
+            raise request.error
+        raise StopIteration
+
+    def __del__(self) -> None:
+        self._request.is_cancelled = True
