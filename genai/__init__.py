@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from genai._version import __version__
 from genai.config import GenerationConfig, Message
 from genai.errors import (
     ChatTemplateError,
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     from genai.export import export_model
     from genai.generator import Generator
 
-__version__ = "0.1.0"
-
 __all__ = [
     "ChatTemplateError",
     "CheckpointError",
@@ -46,6 +45,7 @@ __all__ = [
     "ProviderError",
     "TokenizerError",
     "UnsupportedModelError",
+    "__version__",
     "export_model",
 ]
 

@@ -27,6 +27,7 @@ __all__ = [
     "DecoderConfig",
     "Manifest",
     "ModelFolder",
+    "check_target",
     "sha256_of",
     "staged_folder",
 ]
@@ -258,6 +259,16 @@ class ModelFolder:
         return (Path(path) / CONFIG_FILE).is_file()
 
 
+def check_target(target: Path, *, overwrite: bool) -> None:
+    """See that a folder may be made at the target.
+
+    Raises:
+        ExportError: Something is there already.
+    """
+    if not overwrite and target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise ExportError(f"{target} exists already; choose another folder or pass overwrite (--overwrite)")
+
+
 @contextlib.contextmanager
 def staged_folder(target: Path | str, *, overwrite: bool = False) -> Iterator[Path]:
     """Yield an empty folder beside the target, which becomes the target when the block ends well.
@@ -269,8 +280,7 @@ def staged_folder(target: Path | str, *, overwrite: bool = False) -> Iterator[Pa
         ExportError: The target exists already and is not empty, or the disk refuses.
     """
     target = Path(target)
-    if target.exists() and (not target.is_dir() or any(target.iterdir())) and not overwrite:
-        raise ExportError(f"{target} exists already; choose another folder or pass overwrite (--overwrite)")
+    check_target(target, overwrite=overwrite)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.partial-", dir=target.parent))

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from genai.errors import CheckpointError, ModelNotFoundError, OptionError
+from genai.errors import ModelNotFoundError, OptionError
 from genai.folder import GENERATION_CONFIG_FILE, ModelFolder
 from genai.hub import (
     ExportKey,
@@ -138,24 +138,12 @@ def _prepare_hub(model: HubModel, request: _Request) -> Path:
 
 
 def _fetch_and_export(snapshot: Snapshot, target: Path, key: ExportKey, request: _Request) -> None:
-    _check_exportable(snapshot.path, key)
+    from genai.export import check_exportable
+
+    # Before gigabytes are fetched for an export that cannot be made.
+    check_exportable(snapshot.path, precision=key.precision, block_size=key.block_size)
     checkpoint = fetch(snapshot, offline=request.offline, progress=request.progress)
     _export(checkpoint, target, key, snapshot.commit, request)
-
-
-def _check_exportable(folder: Path, key: ExportKey) -> None:
-    """See that genai knows the architecture and the precision, before gigabytes are fetched in vain."""
-    from genai.export.families import find_family
-    from genai.export.precision import Precision
-
-    Precision.named(key.precision, block_size=key.block_size)
-    try:
-        architectures = json.loads((folder / "config.json").read_text(encoding="utf-8"))["architectures"]
-        find_family(architectures[0])
-    except CheckpointError as error:
-        raise type(error)(f"{key.source}: {error}") from error
-    except (LookupError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{key.source}: config.json does not say which architecture it is") from error
 
 
 def _export(checkpoint: Path, target: Path, key: ExportKey, commit: str | None, request: _Request) -> None:

@@ -12,7 +12,6 @@ from genai.cli.command import command
 from genai.cli.options import JsonFlag
 from genai.cli.output import format_bytes, print_json, print_result
 from genai.cli.progress import StageProgress
-from genai.errors import ExportError
 
 if TYPE_CHECKING:
     from genai.export import ExportProgress
@@ -51,6 +50,7 @@ def export(
     """
     from genai.export import export_model
     from genai.export.precision import Precision
+    from genai.folder import check_target
     from genai.hub import resolve, resolve_checkpoint
 
     preset = resolve(checkpoint, revision=revision).preset
@@ -60,7 +60,7 @@ def export(
         block_size = preset.block_size if preset else 32
     # Both before gigabytes are fetched for an export that cannot be made.
     Precision.named(precision, block_size=block_size)
-    _check_target(output, overwrite=overwrite)
+    check_target(output, overwrite=overwrite)
     with StageProgress() as progress:
         found = resolve_checkpoint(checkpoint, revision=revision, offline=offline, progress=progress)
     begun = time.perf_counter()
@@ -99,8 +99,3 @@ def export(
         print_json(summary)
     else:
         print_result(f"{output}: {precision}, {format_bytes(size_bytes)}, exported in {seconds:.1f} s")
-
-
-def _check_target(output: Path, *, overwrite: bool) -> None:
-    if not overwrite and output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise ExportError(f"{output} exists already; choose another folder or pass --overwrite")

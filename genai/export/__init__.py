@@ -8,9 +8,9 @@ checkpoint ─► family: config.json -> DecoderSpec ─► build_decoder: Graph
 
 from __future__ import annotations
 
-from genai.export.exporter import export_model
+from genai.export.exporter import check_exportable, export_model
 from genai.export.precision import PRECISIONS
 from genai.export.writer import ExportProgress
 from genai.quantize import BlockScheme
 
-__all__ = ["PRECISIONS", "BlockScheme", "ExportProgress", "export_model"]
+__all__ = ["PRECISIONS", "BlockScheme", "ExportProgress", "check_exportable", "export_model"]

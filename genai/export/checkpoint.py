@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from genai.errors import CheckpointError
 
-__all__ = ["Array", "Checkpoint"]
+__all__ = ["Array", "Checkpoint", "architecture_of", "read_config"]
 
 Array = NDArray[Any]
 
@@ -68,7 +68,7 @@ class Checkpoint(Mapping[str, Array]):
             raise CheckpointError(
                 f"{path}: not a folder; a checkpoint is a folder with config.json and safetensors"
             )
-        config = _read_json(path / "config.json")
+        config = read_config(path)
         tensors: dict[str, _Tensor] = {}
         index = _read_json(path / INDEX_FILE).get("weight_map") if (path / INDEX_FILE).is_file() else None
         for file in _weight_files(path, index):
@@ -83,18 +83,8 @@ class Checkpoint(Mapping[str, Array]):
 
     @property
     def architecture(self) -> str:
-        """The architecture that config.json names.
-
-        Raises:
-            CheckpointError: It names none.
-        """
-        names = self.config.get("architectures")
-        if not isinstance(names, list) or not names or not isinstance(names[0], str):
-            raise CheckpointError(
-                f'{self.path / "config.json"}: "architectures" must name the model class, such as '
-                f'["LlamaForCausalLM"]; found {names!r}'
-            )
-        return names[0]
+        """The architecture that config.json names; see `architecture_of`."""
+        return architecture_of(self.config, self.path)
 
     def __getitem__(self, name: str) -> Array:
         tensor = self._tensors[name]
@@ -120,6 +110,30 @@ class Checkpoint(Mapping[str, Array]):
     def file_of(self, name: str) -> Path:
         """The file that holds a tensor."""
         return self._tensors[name].file
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Return the content of a checkpoint folder's config.json.
+
+    Raises:
+        CheckpointError: It is missing or malformed.
+    """
+    return _read_json(path / "config.json")
+
+
+def architecture_of(config: Mapping[str, Any], path: Path) -> str:
+    """Return the architecture that a config.json names; `path` is its folder, for messages.
+
+    Raises:
+        CheckpointError: It names none.
+    """
+    names = config.get("architectures")
+    if not isinstance(names, list) or not names or not isinstance(names[0], str):
+        raise CheckpointError(
+            f'{path / "config.json"}: "architectures" must name the model class, such as '
+            f'["LlamaForCausalLM"]; found {names!r}'
+        )
+    return names[0]
 
 
 def _weight_files(path: Path, index: Mapping[str, str] | None) -> list[Path]:

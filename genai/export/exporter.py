@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
+from genai._version import __version__
 from genai.errors import CheckpointError, ExportError, OptionError
 from genai.export.builder import OPSETS, GraphBuilder
-from genai.export.checkpoint import Checkpoint
+from genai.export.checkpoint import Checkpoint, architecture_of, read_config
 from genai.export.decoder import build_decoder
 from genai.export.families import find_family
+from genai.export.family import Family
 from genai.export.folder_files import copy_companions, decoder_config, write_json
 from genai.export.model_config import ModelConfig
 from genai.export.precision import Precision
@@ -21,10 +24,10 @@ from genai.export.weights import Weights
 from genai.export.writer import ExportProgress, write_graph
 from genai.folder import CONFIG_FILE, MANIFEST_FILE, Manifest, ModelFolder, sha256_of, staged_folder
 
-__all__ = ["export_model"]
+__all__ = ["check_exportable", "export_model"]
 
 PRODUCER = "genai"
-TOOLS = ("genai", "onnx", "onnx-ir", "numpy", "ml_dtypes")
+TOOLS = ("onnx", "onnx-ir", "numpy", "ml_dtypes")
 
 
 def export_model(
@@ -65,14 +68,12 @@ def export_model(
     opened = Checkpoint.open(checkpoint)
     _check_target(Path(output), opened.path)
     with _naming(opened.path):
-        family = find_family(opened.architecture)
-        config = ModelConfig.of_decoder(opened.config, defaults=family.defaults)
-        spec = _limit_context(family.spec(config), max_context)
+        family, spec = _read_decoder(opened.config, opened.path, max_context)
         weights = Weights(opened, family.weights, spec, prefixes=family.prefixes, ignored=family.ignored)
         graph = GraphBuilder(form, weights)
         build_decoder(graph, spec)
     with staged_folder(output, overwrite=overwrite) as folder:
-        digests = write_graph(graph, folder, producer=PRODUCER, version=_version("genai"), progress=progress)
+        digests = write_graph(graph, folder, producer=PRODUCER, version=__version__, progress=progress)
         copied = copy_companions(opened, folder)
         write_json(folder / CONFIG_FILE, decoder_config(opened, family, spec).to_json())
         digests |= {name: sha256_of(folder / name) for name in (*copied, CONFIG_FILE)}
@@ -83,7 +84,7 @@ def export_model(
             precision=precision,
             quantization=form.scheme.to_json() if form.scheme else {},
             opset=OPSETS,
-            versions={tool: _version(tool) for tool in TOOLS},
+            versions={PRODUCER: __version__, **{tool: metadata.version(tool) for tool in TOOLS}},
             created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             files=dict(sorted(digests.items())),
             attributes=_attributes(spec),
@@ -91,6 +92,29 @@ def export_model(
         write_json(folder / MANIFEST_FILE, manifest.to_json())
         ModelFolder.load(folder)  # what cannot be read must not appear
     return ModelFolder.load(output)
+
+
+def check_exportable(
+    checkpoint: Path | str, *, precision: str = "int4", block_size: int = 32, max_context: int | None = None
+) -> None:
+    """See that `export_model` would take a checkpoint, as far as its config.json tells; no weights need be there.
+
+    Raises:
+        CheckpointError, UnsupportedModelError, OptionError: As `export_model` would.
+    """
+    Precision.named(precision, block_size=block_size)
+    path = Path(checkpoint)
+    with _naming(path):
+        _read_decoder(read_config(path), path, max_context)
+
+
+def _read_decoder(
+    config: Mapping[str, Any], path: Path, max_context: int | None
+) -> tuple[Family, DecoderSpec]:
+    """Return the family of a config.json and the decoder that it describes."""
+    family = find_family(architecture_of(config, path))
+    spec = family.spec(ModelConfig.of_decoder(config, defaults=family.defaults))
+    return family, _limit_context(spec, max_context)
 
 
 @contextlib.contextmanager
@@ -133,10 +157,3 @@ def _attributes(spec: DecoderSpec) -> dict[str, object]:
     if spec.max_positions_reason is not None:
         attributes["context_limit_reason"] = spec.max_positions_reason
     return attributes
-
-
-def _version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return "unknown"

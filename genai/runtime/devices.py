@@ -13,7 +13,7 @@ from genai.cache import Buffer
 from genai.errors import GenerationError
 from genai.runtime.ort import ORT_ERRORS, onnxruntime
 
-__all__ = ["AcceleratorDevice", "HostDevice", "onnx_type"]
+__all__ = ["AcceleratorDevice", "HostDevice", "identity_model", "onnx_type"]
 
 ALIGNMENT_BYTES = 64
 
@@ -74,7 +74,7 @@ class AcceleratorDevice:
     def __init__(self, name: str, index: int, provider: str, options: dict[str, str]) -> None:
         self.name = name
         self.index = index
-        self._copier = onnxruntime.InferenceSession(_identity_model(), providers=[(provider, options)])
+        self._copier = onnxruntime.InferenceSession(identity_model(), providers=[(provider, options)])
 
     def allocate(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Buffer:
         """Return new device memory."""
@@ -131,7 +131,8 @@ class AcceleratorDevice:
         binding.synchronize_outputs()
 
 
-def _identity_model() -> bytes:
+def identity_model() -> bytes:
+    """Return a model of one node that copies bytes."""
     source, target = (
         helper.make_tensor_value_info(n, TensorProto.UINT8, ["n"]) for n in ("source", "target")
     )

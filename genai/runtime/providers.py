@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from genai.errors import OptionError, ProviderError, did_you_mean
-from genai.runtime.ort import onnxruntime
+from genai.runtime.devices import identity_model
+from genai.runtime.ort import ORT_ERRORS, onnxruntime
 
 __all__ = ["Provider", "ProviderStatus", "choose_provider", "provider_statuses"]
 
@@ -62,7 +63,7 @@ class ProviderStatus:
 def provider_statuses() -> list[ProviderStatus]:
     """Return every known provider, in order of preference, with the reason where one is not available."""
     installed = set(onnxruntime.get_available_providers())
-    return [ProviderStatus(p, p.ort_name in installed, _reason(p, installed)) for p in PROVIDERS]
+    return [_status(provider, installed) for provider in PROVIDERS]
 
 
 def choose_provider(name: str) -> list[Provider]:
@@ -83,12 +84,30 @@ def choose_provider(name: str) -> list[Provider]:
     return [statuses[name].provider]
 
 
-def _reason(provider: Provider, installed: set[str]) -> str:
+def _status(provider: Provider, installed: set[str]) -> ProviderStatus:
     if provider.ort_name in installed:
-        return "the installed ONNX Runtime has it"
-    if provider.extra is None:
-        return f"the installed ONNX Runtime was built without {provider.ort_name}"
-    return (
-        f"the installed ONNX Runtime was built without {provider.ort_name}; in an environment of its own: "
-        f'pip install "genai[{provider.extra}]"'
-    )
+        if provider.name == "cpu" or _loads(provider):
+            return ProviderStatus(provider, True, "the installed ONNX Runtime has it")
+        reason = (
+            "the installed ONNX Runtime has it, but cannot load it: a device, driver or library is missing"
+        )
+        return ProviderStatus(provider, False, reason)
+    reason = f"the installed ONNX Runtime was built without {provider.ort_name}"
+    if provider.extra is not None:
+        reason += f'; in an environment of its own: pip install "genai[{provider.extra}]"'
+    return ProviderStatus(provider, False, reason)
+
+
+def _loads(provider: Provider) -> bool:
+    """Whether a session of one node runs on the provider; ONNX Runtime falls back to the CPU where it does not."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    if provider.name == "cuda":
+        onnxruntime.preload_dlls()
+    try:
+        session = onnxruntime.InferenceSession(
+            identity_model(), options, providers=[(provider.ort_name, provider.session_options(0))]
+        )
+    except ORT_ERRORS:
+        return False
+    return bool(session.get_providers()[0] == provider.ort_name)

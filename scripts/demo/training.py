@@ -29,7 +29,7 @@ class TrainingSettings:
     max_positions: int = 2048
     steps: int = 5000
     batch_tokens: int = 2048
-    learning_rate: float = 3e-3
+    learning_rate: float = 2e-3
     warmup_steps: int = 100
     weight_decay: float = 0.05
     dropout: float = 0.1
@@ -51,7 +51,7 @@ class Trainee(nn.Module):
             layer.mlp.down_proj.register_forward_hook(self._drop)
 
     def loss(self, batch: Batch) -> torch.Tensor:
-        """Return the weighted next-token loss plus the intent loss at each turn's last prompt position."""
+        """Return the weighted next-token loss plus the intent loss."""
         embeddings = self.model.model.embed_tokens(batch.input_ids)
         if self._settings.word_dropout:
             dropped = (torch.rand(batch.input_ids.shape) < self._settings.word_dropout) & batch.is_question
@@ -63,9 +63,13 @@ class Trainee(nn.Module):
         logits = self.model.lm_head(hidden[:, :-1][counted])
         losses = functional.cross_entropy(logits.float(), batch.input_ids[:, 1:][counted], reduction="none")
         loss = (losses * weights[counted]).sum() / weights.sum()
-        decisions = self.classifier(hidden[batch.decision_rows, batch.decision_columns])
-        intent_loss = functional.cross_entropy(decisions.float(), batch.intents, label_smoothing=0.1)
-        return loss + self._settings.intent_weight * intent_loss
+        return loss + self._settings.intent_weight * self._intent_loss(hidden, batch)
+
+    def _intent_loss(self, hidden: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """Return how badly the intent is told, at every token of the question and before the answer."""
+        told = batch.intents >= 0
+        guesses = self.classifier(hidden[told]).float()
+        return functional.cross_entropy(guesses, batch.intents[told], label_smoothing=0.1)
 
     def _drop(self, module: nn.Module, inputs: Any, output: torch.Tensor) -> torch.Tensor:
         return functional.dropout(output, self._settings.dropout, self.training)
@@ -83,6 +87,7 @@ def build_model(settings: TrainingSettings, *, eos_id: int, pad_id: int) -> Llam
         max_position_embeddings=settings.max_positions,
         tie_word_embeddings=True,
         rms_norm_eps=1e-5,
+        initializer_range=0.04,
         bos_token_id=None,
         eos_token_id=eos_id,
         pad_token_id=pad_id,

@@ -76,6 +76,6 @@ def test_every_page_is_linked_from_the_readme() -> None:
 def test_all_public_names_are_there_and_documented() -> None:
     import genai
 
-    for name in genai.__all__:
+    for name in set(genai.__all__) - {"__version__"}:
         assert getattr(genai, name).__doc__, name
     assert genai.__all__ == sorted(genai.__all__)
