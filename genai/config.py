@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
@@ -148,6 +148,8 @@ class GenerationConfig:
         """
         known = {f.name for f in dataclasses.fields(cls)}
         options = {k: v for k, v in values.items() if k in known and v is not None}
+        if values.get("stop_strings") is not None:
+            options["stop"] = values["stop_strings"]
         eos = values.get("eos_token_id")
         if eos is not None:
             options["eos_token_ids"] = tuple(eos) if isinstance(eos, Sequence) else (eos,)
@@ -230,7 +232,7 @@ def _check_bool(name: str, value: Any) -> None:
 
 
 def _check_early_stopping(name: str, value: Any) -> None:
-    if value not in (True, False, "never"):
+    if not isinstance(value, bool) and value != "never":  # 1 == True, but is not what beam search looks for
         raise OptionError(f'{name} must be True, False or "never", not {value!r}')
 
 
@@ -292,4 +294,6 @@ def _as_tuple(name: str, value: Any) -> tuple[Any, ...] | None:
         return None if name == "eos_token_ids" else ()
     if isinstance(value, (str, int)):
         return (value,)
+    if not isinstance(value, Iterable):
+        raise OptionError(f"{name} must be a list, not {value!r}")
     return tuple(value)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from genai.config import GenerationConfig
-from genai.errors import ExportError, ModelFolderError
+from genai.errors import ExportError, ModelFolderError, OptionError
 
 __all__ = [
     "CONFIG_FILE",
@@ -144,7 +144,7 @@ class DecoderConfig:
                 num_heads=decoder["num_attention_heads"],
                 num_kv_heads=decoder["num_key_value_heads"],
                 head_dim=decoder["head_size"],
-                eos_token_ids=(eos,) if isinstance(eos, int) else tuple(eos),
+                eos_token_ids=(eos,) if isinstance(eos, int) else tuple(eos or ()),
                 bos_token_id=model.get("bos_token_id"),
                 pad_token_id=model.get("pad_token_id"),
                 search=values.get("search", {}),
@@ -247,9 +247,7 @@ class ModelFolder:
         return cls(
             path=path,
             decoder=decoder,
-            generation=GenerationConfig.from_dict(
-                _read_json(generation_path) if generation_path.is_file() else {}
-            ),
+            generation=_read_generation(generation_path) if generation_path.is_file() else GenerationConfig(),
             manifest=Manifest.from_json(_read_json(manifest_path)) if manifest_path.is_file() else None,
         )
 
@@ -327,12 +325,22 @@ def _fsync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _read_json(path: Path) -> Any:
+def _read_generation(path: Path) -> GenerationConfig:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return GenerationConfig.from_dict(_read_json(path))
+    except OptionError as error:
+        raise ModelFolderError(f"{path}: {error}; correct the file or remove it") from error
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ModelFolderError(
             f"{path.parent}: {path.name} is missing; this is not a model folder"
         ) from error
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ModelFolderError(f"{path}: cannot be read as JSON ({error})") from error
+    if not isinstance(values, dict):
+        raise ModelFolderError(f"{path}: must hold a JSON object, not a {type(values).__name__}")
+    return values

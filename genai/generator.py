@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -162,8 +163,8 @@ class Generator:
     ) -> GenerationStream:
         """Continue a prompt, yielding text as it comes; arguments as for `generate`.
 
-        Leaving the loop early cancels the generation. The stream's `result` is there when it has ended. Errors in the
-        arguments are raised by the call, not by the loop.
+        Closing or dropping the stream early cancels the generation. The stream's `result` is there when it has ended.
+        Errors in the arguments are raised by the call, not by the loop.
         """
         prompts, is_batch = self._prompts(prompt, token_ids)
         if is_batch:
@@ -242,8 +243,9 @@ class Generator:
             raise OptionError("astream takes one prompt")
         request = self._request(prompts[0], config, options, stream=True)
         self._check_open()
-        async for piece in self._background.pieces(request):
-            yield piece
+        async with contextlib.aclosing(self._background.pieces(request)) as pieces:
+            async for piece in pieces:
+                yield piece
 
     def logits(
         self, text: str | None = None, *, token_ids: Sequence[int] | None = None
@@ -262,7 +264,12 @@ class Generator:
         return self._engine.score(prompts[0])
 
     def close(self) -> None:
-        """Stop the background thread and free the model; calls after this raise GenerationError."""
+        """Stop the background thread and free the model; calls after this raise GenerationError.
+
+        What is awaited ends as cancelled. Does nothing if it was closed already.
+        """
+        if self._is_closed:
+            return
         self._is_closed = True
         self._background.close()
         del self._engine, self._background, self._decoder
@@ -273,8 +280,7 @@ class Generator:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if not self._is_closed:
-            self.close()
+        self.close()
 
     def _prompts(
         self, prompt: str | Sequence[str] | None, token_ids: Sequence[int] | Sequence[Sequence[int]] | None
@@ -286,8 +292,8 @@ class Generator:
             return [self.tokenizer.encode(prompt)], False
         if prompt is not None:
             return self.tokenizer.encode_batch(list(prompt)), True
-        ids = np.asarray(token_ids).tolist() if isinstance(token_ids, np.ndarray) else list(token_ids or ())
-        if ids and not isinstance(ids[0], int):
+        ids = list(token_ids or ()) if not isinstance(token_ids, np.ndarray) else token_ids.tolist()
+        if ids and isinstance(ids[0], (Sequence, np.ndarray)):
             return [_checked_ids(row) for row in ids], True
         return [_checked_ids(ids)], False
 
@@ -358,11 +364,11 @@ def _load_tokenizer(folder: ModelFolder) -> tuple[Tokenizer | None, str]:
 
 
 def _checked_ids(token_ids: Any) -> list[int]:
-    ids = [int(i) if isinstance(i, (int, np.integer)) and not isinstance(i, bool) else i for i in token_ids]
-    for token_id in ids:
-        if not isinstance(token_id, int):
+    row = token_ids if isinstance(token_ids, (Sequence, np.ndarray)) else [token_ids]
+    for token_id in row:
+        if not isinstance(token_id, (int, np.integer)) or isinstance(token_id, bool):
             raise OptionError(f"token_ids must be integers, or lists of integers, not {token_id!r}")
-    return ids
+    return [int(token_id) for token_id in row]
 
 
 def _result_of(request: Request) -> GenerationResult:

@@ -52,6 +52,12 @@ class CacheShape:
             return False
         return self.max_bytes is None or num_slots * capacity * self.bytes_per_position <= self.max_bytes
 
+    def capacity_for(self, num_slots: int) -> int:
+        """Return the most positions that each of so many slots may have."""
+        if self.max_bytes is None:
+            return self.max_capacity
+        return min(self.max_capacity, self.max_bytes // (num_slots * self.bytes_per_position))
+
 
 @dataclass(frozen=True, slots=True)
 class LayerBuffers:
@@ -82,7 +88,7 @@ class Slot:
         limit = min(len(self.token_ids), len(token_ids))
         if self.token_ids[:limit] == token_ids[:limit]:
             return limit
-        return next(i for i in range(limit) if self.token_ids[i] != token_ids[i])
+        return next((i for i in range(limit) if self.token_ids[i] != token_ids[i]), limit)
 
 
 class KVCache:
@@ -150,14 +156,28 @@ class KVCache:
         doubled = max(2 * self.capacity, MIN_CAPACITY)
         while doubled < num_positions:
             doubled *= 2
-        doubled = min(doubled, self.shape.max_capacity)
-        in_use = max(self.num_in_use, 1)
-        for num_slots in (len(self.slots), in_use):
-            for capacity in (doubled, num_positions):
-                if self.shape.fits(num_slots, capacity):
-                    self._reallocate(num_slots, capacity)
-                    return True
+        for num_slots in (len(self.slots), max(self.num_in_use, 1)):
+            # Near the byte limit all that is left is taken at once: growing by one would move everything every step.
+            capacity = min(doubled, self.shape.capacity_for(num_slots))
+            if capacity >= num_positions:
+                self._reallocate(num_slots, capacity)
+                return True
         return False
+
+    def restart(self, num_slots: int) -> None:
+        """Give up everything for so many empty slots, which nobody may own yet.
+
+        Capacity never shrinks, so that under a byte limit the buffers of one long sequence leave no room for
+        several short ones.
+        """
+        assert self.num_in_use == 0
+        self.reset()
+        self._reallocate(num_slots, min(MIN_CAPACITY, self.shape.capacity_for(num_slots)))
+
+    def reset(self) -> None:
+        """Give up all slots and buffers, owned ones too, whatever state an interruption left them in."""
+        self.slots, self.layers, self.capacity = [], [], 0
+        self.epoch += 1
 
     def truncate(self, slot: Slot, length: int) -> None:
         """Forget a slot's tokens from position `length` on."""
@@ -202,7 +222,7 @@ class KVCache:
         return [slot for slot in self.slots if not slot.in_use]
 
     def _add_slots(self) -> bool:
-        capacity = self.capacity or min(MIN_CAPACITY, self.shape.max_capacity)
+        capacity = self.capacity or min(MIN_CAPACITY, self.shape.capacity_for(1))
         count = len(self.slots)
         for wanted in (min(max(1, 2 * count), self.shape.max_slots), count + 1):
             if wanted > count and self.shape.fits(wanted, capacity):
@@ -211,7 +231,10 @@ class KVCache:
         return False
 
     def _reallocate(self, num_slots: int, capacity: int) -> None:
-        """Move the kept slots (all, or the owned ones if that is fewer) into new buffers, layer by layer."""
+        """Move the kept slots (all, or the owned ones if that is fewer) into new buffers, layer by layer.
+
+        If the device has no memory for the next layer, some have moved and some have not: then only `reset` helps.
+        """
         kept = self.slots
         if num_slots < len(kept):
             kept = [slot for slot in kept if slot.in_use]

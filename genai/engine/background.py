@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 from genai.engine.engine import Engine
 from genai.engine.request import Request
@@ -23,9 +23,11 @@ class BackgroundDriver:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._thread: threading.Thread | None = None
+        self._starting = threading.Lock()  # event loops of several threads may share a driver
         self._is_closed = threading.Event()
+        self._requests: set[Request] = set()
 
-    async def pieces(self, request: Request) -> AsyncIterator[Piece]:
+    async def pieces(self, request: Request) -> AsyncGenerator[Piece, None]:
         """Submit a request and yield its pieces as they come; leaving the loop early cancels it.
 
         Raises:
@@ -41,28 +43,36 @@ class BackgroundDriver:
 
         request.on_piece = deliver
         self._engine.submit(request)
-        self._start()
+        self._requests.add(request)
         try:
+            self._start()
+            if self._is_closed.is_set():  # `close` may have missed this request
+                self._engine.cancel(request)
             while (piece := await arrived.get()) is not None:
                 yield piece
             if request.error is not None:
                 raise request.error
         finally:
+            self._requests.discard(request)
             if not request.is_finished:
                 await asyncio.shield(asyncio.to_thread(self._engine.cancel, request))
 
     def close(self) -> None:
-        """Stop the thread after its current step."""
+        """Stop the thread after its current step, and cancel the requests that are still waited for."""
         self._is_closed.set()
         if self._thread is not None:
             self._thread.join()
+        for request in tuple(self._requests):
+            self._engine.cancel(request)
 
     def _start(self) -> None:
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._drive, name="genai-engine", daemon=True)
-            self._thread.start()
+        with self._starting:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._drive, name="genai-engine", daemon=True)
+                self._thread.start()
 
     def _drive(self) -> None:
         while not self._is_closed.is_set():
             if self._engine.wait_for_work(IDLE_SECONDS):
-                self._engine.advance()
+                with contextlib.suppress(Exception):  # the requests that it ended carry it to whoever waits
+                    self._engine.advance()

@@ -8,6 +8,7 @@ any number of threads may wait for their own requests.
 from __future__ import annotations
 
 import contextlib
+import math
 import threading
 from collections.abc import Iterator, Sequence
 
@@ -96,25 +97,29 @@ class Engine:
 
         Raises:
             OptionError: There are more tokens than the context holds, or none.
-            GenerationError: All slots are in use.
+            GenerationError: All slots are in use, or the model failed to run; then whatever else runs has failed too.
         """
         self._scheduler.check_prompt(token_ids)
         with self._exclusively(urgent=True):
             cache = self._model.cache
-            slot = cache.acquire(token_ids, variant=self._model.variant_for(len(token_ids)))
-            if slot is None:
-                raise GenerationError(
-                    "no free KV cache slot: wait for a running request to end, or raise max_batch"
-                )
+            logits = None
             try:
-                cache.truncate(slot, 0)
-                if not cache.reserve(len(token_ids)):
-                    raise OptionError(
-                        f"{len(token_ids)} tokens need more KV cache than kv_cache_bytes allows"
-                    )
-                return self._model.score(slot, token_ids)
-            finally:
-                cache.release(slot)
+                # A prompt of one token reuses none, so that the slot is empty and no cached prefix is lost for it.
+                slot = cache.acquire(token_ids[:1], variant=self._model.variant_for(len(token_ids)))
+                if slot is not None:
+                    if cache.reserve(len(token_ids)):
+                        logits = self._model.score(slot, token_ids)
+                    cache.release(slot)
+            except BaseException as error:
+                self._abandon(error)
+                raise
+        if logits is not None:
+            return logits
+        if slot is None:
+            raise GenerationError(
+                "no free KV cache slot: wait for a running request to end, or raise max_batch"
+            )
+        raise OptionError(f"{len(token_ids)} tokens need more KV cache than kv_cache_bytes allows")
 
     def wait_for_work(self, timeout_seconds: float) -> bool:
         """Wait until there is a request to run; return whether there is one."""
@@ -143,6 +148,8 @@ class Engine:
                     self._turn.wait()
             finally:
                 self._num_urgent -= urgent
+                if urgent:
+                    self._turn.notify_all()  # an interrupted wait ends no step that would wake the others
             has_turn = not is_served()
             if has_turn:
                 self._stepping_thread = threading.get_ident()
@@ -189,7 +196,10 @@ class Engine:
         self._commit_singles(singles, logits)
         beams = {sequence: row for row, sequence in enumerate(rows) if sequence.request.is_beam_search}
         for request in dict.fromkeys(sequence.request for sequence in beams):
-            self._advance_beams(request, logits[[beams[beam] for beam in request.sequences]])
+            try:
+                self._advance_beams(request, logits[[beams[beam] for beam in request.sequences]])
+            except GenaiError as error:
+                self._fail(request, error)
 
     def _commit_singles(
         self, rows: list[tuple[int, GenerationSequence]], logits: npt.NDArray[np.float32]
@@ -201,7 +211,7 @@ class Engine:
             try:
                 if sequence.request.is_finished:  # another sequence of it failed
                     continue
-                if sequence.sampler.is_argmax and logits[row, best[row]] == logits[row, best[row]]:  # not NaN
+                if sequence.sampler.is_argmax and abs(logits[row, best[row]]) < math.inf:  # nor NaN
                     token_id, sample = best[row], None
                 else:
                     sample = sequence.sampler.sample(logits[row])
@@ -221,6 +231,11 @@ class Engine:
     def _advance_beams(self, request: Request, logits: npt.NDArray[np.float32]) -> None:
         """Take one step of a beam search and move the caches to where the next beams are."""
         beams = request.sequences
+        if not np.isfinite(logits.max(axis=1)).all():
+            raise GenerationError(
+                "the model's logits are NaN or infinite: the weights are damaged, or their precision overflows; "
+                "validate the model folder, or export it in fp32"
+            )
         search = self._searches.get(request)
         if search is None:
             search = self._searches[request] = self._new_search(request)
@@ -283,20 +298,25 @@ class Engine:
             self._finish(request)
 
     def _finish_at_once(self, request: Request, reason: FinishReason) -> None:
-        """End a request that never ran."""
+        """End a request of which no token was chosen."""
+        logprobs = () if request.config.logprobs else None
+        count = request.config.num_return_sequences
         if request.stream:
-            request.emit(Piece("", (), reason))
-        request.finish([Choice("", (), reason)] * request.config.num_return_sequences)
+            for index in range(count):
+                request.emit(Piece("", (), reason, logprobs, index))
+        request.finish([Choice("", (), reason, logprobs)] * count)
 
     def _finish(self, request: Request) -> None:
         """Give a request its result, once its last sequence has ended."""
         if any(sequence.finish_reason is None for sequence in request.sequences):
             return
         search = self._searches.pop(request, None)
-        if search is None:
+        reason = request.sequences[0].finish_reason or "length"
+        if not request.is_beam_search:
             request.finish([sequence.choice() for sequence in request.sequences])
+        elif search is None:
+            self._finish_at_once(request, reason)
         else:
-            reason = request.sequences[0].finish_reason or "length"
             best = search.best(request.config.num_return_sequences, unfinished=reason)
             choices = [_beam_choice(request, hypothesis) for hypothesis in best]
             if request.stream:
@@ -314,12 +334,14 @@ class Engine:
         request.fail(error)
 
     def _abandon(self, error: BaseException) -> None:
-        """End every request that runs with an error."""
-        running = [*self._scheduler.decoding, *self._scheduler.prefilling]
-        for request in dict.fromkeys(sequence.request for sequence in running):
-            if not request.is_finished:
-                cause = error if isinstance(error, GenaiError) else GenerationError(f"interrupted: {error!r}")
-                self._fail(request, cause)
+        """End every request that runs with an error, and start over with an empty cache."""
+        self._searches.clear()
+        for request in self._scheduler.abandon():
+            cause = error
+            if not isinstance(error, GenaiError):
+                cause = GenerationError(f"interrupted: {error!r}")
+                cause.__cause__ = error
+            request.fail(cause)
 
 
 def _beam_choice(request: Request, hypothesis: Hypothesis) -> Choice:

@@ -22,6 +22,9 @@ __all__ = ["DecoderModel", "Scheduler"]
 RESERVED_NEW_TOKENS = 256
 """Room made for new tokens when a request is admitted, so that short answers never move the cache."""
 
+MIN_REUSED_SHARE = 1 / 8
+"""A cached prefix of no greater share of a prompt is given up where the prompt can then prefill with others."""
+
 
 class DecoderModel(Protocol):
     """What the engine needs of a loaded model; `genai.runtime.Decoder` is one, tests have another."""
@@ -55,6 +58,7 @@ class Scheduler:
         self.waiting: deque[Request] = deque()
         self.prefilling: list[GenerationSequence] = []
         self.decoding: list[GenerationSequence] = []
+        self._admitted: dict[Request, None] = {}
         self._model = model
         self._cache = model.cache
 
@@ -102,13 +106,19 @@ class Scheduler:
         """Give slots to waiting requests, in order, while there are any."""
         while self.waiting:
             request = self.waiting[0]
+            self._admitted = {each: None for each in (*self._admitted, request) if not each.is_finished}
             slots = self._acquire(request)
+            is_alone = not self.prefilling and not self.decoding
+            if slots is None and is_alone and self._can_fit(request):
+                self._cache.restart(request.num_sequences)
+                slots = self._acquire(request)
             if slots is None:
-                if not self.prefilling and not self.decoding:
-                    self.waiting.popleft()
-                    request.fail(self._never_fits(request))
-                    continue
-                return
+                del self._admitted[request]
+                if not is_alone:
+                    return
+                self.waiting.popleft()
+                request.fail(self._never_fits(request))
+                continue
             self.waiting.popleft()
             request.cached_prompt_tokens = len(slots[0].token_ids)
             request.sequences = [
@@ -124,7 +134,8 @@ class Scheduler:
         running = dict.fromkeys(
             s.request for s in (*self.decoding, *self.prefilling) if s.request.is_cancelled
         )
-        waiting = [request for request in self.waiting if request.is_cancelled]
+        snapshot = tuple(self.waiting)  # other threads may submit meanwhile
+        waiting = [request for request in snapshot if request.is_cancelled]
         for request in waiting:
             self.waiting.remove(request)
         return [*running, *waiting]
@@ -132,22 +143,26 @@ class Scheduler:
     def next_chunk(self, max_tokens: int) -> list[GenerationSequence]:
         """Return the sequences that prefill next: several short new prompts together, or one.
 
-        Together they must be empty, fit `max_tokens` when padded to the longest, and not waste half of that. Their
-        slots are then neighbours, right where decoding sequences go.
+        Together they must fit `max_tokens` when padded to the longest, and not waste half of that. Their slots are
+        then empty and neighbours, right where decoding sequences go.
         """
         unready = [sequence for sequence in self.prefilling if not sequence.is_ready]
         chosen = unready[:1]
-        if not chosen or chosen[0].slot.token_ids:
+        if not chosen or not _is_nearly_new(chosen[0]):
             return chosen
-        lengths = [len(chosen[0].pending)]
+        lengths = [len(chosen[0].ids) - 1]
         for sequence in unready[1:]:
-            together = [*lengths, len(sequence.pending)]
+            together = [*lengths, len(sequence.ids) - 1]
             fits = len(together) * max(together) <= max_tokens and max(together) <= 2 * min(together)
-            if fits and not sequence.slot.token_ids:
+            if fits and _is_nearly_new(sequence):
                 chosen.append(sequence)
                 lengths = together
-        for place, sequence in enumerate(chosen, start=len(self.decoding)):
-            self._cache.swap(sequence.slot, self._cache.slots[place])
+        if len(chosen) > 1:
+            for sequence in chosen:
+                self._forget_prefix(sequence)
+        if not chosen[0].slot.token_ids:
+            for place, sequence in enumerate(chosen, start=len(self.decoding)):
+                self._cache.swap(sequence.slot, self._cache.slots[place])
         return chosen
 
     def advance(self, sequence: GenerationSequence) -> None:
@@ -192,6 +207,18 @@ class Scheduler:
                 self.prefilling.remove(sequence)
             self._cache.release(sequence.slot)
 
+    def abandon(self) -> list[Request]:
+        """Take out everything that runs, whatever state an interrupted step left it in; return what has not ended."""
+        self.decoding.clear()
+        self.prefilling.clear()
+        self._cache.reset()
+        unfinished = [request for request in self._admitted if not request.is_finished]
+        self._admitted.clear()
+        for request in unfinished:
+            if request in self.waiting:
+                self.waiting.remove(request)
+        return unfinished
+
     def check(self) -> None:
         """Assert the invariants; for tests."""
         self._cache.check()
@@ -223,6 +250,15 @@ class Scheduler:
             self._cache.release(slot)
         return None
 
+    def _forget_prefix(self, sequence: GenerationSequence) -> None:
+        self._cache.truncate(sequence.slot, 0)
+        if not sequence.token_ids:
+            sequence.request.cached_prompt_tokens = 0
+
+    def _can_fit(self, request: Request) -> bool:
+        """Whether a request's prompt fits the limits if nothing else is there."""
+        return self._cache.shape.capacity_for(request.num_sequences) >= len(request.prompt_token_ids)
+
     def _never_fits(self, request: Request) -> OptionError:
         shape = self._cache.shape
         needed = len(request.prompt_token_ids) * request.num_sequences * shape.bytes_per_position
@@ -238,3 +274,8 @@ class Scheduler:
         self._cache.swap(sequence.slot, last.slot)
         self.decoding[row] = last
         self.decoding.pop()
+
+
+def _is_nearly_new(sequence: GenerationSequence) -> bool:
+    """Whether hardly anything of a sequence is cached (a token that begins every text, say)."""
+    return len(sequence.slot.token_ids) <= MIN_REUSED_SHARE * (len(sequence.ids) - 1)

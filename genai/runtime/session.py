@@ -100,16 +100,17 @@ class GraphInterface:
                 f"inputs not understood: {', '.join(unknown) or 'none'}; outputs: {', '.join(sorted(outputs)[:3])}, "
                 "...; export the checkpoint with `genai export`"
             )
+        vocab_size = outputs["logits"].shape[-1]
         return cls(
             feeds={
-                name: Feed(DTYPES[value.type], len(value.shape))
+                name: Feed(_dtype(value), len(value.shape))
                 for name, value in inputs.items()
                 if name not in cache_names
             },
             layers=layers,
-            cache_dtype=DTYPES[inputs[layers[0].past_key].type],
-            logits_dtype=DTYPES[outputs["logits"].type],
-            vocab_size=decoder.vocab_size,
+            cache_dtype=_dtype(inputs[layers[0].past_key]),
+            logits_dtype=_dtype(outputs["logits"]),
+            vocab_size=vocab_size if isinstance(vocab_size, int) else decoder.vocab_size,
         )
 
 
@@ -177,7 +178,10 @@ class Binding:
 
 def _layers(inputs: dict[str, Any], outputs: dict[str, Any], decoder: DecoderConfig) -> list[LayerNames]:
     layers = []
-    for name in sorted((n for n in inputs if n.endswith(".key")), key=_natural_order):
+    numbered = (n for n in inputs if n.endswith(".key") and _natural_order(n))
+    for name in sorted(numbered, key=_natural_order):
+        if len(inputs[name].shape) != 4:
+            continue
         past_value = f"{name.removesuffix('.key')}.value"
         present = f"present.{_natural_order(name)[0]}"
         _, heads, _, dim = inputs[name].shape
@@ -192,6 +196,15 @@ def _layers(inputs: dict[str, Any], outputs: dict[str, Any], decoder: DecoderCon
         if past_value in inputs and names.present_key in outputs and names.present_value in outputs:
             layers.append(names)
     return layers
+
+
+def _dtype(value: Any) -> np.dtype[Any]:
+    if value.type not in DTYPES:
+        raise ModelFolderError(
+            f"the graph's {value.name} is a {value.type}, which genai cannot feed or read; "
+            "export the checkpoint with `genai export`"
+        )
+    return DTYPES[value.type]
 
 
 def _natural_order(name: str) -> list[int]:

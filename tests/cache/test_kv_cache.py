@@ -147,3 +147,25 @@ def test_reading_outside_a_buffer_is_caught() -> None:
     buffer = PoisonedDevice().allocate((2, 3), np.float32)
     with pytest.raises(AssertionError):
         buffer.rows(1, 2)
+
+
+def test_a_prompt_may_be_any_sequence() -> None:
+    cache = make_cache()
+    slot = cache.acquire([1, 2, 3])
+    slot.token_ids = [1, 2, 3]
+    cache.release(slot)
+    assert cache.acquire((1, 2, 3)).token_ids == [1, 2]
+
+
+def test_a_byte_limit_below_the_first_capacity_is_used_whole() -> None:
+    cache = make_cache(max_bytes=100 * BYTES_PER_POSITION)
+    assert cache.acquire([1]) is not None
+    assert cache.capacity == 100
+
+
+def test_near_the_byte_limit_growth_takes_all_that_is_left() -> None:
+    cache = make_cache(max_bytes=700 * BYTES_PER_POSITION)
+    cache.acquire([1])
+    assert cache.reserve(512)
+    assert cache.reserve(513)
+    assert cache.capacity == 700

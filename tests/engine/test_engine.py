@@ -293,7 +293,10 @@ def test_an_interrupted_step_ends_what_ran_and_frees_its_slots() -> None:
     assert list(result.token_ids) == model.expected(PROMPT, 8)
 
 
-def test_nan_logits_fail_only_their_own_request(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("where", "value"), [(3, np.nan), (3, np.inf), (slice(None), -np.inf)])
+def test_unusable_logits_fail_only_their_own_request(
+    monkeypatch: pytest.MonkeyPatch, where: Any, value: float
+) -> None:
     model = FakeModel()
     decode = model.decode
 
@@ -301,13 +304,13 @@ def test_nan_logits_fail_only_their_own_request(monkeypatch: pytest.MonkeyPatch)
         logits = decode(token_ids)
         for row, slot in enumerate(model.cache.slots[: len(token_ids)]):
             if slot.token_ids[0] == 9 and len(slot.token_ids) > 5:
-                logits[row, 3] = np.nan
+                logits[row, where] = value
         return logits
 
     monkeypatch.setattr(model, "decode", decode_with_nan)
     engine = Engine(model)
     good, bad = request(), request([9, 9])
-    with pytest.raises(GenerationError, match=r"NaN|nan"):
+    with pytest.raises(GenerationError, match=r"NaN|\+inf|-inf"):
         run(engine, good, bad)
     assert good.result is not None
     assert list(good.result.token_ids) == model.expected(PROMPT, 8)
@@ -405,3 +408,172 @@ def test_short_new_prompts_prefill_together() -> None:
         2 + 3,
     )  # the third is so short that padding would waste more than it saves
     assert [list(r.token_ids) for r in results] == [model.expected(p, 8) for p in prompts]
+
+
+def test_a_token_that_begins_every_prompt_does_not_keep_prompts_apart() -> None:
+    model = FakeModel()
+    engine = Engine(model)
+    run(engine, request([256, 9]))
+    model.runs.clear()
+    prompts = [[256, *[first] * 11] for first in (1, 2, 3)]
+    results = run(engine, *(request(prompt) for prompt in prompts))
+    assert model.runs[0] == ("prefill", 3 * 11)
+    for prompt, result in zip(prompts, results, strict=True):
+        assert list(result.token_ids) == model.expected(prompt, 8)
+        assert result.stats.cached_prompt_tokens == 0
+
+
+def fail_from(model: FakeModel, monkeypatch: pytest.MonkeyPatch, num_allocations: int) -> None:
+    """Let the device run out of memory after so many more allocations."""
+    allocate, left = model.device.allocate, [num_allocations]
+
+    def allocate_some(shape: tuple[int, ...], dtype: Any) -> Any:
+        if left[0] == 0:
+            raise GenerationError("out of memory")
+        left[0] -= 1
+        return allocate(shape, dtype)
+
+    monkeypatch.setattr(model.device, "allocate", allocate_some)
+
+
+@pytest.mark.parametrize("num_allocations", [0, 1, 2, 3])
+def test_no_memory_for_a_request_is_its_error_and_leaves_a_sound_cache(
+    monkeypatch: pytest.MonkeyPatch, num_allocations: int
+) -> None:
+    model = FakeModel(context_length=2000)
+    engine = Engine(model)
+    run(engine, request())
+    with monkeypatch.context() as patch:
+        fail_from(model, patch, num_allocations)
+        with pytest.raises(GenerationError, match="out of memory"):
+            run(engine, request([1] * 300))
+    assert model.cache.num_in_use == 0
+    (result,) = run(engine, request())
+    assert list(result.token_ids) == model.expected(PROMPT, 8)
+
+
+def test_no_memory_to_score_leaves_a_sound_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = FakeModel(context_length=2000)
+    engine = Engine(model)
+    run(engine, request())
+    with monkeypatch.context() as patch:
+        fail_from(model, patch, 2)
+        with pytest.raises(GenerationError, match="out of memory"):
+            engine.score([1] * 300)
+    engine.check()
+    assert engine.score([1] * 300).shape == (300, 300)
+
+
+def test_scoring_loses_no_cached_prefix() -> None:
+    engine = Engine(FakeModel())
+    run(engine, request([7]), request())
+    engine.score([PROMPT[0], 9])
+    (again,) = run(engine, request())
+    assert again.stats.cached_prompt_tokens == len(PROMPT) - 1
+
+
+def test_under_a_byte_limit_a_long_request_leaves_room_for_later_beams() -> None:
+    probe = FakeModel()
+    model = FakeModel(context_length=2000, max_bytes=700 * probe.cache.shape.bytes_per_position)
+    engine = Engine(model)
+    run(engine, request(range(200), max_new_tokens=300))
+    (result,) = run(engine, request(num_beams=4))
+    (expected,) = run(Engine(FakeModel()), request(num_beams=4))
+    assert result.token_ids == expected.token_ids
+
+
+def test_beams_of_unusable_logits_fail_only_their_own_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = FakeModel()
+    decode = model.decode
+
+    def decode_with_nan(token_ids: Sequence[int]) -> Any:
+        logits = decode(token_ids)
+        for row, slot in enumerate(model.cache.slots[: len(token_ids)]):
+            logits[row, 3] = np.nan if slot.token_ids[0] == 9 else logits[row, 3]
+        return logits
+
+    monkeypatch.setattr(model, "decode", decode_with_nan)
+    good, bad = request(), request([9], num_beams=2)
+    with pytest.raises(GenerationError, match="NaN"):
+        run(Engine(model), good, bad)
+    assert good.result is not None
+    assert list(good.result.token_ids) == model.expected(PROMPT, 8)
+
+
+@pytest.mark.parametrize("options", [{"num_beams": 3}, {"temperature": 1.0}], ids=str)
+def test_what_ends_without_a_token_has_as_many_choices_and_pieces_as_asked_for(
+    options: dict[str, Any],
+) -> None:
+    engine = Engine(FakeModel(context_length=20), prefill_chunk=1)
+    options = {**options, "num_return_sequences": 2, "stream": True, "logprobs": True}
+    cancelled, full = request(range(10), **options), request(range(20), **options)
+    engine.submit(cancelled)
+    engine.advance()
+    engine.cancel(cancelled)
+    engine.submit(full)
+    for each, reason in ((cancelled, "cancelled"), (full, "length")):
+        assert each.result is not None
+        assert [(c.token_ids, c.finish_reason, c.logprobs) for c in each.result.choices] == [
+            ((), reason, ())
+        ] * 2
+        assert [(p.index, p.finish_reason) for p in each.pieces] == [(0, reason), (1, reason)]
+    engine.check()
+
+
+def test_a_request_may_be_submitted_while_a_step_looks_at_those_that_wait() -> None:
+    engine = Engine(FakeModel(max_batch=1))
+
+    class SubmittingRequest(Request):
+        """Submits another one at the moment when the step asks whether it was cancelled."""
+
+        other: Request | None = None
+
+        @property
+        def is_cancelled(self) -> bool:
+            other, self.other = self.other, None
+            if other is not None:
+                engine.submit(other)
+            return False
+
+        @is_cancelled.setter
+        def is_cancelled(self, value: bool) -> None:
+            assert not value
+
+    waiting = SubmittingRequest(PROMPT, GenerationConfig(max_new_tokens=2))
+    waiting.other = request([9])
+    others = [request(), waiting.other]
+    run(engine, others[0], waiting, request())
+    assert all(each.result is not None for each in (*others, waiting))
+
+
+async def test_the_background_thread_outlives_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = FakeModel()
+    driver = BackgroundDriver(Engine(model))
+    with monkeypatch.context() as patch:
+        patch.setattr(model, "decode", lambda _: 1 / 0)
+        with pytest.raises(GenerationError, match="ZeroDivisionError"):
+            _ = [piece async for piece in driver.pieces(request())]
+    after = request()
+    await asyncio.wait_for(_read(driver, after), 5)
+    assert after.result is not None
+    assert list(after.result.token_ids) == model.expected(PROMPT, 8)
+    driver.close()
+
+
+async def test_closing_the_driver_ends_what_is_awaited() -> None:
+    driver = BackgroundDriver(Engine(FakeModel(context_length=100_000)))
+    running = request(max_new_tokens=90_000)
+    reader = asyncio.create_task(_read(driver, running))
+    await asyncio.sleep(0.02)
+    driver.close()
+    await asyncio.wait_for(reader, 5)
+    late = request()
+    await asyncio.wait_for(_read(driver, late), 5)
+    for each in (running, late):
+        assert each.result is not None
+        assert each.result.finish_reason == "cancelled"
+
+
+async def _read(driver: BackgroundDriver, each: Request) -> None:
+    async for _ in driver.pieces(each):
+        pass
