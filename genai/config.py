@@ -29,7 +29,8 @@ class GenerationConfig:
     Args:
         max_new_tokens: Most tokens to generate; `None` goes on until the context is full.
         min_new_tokens: End-of-sequence tokens are forbidden before this many tokens.
-        do_sample: Draw from the distribution; otherwise take the most likely token.
+        do_sample: Draw from the distribution; otherwise take the most likely token. `None` becomes True if a sampling
+            option (temperature, top_k, top_p, min_p, typical_p) is set, else False.
         temperature: Divides the logits; 0 means greedy.
         top_k: Keep the k most likely tokens; 0 keeps all.
         top_p: Keep the smallest set of tokens whose probability reaches this (Holtzman et al., 2019).
@@ -67,7 +68,7 @@ class GenerationConfig:
 
     max_new_tokens: int | None = 1024
     min_new_tokens: int = 0
-    do_sample: bool = False
+    do_sample: bool | None = None
     temperature: float = 1.0
     top_k: int = 50
     top_p: float = 1.0
@@ -97,8 +98,14 @@ class GenerationConfig:
             object.__setattr__(self, name, _as_tuple(name, getattr(self, name)))
         for name, check in _CHECKS.items():
             check(name, getattr(self, name))
+        if self.do_sample is None:
+            defaults = {f.name: f.default for f in dataclasses.fields(self)}
+            is_set = any(getattr(self, name) != defaults[name] for name in SAMPLING_OPTIONS)
+            object.__setattr__(self, "do_sample", is_set)
         if self.top_logprobs:
             object.__setattr__(self, "logprobs", True)
+        if self.num_beams > 1 and self.logprobs:
+            raise OptionError("logprobs are not available with beam search: its scores are in `choices`")
         if self.num_beams > 1 and self.is_sampling:
             raise OptionError(
                 "num_beams > 1 cannot be combined with sampling (do_sample, temperature, top_k, top_p, ...): "
@@ -120,13 +127,13 @@ class GenerationConfig:
     @property
     def is_sampling(self) -> bool:
         """Whether tokens are drawn: `do_sample`, and a temperature that is not 0."""
-        return self.do_sample and self.temperature > 0
+        return bool(self.do_sample) and self.temperature > 0
 
     def merge(self, **options: Any) -> Self:
         """Return a copy with these options changed.
 
-        A sampling option (temperature, top_k, top_p, min_p, typical_p) implies do_sample, unless do_sample is
-        among the options.
+        Unless do_sample is among the options, a sampling option (temperature, top_k, top_p, min_p, typical_p) implies
+        it, and num_beams > 1 turns it off.
 
         Raises:
             OptionError: An option is unknown or its value impossible.
@@ -137,6 +144,8 @@ class GenerationConfig:
                 raise OptionError(f'unknown generation option "{name}".{did_you_mean(name, known)}')
         if options.keys() & SAMPLING_OPTIONS:
             options.setdefault("do_sample", True)
+        elif options.get("num_beams") not in (None, 1):
+            options.setdefault("do_sample", False)
         return dataclasses.replace(self, **options)
 
     @classmethod
@@ -148,6 +157,9 @@ class GenerationConfig:
         """
         known = {f.name for f in dataclasses.fields(cls)}
         options = {k: v for k, v in values.items() if k in known and v is not None}
+        options.setdefault("do_sample", False)  # a file may set temperature and still mean greedy decoding
+        if options.get("num_beams") not in (None, 1):
+            options["do_sample"] = False
         if values.get("stop_strings") is not None:
             options["stop"] = values["stop_strings"]
         eos = values.get("eos_token_id")
@@ -203,7 +215,7 @@ class Message:
 
 def _check_number(low: float, high: float = math.inf, *, open_low: bool = False) -> Any:
     def check(name: str, value: Any) -> None:
-        good = isinstance(value, (int, float)) and not isinstance(value, bool) and not math.isnan(value)
+        good = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
         if not good or not low <= value <= high or (open_low and value == low):
             bounds = f"{'>' if open_low else '>='} {low:g}" + (f" and <= {high:g}" if high < math.inf else "")
             bounds = "" if low == -math.inf else f" {bounds}"
@@ -231,6 +243,11 @@ def _check_bool(name: str, value: Any) -> None:
         raise OptionError(f"{name} must be True or False, not {value!r}")
 
 
+def _check_optional_bool(name: str, value: Any) -> None:
+    if value is not None:
+        _check_bool(name, value)
+
+
 def _check_early_stopping(name: str, value: Any) -> None:
     if not isinstance(value, bool) and value != "never":  # 1 == True, but is not what beam search looks for
         raise OptionError(f'{name} must be True, False or "never", not {value!r}')
@@ -253,7 +270,8 @@ def _check_logit_bias(name: str, value: Any) -> None:
         raise OptionError(f"{name} must map token ids to numbers, not {value!r}")
     _check_token_ids(name, tuple(value))
     for bias in value.values():
-        _check_number(-math.inf)(name, bias)
+        if bias != -math.inf:  # which bans a token
+            _check_number(-math.inf)(name, bias)
 
 
 _TUPLE_FIELDS = ("bad_words", "suppress_tokens", "stop", "stop_token_ids", "eos_token_ids")
@@ -261,7 +279,7 @@ _TUPLE_FIELDS = ("bad_words", "suppress_tokens", "stop", "stop_token_ids", "eos_
 _CHECKS: dict[str, Any] = {
     "max_new_tokens": _check_int(1, optional=True),
     "min_new_tokens": _check_int(0),
-    "do_sample": _check_bool,
+    "do_sample": _check_optional_bool,
     "temperature": _check_number(0),
     "top_k": _check_int(0),
     "top_p": _check_number(0, 1, open_low=True),

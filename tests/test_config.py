@@ -38,3 +38,24 @@ def test_what_hugging_face_writes_is_read() -> None:
     assert not config.is_sampling
     assert config.eos_token_ids == (1, 2)
     assert config.stop == ("###",)
+
+
+def test_sampling_options_imply_do_sample_and_beams_turn_it_off() -> None:
+    assert GenerationConfig(temperature=0.7).do_sample is True
+    assert GenerationConfig(temperature=0.7, do_sample=False).do_sample is False
+    assert GenerationConfig().do_sample is False
+    from_file = GenerationConfig.from_dict({"temperature": 0.6})
+    assert from_file.do_sample is False
+    sampling = GenerationConfig.from_dict({"temperature": 0.6, "do_sample": True})
+    assert sampling.merge(num_beams=4).do_sample is False
+    assert GenerationConfig.from_dict({"do_sample": True, "num_beams": 2}).num_beams == 2
+    with pytest.raises(OptionError, match="cannot be combined with sampling"):
+        GenerationConfig().merge(num_beams=2, temperature=0.5)
+
+
+def test_logprobs_of_beams_are_refused_and_numbers_are_finite() -> None:
+    with pytest.raises(OptionError, match="logprobs are not available"):
+        GenerationConfig(num_beams=2, logprobs=True)
+    with pytest.raises(OptionError, match="temperature"):
+        GenerationConfig(temperature=float("inf"))
+    assert GenerationConfig(logit_bias={1: float("-inf")}).logit_bias == {1: float("-inf")}

@@ -9,19 +9,16 @@ import typer
 
 from genai import __version__
 from genai.cli.chat import chat
-from genai.cli.command import EXAMPLES_TITLE, EXIT_FAILED, print_error
+from genai.cli.command import EXAMPLES_TITLE, EXIT_FAILED, UsageFailure, print_error, reported_errors
 from genai.cli.export import export
 from genai.cli.generate import generate
 from genai.cli.models import list_models, pull_model, remove_model, show_model
-from genai.cli.output import tolerate_narrow_encodings
+from genai.cli.output import prepare_streams
 from genai.cli.providers import providers
 
 __all__ = ["make_app", "run_app"]
 
 SETTINGS = {"help_option_names": ["--help", "-h"], "max_content_width": 100}
-
-# typer's own copy of click, or click itself in older releases: what both raise for wrong usage.
-UsageFailure: type[Exception] = typer.BadParameter.__mro__[2]
 
 
 def make_app() -> typer.Typer:
@@ -53,16 +50,20 @@ def make_app() -> typer.Typer:
 
 def run_app(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit code."""
-    tolerate_narrow_encodings()
+    prepare_streams()
     program = typer.main.get_command(make_app())
     try:
-        code = program.main(args=list(arguments), prog_name="genai", standalone_mode=False)
+        # Not `program.main`, which answers a closed pipe in its own way.
+        with reported_errors(verbose=False), program.make_context("genai", list(arguments)) as context:
+            program.invoke(context)
     except UsageFailure as error:
         print_error(_explain_usage(error))
         return int(getattr(error, "exit_code", EXIT_FAILED))
     except typer.Abort:
         return EXIT_FAILED
-    return code if isinstance(code, int) else 0
+    except typer.Exit as end:
+        return end.exit_code
+    return 0
 
 
 def _explain_usage(error: Exception) -> str:

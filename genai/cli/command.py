@@ -31,6 +31,7 @@ __all__ = [
     "EXIT_INTERRUPTED",
     "EXIT_USAGE",
     "Command",
+    "UsageFailure",
     "command",
     "print_error",
     "reported_errors",
@@ -38,6 +39,9 @@ __all__ = [
 
 EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 EXAMPLES_TITLE = "Examples:"
+
+# typer's own copy of click, or click itself in older releases: what both raise for wrong usage.
+UsageFailure: type[Exception] = typer.BadParameter.__mro__[2]
 
 Verbose = Annotated[bool, typer.Option("--verbose", help="Show the traceback of an error.")]
 
@@ -112,7 +116,7 @@ def reported_errors(*, verbose: bool) -> Iterator[None]:
     try:
         yield
         sys.stdout.flush()
-    except (typer.Exit, typer.Abort, typer.BadParameter):
+    except (typer.Exit, typer.Abort, UsageFailure):
         raise
     except KeyboardInterrupt:
         if is_terminal(sys.stderr):

@@ -13,6 +13,7 @@ from genai.cli.loading import open_generator
 from genai.cli.options import GenerationOptions, JsonFlag, ModelOptions, SequenceOptions, given_options
 from genai.cli.output import format_stats, print_json, print_note, write_text
 from genai.cli.standard_input import read_standard_input
+from genai.errors import OptionError
 
 if TYPE_CHECKING:
     from genai.engine import GenerationResult, GenerationStream
@@ -38,6 +39,8 @@ def generate(
     The model sees the text as it is, without a chat template.
     """
     options = given_options(generation, sequences)
+    if not json and (sequences.logprobs or sequences.top_logprobs):
+        raise OptionError("log-probabilities are part of the JSON output: pass --json too")
     text = read_standard_input() if prompt == "-" else prompt
     with open_generator(model) as generator:
         is_shown_at_once = not json and options.get("num_return_sequences", 1) == 1

@@ -22,10 +22,10 @@ __all__ = [
     "format_stats",
     "format_table",
     "is_terminal",
+    "prepare_streams",
     "print_json",
     "print_note",
     "print_result",
-    "tolerate_narrow_encodings",
     "uses_color",
     "write_text",
 ]
@@ -74,8 +74,15 @@ def write_text(text: str) -> None:
     sys.stdout.flush()
 
 
-def tolerate_narrow_encodings() -> None:
-    """Write a substitute for characters that the terminal's or pipe's encoding lacks, instead of failing."""
+def prepare_streams() -> None:
+    """Make the standard streams safe to use.
+
+    One that the caller closed becomes an empty one; a character that the terminal's or pipe's encoding lacks is
+    substituted instead of failing.
+    """
+    sys.stdin = sys.stdin or io.TextIOWrapper(io.BytesIO())
+    sys.stdout = sys.stdout or io.StringIO()
+    sys.stderr = sys.stderr or io.StringIO()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             with contextlib.suppress(ValueError, OSError):

@@ -93,33 +93,16 @@ class Engine:
                 self._end_cancelled()
 
     def score(self, token_ids: Sequence[int]) -> npt.NDArray[np.float32]:
-        """Return the logits at every one of these tokens, float32 [num_tokens, vocab].
+        """Return the logits at every one of these tokens, float32 [num_tokens, vocab]; waits for a free slot.
 
         Raises:
-            OptionError: There are more tokens than the context holds, or none.
-            GenerationError: All slots are in use, or the model failed to run; then whatever else runs has failed too.
+            OptionError: There are more tokens than the context or kv_cache_bytes holds, or none.
+            GenerationError: The model failed to run; then whatever else runs has failed too.
         """
         self._scheduler.check_prompt(token_ids)
-        with self._exclusively(urgent=True):
-            cache = self._model.cache
-            logits = None
-            try:
-                # A prompt of one token reuses none, so that the slot is empty and no cached prefix is lost for it.
-                slot = cache.acquire(token_ids[:1], variant=self._model.variant_for(len(token_ids)))
-                if slot is not None:
-                    if cache.reserve(len(token_ids)):
-                        logits = self._model.score(slot, token_ids)
-                    cache.release(slot)
-            except BaseException as error:
-                self._abandon(error)
-                raise
-        if logits is not None:
-            return logits
-        if slot is None:
-            raise GenerationError(
-                "no free KV cache slot: wait for a running request to end, or raise max_batch"
-            )
-        raise OptionError(f"{len(token_ids)} tokens need more KV cache than kv_cache_bytes allows")
+        while (logits := self._try_score(token_ids)) is None:
+            self.advance()
+        return logits
 
     def wait_for_work(self, timeout_seconds: float) -> bool:
         """Wait until there is a request to run; return whether there is one."""
@@ -129,6 +112,25 @@ class Engine:
     def check(self) -> None:
         """Assert the invariants of scheduler and cache; for tests."""
         self._scheduler.check()
+
+    def _try_score(self, token_ids: Sequence[int]) -> npt.NDArray[np.float32] | None:
+        """Return the logits, or None while every slot is in use."""
+        with self._exclusively(urgent=True):
+            cache = self._model.cache
+            try:
+                # A prompt of one token reuses none, so that the slot is empty and no cached prefix is lost for it.
+                slot = cache.acquire(token_ids[:1], variant=self._model.variant_for(len(token_ids)))
+                if slot is None:
+                    return None
+                fits = cache.reserve(len(token_ids))
+                logits = self._model.score(slot, token_ids) if fits else None
+                cache.release(slot)
+            except BaseException as error:
+                self._abandon(error)
+                raise
+        if logits is None:
+            raise OptionError(f"{len(token_ids)} tokens need more KV cache than kv_cache_bytes allows")
+        return logits
 
     @contextlib.contextmanager
     def _exclusively(self, request: Request | None = None, *, urgent: bool = False) -> Iterator[bool]:

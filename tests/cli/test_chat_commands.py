@@ -64,6 +64,8 @@ def test_regen_says_that_greedy_is_the_same(talk: Conversation) -> None:
         ("/set stop the end", "stop", ("the end",)),
         (r'/set stop ["a", "\n"]', "stop", ("a", "\n")),
         ("/set stop 5", "stop", ("5",)),
+        ("/set stop a=b", "stop", ("a=b",)),
+        ("/set temperature = 0.5", "temperature", 0.5),
         ("/set stop_token_ids [1, 2]", "stop_token_ids", (1, 2)),
         ('/set logit_bias {"4": -2.5}', "logit_bias", {4: -2.5}),
         ("/set early_stopping never", "early_stopping", "never"),

@@ -72,6 +72,13 @@ def test_several_sequences_need_sampling(cli: Cli, model: Path) -> None:
     assert "num_return_sequences" in done.error
 
 
+def test_logprobs_need_json(cli: Cli) -> None:
+    for option in (["--logprobs"], ["--top-logprobs", 2]):
+        done = cli("generate", "the", "-m", "/nowhere", *option)
+        assert done.code == 2
+        assert "--json" in done.error
+
+
 def test_stop_texts_and_stats(cli: Cli, model: Path) -> None:
     whole = cli("generate", "the", "-m", model, "--max-new-tokens", 30, "--ignore-eos").stdout[:-1]
     stop = whole[3:5]

@@ -72,6 +72,16 @@ def test_show_of_a_folder(cli: Cli, model: Path) -> None:
     assert value["folders"][0]["context_length"] == 512
 
 
+def test_show_of_a_checkpoint(cli: Cli, checkpoint: Path, tmp_path: Path) -> None:
+    done = cli("models", "show", checkpoint)
+    assert "exports  none here" in done.stdout
+    assert "download" not in done.stdout
+    (tmp_path / "photos").mkdir()
+    done = cli("models", "show", tmp_path / "photos")
+    assert done.code == 1
+    assert "neither a model folder" in done.error
+
+
 def test_show_of_what_is_not_here(cli: Cli) -> None:
     assert "not here" in cli("models", "show", "phi").stdout
     done = cli("models", "show", "phy")

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -91,6 +92,33 @@ def test_help_imports_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, encoding="utf-8", check=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a shell")
+@pytest.mark.parametrize("command", ["--help", "--version", "models", "providers"])
+def test_an_output_that_cannot_be_written(environment: dict[str, str], command: str) -> None:
+    def shell(line: str) -> Outcome:
+        script = f"'{sys.executable}' -m genai {command} {line}"
+        done = subprocess.run(
+            ["bash", "-c", script], capture_output=True, encoding="utf-8", env=environment, check=False
+        )
+        return Outcome(done.returncode, done.stdout, done.stderr)
+
+    assert shell("| true; exit ${PIPESTATUS[0]}") == Outcome(0, "", "")
+    assert shell(">&-") == Outcome(0, "", "")
+    if Path("/dev/full").exists():
+        full = shell("> /dev/full")
+        assert (full.code, full.error) == (1, "No space left on device")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a shell")
+def test_without_a_standard_input(environment: dict[str, str]) -> None:
+    script = f"'{sys.executable}' -m genai chat <&-"
+    done = subprocess.run(
+        ["bash", "-c", script], capture_output=True, encoding="utf-8", env=environment, check=False
+    )
+    assert done.returncode == 2
+    assert "nothing to answer" in done.stderr
 
 
 @pytest.mark.slow

@@ -505,7 +505,7 @@ def test_what_ends_without_a_token_has_as_many_choices_and_pieces_as_asked_for(
     options: dict[str, Any],
 ) -> None:
     engine = Engine(FakeModel(context_length=20), prefill_chunk=1)
-    options = {**options, "num_return_sequences": 2, "stream": True, "logprobs": True}
+    options = {**options, "num_return_sequences": 2, "stream": True}
     cancelled, full = request(range(10), **options), request(range(20), **options)
     engine.submit(cancelled)
     engine.advance()
@@ -513,9 +513,7 @@ def test_what_ends_without_a_token_has_as_many_choices_and_pieces_as_asked_for(
     engine.submit(full)
     for each, reason in ((cancelled, "cancelled"), (full, "length")):
         assert each.result is not None
-        assert [(c.token_ids, c.finish_reason, c.logprobs) for c in each.result.choices] == [
-            ((), reason, ())
-        ] * 2
+        assert [(c.token_ids, c.finish_reason) for c in each.result.choices] == [((), reason)] * 2
         assert [(p.index, p.finish_reason) for p in each.pieces] == [(0, reason), (1, reason)]
     engine.check()
 
@@ -577,3 +575,13 @@ async def test_closing_the_driver_ends_what_is_awaited() -> None:
 async def _read(driver: BackgroundDriver, each: Request) -> None:
     async for _ in driver.pieces(each):
         pass
+
+
+def test_score_waits_for_a_free_slot() -> None:
+    model = FakeModel(max_batch=1)
+    engine = Engine(model)
+    running = request(max_new_tokens=5)
+    engine.submit(running)
+    engine.advance()
+    assert engine.score(PROMPT).shape == (3, 300)
+    assert running.result is not None

