@@ -166,8 +166,8 @@ class Decoder:
         )
 
     def _decode_binding(self, num_rows: int) -> Binding:
-        """Return the binding for so many rows, made anew only after the cache has moved."""
-        if self._bound_epoch != self.cache.epoch:
+        """Return the binding for so many rows, made anew only after the cache has moved (or if it must be)."""
+        if self._bound_epoch != self.cache.epoch or self._session.provider.copies_at_bind:
             self._bound.clear()
             self._bound_epoch = self.cache.epoch
         if num_rows not in self._bound:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from genai.cli.chat.commands import COMMANDS
 from tests.checkpoints import make_checkpoint
 from tests.hub_server import serve
 
@@ -77,6 +78,19 @@ def test_every_page_is_linked_from_the_readme() -> None:
 def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
         assert (page.parent / target).exists(), target
+
+
+def test_the_command_line_page_names_every_command() -> None:
+    page = (ROOT / "docs" / "command-line.md").read_text(encoding="utf-8")
+    for name in [
+        *COMMANDS,
+        "genai chat",
+        "genai generate",
+        "genai export",
+        "genai models",
+        "genai providers",
+    ]:
+        assert f"`{name}" in page, name
 
 
 def test_all_public_names_are_there_and_documented() -> None:

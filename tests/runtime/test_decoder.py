@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 import subprocess
@@ -48,6 +49,24 @@ def test_nothing_is_bound_again_while_the_shape_stays(
     monkeypatch.setattr(decoder._session.device, "allocate", lambda *_: pytest.fail("allocated"))
     for token in range(20):
         decoder.decode([token])
+
+
+def test_a_provider_that_copies_at_bind_is_bound_for_every_run(
+    folder: ModelFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoder = Decoder(folder)
+    provider = dataclasses.replace(decoder._session.provider, copies_at_bind=True)
+    monkeypatch.setattr(decoder._session, "provider", provider)
+    bind, made = decoder._session.bind, []
+    monkeypatch.setattr(decoder._session, "bind", lambda: made.append(bind()) or made[-1])
+    slot = decoder.cache.acquire([1])
+    expected = Decoder(folder)
+    twin = expected.cache.acquire([1])
+    assert slot is not None
+    assert twin is not None
+    for token in range(3, 9):
+        np.testing.assert_array_equal(decoder.decode([token]), expected.decode([token]))
+    assert len(made) == 6
 
 
 @pytest.mark.parametrize(
