@@ -146,7 +146,11 @@ class GenerationConfig:
             options.setdefault("do_sample", True)
         elif options.get("num_beams") not in (None, 1):
             options.setdefault("do_sample", False)
-        return dataclasses.replace(self, **options)
+        merged = dataclasses.replace(self, **options)
+        for name in ("length_penalty", "early_stopping"):
+            if name in options and merged.num_beams == 1 and options[name] != getattr(self, name):
+                raise OptionError(f"{name} needs num_beams > 1: it has no meaning without beam search")
+        return merged
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:

@@ -65,7 +65,9 @@ class Measurement:
 class PeerEngine(Protocol):
     """Generates greedily from several prompts of equal length, exactly so many tokens."""
 
-    def __call__(self, prompts: np.ndarray, new_tokens: int) -> None: ...
+    def __call__(self, prompts: np.ndarray, new_tokens: int) -> None:
+        """Generate; prompts are int64 [num_prompts, length]."""
+        ...
 
 
 def genai_engine(folder: str) -> PeerEngine:
@@ -167,7 +169,16 @@ class Worker:
     """An engine in a process of its own."""
 
     def __init__(self, engine: str, folder: Path, vocab_size: int) -> None:
-        command = [sys.executable, __file__, "--worker", engine, "--work", str(folder), "--vocab", str(vocab_size)]
+        command = [
+            sys.executable,
+            __file__,
+            "--worker",
+            engine,
+            "--work",
+            str(folder),
+            "--vocab",
+            str(vocab_size),
+        ]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         assert self._read() == "ready", f"{engine} did not start"
 
@@ -201,7 +212,9 @@ def make_folders(shape: str, precision: str, block_size: int, work: Path) -> dic
         export_model(checkpoint, ours, precision=precision, block_size=block_size)
     folders = {"genai": ("genai", ours)}
     extras = [f"int4_block_size={block_size}", "int4_accuracy_level=4"] if precision != "fp32" else []
-    tuned = ["shared_embeddings=true", "prune_lm_head=true"] if precision != "fp32" else ["prune_lm_head=true"]
+    tuned = (
+        ["shared_embeddings=true", "prune_lm_head=true"] if precision != "fp32" else ["prune_lm_head=true"]
+    )
     for name, options in {"onnxruntime-genai": extras, "onnxruntime-genai, tuned": [*extras, *tuned]}.items():
         folder = work / f"{shape}-{name.replace(', ', '-')}-{precision}-{block_size}"
         if not folder.exists():
@@ -232,7 +245,9 @@ def _build_oga(checkpoint: Path, folder: Path, precision: str, options: Sequence
 
 def main() -> None:
     """Compare and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--shape", choices=SHAPES, default="qwen2.5-0.5b")
     parser.add_argument("--precision", choices=["int4", "int8", "fp32"], default="int4")
     parser.add_argument("--block-size", type=int, default=32)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from genai.cli.command import command
-from genai.cli.options import JsonFlag
+from genai.cli.options import BlockSize, JsonFlag, OfflineFlag, Revision
 from genai.cli.output import format_bytes, print_json, print_result
 from genai.cli.progress import StageProgress
 
@@ -33,15 +33,13 @@ def export(
         str | None,
         typer.Option(help="fp32, fp16, bf16, int8 or int4; the preset's if not given, else int4."),
     ] = None,
-    block_size: Annotated[
-        int | None, typer.Option(help="Weights per scale at int8 and int4: 32 (default), 64 or 128.")
-    ] = None,
+    block_size: BlockSize = None,
     max_context: Annotated[
         int | None, typer.Option(min=1, help="Longest sequence that the folder is made for.")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is at DIR.")] = False,
-    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of a hub repository.")] = None,
-    offline: Annotated[bool, typer.Option("--offline", help="Use no network.")] = False,
+    revision: Revision = None,
+    offline: OfflineFlag = False,
     json: JsonFlag = False,
 ) -> None:
     """Export a checkpoint to a model folder.

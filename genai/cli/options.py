@@ -10,9 +10,25 @@ import typer
 
 from genai.config import GenerationConfig
 
-__all__ = ["GenerationOptions", "JsonFlag", "ModelOptions", "SequenceOptions", "given_options"]
+__all__ = [
+    "BlockSize",
+    "GenerationOptions",
+    "JsonFlag",
+    "ModelOptions",
+    "OfflineFlag",
+    "Precision",
+    "Revision",
+    "SequenceOptions",
+    "given_options",
+]
 
-JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON value instead of text.")]
+OfflineFlag = Annotated[bool, typer.Option("--offline", help="Use no network.")]
+Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit of a hub repository.")]
+Precision = Annotated[str | None, typer.Option(help="Export a checkpoint as fp32, fp16, bf16, int8 or int4.")]
+BlockSize = Annotated[
+    int | None, typer.Option(help="Weights per scale at int8 and int4: 32 (default), 64 or 128.")
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,17 +41,15 @@ class ModelOptions:
             "--model", "-m", help="Model folder, checkpoint folder, alias or hub id.", show_default=True
         ),
     ] = "demo"
-    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of a hub repository.")] = None
-    precision: Annotated[
-        str | None, typer.Option(help="Export a checkpoint as fp32, fp16, bf16, int8 or int4.")
-    ] = None
+    revision: Revision = None
+    precision: Precision = None
     provider: Annotated[str, typer.Option(help="Execution provider; `genai providers` lists them.")] = "auto"
     device_id: Annotated[int, typer.Option(min=0, help="Which device of the provider.")] = 0
     max_context: Annotated[
         int | None, typer.Option(min=1, help="Most tokens per sequence, prompt included.")
     ] = None
     num_threads: Annotated[int | None, typer.Option(min=1, help="Threads per operator.")] = None
-    offline: Annotated[bool, typer.Option("--offline", help="Use no network.")] = False
+    offline: OfflineFlag = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

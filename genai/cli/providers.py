@@ -29,7 +29,7 @@ def providers(*, json: JsonFlag = False) -> None:
                         "ort_name": status.provider.ort_name,
                         "available": status.available,
                         "reason": status.reason,
-                        "extra": status.provider.extra,
+                        "package": status.provider.package,
                     }
                     for status in statuses
                 ],

@@ -11,9 +11,9 @@ try:
     from onnxruntime.capi import onnxruntime_pybind11_state as _state
 except ImportError as error:
     raise ProviderError(
-        "ONNX Runtime is not installed. Install the build for this machine, and only one: "
-        'pip install "genai[cpu]" (any machine), "genai[cuda]" (NVIDIA), "genai[directml]" (Windows GPU) '
-        f'or "genai[openvino]" (Intel). [{error}]'
+        "ONNX Runtime is not installed. Install the build for this machine, and only one: pip install onnxruntime (any "
+        'machine), "onnxruntime-gpu[cuda,cudnn]" (NVIDIA), onnxruntime-directml (Windows GPU) or onnxruntime-openvino '
+        f"(Intel); in a checkout of genai, its extras cpu, cuda, directml and openvino do. [{error}]"
     ) from error
 
 onnxruntime.disable_telemetry_events()

@@ -19,7 +19,7 @@ class Provider:
         name: What users call it.
         ort_name: What ONNX Runtime calls it.
         device_name: Where its inputs and outputs live, as ONNX Runtime's IOBinding calls it.
-        extra: The extra of this package that installs it.
+        package: What pip installs it with, if anything does.
         options: Provider options beside the device id.
         takes_device_id: Whether it has several devices to choose from.
         auto: Whether `auto` may take it.
@@ -30,7 +30,7 @@ class Provider:
     name: str
     ort_name: str
     device_name: str
-    extra: str | None
+    package: str | None
     options: dict[str, str] = field(default_factory=dict)
     takes_device_id: bool = True
     auto: bool = True
@@ -44,12 +44,19 @@ class Provider:
 # In order of preference. OpenVINO and Core ML read and write the host's memory. DirectML's memory has no addresses that
 # views could be counted from: it is fed from host memory at every run, which is correct and slow.
 PROVIDERS = (
-    Provider("cuda", "CUDAExecutionProvider", "cuda", "cuda"),
+    Provider("cuda", "CUDAExecutionProvider", "cuda", "onnxruntime-gpu[cuda,cudnn]"),
     Provider("rocm", "ROCMExecutionProvider", "cuda", None),
-    Provider("directml", "DmlExecutionProvider", "cpu", "directml", copies_at_bind=True),
-    Provider("openvino", "OpenVINOExecutionProvider", "cpu", "openvino", takes_device_id=False, auto=False),
-    Provider("coreml", "CoreMLExecutionProvider", "cpu", "cpu", takes_device_id=False, auto=False),
-    Provider("cpu", "CPUExecutionProvider", "cpu", "cpu", takes_device_id=False),
+    Provider("directml", "DmlExecutionProvider", "cpu", "onnxruntime-directml", copies_at_bind=True),
+    Provider(
+        "openvino",
+        "OpenVINOExecutionProvider",
+        "cpu",
+        "onnxruntime-openvino",
+        takes_device_id=False,
+        auto=False,
+    ),
+    Provider("coreml", "CoreMLExecutionProvider", "cpu", "onnxruntime", takes_device_id=False, auto=False),
+    Provider("cpu", "CPUExecutionProvider", "cpu", "onnxruntime", takes_device_id=False),
 )
 
 
@@ -95,8 +102,8 @@ def _status(provider: Provider, installed: set[str]) -> ProviderStatus:
         )
         return ProviderStatus(provider, False, reason)
     reason = f"the installed ONNX Runtime was built without {provider.ort_name}"
-    if provider.extra is not None:
-        reason += f'; in an environment of its own: pip install "genai[{provider.extra}]"'
+    if provider.package is not None:
+        reason += f'; in an environment of its own: pip install "{provider.package}"'
     return ProviderStatus(provider, False, reason)
 
 

@@ -34,6 +34,8 @@ DTYPES: dict[str, np.dtype[Any]] = {
     "tensor(uint8)": np.dtype(np.uint8),
 }
 
+MAX_THREADS = 1024
+
 FEEDS = frozenset({"input_ids", "position_ids", "seqlens_k", "total_sequence_length", "num_logits_to_keep"})
 """Inputs other than the cache that the runtime knows how to feed."""
 
@@ -125,8 +127,8 @@ class DecoderSession:
         device_id: int = 0,
         num_threads: int | None = None,
     ) -> None:
-        if num_threads is not None and num_threads < 1:
-            raise OptionError(f"num_threads must be at least 1, not {num_threads}")
+        if num_threads is not None and not 1 <= num_threads <= MAX_THREADS:
+            raise OptionError(f"num_threads must be at least 1 and at most {MAX_THREADS}, not {num_threads}")
         model = adapt_model(read_model(folder.model_path)).SerializeToString()
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4  # what fails is raised, and reported once
@@ -217,6 +219,8 @@ def _first_that_works(
     """Return the first provider that takes the model, with its session."""
     failures = []
     for provider in candidates:
+        if device_id and not provider.takes_device_id:
+            raise OptionError(f'device_id must be 0 for provider "{provider.name}", not {device_id}')
         if provider.name == "cuda":
             onnxruntime.preload_dlls()
         providers = [(provider.ort_name, provider.session_options(device_id))]

@@ -88,9 +88,6 @@ def _check(config: GenerationConfig, vocab_size: int, bad_words_ids: Sequence[Se
             raise OptionError(
                 f"logit_bias of token id {token_id} must be at most {_MAX_BIAS:g} (-inf forbids it), not {bias!r}"
             )
-    for name in ("repetition_penalty", "presence_penalty", "frequency_penalty"):
-        if not np.isfinite(getattr(config, name)):
-            raise OptionError(f"{name} must be finite, not {getattr(config, name)!r}")
     if not all(len(word) for word in bad_words_ids):
         raise OptionError("bad_words: a bad word has no tokens, so that it cannot be forbidden")
 

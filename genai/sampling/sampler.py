@@ -60,11 +60,9 @@ class Sampler:
     Attributes:
         is_argmax: The next token is the argmax of the raw logits and no logprobs are wanted, so that whoever runs the
             batch may take it without calling `sample`. Can become True by `accept` (after min_new_tokens).
-        fits_graph: `build_sampler_graph`'s graph chooses the next token as `sample` would: neither a bias, penalty or
-            ban nor typical_p nor top_logprobs asks for the host. Can become True by `accept`.
 
     Raises:
-        OptionError: A biased token is outside the vocabulary, a bad word has no tokens, a bias or penalty is infinite.
+        OptionError: A biased token is outside the vocabulary, a bad word has no tokens, a bias is too large.
 
     >>> sampler = Sampler(
     ...     GenerationConfig(repetition_penalty=4.0),
@@ -88,7 +86,6 @@ class Sampler:
         "_processors",
         "_uniforms",
         "_vocab_size",
-        "fits_graph",
         "is_argmax",
     )
 
@@ -121,11 +118,6 @@ class Sampler:
         )
         self._update_flags()
 
-    @property
-    def uniform(self) -> float:
-        """The random number in [0, 1) of the next token, for the sampler graph."""
-        return self._uniforms.at(self._num_accepted)
-
     def sample(self, logits: Logits) -> Sample:
         """Choose the next token.
 
@@ -144,7 +136,11 @@ class Sampler:
         best = int(scores.argmax())
         if not np.isfinite(scores[best]):
             raise GenerationError(self._describe_bad_scores(scores))
-        token_id = best if self._filters is None else select(scores, self._filters, self.uniform)
+        token_id = (
+            best
+            if self._filters is None
+            else select(scores, self._filters, self._uniforms.at(self._num_accepted))
+        )
         if not self._logprobs:
             return Sample(token_id)
         total = log_sum_exp(logits)
@@ -189,11 +185,6 @@ class Sampler:
 
     def _update_flags(self) -> None:
         self.is_argmax = not self._processors and self._filters is None and not self._logprobs
-        self.fits_graph = (
-            not self._processors
-            and self._num_top_logprobs == 0
-            and (self._filters is None or self._filters.typical_p == 1)
-        )
 
     def _describe_bad_logits(self, logits: Logits) -> str:
         num_nan = int(np.isnan(logits).sum())

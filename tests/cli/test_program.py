@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -119,13 +118,3 @@ def test_without_a_standard_input(environment: dict[str, str]) -> None:
     )
     assert done.returncode == 2
     assert "nothing to answer" in done.stderr
-
-
-@pytest.mark.slow
-def test_help_is_quick() -> None:
-    def seconds() -> float:
-        begun = time.perf_counter()
-        subprocess.run([sys.executable, "-m", "genai", "--help"], capture_output=True, check=True)
-        return time.perf_counter() - begun
-
-    assert min(seconds() for _ in range(5)) < 0.3

@@ -6,7 +6,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from unittest import mock
 
@@ -57,6 +56,15 @@ def test_an_earlier_download_needs_no_request(hub: HubServer, commit: str):
     hub.requests.clear()
     assert download(update=False) == first
     assert hub.requests == []
+
+
+def test_what_another_program_left_in_the_cache_is_completed(hub: HubServer, commit: str):
+    from huggingface_hub import hf_hub_download
+
+    for name in ("config.json", "model.safetensors"):
+        hf_hub_download("owner/name", name)
+    assert (download(update=False) / "tokenizer.json").is_file()
+    assert hub.downloads()["model.safetensors"] == 1
 
 
 def test_a_revision_is_pinned_to_its_commit(
@@ -270,7 +278,7 @@ def test_a_checkpoint_with_its_provenance(hub: HubServer, commit: str, tmp_path:
     hub.add(
         "owner/both", {**dict.fromkeys(("config.json", "genai_config.json"), "{}"), "model.safetensors": b"w"}
     )
-    assert not (resolve_checkpoint("owner/both").path / "genai_config.json").stat().st_size > 2
+    assert (resolve_checkpoint("owner/both").path / "model.safetensors").read_bytes() == b"w"
 
 
 @pytest.mark.parametrize(
@@ -319,8 +327,6 @@ def test_an_interrupt_does_not_wait_for_the_end_of_the_file(tmp_path: Path):
             assert process.stdout is not None
             process.stdout.readline()
             process.send_signal(signal.SIGINT)
-            started = time.monotonic()
-            _, errors = process.communicate(timeout=15)
-        assert time.monotonic() - started < 10  # the file itself takes 20 seconds
+            _, errors = process.communicate(timeout=15)  # the file itself takes 20 seconds
         assert "KeyboardInterrupt" in errors
     assert not list((tmp_path / "huggingface").rglob("*.incomplete"))

@@ -44,10 +44,21 @@ def test_unusual_names_of_weights():
 
 def test_a_model_folder_runs_as_it_is():
     names = ["genai_config.json", "model.onnx", "model.onnx.data", "tokenizer.json", "README.md"]
-    selection = select(*names, "model.safetensors", "config.json")
+    others = ["model.safetensors", "model.gguf", "original/model.onnx"]
+    selection = select(*names, *others, "config.json")
     assert selection.is_model_folder
-    assert {"genai_config.json", "model.onnx", "model.onnx.data", "tokenizer.json"} <= set(selection.files)
-    assert "README.md" not in selection.files
+    assert set(selection.files) == {*names, "config.json"} - {"README.md"}
+
+
+@pytest.mark.parametrize("folder", ["", "sub/"])
+def test_named_chat_templates_come_along(folder: str):
+    names = [f"{folder}{name}" for name in ("additional_chat_templates/tool_use.jinja", "config.json")]
+    weights = f"{folder}model.safetensors"
+    subfolder = folder.strip("/") or None
+    others = ["other/additional_chat_templates/rag.jinja", f"{folder}additional_chat_templates/x.py"]
+    assert set(select(*names, *others, weights, subfolder=subfolder).files) == {*names, weights}
+    model = [f"{folder}genai_config.json", f"{folder}model.onnx"]
+    assert set(select(*names, *others, *model, subfolder=subfolder).files) == {*names, *model}
 
 
 def test_a_model_folder_in_a_subfolder():

@@ -133,6 +133,8 @@ def test_keys_tell_exports_apart():
         ExportKey(KEY.source, KEY.revision, "fp32", 32),
         ExportKey(KEY.source, "f" * 40, "int4", 32),
         ExportKey("owner/name:sub", KEY.revision, "int4", 32),
+        ExportKey("owner/name:sub/int4", KEY.revision, "int4", 32),
+        ExportKey("owner/name:sub--int4", KEY.revision, "int4", 32),
         ExportKey("/checkpoints/name", KEY.revision, "int4", 32),
     ]
     assert len({store.path(key) for key in keys}) == len(keys)

@@ -146,21 +146,10 @@ def test_min_new_tokens_ends():
     logits[3] = 9
     for _ in range(2):
         assert not sampler.is_argmax
-        assert not sampler.fits_graph
         assert sampler.sample(logits).token_id == 0
         sampler.accept(0)
     assert sampler.is_argmax
-    assert sampler.fits_graph
     assert sampler.sample(logits).token_id == 3
-
-
-def test_fits_graph():
-    assert make_sampler().fits_graph
-    assert make_sampler(do_sample=True, top_p=0.9, min_p=0.1, logprobs=True).fits_graph
-    assert not make_sampler(do_sample=True, typical_p=0.9).fits_graph
-    assert not make_sampler(top_logprobs=2).fits_graph
-    assert not make_sampler(logit_bias={1: 2.0}).fits_graph
-    assert make_sampler(typical_p=0.9).fits_graph  # greedy: typical_p is not looked at
 
 
 def test_an_eos_token_as_bad_word_is_passed_over():
@@ -208,7 +197,6 @@ def test_draw_belongs_to_the_position_whoever_chose_the_tokens_before():
     for _ in range(100):
         one.accept(one.sample(logits).token_id)
         two.accept(0)
-    assert one.uniform == two.uniform
     assert one.sample(logits) == two.sample(logits)
 
 
@@ -296,8 +284,7 @@ def test_overflowing_options_are_refused():
     ("options", "message"),
     [
         ({"logit_bias": {VOCAB: 1.0}}, "logit_bias names token id 12, but this model has token ids 0 to 11"),
-        ({"logit_bias": {1: np.inf}}, "must be at most 1e\\+30"),
-        ({"presence_penalty": np.inf}, "presence_penalty must be finite"),
+        ({"logit_bias": {1: 1e31}}, "must be at most 1e\\+30"),
         ({"bad_words": [[]]}, "bad_words"),
     ],
 )

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from genai.cli.command import command
+from genai.cli.options import BlockSize, Precision, Revision
 from genai.cli.output import print_result
 from genai.cli.progress import StageProgress
 
@@ -17,13 +18,9 @@ __all__ = ["pull_model"]
 def pull_model(
     model: Annotated[str, typer.Argument(metavar="M", help="Alias, hub id or checkpoint folder.")],
     *,
-    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of a hub repository.")] = None,
-    precision: Annotated[
-        str | None, typer.Option(help="Export a checkpoint as fp32, fp16, bf16, int8 or int4.")
-    ] = None,
-    block_size: Annotated[
-        int | None, typer.Option(help="Weights per scale at int8 and int4: 32 (default), 64 or 128.")
-    ] = None,
+    revision: Revision = None,
+    precision: Precision = None,
+    block_size: BlockSize = None,
     update: Annotated[
         bool, typer.Option("--update", help="Ask the hub whether there is something newer.")
     ] = False,
