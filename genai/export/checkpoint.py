@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from genai.errors import CheckpointError
 
-__all__ = ["Array", "Checkpoint", "architecture_of", "read_config"]
+__all__ = ["Array", "Checkpoint", "architecture_of", "read_config", "read_json"]
 
 Array = NDArray[Any]
 
@@ -70,7 +70,7 @@ class Checkpoint(Mapping[str, Array]):
             )
         config = read_config(path)
         tensors: dict[str, _Tensor] = {}
-        index = _read_json(path / INDEX_FILE).get("weight_map") if (path / INDEX_FILE).is_file() else None
+        index = _read_index(path / INDEX_FILE) if (path / INDEX_FILE).is_file() else None
         for file in _weight_files(path, index):
             tensors |= _read_header(file)
         for name, file_name in (index or {}).items():
@@ -118,7 +118,7 @@ def read_config(path: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: It is missing or malformed.
     """
-    return _read_json(path / "config.json")
+    return read_json(path / "config.json")
 
 
 def architecture_of(config: Mapping[str, Any], path: Path) -> str:
@@ -134,6 +134,14 @@ def architecture_of(config: Mapping[str, Any], path: Path) -> str:
             f'["LlamaForCausalLM"]; found {names!r}'
         )
     return names[0]
+
+
+def _read_index(path: Path) -> dict[str, str]:
+    """Return the file name of every tensor."""
+    index = read_json(path).get("weight_map")
+    if not isinstance(index, dict) or not all(isinstance(name, str) for name in index.values()):
+        raise CheckpointError(f'{path}: "weight_map" must name the file of every tensor; download it again')
+    return index
 
 
 def _weight_files(path: Path, index: Mapping[str, str] | None) -> list[Path]:
@@ -196,7 +204,12 @@ def _read_entry(file: Path, name: str, entry: Any, *, start: int, size: int) -> 
     return _Tensor(file, dtype, shape, start + first)
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the content of one of a checkpoint's JSON files, which must be an object.
+
+    Raises:
+        CheckpointError: It is missing or malformed.
+    """
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:

@@ -6,7 +6,14 @@ import numpy as np
 import onnx_ir as ir
 
 from genai.export.builder import GraphBuilder
-from genai.export.ops.attention import Attended, KeyValueCache, Positions, attention, needs_position_ids
+from genai.export.ops.attention import (
+    Attended,
+    KeyValueCache,
+    Positions,
+    attention,
+    check_attention,
+    needs_position_ids,
+)
 from genai.export.ops.linear import table
 from genai.export.ops.mlp import mlp
 from genai.export.ops.norms import ResidualStream, normalize
@@ -14,9 +21,19 @@ from genai.export.ops.positions import make_lengths, make_position_ids, make_rop
 from genai.export.ops.vocabulary import embed, logits_of
 from genai.export.spec import AttentionSpec, DecoderSpec, LayerSpec
 
-__all__ = ["build_decoder"]
+__all__ = ["build_decoder", "check_decoder"]
 
 INT64 = ir.DataType.INT64
+
+
+def check_decoder(spec: DecoderSpec) -> None:
+    """See that `build_decoder` can build a decoder, before anybody has its weights.
+
+    Raises:
+        UnsupportedModelError: It cannot.
+    """
+    for layer in spec.layers:
+        check_attention(layer.attention)
 
 
 def build_decoder(g: GraphBuilder, spec: DecoderSpec) -> None:

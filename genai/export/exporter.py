@@ -13,7 +13,7 @@ from genai._version import __version__
 from genai.errors import CheckpointError, ExportError, OptionError
 from genai.export.builder import OPSETS, GraphBuilder
 from genai.export.checkpoint import Checkpoint, architecture_of, read_config
-from genai.export.decoder import build_decoder
+from genai.export.decoder import build_decoder, check_decoder
 from genai.export.families import find_family
 from genai.export.family import Family
 from genai.export.folder_files import copy_companions, decoder_config, write_json
@@ -59,7 +59,7 @@ def export_model(
         max_context: Longest sequence the folder is made for; the checkpoint's own limit if not given.
 
     Raises:
-        CheckpointError: The checkpoint is incomplete or damaged.
+        CheckpointError: The checkpoint is incomplete or damaged, or has a weight that the precision cannot hold.
         UnsupportedModelError: Its architecture, or something its config asks for, is not supported.
         OptionError: The precision, block size or context is impossible.
         ExportError: The target exists, or the disk refuses.
@@ -72,10 +72,12 @@ def export_model(
         weights = Weights(opened, family.weights, spec, prefixes=family.prefixes, ignored=family.ignored)
         graph = GraphBuilder(form, weights)
         build_decoder(graph, spec)
+        settings = decoder_config(opened, family, spec)
     with staged_folder(output, overwrite=overwrite) as folder:
-        digests = write_graph(graph, folder, producer=PRODUCER, version=__version__, progress=progress)
+        with _naming(opened.path):
+            digests = write_graph(graph, folder, producer=PRODUCER, version=__version__, progress=progress)
         copied = copy_companions(opened, folder)
-        write_json(folder / CONFIG_FILE, decoder_config(opened, family, spec).to_json())
+        write_json(folder / CONFIG_FILE, settings.to_json())
         digests |= {name: sha256_of(folder / name) for name in (*copied, CONFIG_FILE)}
         manifest = Manifest(
             source=source if source is not None else str(opened.path),
@@ -114,6 +116,7 @@ def _read_decoder(
     """Return the family of a config.json and the decoder that it describes."""
     family = find_family(architecture_of(config, path))
     spec = family.spec(ModelConfig.of_decoder(config, defaults=family.defaults))
+    check_decoder(spec)
     return family, _limit_context(spec, max_context)
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from genai.errors import CheckpointError
-from genai.export.checkpoint import Checkpoint
+from genai.config import GenerationConfig
+from genai.errors import CheckpointError, OptionError
+from genai.export.checkpoint import Checkpoint, read_json
 from genai.export.family import Family
 from genai.export.spec import DecoderSpec
 from genai.export.writer import MODEL_FILE
@@ -30,7 +31,7 @@ COMPANIONS = (
     "vocab.txt",
     "tokenizer.model",
 )
-COMPANION_FOLDERS = ("additional_chat_templates", "chat_templates")
+TEMPLATE_FOLDER = "additional_chat_templates"
 
 _SEARCH_KEYS = (
     "diversity_penalty",
@@ -49,9 +50,8 @@ _SEARCH_KEYS = (
 def copy_companions(checkpoint: Checkpoint, folder: Path) -> list[str]:
     """Copy the files that describe text and generation, as far as they are there; return their names."""
     names = [name for name in COMPANIONS if (checkpoint.path / name).is_file()]
-    for inner in COMPANION_FOLDERS:
-        files = sorted((checkpoint.path / inner).glob("*.jinja"))
-        names += [f"{inner}/{file.name}" for file in files]
+    templates = sorted((checkpoint.path / TEMPLATE_FOLDER).glob("*.jinja"))
+    names += [f"{TEMPLATE_FOLDER}/{file.name}" for file in templates]
     for name in names:
         (folder / name).parent.mkdir(exist_ok=True)
         shutil.copyfile(checkpoint.path / name, folder / name)
@@ -59,17 +59,18 @@ def copy_companions(checkpoint: Checkpoint, folder: Path) -> list[str]:
 
 
 def decoder_config(checkpoint: Checkpoint, family: Family, spec: DecoderSpec) -> DecoderConfig:
-    """Return what genai_config.json says of the decoder."""
+    """Return what genai_config.json says of the decoder.
+
+    Raises:
+        CheckpointError: generation_config.json, or a token id, makes no sense.
+    """
     generation = _read_generation(checkpoint.path / GENERATION_CONFIG_FILE)
     text = checkpoint.config.get("text_config") or {}
-    tokens = {
-        key: next(
-            (values[key] for values in (generation, checkpoint.config, text) if values.get(key) is not None),
-            None,
-        )
+    eos, bos, pad = (
+        _token_ids(key, (generation, checkpoint.config, text))
         for key in ("eos_token_id", "bos_token_id", "pad_token_id")
-    }
-    eos, attention = tokens["eos_token_id"], spec.layers[0].attention
+    )
+    attention = spec.layers[0].attention
     windows = {layer.attention.window for layer in spec.layers}
     return DecoderConfig(
         model_type=family.model_type,
@@ -81,9 +82,9 @@ def decoder_config(checkpoint: Checkpoint, family: Family, spec: DecoderSpec) ->
         num_heads=attention.num_heads,
         num_kv_heads=attention.num_kv_heads,
         head_dim=attention.head_dim,
-        eos_token_ids=() if eos is None else tuple(eos) if isinstance(eos, list) else (eos,),
-        bos_token_id=tokens["bos_token_id"],
-        pad_token_id=tokens["pad_token_id"],
+        eos_token_ids=eos,
+        bos_token_id=next(iter(bos), None),
+        pad_token_id=next(iter(pad), None),
         sliding_window=windows.pop() if len(windows) == 1 else None,
         search={key: generation[key] for key in _SEARCH_KEYS if generation.get(key) is not None},
     )
@@ -97,10 +98,18 @@ def write_json(path: Path, values: Mapping[str, Any]) -> None:
 def _read_generation(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
+    values = read_json(path)
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise CheckpointError(f"{path}: cannot be read as JSON ({error})") from error
-    if not isinstance(values, dict):
-        raise CheckpointError(f"{path}: expected a JSON object, found {type(values).__name__}")
+        GenerationConfig.from_dict(values)
+    except OptionError as error:
+        raise CheckpointError(f"{path}: {error}; correct the file or remove it") from error
     return values
+
+
+def _token_ids(key: str, sources: Iterable[Mapping[str, Any]]) -> tuple[int, ...]:
+    """The ids that the first source with this key names, without negative ones, which stand for none."""
+    value = next((source[key] for source in sources if source.get(key) is not None), ())
+    ids = value if isinstance(value, list | tuple) else (value,)
+    if not all(isinstance(token_id, int) and not isinstance(token_id, bool) for token_id in ids):
+        raise CheckpointError(f'config.json: "{key}" must be a token id or a list of them, not {value!r}')
+    return tuple(token_id for token_id in ids if token_id >= 0)

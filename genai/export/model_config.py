@@ -5,6 +5,7 @@ A missing or wrong value names its key; a value that genai cannot honour is an `
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any, Self
 
@@ -33,10 +34,10 @@ class ModelConfig:
             values: The content of config.json.
             defaults: What transformers assumes where config.json lacks a key; a null is not a lack.
         """
-        inner = values.get("text_config")
-        if not isinstance(inner, Mapping):
+        if values.get("text_config") is None:
             return cls({**defaults, **values})
-        return cls({**defaults, **values, **inner}, "config.json, text_config")
+        inner = cls(values).part("text_config")
+        return cls({**defaults, **values, **inner._values}, inner._where)
 
     def __contains__(self, key: str) -> bool:
         return self._values.get(key) is not None
@@ -49,8 +50,18 @@ class ModelConfig:
         return value
 
     def number(self, key: str, default: float | None = None) -> float:
-        """Return a number; without a default the key is required."""
-        return float(self._number(key, default, (int, float), "a number"))
+        """Return a finite number; without a default the key is required."""
+        value = float(self._number(key, default, (int, float), "a number"))
+        if not math.isfinite(value):
+            raise self._wrong(key, "a finite number", value)
+        return value
+
+    def positive(self, key: str, default: float | None = None) -> float:
+        """Return a number above 0; without a default the key is required."""
+        value = self.number(key, default)
+        if value <= 0:
+            raise self._wrong(key, "a number > 0", value)
+        return value
 
     def optional_integer(self, key: str) -> int | None:
         """Return a whole number, or `None` where the key is missing or null."""

@@ -39,13 +39,29 @@ def read_rope(
         aliases: Other names of types, in this family.
 
     Raises:
-        UnsupportedModelError: Its type is unknown.
+        UnsupportedModelError: Its type is unknown, or its two forms differ.
     """
-    parameters = _parameters_of(config, layer_type)
-    theta = parameters.number("rope_theta", config.number(theta_key, DEFAULT_THETA))
+
+    def read(parameters: ModelConfig) -> RopeSpec:
+        return _read_parameters(config, parameters, head_dim, theta_key, aliases or {})
+
+    rope = read(_parameters_of(config, layer_type))
+    scaling = config.part("rope_scaling")
+    has_both = "rope_parameters" in config and ("rope_type" in scaling or "type" in scaling)
+    if has_both and layer_type != "sliding_attention" and read(scaling) != rope:
+        raise config.unsupported(
+            "rope_scaling", 'asks for another rotary embedding than "rope_parameters" does; keep one of them'
+        )
+    return rope
+
+
+def _read_parameters(
+    config: ModelConfig, parameters: ModelConfig, head_dim: int, theta_key: str, aliases: Mapping[str, str]
+) -> RopeSpec:
+    theta = parameters.positive("rope_theta", config.number(theta_key, DEFAULT_THETA))
     share = parameters.number("partial_rotary_factor", config.number("partial_rotary_factor", 1.0))
     kind = parameters.string("rope_type", parameters.string("type", "default"))
-    kind = (aliases or {}).get(kind, kind)
+    kind = aliases.get(kind, kind)
     dim = int(head_dim * share)
     if dim % 2 or not 0 < dim <= head_dim:
         raise config.unsupported("partial_rotary_factor", f"makes {dim} of {head_dim} dimensions rotate")
@@ -84,12 +100,12 @@ def _no_scaling(config: ModelConfig, parameters: ModelConfig, dim: int) -> None:
 
 
 def _linear(config: ModelConfig, parameters: ModelConfig, dim: int) -> RopeScaling:  # noqa: ARG001
-    return LinearScaling(parameters.number("factor"))
+    return LinearScaling(parameters.positive("factor"))
 
 
 def _llama3(config: ModelConfig, parameters: ModelConfig, dim: int) -> RopeScaling:  # noqa: ARG001
     return Llama3Scaling(
-        factor=parameters.number("factor"),
+        factor=parameters.positive("factor"),
         low_freq_factor=parameters.number("low_freq_factor"),
         high_freq_factor=parameters.number("high_freq_factor"),
         original_max_positions=_original_length(config, parameters),
@@ -98,7 +114,7 @@ def _llama3(config: ModelConfig, parameters: ModelConfig, dim: int) -> RopeScali
 
 def _yarn(config: ModelConfig, parameters: ModelConfig, dim: int) -> RopeScaling:  # noqa: ARG001
     original = _original_length(config, parameters)
-    factor = parameters.number("factor", config.integer("max_position_embeddings") / original)
+    factor = parameters.positive("factor", config.integer("max_position_embeddings") / original)
     magnitude = parameters.optional_number("attention_factor")
     if magnitude is None:
         mscale, mscale_all = parameters.number("mscale", 0), parameters.number("mscale_all_dim", 0)
@@ -116,7 +132,7 @@ def _yarn(config: ModelConfig, parameters: ModelConfig, dim: int) -> RopeScaling
 
 def _longrope(config: ModelConfig, parameters: ModelConfig, dim: int) -> RopeScaling:
     original = _original_length(config, parameters)
-    factor = parameters.number("factor", config.integer("max_position_embeddings") / original)
+    factor = parameters.positive("factor", config.integer("max_position_embeddings") / original)
     default = 1.0 if factor <= 1 else math.sqrt(1 + math.log(factor) / math.log(original))
     for key in ("short_factor", "long_factor"):
         found = len(parameters.numbers(key))

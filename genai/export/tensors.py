@@ -36,12 +36,19 @@ class LazyTensor:
         return math.prod(self.shape) * self.dtype.bitwidth // 8
 
     def chunks(self) -> Iterator[memoryview]:
-        """Yield its bytes in order, a few megabytes at a time."""
+        """Yield its bytes in order, a few megabytes at a time.
+
+        Raises:
+            FloatingPointError: A value is infinite or no number, perhaps only in this type.
+        """
         num_rows = self.shape[0]
         step = max(1, CHUNK_BYTES // max(1, 4 * math.prod(self.shape[1:])))  # rows pass through float32
         for start in range(0, num_rows, step):
             stop = min(start + step, num_rows)
-            rows = np.ascontiguousarray(self.read(start, stop), self.dtype.numpy())
+            with np.errstate(over="ignore", invalid="ignore"):
+                rows = np.ascontiguousarray(self.read(start, stop), self.dtype.numpy())
+            if self.dtype.is_floating_point() and not np.isfinite(rows).all():
+                raise FloatingPointError(f"a value in rows {start} to {stop} is infinite or no number")
             assert rows.shape == (stop - start, *self.shape[1:]), f"{rows.shape} is not rows of {self.shape}"
             yield rows.reshape(-1).view(np.uint8).data
 

@@ -8,9 +8,12 @@ anything is written, and a tensor that no entry accounts for is refused: it woul
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+
+import numpy as np
 
 from genai.errors import CheckpointError, UnsupportedModelError
 from genai.export.checkpoint import Array, Checkpoint
@@ -40,7 +43,7 @@ class Weights(Mapping[str, Array]):
         ignored: Regular expressions of names that may be left over.
 
     Raises:
-        CheckpointError: A tensor is missing or has the wrong shape.
+        CheckpointError: A tensor is missing or has the wrong shape, or a head is stored that should be the embedding.
         UnsupportedModelError: The checkpoint has tensors that nothing here uses.
     """
 
@@ -67,7 +70,9 @@ class Weights(Mapping[str, Array]):
                 self._take(modules, source, None)
         unmapped = [name for name in self._shapes if name not in self._views]
         assert not unmapped, f"the weight map lacks {unmapped[0]}"
-        self._refuse_leftovers((*ignored, *_ALWAYS_IGNORED), tied=spec.tied)
+        if spec.tied:
+            self._check_tied_head()
+        self._refuse_leftovers((*ignored, *_ALWAYS_IGNORED))
 
     def __getitem__(self, name: str) -> Array:
         return self._views[name]
@@ -119,8 +124,21 @@ class Weights(Mapping[str, Array]):
         self._used.add(name)
         return self._checkpoint[name]
 
-    def _refuse_leftovers(self, ignored: tuple[str, ...], *, tied: bool) -> None:
-        patterns = [re.compile(pattern) for pattern in (*ignored, *((_HEAD,) if tied else ()))]
+    def _check_tied_head(self) -> None:
+        """A head that is stored although it is tied must be the embedding (transformers would take the stored one)."""
+        embedding = self._views["embedding.weight"]
+        for name in self._checkpoint.keys() - self._used:
+            if not _HEAD.search(name):
+                continue
+            if not _are_equal(self._checkpoint[name], embedding):
+                raise CheckpointError(
+                    f'{self._checkpoint.file_of(name)}: the tensor "{name}" is not the embedding, to which '
+                    'config.json ties it; set "tie_word_embeddings" to false there if the stored one is meant'
+                )
+            self._used.add(name)
+
+    def _refuse_leftovers(self, ignored: tuple[str, ...]) -> None:
+        patterns = [re.compile(pattern) for pattern in ignored]
         leftovers = [
             name
             for name in sorted(self._checkpoint.keys() - self._used)
@@ -134,9 +152,20 @@ class Weights(Mapping[str, Array]):
             )
 
 
+_ROW_BLOCK = 1 << 20  # elements that are compared at once
+
 # Buffers that old versions of transformers saved beside the weights; their values follow from the config.
 _ALWAYS_IGNORED = (r"rotary_emb\.(inv_freq|cos_cached|sin_cached)$", r"\.attn\.(masked_)?bias$")
-_HEAD = r"(^|\.)lm_head\.weight$"
+_HEAD = re.compile(r"(^|\.)lm_head\.weight$")
+
+
+def _are_equal(one: Array, other: Array) -> bool:
+    """Whether two tensors are the same, looked at some rows at a time."""
+    step = max(1, _ROW_BLOCK // max(1, math.prod(one.shape[1:])))
+    return one.shape == other.shape and all(
+        np.array_equal(one[start : start + step], other[start : start + step])
+        for start in range(0, len(one), step)
+    )
 
 
 def _name_of(source: str | Transposed) -> str:

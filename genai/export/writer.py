@@ -5,13 +5,13 @@ from __future__ import annotations
 import errno
 import hashlib
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import onnx_ir as ir
 
-from genai.errors import ExportError
+from genai.errors import CheckpointError, ExportError
 from genai.export.builder import GraphBuilder
 from genai.export.tensors import LazyTensor
 
@@ -63,6 +63,7 @@ def write_graph(
 
     Raises:
         ExportError: The disk has no room.
+        CheckpointError: The precision cannot hold a weight.
     """
     placements = _lay_out(g)
     total = max((p.offset + p.tensor.num_bytes for p in placements.values()), default=0)
@@ -117,7 +118,7 @@ def _write_data(
             file.write(padding)
             digest.update(padding)
             position = place.offset
-            for block in place.tensor.chunks():
+            for block in _chunks_of(place):
                 file.write(block)
                 digest.update(block)
                 position += len(block)
@@ -127,6 +128,16 @@ def _write_data(
             progress(ExportProgress(len(placements), len(placements), total, total, ""))
     assert position == total, f"wrote {position} bytes of {total}"
     return digest.hexdigest()
+
+
+def _chunks_of(place: _Placement) -> Iterator[memoryview]:
+    try:
+        yield from place.tensor.chunks()
+    except FloatingPointError as error:
+        raise CheckpointError(
+            f"{place.name}: {error} in the checkpoint, or too large for {place.tensor.dtype.name}; if other "
+            "precisions can hold it (fp32, bf16), choose one of them"
+        ) from error
 
 
 def _check_room(folder: Path, total: int) -> None:

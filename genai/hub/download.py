@@ -34,6 +34,7 @@ class Snapshot:
         root: The repository's root in the cache, made of symbolic links.
         selection: The wanted files.
         sizes: Size in bytes of the repository's files.
+        is_listed: Whether the hub listed these files; otherwise they are what some program left in the cache.
     """
 
     model: HubModel
@@ -41,6 +42,7 @@ class Snapshot:
     root: Path
     selection: Selection
     sizes: Mapping[str, int]
+    is_listed: bool = True
 
     @property
     def path(self) -> Path:
@@ -123,7 +125,7 @@ def _find_cached(model: HubModel, *, checkpoint: bool) -> Snapshot | None:
         snapshot = _look_up(model, checkpoint=checkpoint, offline=True)
     except (ModelNotFoundError, ModelFolderError, CheckpointError):
         return None
-    return None if snapshot.missing else snapshot
+    return snapshot if snapshot.is_listed and not snapshot.missing else None
 
 
 def _look_up(model: HubModel, *, checkpoint: bool, offline: bool) -> Snapshot:
@@ -141,24 +143,28 @@ def _look_up(model: HubModel, *, checkpoint: bool, offline: bool) -> Snapshot:
                 tqdm_class=DownloadBars().make_class(),
             )
         )
-    sizes = _list_files(model.repo, root)
+    listed = _list_files(model.repo, root)
+    sizes = _list_disk(root) if listed is None else listed
     selection = select_files(sizes, source=model.source, subfolder=model.subfolder, checkpoint=checkpoint)
-    return Snapshot(model, root.name, root, selection, sizes)
+    return Snapshot(model, root.name, root, selection, sizes, is_listed=listed is not None)
 
 
-def _list_files(repo: str, root: Path) -> dict[str, int]:
-    """Return the size of each file of a commit: as listed by the hub, else (older caches) of those on disk."""
+def _list_files(repo: str, root: Path) -> dict[str, int] | None:
+    """Return the size of each file of a commit, as the hub listed them; `None` if no listing is in the cache."""
     from huggingface_hub import get_cached_repo_tree
     from huggingface_hub.errors import CachedRepoTreeNotFoundError
 
     try:
         return {file.path: file.size for file in get_cached_repo_tree(repo, revision=root.name)}
     except CachedRepoTreeNotFoundError:
-        return {
-            path.relative_to(root).as_posix(): path.stat().st_size
-            for path in root.rglob("*")
-            if path.is_file()
-        }
+        return None
+
+
+def _list_disk(root: Path) -> dict[str, int]:
+    """Return the size of each file of a commit that is on disk."""
+    return {
+        path.relative_to(root).as_posix(): path.stat().st_size for path in root.rglob("*") if path.is_file()
+    }
 
 
 def _check_space(source: str, num_bytes: int, folder: Path) -> None:

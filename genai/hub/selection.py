@@ -32,8 +32,12 @@ _CHECKPOINT_FILES = frozenset(
     }
 )
 _WEIGHTS = re.compile(r"model(?:-(?P<part>\d+)-of-(?P<parts>\d+))?\.safetensors")
+_TEMPLATE_FOLDER = "additional_chat_templates"
 _FOREIGN_WEIGHTS = (".bin", ".gguf", ".h5", ".msgpack", ".onnx", ".ot", ".pt", ".pth")
-_NOT_FOR_MODEL_FOLDERS = (".gif", ".gitattributes", ".jpeg", ".jpg", ".md", ".png", ".svg")
+_NOT_FOR_MODEL_FOLDERS = (
+    *(".gif", ".gitattributes", ".jpeg", ".jpg", ".md", ".png", ".svg"),
+    *(".gguf", ".h5", ".msgpack", ".ot", ".pt", ".pth", ".safetensors"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +76,18 @@ def select_files(
     """
     folder = PurePosixPath(subfolder or ".")
     here = sorted(path.name for path in map(PurePosixPath, names) if path.parent == folder)
+    templates = sorted(
+        f"{path.parent.name}/{path.name}"
+        for path in map(PurePosixPath, names)
+        if path.parent == folder / _TEMPLATE_FOLDER and path.suffix == ".jinja"
+    )
     if CONFIG_FILE in here and not checkpoint:
         chosen = [name for name in here if not name.endswith(_NOT_FOR_MODEL_FOLDERS)]
-        return Selection(_within(folder, chosen), is_model_folder=True)
+        return Selection(_within(folder, chosen + templates), is_model_folder=True)
     if "config.json" not in here:
         raise ModelFolderError(_nothing_here(names, here, source, subfolder, checkpoint=checkpoint))
     chosen = [name for name in here if name in _CHECKPOINT_FILES]
-    return Selection(_within(folder, chosen + _weights(here, source)), is_model_folder=False)
+    return Selection(_within(folder, chosen + templates + _weights(here, source)), is_model_folder=False)
 
 
 def _within(folder: PurePosixPath, names: list[str]) -> tuple[str, ...]:

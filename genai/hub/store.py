@@ -71,7 +71,8 @@ class ExportKey:
         """
         quantized = self.precision.startswith("int")
         block = f"-{self.block_size}" if quantized else ""
-        return f"{self.revision[:_REVISION_DIGITS]}-{self.precision}{block}"
+        revision = urllib.parse.quote(self.revision[:_REVISION_DIGITS], safe="")
+        return f"{revision}-{self.precision}{block}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,14 +224,14 @@ def fingerprint(checkpoint: Path) -> str:
 
 
 def _folder_name(source: str) -> str:
-    """Return a source's folder: "--" cannot occur in a hub id, so no two sources share one.
+    """Return a source's folder: no two repositories or subfolders share one; local checkpoints of one name do.
 
     >>> _folder_name("owner/name:cpu/int4")
     'owner--name--cpu--int4'
     """
     if os.path.isabs(source):
         return f"local--{Path(source).name}"
-    return source.replace("/", "--").replace(":", "--")
+    return source.replace("--", "-%2D").replace("/", "--").replace(":", "--")
 
 
 def _is_visible_folder(path: Path) -> bool:

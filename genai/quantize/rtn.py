@@ -39,7 +39,8 @@ def quantize_rows(rows: Floats, scheme: BlockScheme) -> Codes:
     """
     blocks = _blocks_of(rows, scheme)
     scales = _scales_of(blocks, scheme)[..., None]
-    inverse = np.divide(1.0, scales, out=np.zeros_like(scales), where=scales != 0)
+    is_normal = np.abs(scales) >= np.finfo(np.float32).tiny  # the inverse of a smaller one is infinite
+    inverse = np.divide(1.0, scales, out=np.zeros_like(scales), where=is_normal)
     codes = np.multiply(blocks, inverse)
     np.rint(codes, out=codes)
     codes += scheme.zero_point

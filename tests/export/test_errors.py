@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from genai.errors import CheckpointError, ExportError, GenaiError, OptionError, UnsupportedModelError
-from genai.export import export_model
+from genai.errors import CheckpointError, ExportError, OptionError, UnsupportedModelError
+from genai.export import check_exportable, export_model
 from genai.export import writer as writer_module
 from tests.checkpoints import VOCAB_SIZE, make_checkpoint
 
@@ -84,6 +84,13 @@ def test_a_config_without_architecture(checkpoint: Path, architectures: object) 
             {"rope_parameters": {"rope_type": "default", "partial_rotary_factor": 0.1}},
             ['"partial_rotary_factor"'],
         ),
+        (
+            {
+                "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0},
+                "rope_scaling": {"rope_type": "yarn", "factor": 4.0},
+            },
+            ['"rope_scaling"', '"rope_parameters"', "keep one of them"],
+        ),
     ],
 )
 def test_a_config_that_asks_for_too_much(checkpoint: Path, values: dict[str, Any], parts: list[str]) -> None:
@@ -104,9 +111,17 @@ def test_a_config_that_asks_for_too_much(checkpoint: Path, values: dict[str, Any
         ({"num_key_value_heads": 3}, ["4 query heads", "3 key/value heads"]),
         ({"rope_parameters": {"rope_type": "linear"}}, ['rope_parameters: the key "factor" is missing']),
         ({"rope_parameters": [1]}, ['"rope_parameters" must be an object']),
+        ({"rope_parameters": {"rope_type": "linear", "factor": 0}}, ['"factor" must be a number > 0']),
+        ({"rope_parameters": {"rope_type": "default", "rope_theta": -1.0}}, ['"rope_theta"', "> 0"]),
+        ({"rms_norm_eps": float("nan")}, ['"rms_norm_eps" must be a finite number']),
+        ({"eos_token_id": "</s>"}, ['"eos_token_id" must be a token id', "</s>"]),
+        ({"text_config": [1]}, ['"text_config" must be an object']),
+        ({"eos_token_id": [2, None]}, ['"eos_token_id" must be a token id']),
+        ({"pad_token_id": 0.5}, ['"pad_token_id" must be a token id']),
     ],
 )
 def test_a_config_that_makes_no_sense(checkpoint: Path, values: dict[str, Any], parts: list[str]) -> None:
+    (checkpoint / "generation_config.json").unlink()
     change_config(checkpoint, **values)
     assert_fails(checkpoint, CheckpointError, str(checkpoint), *parts)
 
@@ -114,12 +129,27 @@ def test_a_config_that_makes_no_sense(checkpoint: Path, values: dict[str, Any], 
 def test_heads_that_onnx_runtime_cannot_compute(tmp_path: Path) -> None:
     checkpoint = make_checkpoint("llama", tmp_path / "checkpoint", head_dim=20)
     assert_fails(checkpoint, UnsupportedModelError, "heads of 20 dimensions", "multiple of 8")
+    with pytest.raises(UnsupportedModelError, match="heads of 20 dimensions"):
+        check_exportable(checkpoint)
 
 
 def test_gemma_with_bidirectional_attention(tmp_path: Path) -> None:
     checkpoint = make_checkpoint("gemma3_text", tmp_path / "checkpoint")
     change_config(checkpoint, use_bidirectional_attention=True)
     assert_fails(checkpoint, UnsupportedModelError, '"use_bidirectional_attention"')
+
+
+@pytest.mark.parametrize(
+    ("values", "parts"),
+    [
+        ({"hidden_activation": None}, ['"hidden_activation" is missing']),
+        ({"query_pre_attn_scalar": 0}, ['"query_pre_attn_scalar" must be a number > 0']),
+    ],
+)
+def test_a_gemma_config_that_makes_no_sense(values: dict[str, Any], parts: list[str], tmp_path: Path) -> None:
+    checkpoint = make_checkpoint("gemma2", tmp_path / "checkpoint")
+    change_config(checkpoint, **values)
+    assert_fails(checkpoint, CheckpointError, *parts)
 
 
 def test_an_unknown_layer_type(tmp_path: Path) -> None:
@@ -162,6 +192,37 @@ def test_a_tensor_that_would_be_ignored(checkpoint: Path) -> None:
     name = "model.layers.0.self_attn.q_proj.bias"
     change_tensors(checkpoint, lambda tensors: tensors.update({name: np.ones(64, np.float32)}))
     assert_fails(checkpoint, UnsupportedModelError, f'"{name}"', "has no place in LlamaForCausalLM")
+
+
+@pytest.mark.parametrize(
+    ("value", "precision"),
+    [(np.nan, "fp32"), (np.inf, "int4"), (np.nan, "int8"), (1e6, "fp16")],
+    ids=["nan", "inf, quantized", "nan, quantized", "too much for fp16"],
+)
+def test_a_weight_that_the_precision_cannot_hold(value: float, precision: str, checkpoint: Path) -> None:
+    def change(tensors: dict[str, np.ndarray]) -> None:
+        tensors["model.layers.1.mlp.down_proj.weight"][0, 0] = value
+
+    change_tensors(checkpoint, change)
+    assert_fails(
+        checkpoint,
+        CheckpointError,
+        str(checkpoint),
+        "layers.1.mlp.down",
+        "infinite or no number",
+        precision=precision,
+    )
+
+
+def test_a_tied_head_that_is_stored(checkpoint: Path) -> None:
+    """One that is the embedding is passed over; transformers would use another one instead of the embedding."""
+    change_config(checkpoint, tie_word_embeddings=True)
+    assert_fails(checkpoint, CheckpointError, '"lm_head.weight" is not the embedding', "tie_word_embeddings")
+    change_tensors(
+        checkpoint,
+        lambda tensors: tensors.update({"lm_head.weight": tensors["model.embed_tokens.weight"].copy()}),
+    )
+    export_model(checkpoint, checkpoint.parent / "model", precision="int4")
 
 
 def test_buffers_of_old_checkpoints_are_passed_over(checkpoint: Path) -> None:
@@ -212,6 +273,12 @@ def test_a_shard_that_is_missing(tmp_path: Path) -> None:
     assert_fails(checkpoint, CheckpointError, shard.name, "is missing")
 
 
+@pytest.mark.parametrize("weight_map", [None, ["model.safetensors"], {"lm_head.weight": 1}])
+def test_an_index_that_makes_no_sense(weight_map: object, checkpoint: Path) -> None:
+    (checkpoint / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
+    assert_fails(checkpoint, CheckpointError, "model.safetensors.index.json", '"weight_map"')
+
+
 def test_a_checkpoint_of_pickles(checkpoint: Path) -> None:
     (checkpoint / "model.safetensors").rename(checkpoint / "pytorch_model.bin")
     assert_fails(checkpoint, CheckpointError, "no safetensors file", "pytorch_model.bin")
@@ -228,8 +295,10 @@ def test_a_config_that_is_no_json(checkpoint: Path) -> None:
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"temperature": -1}'])
 def test_a_generation_config_that_makes_no_sense(checkpoint: Path, content: str) -> None:
-    (checkpoint / "generation_config.json").write_text(content)
-    assert_fails(checkpoint, GenaiError)
+    """It is seen before gigabytes are written, and the message names the checkpoint's own file."""
+    path = checkpoint / "generation_config.json"
+    path.write_text(content)
+    assert_fails(checkpoint, CheckpointError, str(path))
 
 
 def test_a_context_beyond_the_checkpoints(checkpoint: Path) -> None:

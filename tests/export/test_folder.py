@@ -134,6 +134,16 @@ def test_sampling_defaults_and_token_ids_come_from_generation_config(tmp_path: P
     onnxruntime_genai.Model(str(exported.path))
 
 
+def test_negative_token_ids_stand_for_none(tmp_path: Path) -> None:
+    checkpoint = make_checkpoint("llama", tmp_path / "checkpoint")
+    (checkpoint / "generation_config.json").unlink()
+    path = checkpoint / "config.json"
+    ids = {"eos_token_id": [2, -1], "bos_token_id": 1, "pad_token_id": -1}
+    path.write_text(json.dumps({**json.loads(path.read_text()), **ids}))
+    decoder = export_model(checkpoint, tmp_path / "model", precision="int4").decoder
+    assert (decoder.eos_token_ids, decoder.bos_token_id, decoder.pad_token_id) == ((2,), 1, 2)
+
+
 def test_two_exports_are_the_same_bytes(tmp_path: Path) -> None:
     checkpoint = make_checkpoint("gemma3_text", tmp_path / "checkpoint")
     first, second = (export_model(checkpoint, tmp_path / name, precision="int4") for name in ("one", "two"))

@@ -195,6 +195,17 @@ def test_gemma3_configs_from_before_transformers_5_mean_the_same(tmp_path: Path)
     np.testing.assert_allclose(GraphRunner(exported).feed(PROMPT), expected, atol=TOLERANCE, rtol=0)
 
 
+def test_both_forms_of_the_rotary_parameters_may_stand_together_if_they_agree(tmp_path: Path) -> None:
+    checkpoint = make_checkpoint("llama", tmp_path / "checkpoint", rope_parameters=LLAMA3)
+    expected = reference_logits(checkpoint, PROMPT)
+    path = checkpoint / "config.json"
+    config = json.loads(path.read_text())
+    theta = config["rope_parameters"]["rope_theta"]
+    path.write_text(json.dumps({**config, "rope_scaling": LLAMA3, "rope_theta": theta}))
+    exported = export_model(checkpoint, tmp_path / "model", precision="fp32")
+    np.testing.assert_allclose(GraphRunner(exported).feed(PROMPT), expected, atol=TOLERANCE, rtol=0)
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_shards_are_read_exactly(dtype: torch.dtype, tmp_path: Path) -> None:
     checkpoint = make_checkpoint("llama", tmp_path / "checkpoint", dtype=dtype, max_shard_size="50KB")
@@ -202,8 +213,9 @@ def test_half_precision_shards_are_read_exactly(dtype: torch.dtype, tmp_path: Pa
     assert_parity(checkpoint, tmp_path / "model")
 
 
-def test_fp16_stays_close_to_fp32(tmp_path: Path) -> None:
-    checkpoint = make_checkpoint("llama", tmp_path / "checkpoint")
+@pytest.mark.parametrize("family", FAMILIES)
+def test_fp16_stays_close_to_fp32(family: str, tmp_path: Path) -> None:
+    checkpoint = make_checkpoint(family, tmp_path / "checkpoint")
     exported = export_model(checkpoint, tmp_path / "model", precision="fp16")
     logits = GraphRunner(exported).feed(PROMPT)
     expected = reference_logits(checkpoint, PROMPT)

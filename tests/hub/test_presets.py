@@ -7,6 +7,7 @@ import pytest
 
 from genai.config import GenerationConfig
 from genai.errors import GenaiError
+from genai.export.precision import Precision
 from genai.hub import Preset, find_preset, load_presets, resolve
 from genai.hub.presets import presets_folder
 
@@ -21,6 +22,7 @@ def test_every_preset_is_complete():
         assert preset.license
         assert preset.parameters
         assert (preset.repo is None) != (preset.path is None)
+        Precision.named(preset.precision, block_size=preset.block_size)
         GenerationConfig().merge(**preset.generation)
         for alias in preset.aliases:
             assert resolve(alias).preset == preset

@@ -140,6 +140,14 @@ def test_keys_tell_exports_apart():
     assert len({store.path(key) for key in keys}) == len(keys)
 
 
+@pytest.mark.parametrize("revision", ["../../../x", "/etc", "refs/pr/1", ".."])
+def test_no_revision_leads_out_of_its_sources_folder(revision: str):
+    store = Store(Path("/store"))
+    path = store.path(ExportKey(KEY.source, revision, "int4", 32))
+    assert path.parent == store.path(KEY).parent
+    assert path.name not in ("", ".", "..")
+
+
 def test_listing_and_removal(tmp_path: Path):
     store = Store(tmp_path)
     store.find_or_make(KEY, make)

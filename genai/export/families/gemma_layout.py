@@ -38,7 +38,7 @@ def gemma_attention(config: ModelConfig) -> AttentionSpec:
         num_heads=config.integer("num_attention_heads"),
         num_kv_heads=config.integer("num_key_value_heads"),
         head_dim=config.integer("head_dim"),
-        scale=config.number("query_pre_attn_scalar") ** -0.5,
+        scale=config.positive("query_pre_attn_scalar") ** -0.5,
         qkv_bias=bias,
         output_bias=bias,
     )
@@ -49,7 +49,7 @@ def gemma_decoder(config: ModelConfig, attentions: Sequence[AttentionSpec]) -> D
     refuse_foreign_parts(config)
     config.refuse("use_bidirectional_attention", "tokens cannot see later ones in a decoder with a cache")
     norm, hidden_size = gemma_norm(config), config.integer("hidden_size")
-    mlp = llama_mlp(config, activation_key="hidden_activation")
+    mlp = llama_mlp(config, activation_key="hidden_activation", default_activation=None)
     return DecoderSpec(
         vocab_size=config.integer("vocab_size"),
         hidden_size=hidden_size,

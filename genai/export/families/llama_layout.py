@@ -55,11 +55,13 @@ def llama_attention(config: ModelConfig, *, rope: RopeSpec | None = None) -> Att
     )
 
 
-def llama_mlp(config: ModelConfig, *, activation_key: str = "hidden_act") -> MlpSpec:
-    """Return llama's gated feed-forward block."""
+def llama_mlp(
+    config: ModelConfig, *, activation_key: str = "hidden_act", default_activation: str | None = "silu"
+) -> MlpSpec:
+    """Return llama's gated feed-forward block; without a default the activation's key is required."""
     return MlpSpec(
         intermediate_size=config.integer("intermediate_size"),
-        activation=ACTIVATIONS[config.choice(activation_key, ACTIVATIONS, "silu")],
+        activation=ACTIVATIONS[config.choice(activation_key, ACTIVATIONS, default_activation)],
         bias=config.flag("mlp_bias", False),
     )
 

@@ -15,7 +15,7 @@ from genai.export.ops.positions import Lengths, RopeTable
 from genai.export.rope import RopeSpec
 from genai.export.spec import AttentionSpec, NormSpec
 
-__all__ = ["KeyValueCache", "Positions", "attention", "needs_position_ids"]
+__all__ = ["KeyValueCache", "Positions", "attention", "check_attention", "needs_position_ids"]
 
 HEAD_DIM_MULTIPLE = 8
 ROTARY_MULTIPLE = 16
@@ -47,6 +47,19 @@ class Attended:
     value: ir.Value
 
 
+def check_attention(spec: AttentionSpec) -> None:
+    """See that there is a kernel for an attention.
+
+    Raises:
+        UnsupportedModelError: There is none.
+    """
+    if spec.head_dim % HEAD_DIM_MULTIPLE:
+        raise UnsupportedModelError(
+            f"heads of {spec.head_dim} dimensions are not supported: ONNX Runtime's GroupQueryAttention needs a "
+            f"multiple of {HEAD_DIM_MULTIPLE}"
+        )
+
+
 def needs_position_ids(spec: AttentionSpec) -> bool:
     """Whether the rotation happens before GroupQueryAttention instead of inside it.
 
@@ -64,11 +77,6 @@ def attention(
     g: GraphBuilder, x: ir.Value, spec: AttentionSpec, past: KeyValueCache, positions: Positions
 ) -> Attended:
     """Project, rotate, attend and project back: [batch_size, sequence_length, hidden_size] both ways."""
-    if spec.head_dim % HEAD_DIM_MULTIPLE:
-        raise UnsupportedModelError(
-            f"heads of {spec.head_dim} dimensions are not supported: ONNX Runtime's GroupQueryAttention needs a "
-            f"multiple of {HEAD_DIM_MULTIPLE}"
-        )
     query, key, value = _queries_keys_values(g, x, spec, positions)
     inside = spec.rope if spec.rope is not None and not needs_position_ids(spec) else None
     table = positions.tables[inside] if inside is not None else None
