@@ -60,7 +60,9 @@ def main() -> None:
             for kind, generate in kinds.items():
                 overheads[kind].append(clock.overhead_microseconds(generate))
     for kind, values in overheads.items():
-        print(f"{kind}: {statistics.median(values):.1f} µs per step beyond run_with_iobinding (min {min(values):.1f})")
+        print(
+            f"{kind}: {statistics.median(values):.1f} µs per step beyond run_with_iobinding (min {min(values):.1f})"
+        )
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """Train genai's demo model from the hand-written corpus and measure it on the held-out questions.
 
-    python scripts/train_demo.py --output DIR [--quick]
+    python scripts/train_demo.py --output DIR [--quick] [--release FOLDER]
 
-DIR becomes an ordinary Hugging Face checkpoint with an evaluation.json beside it. Deterministic on one machine:
+DIR becomes an ordinary Hugging Face checkpoint with an evaluation.json beside it; FOLDER (genai/demo_model) becomes the
+model folder that the package ships, with its model card. Deterministic on one machine:
 the same corpus, settings and library versions give the same weights.
 """
 
@@ -19,14 +20,13 @@ from typing import Any
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import torch
-from tokenizers import Tokenizer
 from transformers import AutoTokenizer, GenerationConfig, LlamaForCausalLM
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from demo.augment import Augmenter  # noqa: E402
-from demo.conversations import ConversationMaker  # noqa: E402
-from demo.corpus import (  # noqa: E402
+from demo.augment import Augmenter
+from demo.conversations import ConversationMaker
+from demo.corpus import (
     CORPUS_FOLDER,
     Corpus,
     Question,
@@ -36,21 +36,35 @@ from demo.corpus import (  # noqa: E402
     load_questions,
     normalize_question,
 )
-from demo.evaluation import Score, answer_all, later_turns, quantize_weights, score_answers, single_turns  # noqa: E402
-from demo.tokenizer import PAD_TOKEN, TURN_END, build_tokenizer, save_tokenizer  # noqa: E402
-from demo.training import TrainingSettings, build_model  # noqa: E402
-from demo.training import train as train_model  # noqa: E402
+from demo.evaluation import Score, answer_all, later_turns, quantize_weights, score_answers, single_turns
+from demo.release import release
+from demo.tokenizer import PAD_TOKEN, TURN_END, build_tokenizer, save_tokenizer
+from demo.training import TrainingSettings, build_model
+from demo.training import train as train_model
 
-QUICK = TrainingSettings(hidden_size=64, num_layers=2, num_heads=4, num_key_value_heads=2, intermediate_size=128, steps=150)
+QUICK = TrainingSettings(
+    hidden_size=64, num_layers=2, num_heads=4, num_key_value_heads=2, intermediate_size=128, steps=150
+)
 
 
 def main() -> None:
     """Parse the command line, train, evaluate and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--output", type=Path, required=True, help="folder for the checkpoint")
-    parser.add_argument("--quick", action="store_true", help="train a tiny model for about a minute, for tests")
-    parser.add_argument("--development", action="store_true", help="leave two phrasings per intent out and score on them")
-    parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="override training settings")
+    parser.add_argument(
+        "--quick", action="store_true", help="train a tiny model for about a minute, for tests"
+    )
+    parser.add_argument(
+        "--development", action="store_true", help="leave two phrasings per intent out and score on them"
+    )
+    parser.add_argument(
+        "--set", nargs="*", default=[], metavar="NAME=VALUE", help="override training settings"
+    )
+    parser.add_argument(
+        "--release", type=Path, metavar="FOLDER", help="export the checkpoint into this folder"
+    )
     arguments = parser.parse_args()
     settings = override_settings(QUICK if arguments.quick else TrainingSettings(), arguments.set)
     corpus = load_corpus()
@@ -60,14 +74,20 @@ def main() -> None:
         corpus, questions = split_for_development(corpus)
     train(corpus, arguments.output, forbidden=forbidden, settings=settings)
     evaluate(arguments.output, corpus, questions)
+    if arguments.release is not None:
+        release(arguments.output, arguments.release, corpus, questions, precision="int8")
 
 
-def train(corpus: Corpus, output: Path, *, forbidden: tuple[Question, ...], settings: TrainingSettings) -> None:
+def train(
+    corpus: Corpus, output: Path, *, forbidden: tuple[Question, ...], settings: TrainingSettings
+) -> None:
     """Train on `corpus` without any `forbidden` question and write a Hugging Face checkpoint into `output`."""
     make_deterministic(settings.seed)
     assert_disjoint(corpus, forbidden)
     output.mkdir(parents=True, exist_ok=True)
-    tokenizer = build_tokenizer(tokenizer_texts(corpus, seed=settings.seed), vocab_size=settings.vocab_size)
+    tokenizer = build_tokenizer(
+        tokenizer_texts(corpus, forbidden=forbidden, seed=settings.seed), vocab_size=settings.vocab_size
+    )
     save_tokenizer(tokenizer, output, max_length=settings.max_positions)
     eos_id, pad_id = tokenizer.token_to_id(TURN_END), tokenizer.token_to_id(PAD_TOKEN)
     model = build_model(settings, eos_id=eos_id, pad_id=pad_id)
@@ -78,7 +98,11 @@ def train(corpus: Corpus, output: Path, *, forbidden: tuple[Question, ...], sett
         do_sample=False, max_new_tokens=128, eos_token_id=[eos_id], pad_token_id=pad_id
     )
     model.save_pretrained(output)
-    facts = {"settings": asdict(settings), "num_parameters": model.num_parameters(), "training_seconds": round(seconds)}
+    facts = {
+        "settings": asdict(settings),
+        "num_parameters": model.num_parameters(),
+        "training_seconds": round(seconds),
+    }
     (output / "training.json").write_text(json.dumps(facts, indent=2) + "\n")
 
 
@@ -87,13 +111,22 @@ def evaluate(checkpoint: Path, corpus: Corpus, questions: tuple[Question, ...]) 
     tokenizer = AutoTokenizer.from_pretrained(checkpoint)
     model = LlamaForCausalLM.from_pretrained(checkpoint, dtype=torch.float32).eval()
     variants = {"fp32": model} | {f"int{bits}": quantize_weights(model, bits=bits) for bits in (8, 4)}
-    conversations = {"alone": single_turns(questions), "third turn": later_turns(questions, intents=corpus.intents)}
-    report: dict[str, Any] = {"num_intents": len(corpus.intents), "num_questions": len(questions), "accuracy": {}}
+    conversations = {
+        "alone": single_turns(questions),
+        "third turn": later_turns(questions, intents=corpus.intents),
+    }
+    report: dict[str, Any] = {
+        "num_intents": len(corpus.intents),
+        "num_questions": len(questions),
+        "accuracy": {},
+    }
     print(f"{'':8}{'alone':>12}{'third turn':>12}   of {len(questions)} questions answered exactly right")
     for name, variant in variants.items():
         scores: dict[str, Score] = {}
         for kind, messages in conversations.items():
-            scores[kind] = score_answers(answer_all(variant, tokenizer, messages), questions, intents=corpus.intents)
+            scores[kind] = score_answers(
+                answer_all(variant, tokenizer, messages), questions, intents=corpus.intents
+            )
         print(f"{name:8}" + "".join(f"{score.accuracy:12.1%}" for score in scores.values()))
         report["accuracy"][name] = {kind: round(score.accuracy, 4) for kind, score in scores.items()}
         if name == "int8":
@@ -102,11 +135,13 @@ def evaluate(checkpoint: Path, corpus: Corpus, questions: tuple[Question, ...]) 
     return report
 
 
-def tokenizer_texts(corpus: Corpus, *, seed: int) -> list[str]:
+def tokenizer_texts(corpus: Corpus, *, forbidden: tuple[Question, ...], seed: int) -> list[str]:
     """Return what the tokenizer is trained on: the answers, and augmented questions of all intents."""
     rng = random.Random(seed)
     augmenter = Augmenter(corpus.wording)
+    held_out = {normalize_question(question.text) for question in forbidden}
     questions = [augmenter.question(intent, rng) for intent in corpus.intents for _ in range(120)]
+    questions = [question for question in questions if normalize_question(question) not in held_out]
     answers = [intent.answer for intent in corpus.intents for _ in range(12)]
     return questions + answers + [*corpus.wording.systems, "user\nassistant\nsystem\n"] * 20
 
@@ -133,7 +168,9 @@ def assert_disjoint(corpus: Corpus, held_out: tuple[Question, ...]) -> None:
     for intent in corpus.intents:
         for phrasing in intent.phrasings:
             for reading in all_readings(phrasing):
-                assert normalize_question(reading) not in questions, f"held-out question in {intent.name}: {reading!r}"
+                assert normalize_question(reading) not in questions, (
+                    f"held-out question in {intent.name}: {reading!r}"
+                )
 
 
 def override_settings(settings: TrainingSettings, assignments: list[str]) -> TrainingSettings:

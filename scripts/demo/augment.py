@@ -18,7 +18,9 @@ _CONTRACTIONS = (
     ("cannot", "can't"), ("i would", "i'd"), ("i have", "i've"), ("is not", "isn't"), ("that is", "that's"),
 )  # fmt: skip
 _NEIGHBOURS = dict(zip("qwertyuiopasdfghjklzxcvbnm", "wertyuioiosdfghjklkxcvbnmn", strict=True))
-_FILLERS = frozenset("a an the of to do does is are in on for my me please it i can you".split())
+_FILLERS = frozenset(
+    ("a", "an", "the", "of", "to", "do", "does", "is", "are", "in", "on", "for", "my", "me", "please", "it", "i", "can", "you")
+)  # fmt: skip
 _SUBJECTS = r"(?:i|you|it|genai|we|one|they|the \w+|a \w+|an \w+|this|that)"
 
 
@@ -27,7 +29,9 @@ class Augmenter:
 
     def __init__(self, wording: Wording) -> None:
         self._wording = wording
-        self._synonyms = [(re.compile(rf"\b{re.escape(key)}\b"), values) for key, values in wording.synonyms.items()]
+        self._synonyms = [
+            (re.compile(rf"\b{re.escape(key)}\b"), values) for key, values in wording.synonyms.items()
+        ]
 
     def question(self, intent: Intent, rng: random.Random) -> str:
         """Return one augmented question for `intent`."""
@@ -37,7 +41,11 @@ class Augmenter:
         """Return a reading of a phrasing, or of a shared frame around one of the intent's terms."""
         if intent.terms and rng.random() < 0.35:
             article = rng.choice(("a ", "the ", "", ""))
-            frame = rng.choice(self._wording.frames).replace("{a}", article).replace("{t}", rng.choice(intent.terms))
+            frame = (
+                rng.choice(self._wording.frames)
+                .replace("{a}", article)
+                .replace("{t}", rng.choice(intent.terms))
+            )
             return expand_phrasing(frame, rng)
         return expand_phrasing(rng.choice(intent.phrasings), rng)
 
@@ -103,7 +111,8 @@ def _embed(text: str, rng: random.Random) -> str:
 def _turn_round(text: str, rng: random.Random) -> str:
     """Turn "how do i x" into a statement or an afterthought: "i have to x", "x, how?"."""
     match = re.fullmatch(
-        r"(?:how (?:do|can|should|would|could|might) i|how (?:to|do you|do we|does one)|can i|i want to|i need to) (.+)", text
+        r"(?:how (?:do|can|should|would|could|might) i|how (?:to|do you|do we|does one)|can i|i want to|i need to) (.+)",
+        text,
     )
     if not match:
         return text
@@ -157,7 +166,9 @@ def _change_case(text: str, rng: random.Random) -> str:
     if style < 0.88:
         text = re.sub(r"\bi\b", "I", text)
         if rng.random() < 0.7:
-            text = _ACRONYMS.sub(lambda match: match.group().upper() if match.group() != "genai" else "genai", text)
+            text = _ACRONYMS.sub(
+                lambda match: match.group().upper() if match.group() != "genai" else "genai", text
+            )
         if text.startswith("genai "):
             return text
     return text[:1].upper() + text[1:]

@@ -22,7 +22,9 @@ class ConversationSettings:
     single_turn_share: float = 0.84
     long_share: float = 0.01
     system_share: float = 0.25
-    shortened_share: float = 0.8  # turns whose answer is cut after `shortened_tokens`: more questions per second
+    shortened_share: float = (
+        0.8  # turns whose answer is cut after `shortened_tokens`: more questions per second
+    )
     shortened_tokens: int = 8
     resegment_share: float = 0.2  # questions with a word cut at an unusual place, against typos
     question_weight: float = 0.1
@@ -34,13 +36,15 @@ class Batch:
     """Right-padded conversations.
 
     input_ids: int64 [rows, length]; weights: float32 [rows, length], the loss weight of predicting each id;
-    is_question: bool [rows, length]; intents: int64 [rows, length], the index of the turn's intent at the tokens
-    of the question and of the answer's heading, else -1.
+    is_question: bool [rows, length]; decision_rows, decision_columns, intents: int64 [turns], the last prompt
+    position of every turn and the index of its intent.
     """
 
     input_ids: torch.Tensor
     weights: torch.Tensor
     is_question: torch.Tensor
+    decision_rows: torch.Tensor
+    decision_columns: torch.Tensor
     intents: torch.Tensor
 
 
@@ -49,17 +53,12 @@ class _Row:
     ids: list[int]
     weights: list[float]
     is_question: list[bool]
-    intents: list[int]
+    decisions: list[tuple[int, int]]
 
-    def extend(self, ids: list[int], weight: float, *, is_question: bool = False, intent: int = -1) -> None:
+    def extend(self, ids: list[int], weight: float, *, is_question: bool = False) -> None:
         self.ids += ids
         self.weights += [weight] * len(ids)
         self.is_question += [is_question] * len(ids)
-        self.intents += [intent] * len(ids)
-
-    def cut(self, length: int) -> None:
-        for values in (self.ids, self.weights, self.is_question, self.intents):
-            del values[length:]
 
 
 class ConversationMaker:
@@ -104,6 +103,15 @@ class ConversationMaker:
             for group in groups:
                 yield self._collate(group)
 
+    @property
+    def num_intents(self) -> int:
+        """How many intents there are."""
+        return len(self._corpus.intents)
+
+    def question_ids(self, index: int, rng: random.Random) -> list[int]:
+        """Return the tokens of a question for the intent of this index."""
+        return self._encode(self.training_question(self._corpus.intents[index], rng))
+
     def training_question(self, intent: Intent, rng: random.Random) -> str:
         """Return a question for `intent` that is not forbidden."""
         while True:
@@ -122,19 +130,27 @@ class ConversationMaker:
             num_turns = rng.randint(6, 14)
         row = _Row([], [], [], [])
         if rng.random() < settings.system_share:
-            row.extend([*self._system, *self._encode(rng.choice(self._corpus.wording.systems)), *self._turn_end], 0.0)
+            row.extend(
+                [*self._system, *self._encode(rng.choice(self._corpus.wording.systems)), *self._turn_end], 0.0
+            )
         intents = rng.choices(self._corpus.intents, weights=self._choice_weights, k=num_turns)
         for i, intent in enumerate(intents):
             self._add_turn(row, intent, rng, is_last=i == num_turns - 1)
-        row.cut(settings.max_tokens)
+        del (
+            row.ids[settings.max_tokens :],
+            row.weights[settings.max_tokens :],
+            row.is_question[settings.max_tokens :],
+        )
+        row.decisions = [decision for decision in row.decisions if decision[0] < settings.max_tokens]
         return row
 
     def _add_turn(self, row: _Row, intent: Intent, rng: random.Random, *, is_last: bool) -> None:
         settings = self._settings
         row.extend(self._user, 0.0)
         question = self._encode_question(self.training_question(intent, rng), rng)
-        row.extend(question, settings.question_weight, is_question=True, intent=self._index[intent.name])
-        row.extend(self._assistant, 0.0, intent=self._index[intent.name])
+        row.extend(question, settings.question_weight, is_question=True)
+        row.extend(self._assistant, 0.0)
+        row.decisions.append((len(row.ids) - 1, self._index[intent.name]))
         answer = self._answers[intent.name]
         if is_last and rng.random() < settings.shortened_share:
             answer = answer[: settings.shortened_tokens]
@@ -153,9 +169,12 @@ class ConversationMaker:
 
     def _collate(self, rows: list[_Row]) -> Batch:
         length = max(len(row.ids) for row in rows)
+        decisions = [(i, column, intent) for i, row in enumerate(rows) for column, intent in row.decisions]
         return Batch(
             input_ids=torch.tensor([row.ids + [self._pad] * (length - len(row.ids)) for row in rows]),
             weights=torch.tensor([row.weights + [0.0] * (length - len(row.ids)) for row in rows]),
             is_question=torch.tensor([row.is_question + [False] * (length - len(row.ids)) for row in rows]),
-            intents=torch.tensor([row.intents + [-1] * (length - len(row.ids)) for row in rows]),
+            decision_rows=torch.tensor([decision[0] for decision in decisions]),
+            decision_columns=torch.tensor([decision[1] for decision in decisions]),
+            intents=torch.tensor([decision[2] for decision in decisions]),
         )

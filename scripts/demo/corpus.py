@@ -69,7 +69,9 @@ def load_corpus(folder: Path = CORPUS_FOLDER) -> Corpus:
         prefixes=tuple(sections["prefixes"]),
         suffixes=tuple(sections["suffixes"]),
         systems=tuple(sections["systems"]),
-        synonyms={key: tuple(values.split("|")) for key, values in (s.split(" = ", 1) for s in sections["synonyms"])},
+        synonyms={
+            key: tuple(values.split("|")) for key, values in (s.split(" = ", 1) for s in sections["synonyms"])
+        },
     )
     intents: dict[str, Intent] = {}
     for path in sorted((folder / "corpus").glob("*.txt")):
@@ -127,7 +129,9 @@ def _parse_intent(name: str, lines: list[str], *, macros: dict[str, str]) -> Int
     terms = [term for line in lines if line.startswith("~ ") for term in line[2:].split("|")]
     phrasings = [_replace_macros(line, macros) for line in lines if not line.startswith(("> ", "~ "))]
     if len(answers) != 1 or not phrasings:
-        raise ValueError(f"intent {name!r} needs one answer and some phrasings, has {len(answers)} and {len(phrasings)}")
+        raise ValueError(
+            f"intent {name!r} needs one answer and some phrasings, has {len(answers)} and {len(phrasings)}"
+        )
     return Intent(name, answers[0], tuple(terms), tuple(phrasings))
 
 

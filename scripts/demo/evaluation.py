@@ -38,12 +38,16 @@ class Score:
         return 1 - len(self.failures) / self.num_questions
 
 
-def evaluate(answer: Callable[[str], str], questions: Sequence[Question], *, intents: Sequence[Intent]) -> Score:
+def evaluate(
+    answer: Callable[[str], str], questions: Sequence[Question], *, intents: Sequence[Intent]
+) -> Score:
     """Ask `answer` every question and score what it says."""
     return score_answers([answer(question.text) for question in questions], questions, intents=intents)
 
 
-def score_answers(answers: Sequence[str], questions: Sequence[Question], *, intents: Sequence[Intent]) -> Score:
+def score_answers(
+    answers: Sequence[str], questions: Sequence[Question], *, intents: Sequence[Intent]
+) -> Score:
     """Compare answers with those of the questions' intents; a failure names the intent that was answered instead."""
     expected = {intent.name: intent.answer for intent in intents}
     names = {intent.answer: intent.name for intent in intents}
@@ -56,7 +60,11 @@ def score_answers(answers: Sequence[str], questions: Sequence[Question], *, inte
 
 
 def answer_all(
-    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerBase, conversations: Sequence[Messages], *, max_new_tokens: int = 96
+    model: LlamaForCausalLM,
+    tokenizer: PreTrainedTokenizerBase,
+    conversations: Sequence[Messages],
+    *,
+    max_new_tokens: int = 96,
 ) -> list[str]:
     """Return the greedy replies to `conversations`; those of equal length run together, so nothing is padded."""
     prompts = [_prompt_ids(tokenizer, messages) for messages in conversations]
@@ -65,7 +73,9 @@ def answer_all(
         by_length[len(ids)].append(i)
     answers = [""] * len(prompts)
     for indices in by_length.values():
-        replies = _decode_greedily(model, torch.tensor([prompts[i] for i in indices]), max_new_tokens=max_new_tokens)
+        replies = _decode_greedily(
+            model, torch.tensor([prompts[i] for i in indices]), max_new_tokens=max_new_tokens
+        )
         for i, ids in zip(indices, replies, strict=True):
             answers[i] = tokenizer.decode(ids, skip_special_tokens=True)
     return answers
@@ -115,7 +125,9 @@ def _prompt_ids(tokenizer: PreTrainedTokenizerBase, messages: Messages) -> list[
 
 
 @torch.no_grad()
-def _decode_greedily(model: LlamaForCausalLM, input_ids: torch.Tensor, *, max_new_tokens: int) -> list[list[int]]:
+def _decode_greedily(
+    model: LlamaForCausalLM, input_ids: torch.Tensor, *, max_new_tokens: int
+) -> list[list[int]]:
     eos_id = model.config.eos_token_id
     finished = torch.zeros(len(input_ids), dtype=torch.bool)
     replies: list[list[int]] = [[] for _ in input_ids]

@@ -26,7 +26,9 @@ def build_tokenizer(texts: Iterable[str], *, vocab_size: int) -> Tokenizer:
         vocab_size=vocab_size,
         min_frequency=2,
         show_progress=False,
-        special_tokens=[AddedToken(token, special=True, normalized=False) for token in (PAD_TOKEN, TURN_START, TURN_END)],
+        special_tokens=[
+            AddedToken(token, special=True, normalized=False) for token in (PAD_TOKEN, TURN_START, TURN_END)
+        ],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
     )
     tokenizer.train_from_iterator(texts, trainer)

@@ -14,6 +14,7 @@ from torch.nn import functional
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from .conversations import Batch, ConversationMaker
+from .initialization import semantic_embeddings
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +28,13 @@ class TrainingSettings:
     num_key_value_heads: int = 2
     intermediate_size: int = 640
     max_positions: int = 2048
-    steps: int = 5000
+    steps: int = 2500
     batch_tokens: int = 2048
-    learning_rate: float = 2e-3
+    learning_rate: float = 1.5e-3
     warmup_steps: int = 100
     weight_decay: float = 0.05
-    dropout: float = 0.1
-    word_dropout: float = 0.05
+    dropout: float = 0.05
+    word_dropout: float = 0.03
     intent_weight: float = 1.0
     seed: int = 1
 
@@ -51,7 +52,7 @@ class Trainee(nn.Module):
             layer.mlp.down_proj.register_forward_hook(self._drop)
 
     def loss(self, batch: Batch) -> torch.Tensor:
-        """Return the weighted next-token loss plus the intent loss."""
+        """Return the weighted next-token loss plus the intent loss at each turn's last prompt position."""
         embeddings = self.model.model.embed_tokens(batch.input_ids)
         if self._settings.word_dropout:
             dropped = (torch.rand(batch.input_ids.shape) < self._settings.word_dropout) & batch.is_question
@@ -66,12 +67,10 @@ class Trainee(nn.Module):
         return loss + self._settings.intent_weight * self._intent_loss(hidden, batch)
 
     def _intent_loss(self, hidden: torch.Tensor, batch: Batch) -> torch.Tensor:
-        """Return how badly the intent is told, at every token of the question and before the answer."""
-        told = batch.intents >= 0
-        guesses = self.classifier(hidden[told]).float()
-        return functional.cross_entropy(guesses, batch.intents[told], label_smoothing=0.1)
+        guesses = self.classifier(hidden[batch.decision_rows, batch.decision_columns])
+        return functional.cross_entropy(guesses.float(), batch.intents, label_smoothing=0.1)
 
-    def _drop(self, module: nn.Module, inputs: Any, output: torch.Tensor) -> torch.Tensor:
+    def _drop(self, _module: nn.Module, _inputs: Any, output: torch.Tensor) -> torch.Tensor:
         return functional.dropout(output, self._settings.dropout, self.training)
 
 
@@ -95,8 +94,20 @@ def build_model(settings: TrainingSettings, *, eos_id: int, pad_id: int) -> Llam
     return LlamaForCausalLM(config)
 
 
-def train(maker: ConversationMaker, model: LlamaForCausalLM, *, num_intents: int, settings: TrainingSettings) -> float:
+def train(
+    maker: ConversationMaker, model: LlamaForCausalLM, *, num_intents: int, settings: TrainingSettings
+) -> float:
     """Train `model` in place and return the seconds that it took."""
+    with torch.no_grad():
+        embedding = model.model.embed_tokens.weight
+        start = semantic_embeddings(
+            maker,
+            random.Random(settings.seed),
+            vocab_size=embedding.shape[0],
+            hidden_size=embedding.shape[1],
+            std=model.config.initializer_range,
+        )
+        embedding.copy_(start)
     trainee = Trainee(model, num_intents=num_intents, settings=settings)
     trainee.train()
     optimizers = _optimizers(trainee, settings)
@@ -111,7 +122,11 @@ def train(maker: ConversationMaker, model: LlamaForCausalLM, *, num_intents: int
         average = loss if step == 0 else 0.98 * average + 0.02 * loss
         if step % 100 == 99:
             seconds = time.monotonic() - start
-            print(f"step {step + 1}/{settings.steps}  loss {average:.3f}  {seconds:.0f} s", file=sys.stderr, flush=True)
+            print(
+                f"step {step + 1}/{settings.steps}  loss {average:.3f}  {seconds:.0f} s",
+                file=sys.stderr,
+                flush=True,
+            )
     model.eval()
     return time.monotonic() - start
 
@@ -133,9 +148,15 @@ def _optimizers(trainee: Trainee, settings: TrainingSettings) -> list[torch.opti
     chosen = {id(p) for p in matrices}
     others = [p for p in trainee.parameters() if id(p) not in chosen]
     muon = torch.optim.Muon(
-        matrices, lr=settings.learning_rate, weight_decay=settings.weight_decay, adjust_lr_fn="match_rms_adamw"
+        matrices,
+        lr=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        adjust_lr_fn="match_rms_adamw",
     )
-    return [muon, torch.optim.AdamW(others, lr=settings.learning_rate, betas=(0.9, 0.98), weight_decay=0.0, fused=True)]
+    return [
+        muon,
+        torch.optim.AdamW(others, lr=settings.learning_rate, betas=(0.9, 0.98), weight_decay=0.0, fused=True),
+    ]
 
 
 def _rate(step: int, settings: TrainingSettings) -> float:
