@@ -146,11 +146,7 @@ class GenerationConfig:
             options.setdefault("do_sample", True)
         elif options.get("num_beams") not in (None, 1):
             options.setdefault("do_sample", False)
-        merged = dataclasses.replace(self, **options)
-        for name in ("length_penalty", "early_stopping"):
-            if name in options and merged.num_beams == 1 and options[name] != getattr(self, name):
-                raise OptionError(f"{name} needs num_beams > 1: it has no meaning without beam search")
-        return merged
+        return dataclasses.replace(self, **options)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
