@@ -54,7 +54,6 @@ class DecoderConfig:
         eos_token_ids: Ids that end a sequence.
         bos_token_id: Id that begins a sequence, if the model has one.
         pad_token_id: Id for padding; never generated or relied on.
-        sliding_window: Number of positions that attention looks back, where all layers agree on one.
         search: Search defaults, by onnxruntime-genai's names.
         session_options: ONNX Runtime session options as onnxruntime-genai writes them.
     """
@@ -71,7 +70,6 @@ class DecoderConfig:
     eos_token_ids: tuple[int, ...] = ()
     bos_token_id: int | None = None
     pad_token_id: int | None = None
-    sliding_window: int | None = None
     search: Mapping[str, Any] = field(default_factory=dict)
     session_options: Mapping[str, Any] = field(default_factory=dict)
 
@@ -290,6 +288,7 @@ def staged_folder(target: Path | str, *, overwrite: bool = False) -> Iterator[Pa
         for path in sorted(staging.rglob("*")):
             if path.is_file():
                 _fsync(path)
+        check_target(target, overwrite=overwrite)  # another export may have been quicker
         _replace_folder(staging, target)
     except OSError as error:
         raise ExportError(f"writing {target} failed: {error.strerror or error}") from error

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from genai import ModelFolderError
-from genai.folder import ModelFolder
+from genai import ExportError, ModelFolderError
+from genai.folder import ModelFolder, staged_folder
 
 
 @pytest.fixture
@@ -33,3 +33,18 @@ def test_a_config_may_name_no_end_of_sequence(folder: Path) -> None:
     (folder / "genai_config.json").write_text(json.dumps(config))
     (folder / "generation_config.json").unlink(missing_ok=True)
     assert ModelFolder.load(folder).eos_token_ids == ()
+
+
+def test_of_two_exports_to_one_place_the_later_is_refused(tmp_path: Path) -> None:
+    target = tmp_path / "model"
+
+    def export_late() -> None:
+        with staged_folder(target) as late:
+            (late / "file").write_text("late")
+            with staged_folder(target) as early:
+                (early / "file").write_text("early")
+
+    with pytest.raises(ExportError, match="exists already"):
+        export_late()
+    assert (target / "file").read_text() == "early"
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -46,7 +47,7 @@ def export(
 
     The folder runs here and in onnxruntime-genai; nothing appears at DIR until it is complete.
     """
-    from genai.export import export_model
+    from genai.export import check_exportable, export_model
     from genai.export.precision import Precision
     from genai.folder import check_target
     from genai.hub import resolve, resolve_checkpoint
@@ -56,11 +57,14 @@ def export(
         precision = preset.precision if preset else "int4"
     if block_size is None:
         block_size = preset.block_size if preset else 32
-    # Both before gigabytes are fetched for an export that cannot be made.
+    # All of this before gigabytes are fetched for an export that cannot be made.
     Precision.named(precision, block_size=block_size)
     check_target(output, overwrite=overwrite)
+    check = partial(check_exportable, precision=precision, block_size=block_size, max_context=max_context)
     with StageProgress() as progress:
-        found = resolve_checkpoint(checkpoint, revision=revision, offline=offline, progress=progress)
+        found = resolve_checkpoint(
+            checkpoint, revision=revision, offline=offline, progress=progress, check=check
+        )
     begun = time.perf_counter()
     with StageProgress(is_quiet=True) as progress:
 

@@ -71,7 +71,6 @@ def decoder_config(checkpoint: Checkpoint, family: Family, spec: DecoderSpec) ->
         for key in ("eos_token_id", "bos_token_id", "pad_token_id")
     )
     attention = spec.layers[0].attention
-    windows = {layer.attention.window for layer in spec.layers}
     return DecoderConfig(
         model_type=family.model_type,
         filename=MODEL_FILE,
@@ -85,7 +84,6 @@ def decoder_config(checkpoint: Checkpoint, family: Family, spec: DecoderSpec) ->
         eos_token_ids=eos,
         bos_token_id=next(iter(bos), None),
         pad_token_id=next(iter(pad), None),
-        sliding_window=windows.pop() if len(windows) == 1 else None,
         search={key: generation[key] for key in _SEARCH_KEYS if generation.get(key) is not None},
     )
 

@@ -5,6 +5,7 @@ It joins resolution and download; it reads nothing of the checkpoint but its fil
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,6 +43,7 @@ def resolve_checkpoint(
     offline: bool = False,
     update: bool = False,
     progress: Progress | None = None,
+    check: Callable[[Path], None] | None = None,
 ) -> Checkpoint:
     """Return the checkpoint that a path, alias or hub id stands for, downloaded if need be.
 
@@ -51,6 +53,7 @@ def resolve_checkpoint(
         offline: Take it from the download cache alone.
         update: Ask the hub for the revision's current commit even if a complete download is there.
         progress: Told of the download.
+        check: Called with a folder that holds config.json, before the weights are fetched; may raise.
 
     Raises:
         ModelNotFoundError: The name stands for nothing, or it cannot be had now.
@@ -61,8 +64,12 @@ def resolve_checkpoint(
     model = resolve(name, revision=revision)
     if isinstance(model, LocalModel):
         check_checkpoint_folder(model.path)
+        if check is not None:
+            check(model.path)
         return Checkpoint(model.path, str(model.path.resolve()), None, model.preset)
     snapshot = find_snapshot(model, checkpoint=True, offline=offline, update=update)
+    if check is not None:
+        check(snapshot.path)
     path = fetch(snapshot, offline=offline, progress=progress)
     return Checkpoint(path, model.source, snapshot.commit, model.preset)
 

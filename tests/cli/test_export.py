@@ -99,3 +99,12 @@ def test_no_checkpoint(cli: Cli, model: Path, tmp_path: Path) -> None:
     done = cli("export", model, "-o", tmp_path / "model")
     assert done.code == 1
     assert "is a model folder already" in done.error
+
+
+def test_what_cannot_be_exported_is_not_fetched(cli: Cli, hub: HubServer, tmp_path: Path) -> None:
+    config = {"architectures": ["OddForCausalLM"]}
+    hub.add("owner/odd", {"config.json": json.dumps(config), "model.safetensors": b"weights"})
+    done = cli("export", "owner/odd", "-o", tmp_path / "model")
+    assert done.code == 1
+    assert "OddForCausalLM" in done.stderr
+    assert hub.downloads().keys() == {"config.json"}
