@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import os
+
 from genai.errors import ProviderError
 
 __all__ = ["ORT_ERRORS", "onnxruntime"]
+
+# Read by ONNX Runtime while it loads: without it, events are written to the user's cache folder before any call could
+# turn them off.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 try:
     import onnxruntime

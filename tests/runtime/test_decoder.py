@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -130,6 +131,15 @@ def test_telemetry_is_turned_off_at_import() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "off\n"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="HOME is where it would write")
+def test_telemetry_leaves_no_files(tmp_path: Path) -> None:
+    environment = {**os.environ, "HOME": str(tmp_path)}
+    environment.pop("ORT_DISABLE_TELEMETRY", None)
+    environment.pop("XDG_CACHE_HOME", None)
+    subprocess.run([sys.executable, "-c", "import genai; genai.Generator"], env=environment, check=True)
+    assert not [path for path in tmp_path.rglob("*") if "onnxruntime" in str(path)]
 
 
 def test_a_missing_onnxruntime_is_explained() -> None:
