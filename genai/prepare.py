@@ -29,6 +29,7 @@ from genai.hub import (
     resolve,
 )
 from genai.hub.checkpoint import check_checkpoint_folder
+from genai.hub.presets import export_settings
 
 if TYPE_CHECKING:
     from genai.export import ExportProgress
@@ -49,10 +50,8 @@ class _Request:
 
     def key(self, source: str, revision: str, preset: Preset | None) -> ExportKey:
         """Name the export that answers the request: the caller's settings, else the preset's."""
-        defaults = preset or Preset(("",), "", "", "")
-        return ExportKey(
-            source, revision, self.precision or defaults.precision, self.block_size or defaults.block_size
-        )
+        settings = export_settings(preset, precision=self.precision, block_size=self.block_size)
+        return ExportKey(source, revision, *settings)
 
     def report(self, what: str, done: int, total: int) -> None:
         """Tell the caller how far it is, if it wants to know."""

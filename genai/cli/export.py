@@ -51,12 +51,10 @@ def export(
     from genai.export.precision import Precision
     from genai.folder import check_target
     from genai.hub import resolve, resolve_checkpoint
+    from genai.hub.presets import export_settings
 
     preset = resolve(checkpoint, revision=revision).preset
-    if precision is None:
-        precision = preset.precision if preset else "int4"
-    if block_size is None:
-        block_size = preset.block_size if preset else 32
+    precision, block_size = export_settings(preset, precision=precision, block_size=block_size)
     # All of this before gigabytes are fetched for an export that cannot be made.
     Precision.named(precision, block_size=block_size)
     check_target(output, overwrite=overwrite)

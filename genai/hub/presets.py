@@ -14,9 +14,12 @@ from typing import Any, Self
 
 from genai.errors import GenaiError, did_you_mean
 
-__all__ = ["Preset", "find_preset", "load_presets", "presets_folder"]
+__all__ = ["Preset", "export_settings", "find_preset", "load_presets", "presets_folder"]
 
 _PACKAGE = Path(__file__).resolve().parent.parent
+
+
+DEFAULT_PRECISION, DEFAULT_BLOCK_SIZE = "int4", 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +50,8 @@ class Preset:
     revision: str = "main"
     download_bytes: int = 0
     gated: bool = False
-    precision: str = "int4"
-    block_size: int = 32
+    precision: str = DEFAULT_PRECISION
+    block_size: int = DEFAULT_BLOCK_SIZE
     generation: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -124,3 +127,14 @@ def find_preset(*, alias: str | None = None, repo: str | None = None) -> Preset 
         if (alias is not None and alias in preset.aliases) or (repo is not None and repo == preset.repo):
             return preset
     return None
+
+
+def export_settings(
+    preset: Preset | None, *, precision: str | None, block_size: int | None
+) -> tuple[str, int]:
+    """Return the precision and block size of an export: the caller's, else the preset's, else genai's own."""
+    if precision is None:
+        precision = preset.precision if preset else DEFAULT_PRECISION
+    if block_size is None:
+        block_size = preset.block_size if preset else DEFAULT_BLOCK_SIZE
+    return precision, block_size
