@@ -15,18 +15,6 @@ import torch
 import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-FAMILIES: tuple[str, ...] = (
-    "gemma2",
-    "gemma3_text",
-    "gpt2",
-    "llama",
-    "mistral",
-    "phi",
-    "phi3",
-    "qwen2",
-    "qwen3",
-)
-
 VOCAB_SIZE = 331
 SPECIAL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 CHAT_TEMPLATE = (
@@ -68,6 +56,8 @@ _CONFIGS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "gemma3_text": ("Gemma3TextConfig", {**_GEMMA, "sliding_window_pattern": 2}),
     "gpt2": ("GPT2Config", {**_COMMON, "hidden_size": 64, "n_inner": 88}),
 }
+
+FAMILIES = tuple(sorted(_CONFIGS))
 
 
 def make_config(family: str, **overrides: Any) -> transformers.PretrainedConfig:

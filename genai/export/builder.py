@@ -13,8 +13,8 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from genai.export.checkpoint import Array
 from genai.export.precision import Precision
+from genai.export.rows import Rows
 from genai.export.tensors import LazyTensor
 
 __all__ = ["IR_VERSION", "OPSETS", "GraphBuilder"]
@@ -38,7 +38,7 @@ class GraphBuilder:
     """
 
     precision: Precision
-    parameters: Mapping[str, Array]
+    parameters: Mapping[str, Rows]
     inputs: list[ir.Value] = field(default_factory=list)
     outputs: list[ir.Value] = field(default_factory=list)
     nodes: list[ir.Node] = field(default_factory=list)
@@ -63,7 +63,7 @@ class GraphBuilder:
         """Return a name with the scopes around it."""
         return ".".join((*self._scope, name))
 
-    def parameter(self, name: str) -> Array:
+    def parameter(self, name: str) -> Rows:
         """Return a parameter of this scope."""
         return self.parameters[self.path(name)]
 
@@ -142,6 +142,10 @@ class GraphBuilder:
     def scalar(self, value: float) -> ir.Value:
         """Return a constant of the graph's float type, of no axes."""
         return self.constant(np.asarray(value, self.precision.float_type.numpy()))
+
+    def float32(self, value: float) -> ir.Value:
+        """Return a constant float32 of no axes, whatever the graph's float type is."""
+        return self.constant(np.asarray(value, np.float32))
 
     def overridable_input(self, name: str, default: NDArray[np.generic]) -> ir.Value:
         """Add an input that has a default: an initializer that is also listed as an input."""

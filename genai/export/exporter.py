@@ -17,10 +17,9 @@ from genai.export.decoder import build_decoder, check_decoder
 from genai.export.families import find_family
 from genai.export.family import Family
 from genai.export.folder_files import copy_companions, decoder_config, write_json
-from genai.export.model_config import ModelConfig
 from genai.export.precision import Precision
 from genai.export.spec import DecoderSpec
-from genai.export.weights import Weights
+from genai.export.weights import WeightMap, Weights
 from genai.export.writer import ExportProgress, write_graph
 from genai.folder import CONFIG_FILE, MANIFEST_FILE, Manifest, ModelFolder, sha256_of, staged_folder
 
@@ -68,8 +67,9 @@ def export_model(
     opened = Checkpoint.open(checkpoint)
     _check_target(Path(output), opened.path)
     with _naming(opened.path):
-        family, spec = _read_decoder(opened.config, opened.path, max_context)
-        weights = Weights(opened, family.weights, spec, prefixes=family.prefixes, ignored=family.ignored)
+        family = find_family(opened.architecture)
+        spec, weight_map = _read_decoder(family, opened.config, max_context)
+        weights = Weights(opened, weight_map, spec, prefixes=family.prefixes, ignored=family.ignored)
         graph = GraphBuilder(form, weights)
         build_decoder(graph, spec)
         settings = decoder_config(opened, family, spec)
@@ -107,17 +107,17 @@ def check_exportable(
     Precision.named(precision, block_size=block_size)
     path = Path(checkpoint)
     with _naming(path):
-        _read_decoder(read_config(path), path, max_context)
+        config = read_config(path)
+        _read_decoder(find_family(architecture_of(config, path)), config, max_context)
 
 
 def _read_decoder(
-    config: Mapping[str, Any], path: Path, max_context: int | None
-) -> tuple[Family, DecoderSpec]:
-    """Return the family of a config.json and the decoder that it describes."""
-    family = find_family(architecture_of(config, path))
-    spec = family.spec(ModelConfig.of_decoder(config, defaults=family.defaults))
+    family: Family, config: Mapping[str, Any], max_context: int | None
+) -> tuple[DecoderSpec, WeightMap]:
+    """Return the decoder that a config.json describes, and where its parameters are."""
+    spec, weight_map = family.read(config)
     check_decoder(spec)
-    return family, _limit_context(spec, max_context)
+    return _limit_context(spec, max_context), weight_map
 
 
 @contextlib.contextmanager

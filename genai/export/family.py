@@ -21,7 +21,7 @@ class Family:
         architectures: Class names that config.json may have in `architectures`.
         model_type: The type that genai_config.json names, one that onnxruntime-genai knows.
         spec: Derives the decoder from the config's text part.
-        weights: Where the parameters are in a checkpoint.
+        weights: Where the parameters are in a checkpoint; a function of the config where that depends on it.
         defaults: Values of transformers' config class that a config.json may leave out.
         prefixes: What may stand before the names of the weights; the first one in use counts.
         ignored: Regular expressions of tensors that the decoder has no part in, such as a vision tower's.
@@ -30,7 +30,13 @@ class Family:
     architectures: tuple[str, ...]
     model_type: str
     spec: Callable[[ModelConfig], DecoderSpec]
-    weights: WeightMap
+    weights: WeightMap | Callable[[ModelConfig], WeightMap]
     defaults: Mapping[str, Any] = field(default_factory=dict)
     prefixes: tuple[str, ...] = ("model.", "")
     ignored: tuple[str, ...] = ()
+
+    def read(self, config: Mapping[str, Any]) -> tuple[DecoderSpec, WeightMap]:
+        """Return the decoder that a config.json describes, and where its parameters are."""
+        values = ModelConfig.of_decoder(config, defaults=self.defaults)
+        spec = self.spec(values)
+        return spec, self.weights(values) if callable(self.weights) else self.weights

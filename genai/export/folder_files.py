@@ -70,7 +70,7 @@ def decoder_config(checkpoint: Checkpoint, family: Family, spec: DecoderSpec) ->
         _token_ids(key, (generation, checkpoint.config, text))
         for key in ("eos_token_id", "bos_token_id", "pad_token_id")
     )
-    attention = spec.layers[0].attention
+    attention = next(iter(spec.attentions))
     return DecoderConfig(
         model_type=family.model_type,
         filename=MODEL_FILE,

@@ -144,17 +144,20 @@ class LongRopeScaling:
 
 @dataclass(frozen=True, slots=True)
 class RopeSpec:
-    """A rotary embedding over the first `dim` dimensions of a head, halves rotated against each other.
+    """A rotary embedding over the first `dim` dimensions of a head.
 
     Args:
         dim: Dimensions that rotate, even.
         theta: Base of the wavelengths.
         scaling: How it is stretched, if it is.
+        interleaved: Whether each dimension rotates with its neighbour (GPT-J) instead of with the one half of `dim`
+            further on (GPT-NeoX).
     """
 
     dim: int
     theta: float
     scaling: RopeScaling | None = None
+    interleaved: bool = False
 
     @property
     def switch_length(self) -> int | None:

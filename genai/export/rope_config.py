@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from genai.errors import UnsupportedModelError, did_you_mean
 from genai.export.model_config import ModelConfig
@@ -28,6 +29,7 @@ def read_rope(
     layer_type: str | None = None,
     theta_key: str = "rope_theta",
     aliases: Mapping[str, str] | None = None,
+    interleaved: bool = False,
 ) -> RopeSpec:
     """Return the rotary embedding that a config asks for.
 
@@ -37,13 +39,15 @@ def read_rope(
         layer_type: Which of several embeddings, where `rope_parameters` has one per layer type.
         theta_key: Where the base is, if not among the rotary parameters.
         aliases: Other names of types, in this family.
+        interleaved: Whether neighbours rotate together.
 
     Raises:
         UnsupportedModelError: Its type is unknown, or its two forms differ.
     """
 
     def read(parameters: ModelConfig) -> RopeSpec:
-        return _read_parameters(config, parameters, head_dim, theta_key, aliases or {})
+        rope = _read_parameters(config, parameters, head_dim, theta_key, aliases or {})
+        return replace(rope, interleaved=interleaved)
 
     rope = read(_parameters_of(config, layer_type))
     scaling = config.part("rope_scaling")

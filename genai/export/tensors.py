@@ -10,6 +10,7 @@ import numpy as np
 import onnx_ir as ir
 
 from genai.export.checkpoint import Array
+from genai.export.rows import Rows
 
 __all__ = ["LazyTensor", "from_array", "stack", "stack_transposed"]
 
@@ -58,8 +59,8 @@ def from_array(array: Array, dtype: ir.DataType) -> LazyTensor:
     return LazyTensor(dtype, array.shape, lambda start, stop: array[start:stop].astype(dtype.numpy()))
 
 
-def stack(views: Sequence[Array], dtype: ir.DataType) -> LazyTensor:
-    """Return arrays stacked along their first axis, converted to this type."""
+def stack(views: Sequence[Rows], dtype: ir.DataType) -> LazyTensor:
+    """Return matrices or vectors stacked along their first axis, converted to this type."""
     ends = np.cumsum([len(view) for view in views]).tolist()
 
     def read(start: int, stop: int) -> Array:
@@ -73,7 +74,7 @@ def stack(views: Sequence[Array], dtype: ir.DataType) -> LazyTensor:
     return LazyTensor(dtype, (ends[-1], *views[0].shape[1:]), read)
 
 
-def stack_transposed(views: Sequence[Array], dtype: ir.DataType) -> LazyTensor:
+def stack_transposed(views: Sequence[Rows], dtype: ir.DataType) -> LazyTensor:
     """Return the transpose of matrices stacked along their first axis: [columns, all rows]."""
 
     def read(start: int, stop: int) -> Array:

@@ -1,9 +1,11 @@
 """From a family's weight names to a decoder's parameters: views of the checkpoint, renamed, split and transposed.
 
-A weight map has one entry per module, under the builder's name of it: `{"attention.q": "self_attn.q_proj"}`. A tuple
-of names on the left is one stored module that holds them all, stacked along the outputs in that order; `Transposed`
-on the right is a matrix stored as [inputs, outputs]. `{i}` is the layer. Every view is checked for its shape before
-anything is written, and a tensor that no entry accounts for is refused: it would be silently ignored otherwise.
+A weight map has one entry per module, under the builder's name of it: `{"attention.q": "self_attn.q_proj"}`. `{i}`
+stands for the layer, `{e}` for one of several equal parts of a parameter (an expert, or a head with a norm of its
+own). A tuple of names on the left is one stored module that holds them all, stacked along the outputs in that order.
+On the right stands the module's name, to which ".weight" and ".bias" are added, or a description of how it is stored
+otherwise. Every view is checked for its shape before anything is written, and a tensor that no entry accounts for is
+refused: it would be silently ignored otherwise.
 """
 
 from __future__ import annotations
@@ -17,22 +19,47 @@ import numpy as np
 
 from genai.errors import CheckpointError, UnsupportedModelError
 from genai.export.checkpoint import Array, Checkpoint
+from genai.export.rows import Experts, Rows, SelectedRows
 from genai.export.spec import DecoderSpec
 
-__all__ = ["Transposed", "WeightMap", "Weights"]
+__all__ = ["Grouped", "Named", "Transposed", "WeightMap", "Weights"]
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """Tensors whose names do not end in ".weight" and ".bias"."""
+
+    weight: str
+    bias: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Transposed:
-    """The name of a stored matrix whose axes are [inputs, outputs]."""
+    """A module whose matrix is stored as [inputs, outputs]."""
 
-    name: str
-
-
-WeightMap = Mapping[str | tuple[str, ...], str | Transposed]
+    module: str | Named
 
 
-class Weights(Mapping[str, Array]):
+@dataclass(frozen=True, slots=True)
+class Grouped:
+    """Several modules whose rows are stored in groups, each with an equal share of every module in turn.
+
+    With as many groups as key/value heads: the queries, keys and values of one head after the other. With as many as
+    rows: the modules' rows in turn.
+    """
+
+    module: str | Named | Transposed
+    groups: int
+
+
+EXPERTS = ".experts."
+"""What the canonical names of modules have in them whose tensors have a first axis of experts."""
+
+Source = str | Named | Transposed | Grouped
+WeightMap = Mapping[str | tuple[str, ...], Source]
+
+
+class Weights(Mapping[str, Rows]):
     """A decoder's parameters by canonical name (`layers.0.attention.q.weight`), as views of the mapped files.
 
     Args:
@@ -58,15 +85,16 @@ class Weights(Mapping[str, Array]):
     ) -> None:
         self._checkpoint = checkpoint
         self._shapes = spec.parameters()
-        self._views: dict[str, Array] = {}
+        self._views: dict[str, Rows] = {}
         self._used: set[str] = set()
         self._prefix = _prefix_of(checkpoint, weight_map, prefixes)
+        stored = {modules: _Stored.of(source) for modules, source in weight_map.items()}
         for index in range(len(spec.layers)):
-            for modules, source in weight_map.items():
-                if "{i}" in _name_of(source):
+            for modules, source in stored.items():
+                if source.is_of_layer:
                     self._take(modules, source, index)
-        for modules, source in weight_map.items():
-            if "{i}" not in _name_of(source):
+        for modules, source in stored.items():
+            if not source.is_of_layer:
                 self._take(modules, source, None)
         unmapped = [name for name in self._shapes if name not in self._views]
         assert not unmapped, f"the weight map lacks {unmapped[0]}"
@@ -74,7 +102,7 @@ class Weights(Mapping[str, Array]):
             self._check_tied_head()
         self._refuse_leftovers((*ignored, *_ALWAYS_IGNORED))
 
-    def __getitem__(self, name: str) -> Array:
+    def __getitem__(self, name: str) -> Rows:
         return self._views[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -83,30 +111,44 @@ class Weights(Mapping[str, Array]):
     def __len__(self) -> int:
         return len(self._views)
 
-    def _take(self, modules: str | tuple[str, ...], source: str | Transposed, index: int | None) -> None:
-        """Enter the views of one stored module's weight and bias."""
+    def _take(self, modules: str | tuple[str, ...], source: _Stored, index: int | None) -> None:
+        """Enter the views of one stored module's tensors."""
         scope = "" if index is None else f"layers.{index}."
         names = (modules,) if isinstance(modules, str) else modules
-        for kind in ("weight", "bias"):
-            wanted = [f"{scope}{name}.{kind}" for name in names]
+        for ending, stored in source.tensors:
+            wanted = [f"{scope}{name}{ending}" for name in names]
             if not any(name in self._shapes for name in wanted):
                 continue
-            stored = f"{_name_of(source).format(i=index)}.{kind}"
-            tensor = self._find(stored)
             shapes = [self._shapes[name] for name in wanted]
-            expected = (sum(shape[0] for shape in shapes), *shapes[0][1:])
-            is_transposed = isinstance(source, Transposed) and tensor.ndim == 2
-            found = tensor.shape[::-1] if is_transposed else tensor.shape
-            if found != expected:
-                raise CheckpointError(
-                    f'{self._checkpoint.file_of(self._full_name(stored))}: the tensor "{self._full_name(stored)}" has '
-                    f"shape {list(tensor.shape)}, but config.json implies "
-                    f"{list(expected[::-1] if is_transposed else expected)}"
-                )
-            view, start = (tensor.T if is_transposed else tensor), 0
-            for name, shape in zip(wanted, shapes, strict=True):
-                self._views[name] = view[start : start + shape[0]]
-                start += shape[0]
+            if "{e}" in stored:
+                names_of_parts = [stored.format(i=index, e=part) for part in range(shapes[0][0])]
+                parts = [self._pieces(name, source, [s[1:] for s in shapes]) for name in names_of_parts]
+                views: list[Rows] = [Experts(pieces) for pieces in zip(*parts, strict=True)]
+            else:
+                axis = int(EXPERTS in wanted[0])
+                views = self._pieces(stored.format(i=index), source, shapes, axis=axis)
+            self._views |= zip(wanted, views, strict=True)
+
+    def _pieces(
+        self, stored: str, source: _Stored, shapes: list[tuple[int, ...]], *, axis: int = 0
+    ) -> list[Rows]:
+        """Return the parts of one stored tensor that have these shapes and are stacked along this axis."""
+        tensor = self._find(stored)
+        size = sum(shape[axis] for shape in shapes)
+        expected = (*shapes[0][:axis], size, *shapes[0][axis + 1 :])
+        is_transposed = source.is_transposed and tensor.ndim > 1
+        view = tensor.swapaxes(-1, -2) if is_transposed else tensor
+        if view.shape != expected:
+            shown = (*expected[:-2], expected[-1], expected[-2]) if is_transposed else expected
+            raise CheckpointError(
+                f'{self._checkpoint.file_of(self._full_name(stored))}: the tensor "{self._full_name(stored)}" has '
+                f"shape {list(tensor.shape)}, but config.json implies {list(shown)}"
+            )
+        heights = [shape[axis] for shape in shapes]
+        if axis == 1:
+            experts = [_split(part, heights, source.groups) for part in view]
+            return [Experts(pieces) for pieces in zip(*experts, strict=True)]
+        return _split(view, heights, source.groups)
 
     def _full_name(self, stored: str) -> str:
         """The name with the prefix, or with fewer of its parts where only that exists (lm_head is often outside)."""
@@ -152,6 +194,39 @@ class Weights(Mapping[str, Array]):
             )
 
 
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """A source of a weight map, taken apart.
+
+    Args:
+        tensors: The ending of a canonical name, and the stored tensor's name.
+        is_transposed: Whether matrices are stored as [inputs, outputs].
+        groups: In how many groups the rows of the modules take turns.
+    """
+
+    tensors: tuple[tuple[str, str], ...]
+    is_transposed: bool
+    groups: int
+
+    @classmethod
+    def of(cls, source: Source) -> _Stored:
+        groups, is_transposed = 1, False
+        if isinstance(source, Grouped):
+            groups, source = source.groups, source.module
+        if isinstance(source, Transposed):
+            is_transposed, source = True, source.module
+        if isinstance(source, Named):
+            names = [(".weight", source.weight), ("", source.weight)]
+            names += [(".bias", source.bias)] if source.bias is not None else []
+        else:
+            names = [(".weight", f"{source}.weight"), (".bias", f"{source}.bias"), ("", source)]
+        return cls(tuple(names), is_transposed, groups)
+
+    @property
+    def is_of_layer(self) -> bool:
+        return any("{i}" in name for _, name in self.tensors)
+
+
 _ROW_BLOCK = 1 << 20  # elements that are compared at once
 
 # Buffers that old versions of transformers saved beside the weights; their values follow from the config.
@@ -159,7 +234,23 @@ _ALWAYS_IGNORED = (r"rotary_emb\.(inv_freq|cos_cached|sin_cached)$", r"\.attn\.(
 _HEAD = re.compile(r"(^|\.)lm_head\.weight$")
 
 
-def _are_equal(one: Array, other: Array) -> bool:
+def _split(view: Array, heights: list[int], groups: int) -> list[Rows]:
+    """Cut a matrix or vector into modules of so many rows, which lie one after the other in every group."""
+    group_height = sum(heights) // groups
+    first_rows = np.arange(groups, dtype=np.int64)[:, None] * group_height
+    pieces: list[Rows] = []
+    start = 0
+    for height in heights:
+        stop = start + height // groups
+        if groups == 1:
+            pieces.append(view[start:stop])
+        else:
+            pieces.append(SelectedRows(view, (first_rows + np.arange(start, stop)).reshape(-1)))
+        start = stop
+    return pieces
+
+
+def _are_equal(one: Rows, other: Rows) -> bool:
     """Whether two tensors are the same, looked at some rows at a time."""
     step = max(1, _ROW_BLOCK // max(1, math.prod(one.shape[1:])))
     return one.shape == other.shape and all(
@@ -168,11 +259,7 @@ def _are_equal(one: Array, other: Array) -> bool:
     )
 
 
-def _name_of(source: str | Transposed) -> str:
-    return source.name if isinstance(source, Transposed) else source
-
-
 def _prefix_of(checkpoint: Checkpoint, weight_map: WeightMap, prefixes: tuple[str, ...]) -> str:
     """The first prefix under which the embedding exists."""
-    embedding = f"{_name_of(weight_map['embedding'])}.weight"
+    embedding = dict(_Stored.of(weight_map["embedding"]).tensors)[".weight"]
     return next((prefix for prefix in prefixes if prefix + embedding in checkpoint), prefixes[0])

@@ -246,7 +246,7 @@ def test_the_graph_is_built_in_real_widths(repo: str, precision: str, tmp_path: 
     build_decoder(graph, spec)
     assert len(graph.inputs) == 2 + 2 * NUM_LAYERS + 1
     rotary_dim, eos_token_ids, windows = PUBLISHED[repo][1:]
-    assert [layer.attention.window for layer in spec.layers] == windows
+    assert [layer.mixer.window for layer in spec.layers] == windows
     assert {rope.dim for rope in spec.ropes} == ({rotary_dim} if rotary_dim else set())
     (tmp_path / "config.json").write_text(json.dumps(config))
     check_exportable(tmp_path, precision=precision)
@@ -263,7 +263,7 @@ def test_rotary_tables_are_those_of_transformers(repo: str) -> None:
     with torch.device("meta"):
         rotary = type(transformers.AutoModelForCausalLM.from_config(reference).model.rotary_emb)
     module, spec = rotary(reference), read_spec(config)
-    for index, rope in enumerate(layer.attention.rope for layer in spec.layers):
+    for index, rope in enumerate(layer.mixer.rope for layer in spec.layers):
         assert rope is not None
         layer_types = getattr(reference, "layer_types", None)
         by_type = {"layer_type": layer_types[index]} if "gemma-3" in repo and layer_types else {}

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from genai.export.families.gemma_layout import GEMMA_WEIGHTS, gemma_attention, gemma_decoder
-from genai.export.families.llama_layout import sliding_windows
 from genai.export.family import Family
+from genai.export.layouts.gemma import GEMMA_WEIGHTS, gemma_attention, gemma_decoder
+from genai.export.layouts.llama import sliding_windows
 from genai.export.model_config import ModelConfig
 from genai.export.rope_config import read_rope
 from genai.export.spec import DecoderSpec

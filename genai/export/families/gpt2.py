@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from genai.export.families.llama_layout import refuse_foreign_parts
 from genai.export.family import Family
+from genai.export.layouts.llama import refuse_foreign_parts
 from genai.export.model_config import ModelConfig
 from genai.export.spec import ACTIVATIONS, AttentionSpec, DecoderSpec, LayerSpec, MlpSpec, NormSpec
 from genai.export.weights import Transposed

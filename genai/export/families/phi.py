@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from genai.export.families.llama_layout import llama_attention, refuse_foreign_parts
 from genai.export.family import Family
+from genai.export.layouts.llama import llama_attention, refuse_foreign_parts
 from genai.export.model_config import ModelConfig
 from genai.export.rope_config import max_positions_reason
 from genai.export.spec import ACTIVATIONS, DecoderSpec, LayerSpec, MlpSpec, NormSpec
@@ -18,7 +18,7 @@ def spec(config: ModelConfig) -> DecoderSpec:
     refuse_foreign_parts(config)
     norm = NormSpec("layer", config.number("layer_norm_eps"), bias=True)
     layer = LayerSpec(
-        attention=replace(
+        mixer=replace(
             llama_attention(config),
             qkv_bias=True,
             output_bias=True,

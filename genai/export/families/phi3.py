@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from genai.export.families.llama_layout import llama_attention, llama_decoder
 from genai.export.family import Family
+from genai.export.layouts.llama import llama_attention, llama_decoder
 from genai.export.model_config import ModelConfig
 from genai.export.rope_config import read_rope
 from genai.export.spec import DecoderSpec

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from genai.export.families.llama_layout import LLAMA_WEIGHTS, llama_attention, llama_decoder, upper_windows
 from genai.export.family import Family
+from genai.export.layouts.llama import LLAMA_WEIGHTS, llama_attention, llama_decoder, upper_windows
 from genai.export.model_config import ModelConfig
 from genai.export.spec import DecoderSpec
 

@@ -10,6 +10,7 @@ import onnx_ir as ir
 
 from genai.export.builder import MICROSOFT, GraphBuilder
 from genai.export.checkpoint import Array
+from genai.export.rows import Rows
 from genai.export.tensors import LazyTensor, stack, stack_transposed
 from genai.quantize import BlockScheme, quantize_rows, quantize_scales
 
@@ -29,7 +30,9 @@ class Table:
     columns: int
 
 
-def linear(g: GraphBuilder, x: ir.Value, *modules: str, name: str | None = None) -> ir.Value:
+def linear(
+    g: GraphBuilder, x: ir.Value, *modules: str, name: str | None = None, quantize: bool = True
+) -> ir.Value:
     """Multiply by the stacked weights of modules of this scope and add their biases, in one product.
 
     Args:
@@ -37,20 +40,22 @@ def linear(g: GraphBuilder, x: ir.Value, *modules: str, name: str | None = None)
         x: [..., inputs].
         modules: Modules whose outputs are concatenated, in this order.
         name: Name of the stacked initializers; the module's own if there is one.
+        quantize: Whether the weights may be quantized; those of a router are kept as they are.
     """
     name = name or modules[0]
     views = [g.parameter(f"{module}.weight") for module in modules]
     bias = _bias(g, modules, name)
-    if g.precision.scheme is not None:
+    if g.precision.scheme is not None and quantize:
         return _quantized_product(g, x, name, views, bias, g.precision.scheme)
     weight = g.initializer(f"{name}.weight", stack_transposed(views, g.precision.float_type))
     product = g.op("MatMul", [x, weight])
     return product if bias is None else g.op("Add", [product, bias])
 
 
-def table(g: GraphBuilder, module: str, *, quantize: bool = True) -> Table:
+def table(g: GraphBuilder, module: str, *, quantize: bool = True, first_row: int = 0) -> Table:
     """Store a module's matrix, row by row, for `look_up` and `project`; in floats if it should not be quantized."""
     view = g.parameter(f"{module}.weight")
+    view = view[first_row:] if first_row else view
     scheme = g.precision.scheme
     if scheme is None or not quantize:
         tensor = stack([view], g.precision.float_type)
@@ -115,7 +120,7 @@ def _quantized_product(
     g: GraphBuilder,
     x: ir.Value,
     name: str,
-    views: Sequence[Array],
+    views: Sequence[Rows],
     bias: ir.Value | None,
     scheme: BlockScheme,
 ) -> ir.Value:
@@ -148,7 +153,7 @@ def _matmul_nbits(
     )
 
 
-def _quantized_tensors(views: Sequence[Array], scheme: BlockScheme) -> tuple[LazyTensor, LazyTensor]:
+def _quantized_tensors(views: Sequence[Rows], scheme: BlockScheme) -> tuple[LazyTensor, LazyTensor]:
     """The codes, uint8 [outputs, blocks, block_bytes], and scales, float32 [outputs, blocks], of stacked matrices."""
     rows = stack(views, ir.DataType.FLOAT)
     num_rows, num_columns = rows.shape

@@ -1,14 +1,15 @@
-"""Feed-forward blocks and their activations."""
+"""Feed-forward blocks of two or three matrices."""
 
 from __future__ import annotations
 
 import onnx_ir as ir
 
-from genai.export.builder import MICROSOFT, GraphBuilder
+from genai.export.builder import GraphBuilder
+from genai.export.ops.activations import activate
 from genai.export.ops.linear import linear
-from genai.export.spec import Activation, MlpSpec
+from genai.export.spec import MlpSpec
 
-__all__ = ["activate", "mlp"]
+__all__ = ["mlp"]
 
 
 def mlp(g: GraphBuilder, x: ir.Value, spec: MlpSpec) -> ir.Value:
@@ -24,21 +25,3 @@ def mlp(g: GraphBuilder, x: ir.Value, spec: MlpSpec) -> ir.Value:
         "Split", [packed, g.integers(spec.intermediate_size, spec.intermediate_size)], 2, axis=-1
     )
     return linear(g, g.op("Mul", [activate(g, gate, spec.activation), up]), "down")
-
-
-def activate(g: GraphBuilder, x: ir.Value, activation: Activation) -> ir.Value:
-    """Apply an activation element by element."""
-    match activation:
-        case "silu":
-            return g.op("QuickGelu", [x], domain=MICROSOFT, alpha=1.0)
-        case "quick_gelu":
-            return g.op("QuickGelu", [x], domain=MICROSOFT, alpha=1.702)
-        case "gelu":
-            return g.op("Gelu", [x], approximate="none")
-        case "gelu_tanh":
-            return g.op("Gelu", [x], approximate="tanh")
-        case "relu":
-            return g.op("Relu", [x])
-        case "relu2":
-            clipped = g.op("Relu", [x])
-            return g.op("Mul", [clipped, clipped])

@@ -14,10 +14,10 @@ from genai.export.tensors import from_array
 __all__ = ["ResidualStream", "normalize"]
 
 
-def normalize(g: GraphBuilder, x: ir.Value, name: str, spec: NormSpec) -> ir.Value:
-    """Normalize the last axis with the weights of the module `name`."""
+def normalize(g: GraphBuilder, x: ir.Value, name: str, spec: NormSpec, size: int) -> ir.Value:
+    """Normalize the last axis, of this size, with the weights of the module `name`."""
     with g.scope(name):
-        operands = [x, *_weights(g, spec)]
+        operands = [x, *_weights(g, spec, size)]
         op_type = "RMSNormalization" if spec.kind == "rms" else "LayerNormalization"
         return g.op(op_type, operands, axis=-1, epsilon=spec.eps)
 
@@ -29,24 +29,34 @@ class ResidualStream:
     Args:
         g: The graph.
         value: [batch_size, sequence_length, hidden_size].
+        size: The last axis: hidden_size.
         addend: Not added yet, of the same shape.
     """
 
     g: GraphBuilder
     value: ir.Value
+    size: int
     addend: ir.Value | None = None
 
     def add(self, addend: ir.Value) -> None:
         """Add a value to the stream."""
-        self._settle()
+        self.read()
         self.addend = addend
 
-    def normalize(self, name: str, spec: NormSpec) -> ir.Value:
-        """Return the stream, normalized with the weights of the module `name`."""
+    def read(self) -> ir.Value:
+        """Return the stream as it is."""
+        if self.addend is not None:
+            self.value, self.addend = self.g.op("Add", [self.value, self.addend]), None
+        return self.value
+
+    def normalize(self, name: str, spec: NormSpec | None) -> ir.Value:
+        """Return the stream, normalized with the weights of the module `name`; as it is without a norm."""
+        if spec is None:
+            return self.read()
         if self.addend is None:
-            return normalize(self.g, self.value, name, spec)
+            return normalize(self.g, self.value, name, spec, self.size)
         with self.g.scope(name):
-            weights = _weights(self.g, spec)
+            weights = _weights(self.g, spec, self.size)
             op_type = "SkipSimplifiedLayerNormalization" if spec.kind == "rms" else "SkipLayerNormalization"
             names = [self.g.path(op_type), "", "", self.g.path("sum")]
             normalized, _, _, total = self.g.ops(
@@ -73,16 +83,12 @@ class ResidualStream:
         if self.addend is not None:
             self.addend = self.g.op("Slice", [self.addend, *operands])
 
-    def _settle(self) -> None:
-        if self.addend is not None:
-            self.value, self.addend = self.g.op("Add", [self.value, self.addend]), None
 
-
-def _weights(g: GraphBuilder, spec: NormSpec) -> list[ir.Value]:
-    """The weight of the norm in scope, with its offset, and the bias if it has one."""
+def _weights(g: GraphBuilder, spec: NormSpec, size: int) -> list[ir.Value]:
+    """The weight of the norm in scope, with its offset, and the bias if it has one; ones where it has no weight."""
     dtype = g.precision.float_type
-    weight = g.parameter("weight").astype(np.float32) + np.float32(spec.offset)
-    values = [g.initializer("weight", from_array(weight, dtype))]
+    stored = g.parameter("weight")[:].astype(np.float32) if spec.weight else np.ones(size, np.float32)
+    values = [g.initializer("weight", from_array(stored + np.float32(spec.offset), dtype))]
     if spec.bias:
-        values.append(g.initializer("bias", from_array(g.parameter("bias"), dtype)))
+        values.append(g.initializer("bias", from_array(g.parameter("bias")[:], dtype)))
     return values

@@ -6,6 +6,7 @@ feed them directly instead: nothing else may hang on the nodes that derive them.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +17,15 @@ from genai.export.checkpoint import Array
 from genai.export.rope import RopeSpec
 from genai.export.tensors import LazyTensor
 
-__all__ = ["Lengths", "RopeTable", "make_lengths", "make_position_ids", "make_rope_table"]
+__all__ = [
+    "Lengths",
+    "Positions",
+    "RopeTable",
+    "make_alibi",
+    "make_lengths",
+    "make_position_ids",
+    "make_rope_table",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +49,24 @@ class RopeTable:
 
     cos: ir.Value
     sin: ir.Value
+
+
+@dataclass(frozen=True, slots=True)
+class Positions:
+    """What the layers share.
+
+    Args:
+        lengths: How long the sequences are.
+        position_ids: int64 [batch_size, sequence_length]; only where something needs them.
+        tables: The rotary tables.
+        alibi: What is added to the scores, by the heads' slopes: [1, num_heads, sequence_length,
+            total_sequence_length].
+    """
+
+    lengths: Lengths
+    position_ids: ir.Value | None
+    tables: Mapping[RopeSpec, RopeTable]
+    alibi: Mapping[tuple[float, ...], ir.Value]
 
 
 def make_lengths(g: GraphBuilder, input_ids: ir.Value, attention_mask: ir.Value) -> Lengths:
@@ -83,6 +110,25 @@ def make_position_ids(g: GraphBuilder, lengths: Lengths, switch_length: int | No
         count = g.op("Squeeze", [lengths.sequence_length, g.integers(0)])
         steps = g.op("Range", [zero, count, one])
         return g.op("Add", [g.op("Unsqueeze", [past, g.integers(1)]), steps], name="position_ids")
+
+
+def make_alibi(g: GraphBuilder, lengths: Lengths, slopes: tuple[float, ...]) -> ir.Value:
+    """Derive what linear biases add to the scores: each head's slope times the key's position.
+
+    Counting from the query instead, as https://arxiv.org/abs/2108.12409 does, shifts all scores of a query alike.
+
+    Returns:
+        [1, num_heads, sequence_length, total_sequence_length].
+    """
+    with g.scope("alibi"):
+        total = g.op("Cast", [lengths.total_sequence_length], to=ir.DataType.FLOAT)
+        keys = g.op("Range", [g.float32(0.0), total, g.float32(1.0)])
+        by_head = g.constant(np.asarray(slopes, np.float32).reshape(1, -1, 1, 1))
+        biases = g.op("Mul", [by_head, keys])
+        if g.precision.float_type != ir.DataType.FLOAT:
+            biases = g.op("Cast", [biases], to=g.precision.float_type)
+        shape = g.op("Concat", [g.integers(1, 1), lengths.sequence_length, g.integers(1)], axis=0)
+        return g.op("Expand", [biases, shape])
 
 
 def make_rope_table(g: GraphBuilder, rope: RopeSpec, name: str, num_positions: int) -> RopeTable:

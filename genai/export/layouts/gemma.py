@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from genai.export.families.llama_layout import LLAMA_WEIGHTS, llama_mlp, refuse_foreign_parts
+from genai.export.layouts.llama import LLAMA_WEIGHTS, llama_mlp, refuse_foreign_parts
 from genai.export.model_config import ModelConfig
 from genai.export.rope_config import max_positions_reason
 from genai.export.spec import AttentionSpec, DecoderSpec, LayerSpec, NormSpec
@@ -18,7 +18,7 @@ __all__ = ["GEMMA_WEIGHTS", "gemma_attention", "gemma_decoder", "gemma_norm"]
 
 GEMMA_WEIGHTS: WeightMap = {
     **LLAMA_WEIGHTS,
-    "attention_output_norm": "layers.{i}.post_attention_layernorm",
+    "mixer_output_norm": "layers.{i}.post_attention_layernorm",
     "mlp_norm": "layers.{i}.pre_feedforward_layernorm",
     "mlp_output_norm": "layers.{i}.post_feedforward_layernorm",
     "attention.q_norm": "layers.{i}.self_attn.q_norm",
@@ -56,10 +56,10 @@ def gemma_decoder(config: ModelConfig, attentions: Sequence[AttentionSpec]) -> D
         max_positions=config.integer("max_position_embeddings"),
         layers=tuple(
             LayerSpec(
-                attention=attention,
+                mixer=attention,
                 mlp=mlp,
                 input_norm=norm,
-                attention_output_norm=norm,
+                mixer_output_norm=norm,
                 mlp_norm=norm,
                 mlp_output_norm=norm,
             )

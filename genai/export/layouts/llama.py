@@ -85,7 +85,7 @@ def llama_decoder(
         hidden_size=config.integer("hidden_size"),
         max_positions=config.integer("max_position_embeddings"),
         layers=tuple(
-            replace(layer, attention=replace(attention, window=window))
+            replace(layer, mixer=replace(attention, window=window))
             for window in windows or [None] * num_layers
         ),
         final_norm=norm,

@@ -1,0 +1,51 @@
+"""What lets tokens see earlier ones: the one place where a kind of mixer is joined to its operator."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from genai.export.builder import GraphBuilder
+from genai.export.ops.attention import attention, attention_needs_position_ids, check_attention
+from genai.export.ops.positions import Positions
+from genai.export.spec import Mixer
+
+__all__ = ["Mixed", "check_mixer", "mix", "needs_position_ids"]
+
+
+@dataclass(frozen=True, slots=True)
+class Mixed:
+    """What a mixer gives.
+
+    Args:
+        output: [batch_size, sequence_length, hidden_size].
+        present: Its states after the new tokens, by their specs' names.
+    """
+
+    output: ir.Value
+    present: Mapping[str, ir.Value]
+
+
+def mix(
+    g: GraphBuilder, x: ir.Value, spec: Mixer, past: Mapping[str, ir.Value], positions: Positions
+) -> Mixed:
+    """Let tokens see earlier ones: [batch_size, sequence_length, hidden_size] both ways."""
+    with g.scope(spec.scope):
+        output, key, value = attention(g, x, spec, past["key"], past["value"], positions)
+        return Mixed(output, {"key": key, "value": value})
+
+
+def check_mixer(spec: Mixer) -> None:
+    """See that there is a kernel for a mixer.
+
+    Raises:
+        UnsupportedModelError: There is none.
+    """
+    check_attention(spec)
+
+
+def needs_position_ids(spec: Mixer) -> bool:
+    """Whether a mixer needs the positions of the new tokens as a value."""
+    return attention_needs_position_ids(spec)

@@ -1,0 +1,20 @@
+"""What a layer keeps from token to token."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["StateSpec"]
+
+
+@dataclass(frozen=True, slots=True)
+class StateSpec:
+    """One tensor that a layer reads as its past and writes as its present.
+
+    Args:
+        name: What the graph calls it: `past_key_values.{layer}.{name}` and `present.{layer}.{name}`.
+        shape: Its shape for one sequence; `None` is the axis of positions, if it has one.
+    """
+
+    name: str
+    shape: tuple[int | None, ...]
