@@ -17,6 +17,7 @@ from genai.errors import GenerationError, OptionError, TokenizerError
 from genai.folder import ModelFolder
 from genai.prepare import prepare_model
 from genai.runtime import Decoder
+from genai.runtime.providers import choose_provider
 from genai.text import Tokenizer
 
 __all__ = ["Generator"]
@@ -41,6 +42,8 @@ class Generator:
         revision: Branch, tag or commit of a hub repository.
         offline: Use no network.
         precision: Precision of the export, if there has to be one; None takes the alias's, else int4.
+        variant: Which ONNX file to run where a folder or repository has several ("q4", "fp16", "q4f16", "int8", ...);
+            None takes the one that suits the provider.
         progress: Called with (what, done, total) while a model is downloaded or exported.
 
     Raises:
@@ -63,10 +66,17 @@ class Generator:
         revision: str | None = None,
         offline: bool = False,
         precision: str | None = None,
+        variant: str | None = None,
         progress: Callable[[str, int, int], None] | None = None,
     ) -> None:
         self.folder: ModelFolder = prepare_model(
-            model, revision=revision, offline=offline, precision=precision, progress=progress
+            model,
+            revision=revision,
+            offline=offline,
+            precision=precision,
+            variant=variant,
+            provider=choose_provider(provider)[0].name,
+            progress=progress,
         )
         self._tokenizer, self._tokenizer_error = _load_tokenizer(self.folder)
         self._decoder = Decoder(
@@ -315,7 +325,10 @@ class Generator:
         *,
         stream: bool = False,
     ) -> Request:
-        config = (self.folder.generation if config is None else config).merge(**options)
+        if config is None:
+            config = self.folder.generation
+            options = {**self.folder.limits.options(len(token_ids), options), **options}
+        config = config.merge(**options)
         if (config.stop or config.bad_words) and self._tokenizer is None:
             raise TokenizerError(f"stop and bad_words need a tokenizer: {self._tokenizer_error}")
         return Request(
@@ -358,7 +371,7 @@ class Generator:
 
 def _load_tokenizer(folder: ModelFolder) -> tuple[Tokenizer | None, str]:
     try:
-        return Tokenizer.from_folder(folder.path), ""
+        return Tokenizer.from_folder(folder.tokenizer_path), ""
     except TokenizerError as error:
         return None, str(error)
 

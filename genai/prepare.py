@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from genai.errors import ModelNotFoundError, OptionError
-from genai.folder import GENERATION_CONFIG_FILE, ModelFolder
+from genai.folder import CONFIG_FILE, GENERATION_CONFIG_FILE, ModelFolder
 from genai.hub import (
     ExportKey,
     HubModel,
@@ -26,6 +26,7 @@ from genai.hub import (
     fetch,
     find_snapshot,
     fingerprint,
+    is_checkpoint_folder,
     resolve,
 )
 from genai.hub.checkpoint import check_checkpoint_folder
@@ -43,6 +44,8 @@ class _Request:
 
     precision: str | None
     block_size: int | None
+    variant: str | None
+    provider: str
     offline: bool
     update: bool
     progress: Progress | None
@@ -52,6 +55,11 @@ class _Request:
         """Name the export that answers the request: the caller's settings, else the preset's."""
         settings = export_settings(preset, precision=self.precision, block_size=self.block_size)
         return ExportKey(source, revision, *settings)
+
+    @property
+    def wants_export(self) -> bool:
+        """Whether the caller chose settings that only an export has."""
+        return self.precision is not None or self.block_size is not None
 
     def report(self, what: str, done: int, total: int) -> None:
         """Tell the caller how far it is, if it wants to know."""
@@ -64,6 +72,8 @@ def prepare_model(
     *,
     precision: str | None = None,
     block_size: int | None = None,
+    variant: str | None = None,
+    provider: str = "cpu",
     revision: str | None = None,
     offline: bool = False,
     update: bool = False,
@@ -72,14 +82,17 @@ def prepare_model(
 ) -> ModelFolder:
     """Return the model folder that a path, alias or hub id stands for, after downloading and exporting it if need be.
 
-    A model folder, on disk or in a repository, is taken as it is; a checkpoint is exported once into the store.
-    What is already here is used without asking the hub. A preset's generation options apply where the model's own
-    generation_config.json says nothing.
+    A model folder, on disk or in a repository, is taken as it is; a checkpoint is exported once into the store. Where
+    Optimum's or transformers.js' ONNX files lie beside safetensors, those files are run, unless the model is a preset's
+    or settings of an export are given. What is already here is used without asking the hub. A preset's generation
+    options apply where the model's own generation_config.json says nothing.
 
     Args:
         name: As for `genai.hub.resolve`.
         precision: Precision of the export; `None` takes the preset's, else int4.
         block_size: Block size of the export; `None` takes the preset's, else 32.
+        variant: Which ONNX file to take where a folder or repository has several ("q4", "fp16", ...).
+        provider: The execution provider that is to run it; it decides on the variant where none is given.
         revision: Branch, tag or commit, for a hub repository.
         offline: Use no network (as HF_HUB_OFFLINE=1 does).
         update: Ask the hub for the revision's current commit, and fetch and export it if it is new.
@@ -93,47 +106,67 @@ def prepare_model(
         ExportError: The export could not be written.
         OptionError: An option is impossible, or does not fit the model.
     """
-    request = _Request(precision, block_size, offline, update, progress, store or Store())
+    if variant is not None and (precision is not None or block_size is not None):
+        raise OptionError(
+            "variant chooses among ONNX files, precision and block_size are of an export: give one"
+        )
+    request = _Request(precision, block_size, variant, provider, offline, update, progress, store or Store())
     model = resolve(name, revision=revision)
-    path = _prepare_local(model, request) if isinstance(model, LocalModel) else _prepare_hub(model, request)
-    return _with_defaults(ModelFolder.load(path), model.preset)
+    folder = _prepare_local(model, request) if isinstance(model, LocalModel) else _prepare_hub(model, request)
+    return _with_defaults(folder, model.preset)
 
 
-def _prepare_local(model: LocalModel, request: _Request) -> Path:
-    if ModelFolder.is_model_folder(model.path):
-        _check_no_settings(str(model.path), request)
-        return model.path
+def _prepare_local(model: LocalModel, request: _Request) -> ModelFolder:
+    path = model.path
+    is_exported_anyway = (
+        request.wants_export and is_checkpoint_folder(path) and not (path / CONFIG_FILE).is_file()
+    )
+    if ModelFolder.is_model_folder(path) and not is_exported_anyway:
+        _check_no_settings(str(path), request)
+        return ModelFolder.load(path, variant=request.variant, provider=request.provider)
     if model.preset is not None:
         raise ModelNotFoundError(
-            f'the model "{model.preset.alias}" should come with the package and is not at {model.path}; install '
-            "genai again"
+            f'the model "{model.preset.alias}" should come with the package and is not at {path}; install genai again'
         )
-    check_checkpoint_folder(model.path)
-    source = str(model.path.resolve())
-    key = request.key(source, fingerprint(model.path), None)
-    waiting = partial(request.report, f"Waiting for another process that exports {model.path.name}", 0, 0)
-    return request.store.find_or_make(
-        key, lambda target: _export(model.path, target, key, None, request), on_wait=waiting
+    check_checkpoint_folder(path)
+    if request.variant is not None:
+        raise OptionError(
+            f'{path} has no variant "{request.variant}": it is a checkpoint; choose the precision of its export'
+        )
+    key = request.key(str(path.resolve()), fingerprint(path), None)
+    waiting = partial(request.report, f"Waiting for another process that exports {path.name}", 0, 0)
+    return ModelFolder.load(
+        request.store.find_or_make(
+            key, lambda target: _export(path, target, key, None, request), on_wait=waiting
+        )
     )
 
 
-def _prepare_hub(model: HubModel, request: _Request) -> Path:
+def _prepare_hub(model: HubModel, request: _Request) -> ModelFolder:
     store = request.store
-    if not request.update:
+    if not request.update and request.variant is None:
         commit = store.commit(model.source, model.revision) or model.revision
         if (found := store.find(request.key(model.source, commit, model.preset))) is not None:
-            return found
-    snapshot = find_snapshot(model, offline=request.offline, update=request.update)
+            return ModelFolder.load(found)
+    snapshot = find_snapshot(
+        model,
+        prefer_checkpoint=request.wants_export or (model.preset is not None and request.variant is None),
+        variant=request.variant,
+        provider=request.provider,
+        offline=request.offline,
+        update=request.update,
+    )
     if snapshot.selection.is_model_folder:
         _check_no_settings(model.source, request)
-        return fetch(snapshot, offline=request.offline, progress=request.progress)
+        path = fetch(snapshot, offline=request.offline, progress=request.progress)
+        return ModelFolder.load(path, variant=snapshot.selection.variant)
     key = request.key(model.source, snapshot.commit, model.preset)
     waiting = partial(request.report, f"Waiting for another process that prepares {model.source}", 0, 0)
     path = store.find_or_make(
         key, lambda target: _fetch_and_export(snapshot, target, key, request), on_wait=waiting
     )
     store.remember_commit(model.source, model.revision, snapshot.commit)
-    return path
+    return ModelFolder.load(path)
 
 
 def _fetch_and_export(snapshot: Snapshot, target: Path, key: ExportKey, request: _Request) -> None:

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from genai.cache import Buffer, CacheShape, KVCache, Slot
+from genai.cache import Buffer, CacheShape, CacheTensor, KVCache, Slot
 
-LAYERS = ((2, 3), (1, 4))
+TENSORS = tuple(CacheTensor(outer, inner, np.float32) for outer, inner in ((2, 3), (2, 3), (1, 4), (1, 2)))
+STATE = CacheTensor(1, 2, np.int64, per_position=False)
 POISON = 0xFF  # NaN in every float type, a negative number in the integers
 
 
@@ -45,12 +46,16 @@ class PoisonedDevice:
         assert array.shape == buffer.shape
         array[...] = self.peek(buffer)
 
-    def copy_positions(self, source: Buffer, target: Buffer, count: int) -> None:
+    def copy_positions(
+        self, source: Buffer, target: Buffer, count: int, *, source_start: int = 0, target_start: int = 0
+    ) -> None:
         assert source.shape[:2] == target.shape[:2]
         assert source.shape[3] == target.shape[3]
-        assert count <= min(source.shape[2], target.shape[2])
+        assert source_start + count <= source.shape[2]
+        assert target_start + count <= target.shape[2]
         self.num_copies += 1
-        self.peek(target)[:, :, :count] = self.peek(source)[:, :, :count]
+        copied = self.peek(source)[:, :, source_start : source_start + count]
+        self.peek(target)[:, :, target_start : target_start + count] = copied
 
     def peek(self, buffer: Buffer) -> npt.NDArray[Any]:
         """Return the device's own view of a buffer."""
@@ -62,7 +67,10 @@ class PoisonedDevice:
 
 
 class FakeModel:
-    """A decoder whose next token is a function of all tokens before it, read back from the cache."""
+    """A decoder whose next token is a function of all tokens before it, read back from the cache.
+
+    With a state it also folds every token into one number, which can be made again from no other tokens.
+    """
 
     def __init__(
         self,
@@ -72,9 +80,11 @@ class FakeModel:
         max_batch: int = 4,
         max_bytes: int | None = None,
         switch_length: int | None = None,
+        has_state: bool = False,
     ) -> None:
         self.device = PoisonedDevice()
-        shape = CacheShape(LAYERS, np.float32, context_length, max_batch, max_bytes)
+        tensors = (*TENSORS, STATE) if has_state else TENSORS
+        shape = CacheShape(tensors, context_length, max_batch, max_bytes)
         self.cache = KVCache(shape, self.device)
         self.vocab_size = vocab_size
         self.context_length = context_length
@@ -83,28 +93,30 @@ class FakeModel:
         self.runs: list[tuple[str, int]] = []
         self.fail_next = False
 
+    @property
+    def can_pad(self) -> bool:
+        return self.cache.can_truncate
+
     def variant_for(self, length: int) -> int:
         return int(self.switch_length is not None and length > self.switch_length)
 
     def prefill(self, slots: Sequence[Slot], rows: Sequence[Sequence[int]]) -> None:
         assert len(slots) == 1 or not any(slot.token_ids for slot in slots)
         assert [slot.index for slot in slots] == list(range(slots[0].index, slots[0].index + len(slots)))
+        assert self.can_pad or len({len(row) for row in rows}) == 1, "padding would enter the states"
         self._run("prefill", sum(len(row) for row in rows))
-        for slot, row in zip(slots, rows, strict=True):
-            for token_id in row:
-                self._write(slot, token_id)
+        self._append(slots, rows)
 
     def decode(self, token_ids: Sequence[int]) -> npt.NDArray[np.float32]:
         self._run("decode", len(token_ids))
         slots = self.cache.slots[: len(token_ids)]
-        for slot, token_id in zip(slots, token_ids, strict=True):
-            self._write(slot, token_id)
+        self._append(slots, [[token_id] for token_id in token_ids])
         return np.stack([self._logits(slot) for slot in slots])
 
     def score(self, slot: Slot, token_ids: Sequence[int]) -> npt.NDArray[np.float32]:
         rows = []
         for token_id in token_ids:
-            self._write(slot, token_id)
+            self._append([slot], [[token_id]])
             rows.append(self._logits(slot))
         return np.stack(rows)
 
@@ -122,11 +134,21 @@ class FakeModel:
             raise KeyboardInterrupt
         self.runs.append((kind, count))
 
-    def _write(self, slot: Slot, token_id: int) -> None:
-        position = len(slot.token_ids)
-        for row in self._rows(slot):
-            row[0, :, position] = token_id + 1000 * slot.variant
-        slot.token_ids.append(token_id)
+    def _append(self, slots: Sequence[Slot], rows: Sequence[Sequence[int]]) -> None:
+        side = self.cache.align(slots)
+        for slot, token_ids in zip(slots, rows, strict=True):
+            for token_id in token_ids:
+                for row in self._rows(slot):
+                    row[0, :, len(slot.token_ids)] = token_id + 1000 * slot.variant
+                slot.token_ids.append(token_id)
+            if not self.cache.can_truncate:
+                past, present = self._state(slot, side), self._state(slot, 1 - side)
+                present[...] = _fold(token_ids, slot.variant, int(past.flat[0]))
+                past[...] = -1
+        self.cache.flip(slots)
+
+    def _state(self, slot: Slot, side: int) -> npt.NDArray[Any]:
+        return self.device.peek(self.cache.sides[side][-1].rows(slot.index, 1))
 
     def _logits(self, slot: Slot) -> npt.NDArray[np.float32]:
         length = len(slot.token_ids)
@@ -134,12 +156,20 @@ class FakeModel:
         first = contents[0][0, :, 0]
         assert all((content == first[None, :, None]).all() for content in contents), "the cache was mixed up"
         stored = first.astype(int).tolist()
+        if not self.cache.can_truncate:
+            folded = _fold(slot.token_ids, slot.variant, 0)
+            assert (self._state(slot, slot.side) == folded).all(), "the states were mixed up"
         return fake_logits([s % 1000 for s in stored], [s // 1000 for s in stored], self.vocab_size)
 
     def _rows(self, slot: Slot) -> Iterator[npt.NDArray[Any]]:
-        for layer in self.cache.layers:
-            for buffer in (layer.key, layer.value):
-                yield self.device.peek(buffer.rows(slot.index, 1))
+        for buffer in self.cache.sides[0][: len(TENSORS)]:
+            yield self.device.peek(buffer.rows(slot.index, 1))
+
+
+def _fold(token_ids: Sequence[int], variant: int, state: int) -> int:
+    for token_id in token_ids:
+        state = (state * 1_000_003 + token_id + 1000 * variant + 17) % (1 << 31)
+    return state
 
 
 def fake_logits(ids: Sequence[int], variants: Sequence[int], vocab_size: int) -> npt.NDArray[np.float32]:

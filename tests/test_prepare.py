@@ -98,6 +98,68 @@ def test_a_model_folder_is_taken_as_it_is(tmp_path: Path, exporter: Exporter):
     assert exporter.calls == []
 
 
+JS_FOLDER = {
+    "config.json": json.dumps(CONFIG),
+    "tokenizer.json": "{}",
+    "onnx/model.onnx": b"graph",
+    "onnx/model_q4.onnx": b"graph",
+    "onnx/model_q4.onnx_data": b"weights",
+    "onnx/model_q4f16.onnx": b"graph",
+}
+
+
+def test_one_variant_of_a_repository_is_fetched_and_run_as_it_is(hub: HubServer, exporter: Exporter):
+    hub.add("owner/name", JS_FOLDER)
+    folder = prepare_model("owner/name")
+    assert (folder.variant, folder.decoder.filename) == ("q4", "onnx/model_q4.onnx")
+    here = {str(path.relative_to(folder.path)) for path in folder.path.rglob("*") if path.is_file()}
+    assert here == {"config.json", "tokenizer.json", "onnx/model_q4.onnx", "onnx/model_q4.onnx_data"}
+    num_requests = len(hub.requests)
+    assert prepare_model("owner/name") == folder
+    assert len(hub.requests) == num_requests
+    on_gpu = prepare_model("owner/name", provider="cuda")
+    assert on_gpu.variant == "q4f16"
+    assert on_gpu.path == folder.path
+    assert prepare_model("owner/name", variant="q4", offline=True).variant == "q4"
+    with pytest.raises(OptionError, match='owner/name has no variant "int8"; it has fp32, q4, q4f16'):
+        prepare_model("owner/name", variant="int8")
+    assert exporter.calls == []
+
+
+def test_onnx_files_beside_a_checkpoint(tmp_path: Path, hub: HubServer, exporter: Exporter):
+    hub.add("owner/both", {**JS_FOLDER, **CHECKPOINT})
+    hub.add(PHI, {**JS_FOLDER, **CHECKPOINT})
+    local = write(tmp_path / "both", CHECKPOINT)
+    (local / "onnx").mkdir()
+    write(local, JS_FOLDER)
+    for name in ("owner/both", local):
+        assert prepare_model(name).variant == "q4"
+        assert exporter.calls == []
+        assert prepare_model(name, precision="fp32").variant is None  # settings that only an export has
+        assert [call["precision"] for call in exporter.calls] == ["fp32"]
+        exporter.calls.clear()
+        with pytest.raises(OptionError, match="give one"):
+            prepare_model(name, variant="q4", precision="fp32")
+    assert prepare_model(PHI).variant is None  # a preset says how it is to be exported
+    assert len(exporter.calls) == 1
+    assert prepare_model(PHI, variant="q4").variant == "q4"
+
+
+def test_what_is_only_part_of_a_model_folder_is_explained(tmp_path: Path, hub: HubServer):
+    (tmp_path / "repo" / "onnx").mkdir(parents=True)
+    write(tmp_path / "repo", JS_FOLDER)
+    with pytest.raises(CheckpointError, match=r"onnx holds only the ONNX files of .*repo: pass that folder"):
+        prepare_model(tmp_path / "repo" / "onnx")
+    no_cache = write(tmp_path / "old", {"config.json": json.dumps(CONFIG), "decoder_model.onnx": b"graph"})
+    with pytest.raises(CheckpointError, match="has no cache of keys and values"):
+        prepare_model(no_cache)
+
+
+def test_a_checkpoint_has_no_variants(tmp_path: Path, hub: HubServer):
+    with pytest.raises(OptionError, match=r'has no variant "q4": it is a checkpoint'):
+        prepare_model(write(tmp_path / "checkpoint", CHECKPOINT), variant="q4")
+
+
 def test_a_local_checkpoint_is_exported_once(tmp_path: Path, hub: HubServer, exporter: Exporter):
     checkpoint = write(tmp_path / "checkpoint", CHECKPOINT)
     first = prepare_model(checkpoint)

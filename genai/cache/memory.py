@@ -43,6 +43,11 @@ class Buffer:
         row_bytes = math.prod(self.shape[1:]) * self.dtype.itemsize
         return Buffer((count, *self.shape[1:]), self.dtype, self.address + first * row_bytes, self.owner)
 
+    def shaped(self, shape: tuple[int, ...]) -> Buffer:
+        """Return the buffer's beginning as a buffer of another shape; no copy."""
+        assert math.prod(shape) <= math.prod(self.shape), (shape, self.shape)
+        return Buffer(shape, self.dtype, self.address, self.owner)
+
 
 class Device(Protocol):
     """Allocates memory where a model runs, and copies to, from and within it.
@@ -74,8 +79,10 @@ class Device(Protocol):
         """Copy the buffer into a host array of its shape and type."""
         ...
 
-    def copy_positions(self, source: Buffer, target: Buffer, count: int) -> None:
-        """Copy the first `count` positions of every head: source and target are [rows, heads, capacity, dim].
+    def copy_positions(
+        self, source: Buffer, target: Buffer, count: int, *, source_start: int = 0, target_start: int = 0
+    ) -> None:
+        """Copy `count` positions of every head: source and target are [rows, heads, capacity, dim].
 
         The two may differ in capacity only, and must not overlap.
         """

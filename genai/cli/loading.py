@@ -23,9 +23,7 @@ def open_generator(options: ModelOptions) -> Iterator[Generator]:
         GenaiError: As `Generator` raises.
     """
     from genai.generator import Generator
-    from genai.runtime.providers import choose_provider
 
-    choose_provider(options.provider)  # before gigabytes are fetched for a provider that is not there
     with StageProgress() as progress:
         generator = Generator(
             options.model,
@@ -36,6 +34,7 @@ def open_generator(options: ModelOptions) -> Iterator[Generator]:
             revision=options.revision,
             offline=options.offline,
             precision=options.precision,
+            variant=options.variant,
             progress=progress,
         )
     with generator:

@@ -19,6 +19,7 @@ __all__ = [
     "Precision",
     "Revision",
     "SequenceOptions",
+    "Variant",
     "given_options",
 ]
 
@@ -28,6 +29,12 @@ Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit of a h
 Precision = Annotated[str | None, typer.Option(help="Export a checkpoint as fp32, fp16, bf16, int8 or int4.")]
 BlockSize = Annotated[
     int | None, typer.Option(help="Weights per scale at int8 and int4: 32 (default), 64 or 128.")
+]
+Variant = Annotated[
+    str | None,
+    typer.Option(
+        help="Which of several ONNX files to run: q4, q4f16, fp16, int8, ... (transformers.js folders)."
+    ),
 ]
 
 
@@ -43,6 +50,7 @@ class ModelOptions:
     ] = "demo"
     revision: Revision = None
     precision: Precision = None
+    variant: Variant = None
     provider: Annotated[str, typer.Option(help="Execution provider; `genai providers` lists them.")] = "auto"
     device_id: Annotated[int, typer.Option(min=0, help="Which device of the provider.")] = 0
     max_context: Annotated[

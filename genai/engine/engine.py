@@ -331,7 +331,7 @@ class Engine:
         self._searches.pop(request, None)
         running = [sequence for sequence in request.sequences if sequence.finish_reason is None]
         for sequence in running:
-            sequence.slot.token_ids.clear()
+            self._model.cache.truncate(sequence.slot, 0)
         self._scheduler.retire(running)
         request.fail(error)
 

@@ -34,6 +34,11 @@ class DecoderModel(Protocol):
     max_batch: int
     vocab_size: int
 
+    @property
+    def can_pad(self) -> bool:
+        """Whether prompts of different lengths may prefill together, the shorter ones padded."""
+        ...
+
     def prefill(self, slots: Sequence[Slot], rows: Sequence[Sequence[int]], /) -> None:
         """Append tokens to slots; several must be empty and neighbours."""
         ...
@@ -154,6 +159,8 @@ class Scheduler:
         for sequence in unready[1:]:
             together = [*lengths, len(sequence.ids) - 1]
             fits = len(together) * max(together) <= max_tokens and max(together) <= 2 * min(together)
+            if not self._model.can_pad:
+                fits = fits and max(together) == min(together)
             if fits and _is_nearly_new(sequence):
                 chosen.append(sequence)
                 lengths = together
@@ -261,7 +268,7 @@ class Scheduler:
 
     def _never_fits(self, request: Request) -> OptionError:
         shape = self._cache.shape
-        needed = len(request.prompt_token_ids) * request.num_sequences * shape.bytes_per_position
+        needed = shape.num_bytes(request.num_sequences, len(request.prompt_token_ids))
         return OptionError(
             f"the prompt needs {needed} bytes of KV cache, but kv_cache_bytes is {shape.max_bytes}: "
             "raise kv_cache_bytes or shorten the prompt"

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from genai.errors import CheckpointError, ModelNotFoundError
 from genai.folder import ModelFolder
+from genai.folder.graph_files import NO_CACHE
 from genai.hub.download import fetch, find_snapshot
 from genai.hub.names import LocalModel, is_checkpoint_folder, resolve
 from genai.hub.presets import Preset
@@ -89,10 +90,19 @@ def check_checkpoint_folder(path: Path) -> None:
         return
     if ModelFolder.is_model_folder(path):
         raise CheckpointError(f"{path} is a model folder already, not a checkpoint to export")
-    found = [
-        file.name for file in sorted(path.iterdir()) if file.suffix in (".bin", ".gguf", ".onnx", ".pth")
-    ]
-    raise CheckpointError(
-        f"{path} is neither a model folder (genai_config.json) nor a checkpoint (config.json and safetensors)"
+    raise CheckpointError(_explain_nothing(path))
+
+
+def _explain_nothing(path: Path) -> str:
+    """Say what a folder without a model is instead."""
+    files = sorted(file.name for file in path.iterdir())
+    if any(name.endswith(".onnx") for name in files) and ModelFolder.is_model_folder(path.parent):
+        return f"{path} holds only the ONNX files of {path.parent}: pass that folder, and variant (--variant) to choose"
+    if "decoder_model.onnx" in files:
+        return f"{path}: {NO_CACHE}"
+    found = [name for name in files if name.endswith((".bin", ".gguf", ".onnx", ".pth"))]
+    return (
+        f"{path} is neither a model folder (genai_config.json, or config.json and an ONNX decoder) nor a checkpoint "
+        "(config.json and safetensors)"
         + (f"; it holds {', '.join(found[:3])}, which genai does not read" if found else "")
     )

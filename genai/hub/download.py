@@ -9,12 +9,13 @@ from __future__ import annotations
 import glob
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from genai.errors import CheckpointError, ModelFolderError, ModelNotFoundError
+from genai.errors import CheckpointError, ModelFolderError, ModelNotFoundError, OptionError
 from genai.folder import CONFIG_FILE
 from genai.hub.failures import hub_errors
 from genai.hub.names import HubModel
@@ -56,13 +57,23 @@ class Snapshot:
 
 
 def find_snapshot(
-    model: HubModel, *, checkpoint: bool = False, offline: bool = False, update: bool = True
+    model: HubModel,
+    *,
+    checkpoint: bool = False,
+    prefer_checkpoint: bool = False,
+    variant: str | None = None,
+    provider: str = "cpu",
+    offline: bool = False,
+    update: bool = True,
 ) -> Snapshot:
     """Find out which commit a revision stands for and which files make up the model; download only its config.
 
     Args:
         model: The repository, revision and subfolder.
         checkpoint: Take the checkpoint even if the repository holds a model folder.
+        prefer_checkpoint: Rather take safetensors than ONNX files that came without a genai_config.json.
+        variant: Which ONNX file to take where there are several.
+        provider: The execution provider that the choice of a variant suits otherwise.
         offline: Look into the cache alone.
         update: Ask the hub for the revision's current commit; otherwise a complete earlier download will do.
 
@@ -70,10 +81,20 @@ def find_snapshot(
         ModelNotFoundError: The hub has no such thing, refuses it, or cannot be reached.
         ModelFolderError: The repository holds no model there.
         CheckpointError: It has no safetensors.
+        OptionError: It has no such variant.
     """
-    if not update and not offline and (cached := _find_cached(model, checkpoint=checkpoint)) is not None:
+    select = partial(
+        select_files,
+        source=model.source,
+        subfolder=model.subfolder,
+        checkpoint=checkpoint,
+        prefer_checkpoint=prefer_checkpoint,
+        variant=variant,
+        provider=provider,
+    )
+    if not update and not offline and (cached := _find_cached(model, select)) is not None:
         return cached
-    return _look_up(model, checkpoint=checkpoint, offline=offline)
+    return _look_up(model, select, offline=offline)
 
 
 def fetch(snapshot: Snapshot, *, offline: bool = False, progress: Progress | None = None) -> Path:
@@ -119,16 +140,16 @@ def fetch(snapshot: Snapshot, *, offline: bool = False, progress: Progress | Non
     return snapshot.path
 
 
-def _find_cached(model: HubModel, *, checkpoint: bool) -> Snapshot | None:
+def _find_cached(model: HubModel, select: Callable[..., Selection]) -> Snapshot | None:
     """Return the revision's snapshot if an earlier download left all of it in the cache."""
     try:
-        snapshot = _look_up(model, checkpoint=checkpoint, offline=True)
-    except (ModelNotFoundError, ModelFolderError, CheckpointError):
+        snapshot = _look_up(model, select, offline=True)
+    except (ModelNotFoundError, ModelFolderError, CheckpointError, OptionError):
         return None
     return snapshot if snapshot.is_listed and not snapshot.missing else None
 
 
-def _look_up(model: HubModel, *, checkpoint: bool, offline: bool) -> Snapshot:
+def _look_up(model: HubModel, select: Callable[..., Selection], *, offline: bool) -> Snapshot:
     from huggingface_hub import snapshot_download
 
     prefix = f"{model.subfolder}/" if model.subfolder else ""
@@ -145,7 +166,7 @@ def _look_up(model: HubModel, *, checkpoint: bool, offline: bool) -> Snapshot:
         )
     listed = _list_files(model.repo, root)
     sizes = _list_disk(root) if listed is None else listed
-    selection = select_files(sizes, source=model.source, subfolder=model.subfolder, checkpoint=checkpoint)
+    selection = select(sizes)
     return Snapshot(model, root.name, root, selection, sizes, is_listed=listed is not None)
 
 

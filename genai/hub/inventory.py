@@ -155,7 +155,8 @@ def _scan_cache() -> HFCacheInfo | None:
 
 
 def _holds_model_folder(repo: CachedRepoInfo) -> bool:
-    return any(file.file_name == CONFIG_FILE for revision in repo.revisions for file in revision.files)
+    names = [file.file_name for revision in repo.revisions for file in revision.files]
+    return any(name == CONFIG_FILE or name.endswith(".onnx") for name in names)
 
 
 def _delete_download(repo_id: str) -> None:

@@ -10,29 +10,15 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from genai.errors import CheckpointError, ModelFolderError
-from genai.folder import CONFIG_FILE
+from genai.errors import CheckpointError, ModelFolderError, OptionError
+from genai.folder import CONFIG_FILE, GENERATION_CONFIG_FILE, HF_CONFIG_FILE, TEMPLATE_FOLDER, TEXT_FILES
+from genai.folder.graph_files import check_is_decoder, choose_graph, companions_of, find_graphs
 
 __all__ = ["Selection", "select_files"]
 
-_CHECKPOINT_FILES = frozenset(
-    {
-        "added_tokens.json",
-        "chat_template.jinja",
-        "chat_template.json",
-        "config.json",
-        "generation_config.json",
-        "merges.txt",
-        "model.safetensors.index.json",
-        "special_tokens_map.json",
-        "tokenizer.json",
-        "tokenizer.model",
-        "tokenizer_config.json",
-        "vocab.json",
-    }
-)
+_SMALL_FILES = frozenset({*TEXT_FILES, HF_CONFIG_FILE, GENERATION_CONFIG_FILE})
+_INDEX_FILE = "model.safetensors.index.json"
 _WEIGHTS = re.compile(r"model(?:-(?P<part>\d+)-of-(?P<parts>\d+))?\.safetensors")
-_TEMPLATE_FOLDER = "additional_chat_templates"
 _FOREIGN_WEIGHTS = (".bin", ".gguf", ".h5", ".msgpack", ".onnx", ".ot", ".pt", ".pth")
 _NOT_FOR_MODEL_FOLDERS = (
     *(".gif", ".gitattributes", ".jpeg", ".jpg", ".md", ".png", ".svg"),
@@ -47,47 +33,86 @@ class Selection:
     Args:
         files: Their paths within the repository.
         is_model_folder: Whether they are a model folder that runs as it is; otherwise they are a checkpoint.
+        variant: Which of several ONNX files was chosen; `None` where there is no choice.
     """
 
     files: tuple[str, ...]
     is_model_folder: bool
+    variant: str | None = None
 
 
 def select_files(
-    names: Collection[str], *, source: str, subfolder: str | None = None, checkpoint: bool = False
+    names: Collection[str],
+    *,
+    source: str,
+    subfolder: str | None = None,
+    checkpoint: bool = False,
+    prefer_checkpoint: bool = False,
+    variant: str | None = None,
+    provider: str = "cpu",
 ) -> Selection:
     """Choose a runnable model folder if there is one, else the checkpoint in safetensors, without duplicates.
 
-    Weights in other formats, `consolidated.safetensors`, variants (`model.fp16.safetensors`) and folders such as
-    `original/` are left out.
+    Of several ONNX files only one and its weights are taken. Weights in other formats, `consolidated.safetensors`,
+    variants of safetensors (`model.fp16.safetensors`) and folders such as `original/` are left out.
 
     Args:
         names: All files of the repository, as paths from its root.
         source: The repository's name, for messages.
         subfolder: The folder that holds the model; `None` is the root.
         checkpoint: Take the checkpoint even if there is a model folder.
+        prefer_checkpoint: Rather take safetensors than ONNX files that came without a genai_config.json.
+        variant: Which ONNX file to take where there are several ("q4", "fp16", ...).
+        provider: The execution provider that the choice of a variant suits otherwise.
 
     Raises:
         ModelFolderError: There is no model in that folder of the repository.
         CheckpointError: There are no safetensors, or some of their parts are missing.
+        OptionError: There is no such variant.
 
     >>> select_files(["config.json", "model.safetensors", "pytorch_model.bin", "a.png"], source="owner/name").files
     ('config.json', 'model.safetensors')
+    >>> names = ["config.json", "onnx/model.onnx", "onnx/model.onnx_data", "onnx/model_q4.onnx"]
+    >>> select_files(names, source="owner/name").files
+    ('config.json', 'onnx/model_q4.onnx')
     """
     folder = PurePosixPath(subfolder or ".")
-    here = sorted(path.name for path in map(PurePosixPath, names) if path.parent == folder)
+    inside = _inside(folder, names)
+    here = sorted(name for name in inside if "/" not in name)
+    graphs = find_graphs(inside) if HF_CONFIG_FILE in here else ()
     templates = sorted(
-        f"{path.parent.name}/{path.name}"
-        for path in map(PurePosixPath, names)
-        if path.parent == folder / _TEMPLATE_FOLDER and path.suffix == ".jinja"
+        name for name in inside if re.fullmatch(rf"{TEMPLATE_FOLDER}/[^/]+\.jinja", name) is not None
     )
-    if CONFIG_FILE in here and not checkpoint:
+    if CONFIG_FILE in here and not checkpoint and (variant is None or not graphs):
+        _check_no_variant(variant, source)
         chosen = [name for name in here if not name.endswith(_NOT_FOR_MODEL_FOLDERS)]
         return Selection(_within(folder, chosen + templates), is_model_folder=True)
-    if "config.json" not in here:
+    small = [name for name in here if name in _SMALL_FILES] + templates
+    has_safetensors = any(name.endswith(".safetensors") for name in here)
+    if graphs and not checkpoint and not (prefer_checkpoint and has_safetensors):
+        check_is_decoder(inside, source=source)
+        graph = choose_graph(graphs, variant=variant, provider=provider, source=source)
+        files = [*small, graph.path, *companions_of(graph, inside)]
+        return Selection(_within(folder, files), is_model_folder=True, variant=graph.variant)
+    _check_no_variant(variant, source)
+    if HF_CONFIG_FILE not in here:
         raise ModelFolderError(_nothing_here(names, here, source, subfolder, checkpoint=checkpoint))
-    chosen = [name for name in here if name in _CHECKPOINT_FILES]
-    return Selection(_within(folder, chosen + templates + _weights(here, source)), is_model_folder=False)
+    index = [_INDEX_FILE] if _INDEX_FILE in here else []
+    return Selection(_within(folder, small + index + _weights(here, source)), is_model_folder=False)
+
+
+def _check_no_variant(variant: str | None, source: str) -> None:
+    if variant is not None:
+        raise OptionError(
+            f'{source} has no variant "{variant}": variants are for repositories with config.json and several files '
+            "onnx/model_*.onnx"
+        )
+
+
+def _inside(folder: PurePosixPath, names: Collection[str]) -> list[str]:
+    """Return the paths within a folder of the repository, of the files that are in it."""
+    prefix = "" if folder == PurePosixPath(".") else f"{folder}/"
+    return sorted(name.removeprefix(prefix) for name in names if name.startswith(prefix))
 
 
 def _within(folder: PurePosixPath, names: list[str]) -> tuple[str, ...]:
@@ -97,7 +122,7 @@ def _within(folder: PurePosixPath, names: list[str]) -> tuple[str, ...]:
 def _weights(here: list[str], source: str) -> list[str]:
     """Choose the weights' files: transformers' names first, else whatever safetensors there are."""
     parts = [match for name in here if (match := _WEIGHTS.fullmatch(name)) and match["parts"]]
-    if parts and ("model.safetensors.index.json" in here or "model.safetensors" not in here):
+    if parts and (_INDEX_FILE in here or "model.safetensors" not in here):
         present = {(int(match["part"]), int(match["parts"])) for match in parts}
         totals = {total for _, total in present}
         missing = [
@@ -137,6 +162,8 @@ def _nothing_here(
         return f"{where} holds a model folder that runs as it is, not a checkpoint to export"
     folders = sorted({str(PurePosixPath(name).parent) for name in names if name.endswith("/" + CONFIG_FILE)})
     hint = f"; there are model folders at {', '.join(f':{folder}' for folder in folders)}" if folders else ""
+    if subfolder and any(name.endswith(".onnx") for name in here):
+        hint += f"; for the ONNX files there name the repository without :{subfolder}, and choose with variant (--variant)"
     if any(name.endswith(".gguf") for name in here):
         hint += "; it holds GGUF files, which genai does not read"
     return f"{where} holds no language model: neither {CONFIG_FILE} nor config.json is there{hint}"

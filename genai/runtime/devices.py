@@ -58,10 +58,15 @@ class HostDevice:
         """Copy the buffer into an array."""
         array[...] = self.host_view(buffer)
 
-    def copy_positions(self, source: Buffer, target: Buffer, count: int) -> None:
-        """Copy the first `count` positions of every head."""
+    def copy_positions(
+        self, source: Buffer, target: Buffer, count: int, *, source_start: int = 0, target_start: int = 0
+    ) -> None:
+        """Copy `count` positions of every head."""
         if count:
-            self.host_view(target)[:, :, :count] = self.host_view(source)[:, :, :count]
+            from_view, to_view = self.host_view(source), self.host_view(target)
+            to_view[:, :, target_start : target_start + count] = from_view[
+                :, :, source_start : source_start + count
+            ]
 
 
 class AcceleratorDevice:
@@ -103,21 +108,23 @@ class AcceleratorDevice:
         assert array.nbytes == buffer.nbytes
         self._copy((self.name, buffer.address), ("cpu", array.ctypes.data), buffer.nbytes)
 
-    def copy_positions(self, source: Buffer, target: Buffer, count: int) -> None:
-        """Copy the first `count` positions: whole rows where the capacities agree, else head by head."""
+    def copy_positions(
+        self, source: Buffer, target: Buffer, count: int, *, source_start: int = 0, target_start: int = 0
+    ) -> None:
+        """Copy `count` positions: whole rows where both begin the same shape, else head by head."""
         if not count:
             return
-        if source.shape == target.shape:
+        if source.shape == target.shape and source_start == target_start == 0:
             self._copy((self.name, source.address), (self.name, target.address), source.nbytes)
             return
         rows, heads, _, dim = source.shape
         flat_source = Buffer((rows * heads, *source.shape[2:]), source.dtype, source.address, source.owner)
         flat_target = Buffer((rows * heads, *target.shape[2:]), target.dtype, target.address, target.owner)
+        position_bytes = dim * source.dtype.itemsize
         for head in range(rows * heads):
-            from_address, to_address = flat_source.rows(head, 1).address, flat_target.rows(head, 1).address
-            self._copy(
-                (self.name, from_address), (self.name, to_address), count * dim * source.dtype.itemsize
-            )
+            from_address = flat_source.rows(head, 1).address + source_start * position_bytes
+            to_address = flat_target.rows(head, 1).address + target_start * position_bytes
+            self._copy((self.name, from_address), (self.name, to_address), count * position_bytes)
 
     def _copy(self, source: tuple[str, int], target: tuple[str, int], nbytes: int) -> None:
         binding = self._copier.io_binding()

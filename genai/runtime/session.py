@@ -1,127 +1,45 @@
-"""An ONNX Runtime session over an adapted graph, and the description of what that graph wants to be fed.
+"""An ONNX Runtime session over an adapted graph, with its device.
 
 Owns the making of the session: provider, options, threads. Knows nothing of slots, requests or tokens.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
-import ml_dtypes
-import numpy as np
 import numpy.typing as npt
 
 from genai.cache import Buffer, Device
 from genai.errors import ModelFolderError, OptionError, ProviderError
-from genai.folder import DecoderConfig, ModelFolder
-from genai.runtime.adapt import adapt_model, read_model
+from genai.folder import ModelFolder, StageConfig
+from genai.runtime.adapt import adapt_model, join_stages, locate_weights, read_model
 from genai.runtime.devices import AcceleratorDevice, HostDevice, onnx_type
+from genai.runtime.graph_interface import GraphInterface
 from genai.runtime.ort import ORT_ERRORS, onnxruntime
 from genai.runtime.providers import Provider, choose_provider
+from genai.runtime.session_options import provider_options, session_options
 
-__all__ = ["Binding", "DecoderSession", "Feed", "GraphInterface", "LayerNames"]
-
-DTYPES: dict[str, np.dtype[Any]] = {
-    "tensor(float)": np.dtype(np.float32),
-    "tensor(float16)": np.dtype(np.float16),
-    "tensor(bfloat16)": np.dtype(ml_dtypes.bfloat16),
-    "tensor(int64)": np.dtype(np.int64),
-    "tensor(int32)": np.dtype(np.int32),
-    "tensor(int8)": np.dtype(np.int8),
-    "tensor(uint8)": np.dtype(np.uint8),
-}
+__all__ = ["Binding", "DecoderSession", "open_sessions"]
 
 MAX_THREADS = 1024
 
-FEEDS = frozenset({"input_ids", "position_ids", "seqlens_k", "total_sequence_length", "num_logits_to_keep"})
-"""Inputs other than the cache that the runtime knows how to feed."""
-
-
-@dataclass(frozen=True, slots=True)
-class LayerNames:
-    """The names of one layer's cache among the graph's inputs and outputs, and its shape."""
-
-    past_key: str
-    past_value: str
-    present_key: str
-    present_value: str
-    num_kv_heads: int
-    head_dim: int
-
-
-@dataclass(frozen=True, slots=True)
-class Feed:
-    """Element type and number of axes of an input."""
-
-    dtype: np.dtype[Any]
-    rank: int
-
-
-@dataclass(frozen=True, slots=True)
-class GraphInterface:
-    """What a graph wants to be fed and gives back, read off its session.
-
-    Args:
-        feeds: The inputs other than the cache.
-        layers: The cache's inputs and outputs.
-        cache_dtype: Element type of keys and values.
-        logits_dtype: Element type of the logits.
-        vocab_size: Number of logits per position.
-    """
-
-    feeds: dict[str, Feed]
-    layers: tuple[LayerNames, ...]
-    cache_dtype: np.dtype[Any]
-    logits_dtype: np.dtype[Any]
-    vocab_size: int
-
-    @property
-    def keeps_logits(self) -> bool:
-        """Whether the caller chooses how many positions reach the language-model head."""
-        return "num_logits_to_keep" in self.feeds
-
-    @classmethod
-    def of_session(cls, session: Any, decoder: DecoderConfig) -> GraphInterface:
-        """Read a session's inputs and outputs; the folder's configuration says what they leave open.
-
-        Raises:
-            ModelFolderError: The graph has an input that nothing here can feed, or no cache to share.
-        """
-        inputs = {value.name: value for value in session.get_inputs()}
-        outputs = {value.name: value for value in session.get_outputs()}
-        layers = tuple(_layers(inputs, outputs, decoder))
-        cache_names = {name for layer in layers for name in (layer.past_key, layer.past_value)}
-        unknown = sorted(inputs.keys() - FEEDS - cache_names)
-        missing = {"seqlens_k", "total_sequence_length"} - inputs.keys()
-        if unknown or missing or not layers or "logits" not in outputs:
-            raise ModelFolderError(
-                "the graph is not a decoder with a shared KV cache (GroupQueryAttention): "
-                f"inputs not understood: {', '.join(unknown) or 'none'}; outputs: {', '.join(sorted(outputs)[:3])}, "
-                "...; export the checkpoint with `genai export`"
-            )
-        vocab_size = outputs["logits"].shape[-1]
-        return cls(
-            feeds={
-                name: Feed(_dtype(value), len(value.shape))
-                for name, value in inputs.items()
-                if name not in cache_names
-            },
-            layers=layers,
-            cache_dtype=_dtype(inputs[layers[0].past_key]),
-            logits_dtype=_dtype(outputs["logits"]),
-            vocab_size=vocab_size if isinstance(vocab_size, int) else decoder.vocab_size,
-        )
-
 
 class DecoderSession:
-    """An ONNX Runtime session with its device and the description of its graph."""
+    """An ONNX Runtime session with its device and the description of its graph.
+
+    Args:
+        folder: The model folder.
+        stages: The stages to run, where the decoder is split into several graphs.
+        provider: Execution provider, or "auto".
+        device_id: Which device of the provider.
+        num_threads: Threads of one operator; None is the folder's choice, else ONNX Runtime's.
+    """
 
     def __init__(
         self,
         folder: ModelFolder,
+        stages: Sequence[StageConfig] = (),
         *,
         provider: str = "auto",
         device_id: int = 0,
@@ -129,23 +47,54 @@ class DecoderSession:
     ) -> None:
         if num_threads is not None and not 1 <= num_threads <= MAX_THREADS:
             raise OptionError(f"num_threads must be at least 1 and at most {MAX_THREADS}, not {num_threads}")
-        model = adapt_model(read_model(folder.model_path)).SerializeToString()
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 4  # what fails is raised, and reported once
+        weights_folder = folder.path if stages else folder.model_path.parent
+        if stages:
+            model = join_stages([(stage, read_model(folder.path / stage.filename)) for stage in stages])
+        else:
+            model = read_model(folder.model_path)
+        facts = adapt_model(model, folder.decoder.names)
+        options = session_options(folder.decoder, stages)
         if num_threads is not None:
             options.intra_op_num_threads = num_threads
         options.add_session_config_entry(
-            "session.model_external_initializers_file_folder_path", str(folder.path.resolve())
+            "session.model_external_initializers_file_folder_path", str(locate_weights(model, weights_folder))
         )
         self.provider, self._session = _first_that_works(
-            choose_provider(provider), folder, model, options, device_id
+            choose_provider(provider), folder, model.SerializeToString(), options, device_id
         )
         self.device = _device(self.provider, device_id)
-        self.graph = GraphInterface.of_session(self._session, folder.decoder)
+        self.graph = GraphInterface.of_session(self._session, folder.decoder, facts)
 
     def bind(self) -> Binding:
         """Return a new, empty binding of inputs and outputs to addresses."""
         return Binding(self._session, self.device)
+
+
+def open_sessions(
+    folder: ModelFolder, *, provider: str, device_id: int, num_threads: int | None
+) -> tuple[DecoderSession, DecoderSession]:
+    """Return the session that runs generated tokens and the one that runs prompts: one and the same, mostly.
+
+    Raises:
+        ModelFolderError: They do not share one cache.
+    """
+    stages = folder.decoder.stages
+
+    def open_session(chosen: Sequence[StageConfig], provider: str) -> DecoderSession:
+        return DecoderSession(folder, chosen, provider=provider, device_id=device_id, num_threads=num_threads)
+
+    on_tokens = [stage for stage in stages if stage.run_on_token_gen]
+    on_prompts = [stage for stage in stages if stage.run_on_prompt]
+    tokens = open_session(on_tokens, provider)
+    if on_prompts == on_tokens:
+        return tokens, tokens
+    prompts = open_session(on_prompts, tokens.provider.name)
+    if prompts.graph.cache != tokens.graph.cache:
+        raise ModelFolderError(
+            f"{folder.path}: the stages that run on prompts and those that run on generated tokens have different "
+            "caches; export the model again"
+        )
+    return tokens, prompts
 
 
 class Binding:
@@ -178,41 +127,6 @@ class Binding:
         bind(name, self._device.name, self._device.index, onnx_type(buffer.dtype), shape, buffer.address)
 
 
-def _layers(inputs: dict[str, Any], outputs: dict[str, Any], decoder: DecoderConfig) -> list[LayerNames]:
-    layers = []
-    numbered = (n for n in inputs if n.endswith(".key") and _natural_order(n))
-    for name in sorted(numbered, key=_natural_order):
-        if len(inputs[name].shape) != 4:
-            continue
-        past_value = f"{name.removesuffix('.key')}.value"
-        present = f"present.{_natural_order(name)[0]}"
-        _, heads, _, dim = inputs[name].shape
-        names = LayerNames(
-            name,
-            past_value,
-            f"{present}.key",
-            f"{present}.value",
-            heads if isinstance(heads, int) else decoder.num_kv_heads,
-            dim if isinstance(dim, int) else decoder.head_dim,
-        )
-        if past_value in inputs and names.present_key in outputs and names.present_value in outputs:
-            layers.append(names)
-    return layers
-
-
-def _dtype(value: Any) -> np.dtype[Any]:
-    if value.type not in DTYPES:
-        raise ModelFolderError(
-            f"the graph's {value.name} is a {value.type}, which genai cannot feed or read; "
-            "export the checkpoint with `genai export`"
-        )
-    return DTYPES[value.type]
-
-
-def _natural_order(name: str) -> list[int]:
-    return [int(digits) for digits in re.findall(r"\d+", name)]
-
-
 def _first_that_works(
     candidates: list[Provider], folder: ModelFolder, model: bytes, options: Any, device_id: int
 ) -> tuple[Provider, Any]:
@@ -223,7 +137,8 @@ def _first_that_works(
             raise OptionError(f'device_id must be 0 for provider "{provider.name}", not {device_id}')
         if provider.name == "cuda":
             onnxruntime.preload_dlls()
-        providers = [(provider.ort_name, provider.session_options(device_id))]
+        chosen = {**provider_options(folder.decoder, provider.name), **provider.session_options(device_id)}
+        providers = [(provider.ort_name, chosen)]
         try:
             session = onnxruntime.InferenceSession(model, options, providers=providers)
         except ORT_ERRORS as error:

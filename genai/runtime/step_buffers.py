@@ -1,18 +1,20 @@
 """The small buffers that change from step to step: token ids, lengths, positions in; logits out.
 
-On the host a buffer and the array that Python writes are the same memory; on an accelerator `upload` and `logits`
-carry the bytes over. Nothing here is allocated per step.
+On the host a buffer and the array that Python writes are the same memory; on an accelerator `write` and `logits`
+carry the bytes over. Nothing here is allocated per step, but for a mask that has to grow.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from genai.cache import Buffer, Device
-from genai.runtime.session import Binding, GraphInterface
+from genai.cache import Device
+from genai.runtime.graph_interface import GraphInterface
+from genai.runtime.session import Binding
 
 __all__ = ["StepBuffers"]
 
@@ -38,58 +40,109 @@ class Mirror:
             self._device.copy_out(self.buffer.rows(0, rows), array)
         return array
 
-    def shaped(self, shape: tuple[int, ...]) -> Buffer:
-        """Return the buffer's beginning as a buffer of another shape."""
-        return Buffer(shape, self.buffer.dtype, self.buffer.address, self.buffer.owner)
-
 
 class StepBuffers:
     """Inputs and outputs of steps of up to `rows` sequences and `tokens` tokens in all.
 
-    A step computes logits at the last `num_logits` positions of every row, or at all positions where the graph leaves
-    no choice.
+    A step computes logits at the last `num_logits` positions of every row, or at those where the graph leaves no
+    choice. There is a buffer for each input that the graph has, and for no other:
 
-    `input_ids` and `position_ids` are flat, [tokens]: a step of r rows by p positions uses their first r * p elements.
-    `seqlens_k` is [rows] (a row's length after the step, less one), `total_sequence_length` the greatest of those
-    lengths.
+    - `input_ids`, `position_ids`: flat, [tokens]; a step of r rows by p positions uses their first r * p elements;
+    - `seqlens_k`: [rows], a row's length after the step, less one;
+    - `attention_mask`: [rows, width], made longer as needed;
+    - scalars, which ONNX Runtime reads on the host, whatever the device.
     """
 
     def __init__(
         self, graph: GraphInterface, device: Device, *, rows: int, tokens: int, num_logits: int
     ) -> None:
         self._graph = graph
-        self._num_logits = num_logits
-        shapes = {"input_ids": (tokens,), "position_ids": (tokens,), "seqlens_k": (rows,)}
+        self._device = device
+        self._num_logits = num_logits if graph.can_keep_none else max(num_logits, 1)
+        shapes = {
+            "input_ids": tokens,
+            "position_ids": tokens,
+            "cache_position": tokens,
+            "seqlens_k": rows,
+            "attention_mask": 1,
+        }
         self._feeds = {
-            name: Mirror(device, shape, graph.feeds[name].dtype)
-            for name, shape in shapes.items()
+            name: Mirror(device, (size,), graph.feeds[name].dtype)
+            for name, size in shapes.items()
             if name in graph.feeds
         }
-        most_logits = max(rows * num_logits, 1) if graph.keeps_logits else tokens
-        self._logits = Mirror(device, (most_logits, graph.vocab_size), graph.logits_dtype)
-        self.input_ids = self._feeds["input_ids"].array
-        self.seqlens_k = self._feeds["seqlens_k"].array
-        self.position_ids = self._feeds["position_ids"].array if "position_ids" in graph.feeds else None
-        # Operands that ONNX Runtime reads on the host, whatever the device.
-        self.total_sequence_length = np.zeros((), graph.feeds["total_sequence_length"].dtype)
-        keep = graph.feeds.get("num_logits_to_keep")
-        self._keep = np.zeros((1,) * keep.rank, keep.dtype) if keep else None
+        self._scalars = {
+            name: np.zeros((1,) * feed.rank, feed.dtype)
+            for name, feed in graph.feeds.items()
+            if name not in shapes
+        }
+        self._logits = Mirror(
+            device, (max(self._most_logits(rows, tokens), 1), graph.vocab_size), graph.logits_dtype
+        )
+        self.max_tokens = tokens
+        self._input_ids = self._feeds["input_ids"].array
+        self._seqlens_k = self._array("seqlens_k")
+        self._position_ids = self._array("position_ids")
+        self._total_sequence_length = self._scalars.get("total_sequence_length")
+        # What only graphs without shared buffers want, and is written in a second pass.
+        self._is_plain = self._feeds.keys() <= {"input_ids", "seqlens_k", "position_ids"} and (
+            self._scalars.keys() <= {"total_sequence_length", "num_logits_to_keep"}
+        )
+        self._mask_width = 0
 
-    def upload(self) -> None:
-        """Make the device see what was written to the inputs."""
+    def write(
+        self,
+        token_ids: Sequence[int],
+        past: Sequence[int],
+        last: Sequence[int],
+        *,
+        first_positions: Sequence[int],
+        staged: int = 0,
+        is_long: bool = False,
+    ) -> None:
+        """Write the inputs of a step.
+
+        Args:
+            token_ids: Row by row, every row as long as the longest.
+            past: Tokens of each row before the step.
+            last: Tokens of each row after the step, less one.
+            first_positions: Row of the position table that each row's first token uses.
+            staged: Positions of the past of a cache that grows, to which every row is padded on the left.
+            is_long: Whether the rows use the second table of positions.
+        """
+        rows, count = len(past), len(token_ids)
+        width = count // rows
+        self._input_ids[:count] = token_ids
+        if self._seqlens_k is not None:
+            self._seqlens_k[:rows] = last
+        if self._total_sequence_length is not None:
+            self._total_sequence_length[...] = max(last) + 1
+        if self._position_ids is not None:
+            if width > 1:
+                positions = np.array(first_positions)[:, None] + np.arange(width)
+                self._position_ids[:count] = positions.reshape(-1)
+            else:
+                self._position_ids[:count] = first_positions
+        if not self._is_plain:
+            self._write_others(past, last, width=width, staged=staged, is_long=is_long)
         for feed in self._feeds.values():
             feed.upload()
 
     def bind(self, binding: Binding, *, rows: int, positions: int) -> None:
         """Bind the first `rows` rows of every input and of the logits."""
+        shapes = {
+            "seqlens_k": (rows, 1)[: self._rank("seqlens_k")],
+            "cache_position": (positions,),
+            "attention_mask": (rows, self._mask_width),
+        }
         for name, feed in self._feeds.items():
-            binding.input(name, feed.shaped((rows,) if name == "seqlens_k" else (rows, positions)))
-        binding.host_input("total_sequence_length", self.total_sequence_length)
+            binding.input(name, feed.buffer.shaped(shapes.get(name, (rows, positions))))
         num_logits = self._num_logits_of(positions)
-        if self._keep is not None:
-            self._keep[...] = num_logits
-            binding.host_input("num_logits_to_keep", self._keep)
-        binding.output("logits", self._logits.shaped((rows, num_logits, self._graph.vocab_size)))
+        if self._graph.keeps_logits:
+            self._scalars["num_logits_to_keep"][...] = num_logits
+        for name, scalar in self._scalars.items():
+            binding.host_input(name, scalar)
+        binding.output("logits", self._logits.buffer.shaped((rows, num_logits, self._graph.vocab_size)))
 
     def logits(self, rows: int, positions: int) -> npt.NDArray[np.float32]:
         """Return what the step computed, float32 [rows, logits, vocab]; valid until the next step."""
@@ -97,5 +150,46 @@ class StepBuffers:
         logits = self._logits.download(rows * num_logits).reshape(rows, num_logits, -1)
         return logits if logits.dtype == np.float32 else logits.astype(np.float32)
 
+    def _write_others(
+        self, past: Sequence[int], last: Sequence[int], *, width: int, staged: int, is_long: bool
+    ) -> None:
+        scalars = {
+            "past_sequence_length": max(past),
+            "use_cache_branch": max(past) > 0,
+            "use_long_rope": is_long,
+        }
+        for name in scalars.keys() & self._scalars.keys():
+            self._scalars[name][...] = scalars[name]
+        if "cache_position" in self._feeds:
+            self._feeds["cache_position"].array[:width] = past[0] + np.arange(width)
+        if "attention_mask" in self._feeds:
+            self._write_mask(past, last, width=max(staged + width, max(last) + 1), staged=staged)
+
+    def _write_mask(self, past: Sequence[int], last: Sequence[int], *, width: int, staged: int) -> None:
+        """Hide what lies before a row in a cache that grows, and behind it everywhere."""
+        mask = self._feeds["attention_mask"]
+        if mask.array.size < len(past) * width:
+            size = 2 * len(past) * width
+            mask = self._feeds["attention_mask"] = Mirror(self._device, (size,), mask.array.dtype)
+        rows = mask.array[: len(past) * width].reshape(len(past), width)
+        rows[...] = 0
+        for row, before, after in zip(rows, past, last, strict=True):
+            first = max(staged - before, 0)
+            row[first : first + after + 1] = 1
+        self._mask_width = width
+
+    def _array(self, name: str) -> npt.NDArray[Any] | None:
+        return self._feeds[name].array if name in self._feeds else None
+
+    def _rank(self, name: str) -> int:
+        return self._graph.feeds[name].rank if name in self._graph.feeds else 0
+
+    def _most_logits(self, rows: int, tokens: int) -> int:
+        if self._graph.last_logits_only:
+            return rows
+        return rows * self._num_logits if self._graph.keeps_logits else tokens
+
     def _num_logits_of(self, positions: int) -> int:
+        if self._graph.last_logits_only:
+            return 1
         return min(self._num_logits, positions) if self._graph.keeps_logits else positions

@@ -21,26 +21,20 @@ from typing import Any
 import tokenizers
 
 from genai.errors import TokenizerError
+from genai.folder.files import (
+    ADDED_TOKENS_FILE,
+    LEGACY_TEMPLATE_FILE,
+    OTHER_TOKENIZER_FILES,
+    SPECIAL_TOKENS_FILE,
+    TEMPLATE_FILE,
+    TEMPLATE_FOLDER,
+    TOKENIZER_CONFIG_FILE,
+    TOKENIZER_FILE,
+)
 
 __all__ = ["TokenizerFiles", "read_tokenizer_files"]
 
-TOKENIZER_FILE = "tokenizer.json"
-CONFIG_FILE = "tokenizer_config.json"
-SPECIAL_TOKENS_FILE = "special_tokens_map.json"
-ADDED_TOKENS_FILE = "added_tokens.json"
-TEMPLATE_FILE = "chat_template.jinja"
-LEGACY_TEMPLATE_FILE = "chat_template.json"
-TEMPLATE_FOLDER = "additional_chat_templates"
-
 _NAMED_TOKENS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
-_OTHER_FORMATS = (
-    "tokenizer.model",
-    "spiece.model",
-    "tekken.json",
-    "tiktoken.model",
-    "vocab.json",
-    "vocab.txt",
-)
 _TOKEN_FLAGS = ("single_word", "lstrip", "rstrip", "normalized", "special")
 
 Token = str | tokenizers.AddedToken
@@ -73,14 +67,14 @@ def read_tokenizer_files(folder: Path) -> TokenizerFiles:
     """
     backend = _read_backend(folder)
     special = _special_contents(backend)
-    config = _read_json(folder / CONFIG_FILE)
+    config = _read_json(folder / TOKENIZER_CONFIG_FILE)
     try:
         added = _configured_tokens(folder, config)
         named = _named_tokens(config, added)
         _add_tokens(backend, config, added, named)
     except (TypeError, ValueError, AttributeError, KeyError) as error:
         raise TokenizerError(
-            f"the special or added tokens in {folder / CONFIG_FILE} cannot be read: {error}"
+            f"the special or added tokens in {folder / TOKENIZER_CONFIG_FILE} cannot be read: {error}"
         ) from error
     backend.no_padding()
     backend.no_truncation()
@@ -113,7 +107,7 @@ def _read_backend(folder: Path) -> tokenizers.Tokenizer:
 def _explain_missing(folder: Path) -> str:
     if not folder.is_dir():
         return f"no tokenizer: {folder} is not a folder"
-    others = [name for name in _OTHER_FORMATS if (folder / name).is_file()]
+    others = [name for name in OTHER_TOKENIZER_FILES if (folder / name).is_file()]
     if not others:
         return f"{folder} has no {TOKENIZER_FILE}: copy the tokenizer files of the original model into it"
     return (

@@ -6,14 +6,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from genai.cache import CacheShape, KVCache, Slot
-from tests.fakes import LAYERS, FakeModel, PoisonedDevice, fake_logits
+from tests.fakes import STATE, TENSORS, FakeModel, PoisonedDevice, fake_logits
 
-BYTES_PER_POSITION = 2 * (2 * 3 + 1 * 4) * 4
+BYTES_PER_POSITION = (2 * 2 * 3 + 1 * 4 + 1 * 2) * 4
 
 
 def make_cache(**limits: int | None) -> KVCache:
     options = {"max_capacity": 1024, "max_slots": 4, "max_bytes": None, **limits}
-    return KVCache(CacheShape(LAYERS, np.float32, **options), PoisonedDevice())
+    return KVCache(CacheShape(TENSORS, **options), PoisonedDevice())
 
 
 def test_bytes_are_counted() -> None:
@@ -98,10 +98,10 @@ def test_no_more_slots_than_allowed() -> None:
     assert cache.acquire([9]) is None
 
 
-@settings(max_examples=60)
+@settings(max_examples=100)
 @given(st.data())
 def test_any_order_of_operations_keeps_every_slots_content(data: st.DataObject) -> None:
-    model = FakeModel(context_length=600, max_batch=4)
+    model = FakeModel(context_length=600, max_batch=4, has_state=data.draw(st.booleans()))
     cache = model.cache
     owned: list[Slot] = []
     for _ in range(data.draw(st.integers(1, 25))):
@@ -129,9 +129,12 @@ def test_any_order_of_operations_keeps_every_slots_content(data: st.DataObject) 
             target = data.draw(st.sampled_from([s for s in owned if s is not slot]))
             cache.copy(slot, target)
         elif operation == "truncate":
-            cache.truncate(slot, data.draw(st.integers(0, len(slot.token_ids))))
+            kept = st.integers(0, len(slot.token_ids))
+            cache.truncate(slot, data.draw(kept if cache.can_truncate else st.just(0)))
         cache.check()
         for each in cache.slots:
+            if each.token_ids:
+                model._logits(each)  # reads the state back too
             for row in model._rows(each):
                 assert (row[0, :, : len(each.token_ids)] == np.array(each.token_ids)[None, :, None]).all()
 
@@ -169,3 +172,45 @@ def test_near_the_byte_limit_growth_takes_all_that_is_left() -> None:
     assert cache.reserve(512)
     assert cache.reserve(513)
     assert cache.capacity == 700
+
+
+def test_states_are_counted_per_slot_and_twice() -> None:
+    shape = CacheShape((*TENSORS, STATE), 1024, 4, 3 * 2 * 16 + 30 * BYTES_PER_POSITION)
+    assert shape.bytes_per_slot == 2 * 16
+    assert shape.capacity_for(3) == 10
+    assert shape.fits(3, 10)
+    assert not shape.fits(3, 11)
+    assert CacheShape((STATE,), 1024, 4, 64).capacity_for(2) == 1024
+    assert CacheShape((STATE,), 1024, 4, 63).capacity_for(2) == 0
+
+
+def test_a_state_is_not_cut_back() -> None:
+    model = FakeModel(has_state=True)
+    slot = model.cache.acquire([1])
+    model.prefill([slot], [[1, 2, 3]])
+    with pytest.raises(AssertionError):
+        model.cache.truncate(slot, 2)
+    model.cache.truncate(slot, 0)
+    model.prefill([slot], [[4]])
+    model.decode([5])  # reads the state back: it began from zero, in poisoned memory
+
+
+def test_a_state_in_use_is_copied_only_whole() -> None:
+    model = FakeModel(has_state=True)
+    owner = model.cache.acquire([1])
+    model.prefill([owner], [[5, 6, 7]])
+    assert model.cache.acquire([5, 6, 9]).token_ids == []
+    assert model.cache.acquire([5, 6, 7, 9]).token_ids == [5, 6, 7]
+    assert model.cache.acquire([5, 6, 7]).token_ids == []  # the last prompt token has to run
+    model.decode([1, 1, 1])
+
+
+def test_slots_on_different_sides_run_together() -> None:
+    model = FakeModel(has_state=True)
+    first, second = model.cache.acquire([1]), model.cache.acquire([2])
+    model.prefill([first], [[1, 2]])
+    model.prefill([second], [[3]])
+    model.prefill([second], [[4]])
+    assert first.side != second.side
+    model.decode([7, 8])
+    model.decode([7, 8])

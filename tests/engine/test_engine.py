@@ -69,6 +69,7 @@ def test_any_mix_of_requests_gives_each_its_own_answer(data: st.DataObject) -> N
         max_batch=data.draw(st.integers(2, 5)),
         context_length=600,
         switch_length=data.draw(st.sampled_from([None, 6, 12])),
+        has_state=data.draw(st.booleans()),
     )
     engine = Engine(model, prefill_chunk=data.draw(st.integers(1, 9)))
     open_requests: list[tuple[Request, int]] = []
@@ -122,6 +123,25 @@ def test_a_second_turn_prefills_only_what_is_new() -> None:
     assert second.stats.cached_prompt_tokens == len(PROMPT) + 7  # the last token was never run
     assert model.runs[0] == ("prefill", len(second_prompt) - 1 - second.stats.cached_prompt_tokens)
     assert list(second.token_ids) == model.expected(second_prompt, 8)
+
+
+def test_a_second_turn_goes_on_from_a_state() -> None:
+    model = FakeModel(has_state=True)
+    engine = Engine(model)
+    (first,) = run(engine, request())
+    second_prompt = [*PROMPT, *first.token_ids, 9, 9]
+    (second,) = run(engine, request(second_prompt))
+    assert second.stats.cached_prompt_tokens == len(PROMPT) + 7
+    assert list(second.token_ids) == model.expected(second_prompt, 8)
+
+
+def test_a_state_that_went_further_than_the_prompt_is_not_reused() -> None:
+    model = FakeModel(has_state=True)
+    engine = Engine(model)
+    for prompt in (PROMPT, PROMPT, [*PROMPT, 8]):
+        (result,) = run(engine, request(prompt))
+        assert result.stats.cached_prompt_tokens == 0
+        assert list(result.token_ids) == model.expected(prompt, 8)
 
 
 def test_eos_ends_and_ignore_eos_does_not() -> None:
@@ -407,6 +427,14 @@ def test_short_new_prompts_prefill_together() -> None:
         "prefill",
         2 + 3,
     )  # the third is so short that padding would waste more than it saves
+    assert [list(r.token_ids) for r in results] == [model.expected(p, 8) for p in prompts]
+
+
+def test_prompts_of_one_length_prefill_together_where_nothing_may_be_padded() -> None:
+    model = FakeModel(has_state=True)
+    prompts = [[1, 2, 3], [4, 5, 6, 7], [8, 9, 1]]
+    results = run(Engine(model), *(request(p) for p in prompts))
+    assert model.runs[0] == ("prefill", 2 + 2)
     assert [list(r.token_ids) for r in results] == [model.expected(p, 8) for p in prompts]
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from genai.errors import CheckpointError, ModelFolderError
+from genai.errors import CheckpointError, ModelFolderError, OptionError
 from genai.hub.selection import select_files
 
 TOKENIZER = ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"]
@@ -17,7 +17,7 @@ def select(*names: str, **options: object):
 def test_a_checkpoint_without_duplicates():
     selection = select(
         ".gitattributes", "README.md", "config.json", "consolidated.safetensors", "model.fp16.safetensors",
-        "model.safetensors", "onnx/model.onnx", "original/consolidated.00.pth", "original/config.json",
+        "model.safetensors", "original/consolidated.00.pth", "original/config.json",
         "pytorch_model.bin", "rust_model.ot", *TOKENIZER,
     )  # fmt: skip
     assert set(selection.files) == {"config.json", "model.safetensors", *TOKENIZER}
@@ -59,6 +59,67 @@ def test_named_chat_templates_come_along(folder: str):
     assert set(select(*names, *others, weights, subfolder=subfolder).files) == {*names, weights}
     model = [f"{folder}genai_config.json", f"{folder}model.onnx"]
     assert set(select(*names, *others, *model, subfolder=subfolder).files) == {*names, *model}
+
+
+JS = [
+    *(
+        "config.json",
+        "generation_config.json",
+        *TOKENIZER,
+        "quantize_config.json",
+        "README.md",
+        ".gitattributes",
+    ),
+    *("onnx/model.onnx", "onnx/model.onnx_data", "onnx/model_q4.onnx", "onnx/model_q4.onnx_data"),
+    *(
+        "onnx/model_q4.onnx_data_1",
+        "onnx/model_q4f16.onnx",
+        "onnx/model_fp16.onnx",
+        "onnx/model_fp16.onnx_data",
+    ),
+]
+SMALL = {"config.json", "generation_config.json", *TOKENIZER}
+
+
+def test_one_variant_of_a_transformers_js_repository():
+    selection = select(*JS)
+    assert (selection.is_model_folder, selection.variant) == (True, "q4")
+    weights = ("onnx/model_q4.onnx", "onnx/model_q4.onnx_data", "onnx/model_q4.onnx_data_1")
+    assert set(selection.files) == {*SMALL, *weights}
+    assert set(select(*JS, provider="cuda").files) == {*SMALL, "onnx/model_q4f16.onnx"}
+    fp32 = select(*JS, variant="fp32")
+    assert set(fp32.files) == {*SMALL, "onnx/model.onnx", "onnx/model.onnx_data"}
+    with pytest.raises(OptionError, match='owner/name has no variant "int8"; it has fp16, fp32, q4, q4f16'):
+        select(*JS, variant="int8")
+
+
+def test_onnx_files_beside_safetensors_are_run_unless_an_export_is_wanted():
+    names = [*JS, "model.safetensors"]
+    assert select(*names).variant == "q4"
+    for options in ({"prefer_checkpoint": True}, {"checkpoint": True}):
+        selection = select(*names, **options)
+        assert not selection.is_model_folder
+        assert set(selection.files) == {*SMALL, "model.safetensors"}
+    assert select(*JS, prefer_checkpoint=True).is_model_folder
+
+
+def test_a_variant_where_there_is_no_choice():
+    for names in (["genai_config.json", "model.onnx"], ["config.json", "model.safetensors"]):
+        with pytest.raises(OptionError, match='owner/name has no variant "q4": variants are for'):
+            select(*names, variant="q4")
+    with pytest.raises(ModelFolderError, match="more than a text decoder"):
+        select("config.json", "onnx/encoder_model.onnx", "onnx/decoder_model_merged.onnx")
+
+
+def test_the_folder_onnx_alone_is_no_model():
+    with pytest.raises(ModelFolderError, match="name the repository without :onnx, and choose with variant"):
+        select(*JS, subfolder="onnx")
+
+
+def test_onnx_files_in_a_subfolder_of_the_repository():
+    selection = select(*(f"sub/{name}" for name in JS), "config.json", "onnx/model_q4.onnx", subfolder="sub")
+    assert set(selection.files) <= {f"sub/{name}" for name in JS}
+    assert selection.variant == "q4"
 
 
 def test_a_model_folder_in_a_subfolder():

@@ -9,7 +9,11 @@ import pytest
 from onnx import TensorProto, helper
 
 from genai.errors import ModelFolderError
+from genai.folder import GraphNames
 from genai.runtime.adapt import adapt_model, read_model
+from genai.runtime.adapt.graph import rename_values
+from tests.runtime.test_any_graph import graph_of
+from tests.runtime.tiny_graphs import Reference, growing_attention, rotary_attention, shared_attention
 
 Folders = Callable[..., tuple[Path, Path]]
 
@@ -19,19 +23,24 @@ def names(values: object) -> list[str]:
 
 
 def test_mask_chain_is_replaced_by_two_inputs(model_folder: Folders) -> None:
-    model = adapt_model(read_model(model_folder("llama")[1] / "model.onnx"))
+    model = read_model(model_folder("llama")[1] / "model.onnx")
+    facts = adapt_model(model)
     inputs = names(model.graph.input)
     assert "attention_mask" not in inputs
     assert {"input_ids", "seqlens_k", "total_sequence_length", "num_logits_to_keep"} <= set(inputs)
     assert "num_logits_to_keep" not in names(model.graph.initializer)
     assert not {"ReduceSum"} & {node.op_type for node in model.graph.node}
+    assert {"past_key_values.0.key", "past_key_values.1.value"} <= facts.shared
+    assert facts.can_keep_none
     onnx.shape_inference.infer_shapes(model, strict_mode=False)
 
 
 def test_adapting_twice_changes_nothing_more(model_folder: Folders) -> None:
-    model = adapt_model(read_model(model_folder("llama")[1] / "model.onnx"))
+    model = read_model(model_folder("llama")[1] / "model.onnx")
+    adapt_model(model)
     once = model.SerializeToString()
-    assert adapt_model(model).SerializeToString() == once
+    adapt_model(model)
+    assert model.SerializeToString() == once
 
 
 def test_values_that_subgraphs_need_are_kept() -> None:
@@ -52,7 +61,8 @@ def test_values_that_subgraphs_need_are_kept() -> None:
         [helper.make_tensor_value_info("out", TensorProto.FLOAT, [1])],
         [helper.make_tensor("unused", TensorProto.FLOAT, [1], np.ones(1))],
     )
-    model = adapt_model(helper.make_model(graph))
+    model = helper.make_model(graph)
+    adapt_model(model)
     assert [node.output[0] for node in model.graph.node] == ["captured", "out"]
     assert not model.graph.initializer
 
@@ -61,3 +71,67 @@ def test_a_file_that_is_no_model_is_named(tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(b"\xff\xff not protobuf")
     with pytest.raises(ModelFolderError, match=r"model\.onnx"):
         read_model(tmp_path / "model.onnx")
+
+
+def test_ports_get_their_canonical_names() -> None:
+    model = graph_of(growing_attention, growing_attention).model()
+    expected = Reference(model)([1, 2, 3])
+    others = {
+        "input_ids": "tokens",
+        "logits": "scores",
+        "hidden": "logits",  # a value inside, called as an output is to be
+        **{f"past_key_values.{i}.key": f"k_in_{i}" for i in range(2)},
+        **{f"present.{i}.key": f"k_out_{i}" for i in range(2)},
+    }
+    rename_values(model.graph, others)
+    adapt_model(
+        model,
+        GraphNames(input_ids="tokens", past_key="k_in_%d", present_key="k_out_%d", logits="scores"),
+    )
+    plain = graph_of(growing_attention, growing_attention).model()
+    adapt_model(plain)
+    assert names(model.graph.input) == names(plain.graph.input)
+    assert names(model.graph.output) == names(plain.graph.output)
+    onnx.checker.check_model(model)
+    np.testing.assert_array_equal(Reference(model)([1, 2, 3]), expected)
+
+
+def test_two_ports_of_one_name_are_refused() -> None:
+    model = graph_of(growing_attention, position_ids=True).model()
+    with pytest.raises(ModelFolderError, match="both position_ids and attention_mask"):
+        adapt_model(model, GraphNames(position_ids="unused", attention_mask="position_ids"))
+
+
+def test_a_past_that_something_else_reads_is_not_shared() -> None:
+    model = graph_of(shared_attention, shared_attention, derives_positions=True).model()
+    assert adapt_model(model).shared == {
+        "past_key_values.0.value",
+        "past_key_values.1.key",
+        "past_key_values.1.value",
+    }
+
+
+def test_the_choice_of_a_rotary_table_becomes_an_input() -> None:
+    model = graph_of(rotary_attention, rotary_attention).model()
+    facts = adapt_model(model)
+    assert facts.rope_switch_length == 8
+    assert "use_long_rope" in names(model.graph.input)
+    assert "attention_mask" not in names(model.graph.input)
+
+
+@pytest.mark.parametrize("head", ["plain", "scaled", "last"])
+def test_the_head_runs_on_as_many_positions_as_asked_for(head: str) -> None:
+    graph = graph_of(shared_attention, head=head)
+    model = graph.model()
+    assert adapt_model(model).can_keep_none
+    assert "num_logits_to_keep" in names(model.graph.input)
+    onnx.checker.check_model(model)
+
+
+@pytest.mark.parametrize("head", ["opaque", "opaque last", "kept"])
+def test_a_head_that_is_not_understood_is_left_alone(head: str) -> None:
+    inputs = {"num_logits_to_keep": "int64[1]"} if head == "kept" else {}
+    model = graph_of(shared_attention, head=head, **inputs).model()
+    head_nodes = [node.op_type for node in model.graph.node][-3:]
+    assert not adapt_model(model).can_keep_none
+    assert [node.op_type for node in model.graph.node][-3:] == head_nodes

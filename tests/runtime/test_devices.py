@@ -31,8 +31,13 @@ class DetachedDevice(HostDevice):
     def copy_out(self, buffer: Buffer, array: np.ndarray) -> None:
         array[...] = HostDevice.host_view(self, buffer)
 
-    def copy_positions(self, source: Buffer, target: Buffer, count: int) -> None:
-        HostDevice.host_view(self, target)[:, :, :count] = HostDevice.host_view(self, source)[:, :, :count]
+    def copy_positions(
+        self, source: Buffer, target: Buffer, count: int, *, source_start: int = 0, target_start: int = 0
+    ) -> None:
+        to_view, from_view = HostDevice.host_view(self, target), HostDevice.host_view(self, source)
+        to_view[:, :, target_start : target_start + count] = from_view[
+            :, :, source_start : source_start + count
+        ]
 
 
 def devices() -> list[Device]:
@@ -64,6 +69,10 @@ def test_positions_are_copied_head_by_head(device: Device, capacities: tuple[int
     back = np.empty(target.shape, np.float16)
     device.copy_out(target, back)
     np.testing.assert_array_equal(back[:, :, :4], source_values[:, :, :4])
+    device.copy_positions(source, target, 2, source_start=1, target_start=3)
+    device.copy_out(target, back)
+    np.testing.assert_array_equal(back[:, :, 3:5], source_values[:, :, 1:3])
+    np.testing.assert_array_equal(back[:, :, :3], source_values[:, :, :3])
 
 
 def test_memory_is_aligned_and_exhaustion_is_explained() -> None:

@@ -39,6 +39,7 @@ def folder_to_json(folder: ModelFolder) -> dict[str, Any]:
     decoder = folder.decoder
     return {
         "path": str(folder.path),
+        "variant": folder.variant,
         "size_bytes": sum(file.stat().st_size for file in folder.path.rglob("*") if file.is_file()),
         "model_type": decoder.model_type,
         "context_length": decoder.context_length,

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from genai.cli.command import command
-from genai.cli.options import BlockSize, Precision, Revision
+from genai.cli.options import BlockSize, Precision, Revision, Variant
 from genai.cli.output import print_result
 from genai.cli.progress import StageProgress
 
@@ -21,6 +21,7 @@ def pull_model(
     revision: Revision = None,
     precision: Precision = None,
     block_size: BlockSize = None,
+    variant: Variant = None,
     update: Annotated[
         bool, typer.Option("--update", help="Ask the hub whether there is something newer.")
     ] = False,
@@ -30,6 +31,7 @@ def pull_model(
     Prints the folder; from then on the model runs offline.
     """
     from genai.prepare import prepare_model
+    from genai.runtime.providers import choose_provider
 
     with StageProgress() as progress:
         folder = prepare_model(
@@ -37,6 +39,8 @@ def pull_model(
             revision=revision,
             precision=precision,
             block_size=block_size,
+            variant=variant,
+            provider=choose_provider("auto")[0].name,
             update=update,
             progress=progress,
         )

@@ -70,6 +70,7 @@ def _describe_folder(folder: ModelFolder) -> dict[str, Any]:
     values = folder_to_json(folder)
     facts: dict[str, Any] = {
         "folder": values["path"],
+        **({"variant": values["variant"]} if values["variant"] else {}),
         "size": format_bytes(values["size_bytes"]),
         "type": values["model_type"],
         "context": f"{values['context_length']} tokens",

@@ -1,0 +1,78 @@
+"""The names of a model folder's small files, and how they are read."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from genai.errors import ModelFolderError
+
+__all__ = [
+    "ADDED_TOKENS_FILE",
+    "CONFIG_FILE",
+    "GENERATION_CONFIG_FILE",
+    "HF_CONFIG_FILE",
+    "LEGACY_TEMPLATE_FILE",
+    "MANIFEST_FILE",
+    "OTHER_TOKENIZER_FILES",
+    "SPECIAL_TOKENS_FILE",
+    "TEMPLATE_FILE",
+    "TEMPLATE_FOLDER",
+    "TEXT_FILES",
+    "TOKENIZER_CONFIG_FILE",
+    "TOKENIZER_FILE",
+    "read_json",
+]
+
+CONFIG_FILE = "genai_config.json"
+MANIFEST_FILE = "manifest.json"
+GENERATION_CONFIG_FILE = "generation_config.json"
+HF_CONFIG_FILE = "config.json"
+
+TOKENIZER_FILE = "tokenizer.json"
+TOKENIZER_CONFIG_FILE = "tokenizer_config.json"
+SPECIAL_TOKENS_FILE = "special_tokens_map.json"
+ADDED_TOKENS_FILE = "added_tokens.json"
+TEMPLATE_FILE = "chat_template.jinja"
+LEGACY_TEMPLATE_FILE = "chat_template.json"
+
+OTHER_TOKENIZER_FILES = (
+    "merges.txt",
+    "spiece.model",
+    "tekken.json",
+    "tiktoken.model",
+    "tokenizer.model",
+    "vocab.json",
+    "vocab.txt",
+)
+"""Tokenizers in other formats than genai reads; other programs may want them."""
+
+TEXT_FILES = (
+    *(TOKENIZER_FILE, TOKENIZER_CONFIG_FILE, SPECIAL_TOKENS_FILE, ADDED_TOKENS_FILE),
+    *(TEMPLATE_FILE, LEGACY_TEMPLATE_FILE),
+    *OTHER_TOKENIZER_FILES,
+)
+"""What a tokenizer and its chat template may consist of; no folder has all of them."""
+
+TEMPLATE_FOLDER = "additional_chat_templates"
+"""The folder of further chat templates, `<name>.jinja`."""
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON file that holds an object.
+
+    Raises:
+        ModelFolderError: It is missing, or not that.
+    """
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ModelFolderError(
+            f"{path.parent}: {path.name} is missing; this is not a model folder"
+        ) from error
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ModelFolderError(f"{path}: cannot be read as JSON ({error})") from error
+    if not isinstance(values, dict):
+        raise ModelFolderError(f"{path}: must hold a JSON object, not a {type(values).__name__}")
+    return values

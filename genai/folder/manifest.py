@@ -1,0 +1,64 @@
+"""manifest.json: where an exported folder came from and what is in it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Self
+
+from genai.errors import ModelFolderError
+from genai.folder.files import MANIFEST_FILE
+
+__all__ = ["Manifest"]
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What manifest.json says of a folder: where it came from and what is in it.
+
+    Args:
+        source: Hub repository or path of the checkpoint.
+        revision: Commit of the repository, if known.
+        architecture: The checkpoint's architecture, as its config.json names it.
+        precision: "fp32", "fp16", "bf16", "int8" or "int4".
+        quantization: The scheme and its parameters; empty if not quantized.
+        opset: ONNX opset by domain.
+        versions: Versions of the tools that made the folder.
+        created: Date and time in ISO 8601, UTC.
+        files: sha256 by file name, of every other file of the folder.
+        exporter: What made the graph: "native", "transformers" or "optimum".
+        exporter_notes: Why that one, and what it and the passes after it did.
+        attributes: Facts about the graph that the runtime needs and genai_config.json has no key for.
+        validation: Results of `genai validate`, empty until it ran.
+    """
+
+    source: str
+    revision: str | None
+    architecture: str
+    precision: str
+    quantization: Mapping[str, Any]
+    opset: Mapping[str, int]
+    versions: Mapping[str, str]
+    created: str
+    files: Mapping[str, str]
+    exporter: str = "native"
+    exporter_notes: Mapping[str, Any] = field(default_factory=dict)
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    validation: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the content of a manifest.json."""
+        return {"format": 1, **asdict(self)}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """Read a manifest.json.
+
+        Raises:
+            ModelFolderError: It lacks keys that every manifest has.
+        """
+        known = {k: v for k, v in values.items() if k in cls.__dataclass_fields__}
+        try:
+            return cls(**known)
+        except TypeError as error:
+            raise ModelFolderError(f"{MANIFEST_FILE}: {error}; export the model again") from error

@@ -1,0 +1,84 @@
+"""How a folder is written whole or not at all: staged beside its target, then renamed."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from genai.errors import ExportError
+
+__all__ = ["check_target", "sha256_of", "staged_folder"]
+
+
+def check_target(target: Path, *, overwrite: bool) -> None:
+    """See that a folder may be made at the target.
+
+    Raises:
+        ExportError: Something is there already.
+    """
+    if not overwrite and target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise ExportError(f"{target} exists already; choose another folder or pass overwrite (--overwrite)")
+
+
+@contextlib.contextmanager
+def staged_folder(target: Path | str, *, overwrite: bool = False) -> Iterator[Path]:
+    """Yield an empty folder beside the target, which becomes the target when the block ends well.
+
+    Until then nothing exists at the target; if the block fails or the process dies, nothing ever does (a killed
+    process leaves only a hidden folder named `.<target>.partial-*`).
+
+    Raises:
+        ExportError: The target exists already and is not empty, or the disk refuses.
+    """
+    target = Path(target)
+    check_target(target, overwrite=overwrite)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.partial-", dir=target.parent))
+    except OSError as error:
+        raise ExportError(f"cannot write beside {target}: {error.strerror}") from error
+    try:
+        yield staging
+        staging.chmod(0o755)
+        for path in sorted(staging.rglob("*")):
+            if path.is_file():
+                _fsync(path)
+        check_target(target, overwrite=overwrite)  # another export may have been quicker
+        _replace_folder(staging, target)
+    except OSError as error:
+        raise ExportError(f"writing {target} failed: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def sha256_of(path: Path) -> str:
+    """Return the sha256 of a file's content, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _replace_folder(staging: Path, target: Path) -> None:
+    """Rename staging to target; an existing target is moved aside first and removed last."""
+    if target.exists():
+        aside = Path(tempfile.mkdtemp(prefix=f".{target.name}.old-", dir=target.parent))
+        target.replace(aside / target.name)
+        staging.replace(target)
+        shutil.rmtree(aside, ignore_errors=True)
+    else:
+        staging.replace(target)
+    _fsync(target.parent)
+
+
+def _fsync(path: Path) -> None:
+    if os.name == "nt" and path.is_dir():
+        return  # Windows cannot open a folder for syncing
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,22 @@
+"""Load-time adaptation: whoever made a graph, what follows sees one vocabulary and no more than it has to feed.
+
+Works on the small protobuf, before the session is made; weights stay in their external file. One file per change:
+
+- `names`: inputs and outputs get the names that genai uses;
+- `attention`: buffers of a window's length keep the whole sequence; `seqlens_k`, `total_sequence_length` and
+  `position_ids`, which a graph sums up from a mask that then is not needed any more, become plain inputs;
+- `long_rope`: the choice between two tables of positions becomes a plain input;
+- `logits`: how many positions reach the language-model head becomes a plain input;
+- `fused_cache`: keys and values stacked in front of the batch are taken apart;
+- `stages`: several files that run one after another become one graph;
+- `weights`: external weights behind links are called what they really are.
+"""
+
+from __future__ import annotations
+
+from genai.runtime.adapt.adaptation import GraphFacts, adapt_model
+from genai.runtime.adapt.files import read_model
+from genai.runtime.adapt.stages import join_stages
+from genai.runtime.adapt.weights import locate_weights
+
+__all__ = ["GraphFacts", "adapt_model", "join_stages", "locate_weights", "read_model"]

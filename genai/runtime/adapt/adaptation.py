@@ -1,0 +1,53 @@
+"""The order of the adaptations, and what they found out about the graph."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from onnx import ModelProto
+
+from genai.folder import GraphNames
+from genai.runtime.adapt.attention import keep_whole_windows, promote_lengths, shared_caches
+from genai.runtime.adapt.fused_cache import split_stacked_caches
+from genai.runtime.adapt.graph import remove_unused
+from genai.runtime.adapt.logits import promote_num_logits
+from genai.runtime.adapt.long_rope import promote_rope_choice
+from genai.runtime.adapt.names import rename_ports
+
+__all__ = ["GraphFacts", "adapt_model"]
+
+
+@dataclass(frozen=True, slots=True)
+class GraphFacts:
+    """What the inputs and outputs of a session do not say of its graph.
+
+    Args:
+        shared: The cache's inputs whose memory may be that of their outputs.
+        can_keep_none: Whether `num_logits_to_keep` may be 0 for none.
+        rope_switch_length: Length beyond which `use_long_rope` has to be true.
+    """
+
+    shared: frozenset[str] = frozenset()
+    can_keep_none: bool = False
+    rope_switch_length: int | None = None
+
+
+def adapt_model(model: ModelProto, names: GraphNames | None = None) -> GraphFacts:
+    """Change a model, in place, to what the runtime feeds; return what it found.
+
+    Raises:
+        ModelFolderError: The configured names contradict the graph.
+    """
+    graph = model.graph
+    rename_ports(graph, names or GraphNames())
+    split_stacked_caches(graph, _opset(model))
+    can_keep_none = promote_num_logits(graph)
+    rope_switch_length = promote_rope_choice(graph)
+    keep_whole_windows(graph)
+    promote_lengths(graph)
+    remove_unused(graph)
+    return GraphFacts(shared_caches(graph), can_keep_none, rope_switch_length)
+
+
+def _opset(model: ModelProto) -> int:
+    return next((opset.version for opset in model.opset_import if opset.domain in ("", "ai.onnx")), 1)

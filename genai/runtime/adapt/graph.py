@@ -1,0 +1,89 @@
+"""Walking and changing a graph's protobuf: what all adaptations need."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from onnx import GraphProto, NodeProto, helper
+
+__all__ = ["operands", "producer_of", "promote", "remove_unused", "rename_values"]
+
+
+def producer_of(graph: GraphProto, value: str) -> NodeProto | None:
+    """Return the node that gives a value; None if it is an input, an initializer, or unknown."""
+    return next((node for node in graph.node if value in node.output), None)
+
+
+def operands(node: NodeProto) -> Iterator[str]:
+    """Yield every value that a node or its subgraphs read."""
+    yield from node.input
+    for subgraph in _subgraphs(node):
+        for inner in subgraph.node:
+            yield from operands(inner)
+        yield from (output.name for output in subgraph.output)
+
+
+def rename_values(graph: GraphProto, renamed: Mapping[str, str]) -> None:
+    """Rename values wherever they are read, given, declared or captured by a subgraph."""
+    for node in graph.node:
+        for values in (node.input, node.output):
+            for index, value in enumerate(values):
+                if value in renamed:
+                    values[index] = renamed[value]
+        for subgraph in _subgraphs(node):
+            rename_values(subgraph, renamed)
+    for value in (*graph.input, *graph.output, *graph.value_info, *graph.initializer):
+        value.name = renamed.get(value.name, value.name)
+    for sparse in graph.sparse_initializer:
+        sparse.values.name = renamed.get(sparse.values.name, sparse.values.name)
+
+
+def promote(graph: GraphProto, value: str, name: str, dtype: int, shape: Sequence[str | int]) -> bool:
+    """Make a value that some node gives an input of the graph called `name`; return whether it was one."""
+    producer = producer_of(graph, value)
+    if producer is None:
+        return False
+    for index, output in enumerate(producer.output):
+        if output == value:
+            producer.output[index] = f"{value}.derived"
+    for node in graph.node:
+        if value in operands(node):
+            _replace_operand(node, value, name)
+    if all(each.name != name for each in graph.input):
+        graph.input.append(helper.make_tensor_value_info(name, dtype, shape))
+    return True
+
+
+def remove_unused(graph: GraphProto) -> None:
+    """Drop every node, initializer and input that no output needs."""
+    needed = {output.name for output in graph.output}
+    kept: list[NodeProto] = []
+    for node in reversed(graph.node):
+        if needed.intersection(node.output):
+            kept.append(node)
+            needed.update(operands(node))
+    del graph.node[:]
+    graph.node.extend(reversed(kept))
+    for values in (graph.initializer, graph.input):
+        for index in reversed(range(len(values))):
+            if values[index].name not in needed:
+                del values[index]
+
+
+def _replace_operand(node: NodeProto, value: str, name: str) -> None:
+    for index, operand in enumerate(node.input):
+        if operand == value:
+            node.input[index] = name
+    for subgraph in _subgraphs(node):
+        for inner in subgraph.node:
+            _replace_operand(inner, value, name)
+        for output in subgraph.output:
+            if output.name == value:  # captured and given back as it is
+                subgraph.node.append(helper.make_node("Identity", [name], [value]))
+
+
+def _subgraphs(node: NodeProto) -> Iterator[GraphProto]:
+    for attribute in node.attribute:
+        if attribute.HasField("g"):
+            yield attribute.g
+        yield from attribute.graphs

@@ -1,0 +1,63 @@
+"""Where a graph's external weights really lie: ONNX Runtime refuses a file that is a link out of the model's folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+from onnx import GraphProto, ModelProto, StringStringEntryProto, TensorProto
+
+from genai.errors import ModelFolderError
+
+__all__ = ["locate_weights"]
+
+
+def locate_weights(model: ModelProto, folder: Path) -> Path:
+    """Return the folder that the names of a model's weights count from, after changing them if they are links.
+
+    In the Hugging Face cache every file is a link to one that is named by its content and lies elsewhere.
+
+    Args:
+        model: The model; changed in place.
+        folder: The folder that the names count from as they are.
+
+    Raises:
+        ModelFolderError: A file is missing, or named outside the folder.
+    """
+    folder = folder.resolve()
+    locations = list(_locations(model.graph))
+    files = {name: _file(folder, name) for name in {entry.value for entry in locations}}
+    if all(file.is_relative_to(folder) for file in files.values()):
+        return folder
+    root = Path(os.path.commonpath([file.parent for file in files.values()]))
+    for entry in locations:
+        entry.value = files[entry.value].relative_to(root).as_posix()
+    return root
+
+
+def _file(folder: Path, name: str) -> Path:
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts:
+        raise ModelFolderError(
+            f"{folder}: the graph names weights outside the folder, {name}; export it again"
+        )
+    if not (folder / name).is_file():
+        raise ModelFolderError(
+            f"{folder}: {name}, which holds the graph's weights, is missing; fetch the model again"
+        )
+    return (folder / name).resolve()
+
+
+def _locations(graph: GraphProto) -> Iterator[StringStringEntryProto]:
+    """Yield the entries that name a file of weights, those of subgraphs and constants included."""
+    tensors = list(graph.initializer)
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("t"):
+                tensors.append(attribute.t)
+            for subgraph in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
+                yield from _locations(subgraph)
+    for tensor in tensors:
+        if tensor.data_location == TensorProto.EXTERNAL:
+            yield from (entry for entry in tensor.external_data if entry.key == "location")
