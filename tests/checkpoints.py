@@ -45,6 +45,68 @@ _GEMMA: Mapping[str, Any] = {
     "num_hidden_layers": 3,
 }
 
+_QWEN_NEXT: Mapping[str, Any] = {
+    **_COMMON,
+    "head_dim": 32,
+    "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.5},
+    "num_hidden_layers": 3,
+    "layer_types": ["linear_attention", "full_attention", "linear_attention"],
+    "linear_num_key_heads": 2,
+    "linear_num_value_heads": 6,
+    "linear_key_head_dim": 16,
+    "linear_value_head_dim": 24,
+}
+
+_MIXED = ["sliding_attention", "full_attention"]
+
+_EXPERTS: Mapping[str, Any] = {**_COMMON, "num_local_experts": 5, "num_experts_per_tok": 2}
+
+_QWEN_MOE: Mapping[str, Any] = {
+    **_COMMON,
+    "num_hidden_layers": 3,
+    "mlp_only_layers": [1],
+    "num_experts": 6,
+    "num_experts_per_tok": 3,
+    "moe_intermediate_size": 40,
+}
+
+_QWEN_NEXT_EXPERTS: Mapping[str, Any] = {
+    "num_experts": 6,
+    "num_experts_per_tok": 3,
+    "moe_intermediate_size": 40,
+    "shared_expert_intermediate_size": 72,
+}
+
+_LATENT: Mapping[str, Any] = {
+    "kv_lora_rank": 40,
+    "q_lora_rank": 36,
+    "qk_nope_head_dim": 20,
+    "qk_rope_head_dim": 16,
+    "v_head_dim": 24,
+    "moe_intermediate_size": 56,
+    "n_shared_experts": 2,
+}
+
+_GEMMA4: Mapping[str, Any] = {
+    **_COMMON,
+    "head_dim": 16,
+    "global_head_dim": 32,
+    "num_key_value_heads": 1,
+    "sliding_window": 12,
+    "num_hidden_layers": 5,
+    "layer_types": [
+        "sliding_attention",
+        "sliding_attention",
+        "full_attention",
+        "sliding_attention",
+        "full_attention",
+    ],
+    "num_kv_shared_layers": 2,
+    "use_double_wide_mlp": True,
+    "hidden_size_per_layer_input": 20,
+    "vocab_size_per_layer_input": VOCAB_SIZE,
+}
+
 _CONFIGS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "llama": ("LlamaConfig", {**_COMMON, "head_dim": 16}),
     "mistral": ("MistralConfig", {**_COMMON, "head_dim": 32, "num_key_value_heads": 1, "sliding_window": 12}),
@@ -54,10 +116,235 @@ _CONFIGS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "phi": ("PhiConfig", {**_COMMON, "hidden_size": 128, "partial_rotary_factor": 0.5}),
     "gemma2": ("Gemma2Config", {**_GEMMA, "attn_logit_softcapping": 2.0, "final_logit_softcapping": 5.0}),
     "gemma3_text": ("Gemma3TextConfig", {**_GEMMA, "sliding_window_pattern": 2}),
+    "gemma3n_text": (
+        "Gemma3nTextConfig",
+        {
+            **{
+                key: value
+                for key, value in _GEMMA4.items()
+                if key not in ("global_head_dim", "use_double_wide_mlp")
+            },
+            "activation_sparsity_pattern": [0.9, 0.8, 0.0, 0.0, 0.0],
+            "altup_num_inputs": 3,
+            "laurel_rank": 20,
+            "intermediate_size": [88, 88, 104, 88, 88],
+            "vocab_size_per_layer_input": 200,
+            "rope_parameters": {
+                "full_attention": {"rope_type": "default", "rope_theta": 50_000.0},
+                "sliding_attention": {"rope_type": "default", "rope_theta": 3_000.0},
+            },
+        },
+    ),
+    "gemma4_text": ("Gemma4TextConfig", _GEMMA4),
+    "gpt_neox": ("GPTNeoXConfig", {**_COMMON, "hidden_size": 128, "rotary_pct": 0.5}),
+    "gptj": ("GPTJConfig", {**_COMMON, "hidden_size": 128, "n_inner": 88, "rotary_dim": 16}),
+    "opt": ("OPTConfig", {**_COMMON, "hidden_size": 64, "ffn_dim": 88}),
+    "bloom": ("BloomConfig", {**_COMMON, "hidden_size": 64, "seq_length": 256, "tie_word_embeddings": False}),
+    "deepseek_v2": (
+        "DeepseekV2Config",
+        {
+            **_COMMON,
+            **_LATENT,
+            "num_key_value_heads": 4,
+            "n_routed_experts": 8,
+            "n_group": 4,
+            "topk_group": 2,
+            "topk_method": "group_limited_greedy",
+            "num_experts_per_tok": 3,
+            "first_k_dense_replace": 1,
+            "q_lora_rank": None,
+        },
+    ),
+    "deepseek_v3": (
+        "DeepseekV3Config",
+        {
+            **_COMMON,
+            **_LATENT,
+            "num_key_value_heads": 4,
+            "n_routed_experts": 8,
+            "n_group": 2,
+            "topk_group": 1,
+            "num_experts_per_tok": 2,
+            "first_k_dense_replace": 1,
+        },
+    ),
+    "glm": ("GlmConfig", {**_COMMON, "head_dim": 32, "partial_rotary_factor": 0.5}),
+    "glm4": ("Glm4Config", {**_COMMON, "head_dim": 32, "partial_rotary_factor": 0.5}),
+    "exaone4": (
+        "Exaone4Config",
+        {**_COMMON, "hidden_size": 64, "sliding_window": 12, "sliding_window_pattern": 2},
+    ),
+    "hunyuan_v1_dense": ("HunYuanDenseV1Config", {**_COMMON, "head_dim": 16}),
+    "ernie4_5": ("Ernie4_5Config", {**_COMMON, "head_dim": 32}),
+    "falcon": ("FalconConfig", {**_COMMON, "hidden_size": 64, "ffn_hidden_size": 88}),
+    "qwen3_next": ("Qwen3NextConfig", {**_QWEN_NEXT, **_QWEN_NEXT_EXPERTS, "mlp_only_layers": [1]}),
+    "qwen3_5_text": ("Qwen3_5TextConfig", _QWEN_NEXT),
+    "qwen3_5_moe_text": ("Qwen3_5MoeTextConfig", {**_QWEN_NEXT, **_QWEN_NEXT_EXPERTS}),
+    "lfm2": (
+        "Lfm2Config",
+        {
+            **_COMMON,
+            "hidden_size": 64,
+            "block_multiple_of": 8,
+            "num_hidden_layers": 4,
+            "layer_types": ["conv", "full_attention", "conv", "conv"],
+        },
+    ),
+    "ministral3": (
+        "Ministral3Config",
+        {
+            **_COMMON,
+            "head_dim": 16,
+            "rope_parameters": {
+                "rope_type": "yarn",
+                "rope_theta": 10000.0,
+                "factor": 16.0,
+                "original_max_position_embeddings": 7,  # the queries grow within the tests' prompts
+                "beta_fast": 8.0,
+                "mscale": 1.0,
+                "mscale_all_dim": 1.0,
+                "llama_4_scaling_beta": 0.4,
+            },
+        },
+    ),
+    "ministral": (
+        "MinistralConfig",
+        {**_COMMON, "head_dim": 32, "sliding_window": 12, "layer_types": _MIXED},
+    ),
+    "gemma": ("GemmaConfig", {**_COMMON, "head_dim": 16, "num_key_value_heads": 1, "num_hidden_layers": 4}),
+    "granite": (
+        "GraniteConfig",
+        {
+            **_COMMON,
+            "hidden_size": 64,
+            "attention_multiplier": 0.4,
+            "embedding_multiplier": 3.0,
+            "logits_scaling": 2.5,
+            "residual_multiplier": 0.6,
+        },
+    ),
+    "granitemoehybrid": (
+        "GraniteMoeHybridConfig",
+        {
+            **_COMMON,
+            "hidden_size": 64,
+            "attention_multiplier": 0.4,
+            "embedding_multiplier": 3.0,
+            "logits_scaling": 2.5,
+            "residual_multiplier": 0.6,
+            "shared_intermediate_size": 88,
+            "num_local_experts": 0,
+            "layer_types": ["attention", "attention"],
+            "position_embedding_type": "rope",
+            "mamba_n_heads": 8,
+        },
+    ),
+    "gpt_neo": (
+        "GPTNeoConfig",
+        {
+            **_COMMON,
+            "hidden_size": 64,
+            "num_layers": 2,
+            "num_heads": 4,
+            "attention_types": [[["global", "local"], 1]],
+            "window_size": 12,
+        },
+    ),
+    "vaultgemma": (
+        "VaultGemmaConfig",
+        {**_GEMMA, "attn_logit_softcapping": 2.0, "final_logit_softcapping": 5.0},
+    ),
+    "cwm": ("CwmConfig", {**_COMMON, "head_dim": 16, "sliding_window": 12}),
+    "olmo": ("OlmoConfig", {**_COMMON, "hidden_size": 64, "clip_qkv": 1.5}),
+    "olmo2": ("Olmo2Config", {**_COMMON, "hidden_size": 64}),
+    "olmo3": ("Olmo3Config", {**_COMMON, "hidden_size": 64, "sliding_window": 12, "layer_types": _MIXED}),
+    "smollm3": ("SmolLM3Config", {**_COMMON, "hidden_size": 64, "no_rope_layer_interval": 2}),
+    "starcoder2": ("Starcoder2Config", {**_COMMON, "hidden_size": 64, "sliding_window": 12}),
+    "stablelm": ("StableLmConfig", {**_COMMON, "hidden_size": 128, "partial_rotary_factor": 0.5}),
+    "cohere": ("CohereConfig", {**_COMMON, "hidden_size": 64, "logit_scale": 0.7}),
+    "cohere2": (
+        "Cohere2Config",
+        {**_COMMON, "hidden_size": 64, "logit_scale": 0.7, "sliding_window": 12, "sliding_window_pattern": 2},
+    ),
+    "nemotron": ("NemotronConfig", {**_COMMON, "head_dim": 32}),
+    "helium": ("HeliumConfig", {**_COMMON, "hidden_size": 96, "head_dim": 24}),
+    "seed_oss": ("SeedOssConfig", {**_COMMON, "head_dim": 16}),
+    "arcee": ("ArceeConfig", {**_COMMON, "hidden_size": 64}),
+    "lfm2_moe": (
+        "Lfm2MoeConfig",
+        {
+            **_COMMON,
+            "hidden_size": 64,
+            "num_hidden_layers": 4,
+            "layer_types": ["conv", "full_attention", "conv", "conv"],
+            "num_dense_layers": 1,
+            "num_experts": 6,
+            "num_experts_per_tok": 3,
+            "moe_intermediate_size": 40,
+            "initializer_range": 0.25,
+        },
+    ),
     "gpt2": ("GPT2Config", {**_COMMON, "hidden_size": 64, "n_inner": 88}),
+    "mixtral": ("MixtralConfig", {**_EXPERTS, "head_dim": 32}),
+    "qwen2_moe": (
+        "Qwen2MoeConfig",
+        {**_QWEN_MOE, "hidden_size": 64, "shared_expert_intermediate_size": 72},
+    ),
+    "qwen3_moe": (
+        "Qwen3MoeConfig",
+        {**_QWEN_MOE, "head_dim": 32, "norm_topk_prob": True, "initializer_range": 0.25},
+    ),
+    "olmoe": (
+        "OlmoeConfig",
+        {**_COMMON, "hidden_size": 64, "num_experts": 6, "num_experts_per_tok": 3, "num_key_value_heads": 4},
+    ),
+    "granitemoe": (
+        "GraniteMoeConfig",
+        {
+            **_EXPERTS,
+            "hidden_size": 64,
+            "attention_multiplier": 0.3,
+            "embedding_multiplier": 3.0,
+            "residual_multiplier": 0.4,
+            "logits_scaling": 2.0,
+        },
+    ),
+    "phimoe": (
+        "PhimoeConfig",
+        {
+            **_EXPERTS,
+            "hidden_size": 64,
+            "attention_bias": True,
+            "lm_head_bias": True,
+            "router_jitter_noise": 0.3,
+        },
+    ),
+    "gpt_oss": (
+        "GptOssConfig",
+        {
+            **_EXPERTS,
+            "head_dim": 32,
+            "sliding_window": 12,
+            "swiglu_limit": 0.8,
+            "rope_parameters": {
+                "rope_type": "yarn",
+                "rope_theta": 150000.0,
+                "factor": 8.0,
+                "original_max_position_embeddings": 32,
+                "truncate": False,
+            },
+        },
+    ),
 }
 
+UNSCALED = ("gemma3n_text", "gemma4_text")
+
 FAMILIES = tuple(sorted(_CONFIGS))
+
+
+def has_experts(family: str) -> bool:
+    """Whether tokens choose experts, so that a small error can send one of them to another expert."""
+    return any("num_experts_per_tok" in key for key in _CONFIGS[family][1])
 
 
 def make_config(family: str, **overrides: Any) -> transformers.PretrainedConfig:
@@ -83,10 +370,23 @@ def make_checkpoint(
         for name, parameter in model.named_parameters():
             if parameter is model.get_input_embeddings().weight and config.tie_word_embeddings:
                 parameter.mul_(0.3)  # or every token would predict itself
+            elif name.endswith("conv1d.weight"):
+                parameter.mul_(8)  # or queries and keys were nearly orthogonal, and a head's output all noise
+            elif name.endswith("A_log"):
+                parameter.sub_(2.5)  # or nothing would be remembered
             elif name.endswith("bias"):
                 parameter.normal_(0, 0.2)
-            elif parameter.ndim == 1:
+            elif name.endswith("sinks"):
+                parameter.normal_(0, 1.0)
+            elif parameter.ndim == 1 or name.endswith("norm.weight"):
                 parameter.add_(torch.randn_like(parameter) * 0.1)
+                if name.endswith("q_norm.weight") and family in UNSCALED:
+                    parameter.mul_(0.25)  # the scores are not scaled, so that a softmax would choose one key
+        for name, buffer in model.named_buffers():
+            if name.endswith(("expert_bias", "score_correction_bias")):
+                buffer.normal_(0, 0.2)
+            elif name.endswith("layer_scalar"):
+                buffer.uniform_(0.7, 1.4)
     model.to(dtype).save_pretrained(path, max_shard_size=max_shard_size)
     make_tokenizer().save_pretrained(path)
     return path
@@ -94,8 +394,12 @@ def make_checkpoint(
 
 def load_reference(path: Path) -> transformers.PreTrainedModel:
     """Return the checkpoint as transformers computes it, in float32."""
+    config = transformers.AutoConfig.from_pretrained(path)
+    implementation = (
+        "sdpa" if config.model_type == "falcon" else "eager"
+    )  # its eager one adds linear biases twice
     return transformers.AutoModelForCausalLM.from_pretrained(
-        path, dtype=torch.float32, attn_implementation="eager"
+        path, dtype=torch.float32, attn_implementation=implementation
     ).eval()
 
 

@@ -26,6 +26,7 @@ class Pair:
         self.generator = Generator(folder, provider="cpu", num_threads=1)
         random = np.random.default_rng(1)
         self.prompts = [random.integers(3, 320, n).tolist() for n in (1, 7, 30, 61)]
+        self.can_truncate = self.generator._decoder.cache.can_truncate
 
     def expected(self, prompt: list[int], count: int = NUM_TOKENS, **options: Any) -> list[list[int]]:
         """Return what transformers generates, without the prompt."""
@@ -65,7 +66,8 @@ def test_greedy_tokens_alone_in_a_batch_and_over_a_cached_prefix(pair: Pair) -> 
         assert list(alone.token_ids) == tokens
         again = pair.generator.generate(token_ids=prompt, **options)
         assert again.token_ids == alone.token_ids
-        assert again.stats.cached_prompt_tokens == len(prompt) - 1
+        # A state has taken in the tokens after the prompt, too, and cannot be cut back to it.
+        assert again.stats.cached_prompt_tokens == (len(prompt) - 1 if pair.can_truncate else 0)
         first_half = [*prompt, *tokens[: NUM_TOKENS // 2]]
         second = pair.generator.generate(
             token_ids=first_half, max_new_tokens=NUM_TOKENS // 2, ignore_eos=True
@@ -83,7 +85,7 @@ def test_new_prompts_of_like_lengths_prefill_together(pair: Pair, monkeypatch: p
         lambda slots, rows: (chunks.append(len(rows)), prefill(slots, rows)),
     )
     results = pair.generator.generate(token_ids=prompts, max_new_tokens=16, ignore_eos=True)
-    assert chunks == [3]
+    assert chunks == ([3] if pair.can_truncate else [1, 1, 1])  # padding would get into a state
     for prompt, result in zip(prompts, results, strict=True):
         assert list(result.token_ids) == pair.expected(prompt, 16, eos_token_id=None)[0]
 
@@ -117,13 +119,13 @@ def test_options_of_beam_search(model_folder: Folders, options: dict[str, Any]) 
 
 
 def check_beams(pair: Pair, prompt: list[int], **options: Any) -> None:
-    """Compare beam search with transformers, which pads what ends early."""
+    """Compare beam search with transformers, which pads what ends early (with the end itself where the pad is 0)."""
     result = pair.generator.generate(token_ids=prompt, max_new_tokens=20, num_beams=4, **options)
     expected = pair.expected(prompt, 20, num_beams=4, **options)
     ours = [choice.token_ids for choice in result.choices] or [result.token_ids]
     for tokens, theirs in zip(ours, expected, strict=True):
         assert list(tokens) == theirs[: len(tokens)]
-        assert all(token == 0 for token in theirs[len(tokens) :])
+        assert set(theirs[len(tokens) :]) <= {0, 2}
 
 
 def test_repetition_penalty(pair: Pair) -> None:

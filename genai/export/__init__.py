@@ -1,16 +1,28 @@
-"""Native export: a Hugging Face checkpoint becomes a model folder, without torch, transformers or ONNX Runtime.
+"""Export: a Hugging Face checkpoint becomes a model folder, natively without torch, transformers or ONNX Runtime.
 
 ```
 checkpoint ─► family: config.json -> DecoderSpec ─► build_decoder: GraphBuilder + ops/ ─► writer ─► model folder
                        weight names -> Weights ──────────────┘ lazily, row by row
 ```
+What no family describes, `fallback` exports with transformers' or Optimum's exporter, in a process of its own.
 """
 
 from __future__ import annotations
 
 from genai.export.exporter import check_exportable, export_model
+from genai.export.fallback import VIAS, ForeignOptions, OptimumEnvironment, check_via
 from genai.export.precision import PRECISIONS
 from genai.export.writer import ExportProgress
 from genai.quantize import BlockScheme
 
-__all__ = ["PRECISIONS", "BlockScheme", "ExportProgress", "check_exportable", "export_model"]
+__all__ = [
+    "PRECISIONS",
+    "VIAS",
+    "BlockScheme",
+    "ExportProgress",
+    "ForeignOptions",
+    "OptimumEnvironment",
+    "check_exportable",
+    "check_via",
+    "export_model",
+]

@@ -34,7 +34,7 @@ _FLOAT_DTYPES = {
     "BF16": np.dtype(ml_dtypes.bfloat16),
 }
 # Bytes per element of what may lie beside the weights (masks, counters, quantized data); only their extent is checked.
-_OTHER_SIZES = {"BOOL": 1, "U8": 1, "I8": 1, "F8_E4M3": 1, "F8_E5M2": 1, "I16": 2, "U16": 2}
+_OTHER_SIZES = {"BOOL": 1, "U8": 1, "I8": 1, "F8_E4M3": 1, "F8_E5M2": 1, "F8_E8M0": 1, "I16": 2, "U16": 2}
 _OTHER_SIZES |= {"I32": 4, "U32": 4, "I64": 8, "U64": 8}
 _MAX_HEADER_BYTES = 100_000_000
 
@@ -94,12 +94,31 @@ class Checkpoint(Mapping[str, Array]):
                 f'{tensor.file}: the tensor "{name}" has type {tensor.dtype}; expected one of '
                 f"{', '.join(_FLOAT_DTYPES)} (quantized checkpoints cannot be exported; use the original one)"
             )
+        return self._view(tensor, dtype)
+
+    def raw(self, name: str) -> Array:
+        """Return a tensor of one byte per element as bytes: uint8 of its shape.
+
+        Raises:
+            CheckpointError: Its elements are of another size.
+        """
+        tensor = self._tensors[name]
+        if _OTHER_SIZES.get(tensor.dtype) != 1:
+            raise CheckpointError(
+                f'{tensor.file}: the tensor "{name}" has type {tensor.dtype}; expected one of a single byte'
+            )
+        return self._view(tensor, np.dtype(np.uint8))
+
+    def _view(self, tensor: _Tensor, dtype: np.dtype[Any]) -> Array:
         if not math.prod(tensor.shape):
             return np.empty(tensor.shape, dtype)
         if tensor.file not in self._maps:
             with tensor.file.open("rb") as file:
                 self._maps[tensor.file] = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         return np.ndarray(tensor.shape, dtype, buffer=self._maps[tensor.file], offset=tensor.offset)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._tensors
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._tensors)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import onnx_ir as ir
@@ -12,6 +13,7 @@ from genai.export.ops.feed_forwards import feed_forward
 from genai.export.ops.linear import table
 from genai.export.ops.mixers import check_mixer, mix, needs_position_ids
 from genai.export.ops.norms import ResidualStream, normalize
+from genai.export.ops.per_layer_input import layer_input, per_layer_inputs
 from genai.export.ops.positions import (
     Positions,
     make_alibi,
@@ -19,8 +21,10 @@ from genai.export.ops.positions import (
     make_position_ids,
     make_rope_table,
 )
+from genai.export.ops.streams import AltUpStreams, LayerInput, SingleStream, Streams, laurel
 from genai.export.ops.vocabulary import embed, logits_of
-from genai.export.spec import DecoderSpec, LayerSpec, StateSpec
+from genai.export.spec import AttentionSpec, DecoderSpec, LayerSpec, StateSpec
+from genai.export.tensors import from_array
 
 __all__ = ["build_decoder", "check_decoder"]
 
@@ -47,12 +51,10 @@ def build_decoder(g: GraphBuilder, spec: DecoderSpec) -> None:
     positions = _positions(g, spec, input_ids, attention_mask)
     embedding = table(g, "embedding")
     hidden = embed(g, spec, embedding, input_ids, positions.position_ids)
-    stream = ResidualStream(g, hidden, spec.hidden_size)
-    presents = []
-    for index, (layer, past) in enumerate(zip(spec.layers, pasts, strict=True)):
-        with g.scope(f"layers.{index}"):
-            presents.append(_decoder_layer(g, stream, layer, past, positions))
-    stream.keep_last(num_logits_to_keep, positions.lengths.sequence_length)
+    streams = _streams(g, spec, hidden)
+    inputs = per_layer_inputs(g, spec, input_ids, hidden)
+    presents = _layers(g, spec, streams, inputs, pasts, positions)
+    stream = streams.finish(num_logits_to_keep, positions.lengths.sequence_length)
     hidden = stream.normalize("final_norm", spec.final_norm)
     logits = logits_of(g, hidden, spec, embedding)
 
@@ -62,7 +64,7 @@ def build_decoder(g: GraphBuilder, spec: DecoderSpec) -> None:
     for index, (layer, present) in enumerate(zip(spec.layers, presents, strict=True)):
         for state in layer.mixer.states():
             shape = _state_shape(state, "total_sequence_length")
-            g.output(present[state.name], f"present.{index}.{state.name}", g.precision.float_type, shape)
+            g.output(present[state.name], f"present.{index}.{state.name}", _state_type(g, state), shape)
     if spec.rope_switch_length is not None:
         g.metadata["genai.rope_switch_length"] = str(spec.rope_switch_length)
 
@@ -81,8 +83,44 @@ def _positions(
             rope: make_rope_table(g, rope, f"rope.{index}", spec.max_positions)
             for index, rope in enumerate(spec.ropes)
         },
-        alibi={slopes: make_alibi(g, lengths, slopes) for slopes in spec.alibi_slopes},
+        alibis={alibi: make_alibi(g, lengths, alibi) for alibi in spec.alibis},
     )
+
+
+def _layers(
+    g: GraphBuilder,
+    spec: DecoderSpec,
+    streams: Streams,
+    inputs: Sequence[ir.Value],
+    pasts: Sequence[Mapping[str, ir.Value]],
+    positions: Positions,
+) -> list[Mapping[str, ir.Value]]:
+    """Add all layers, with their own inputs of the tokens if they have any; return their present states."""
+    presents: list[Mapping[str, ir.Value]] = []
+    for index, (layer, past) in enumerate(zip(spec.layers, pasts, strict=True)):
+        source = layer.mixer.reads_layer if isinstance(layer.mixer, AttentionSpec) else None
+        with g.scope(f"layers.{index}"):
+            stream = streams.enter()
+            states = past if source is None else presents[source]
+            presents.append(_decoder_layer(g, stream, layer, states, positions))
+            streams.leave(_layer_input(g, spec, inputs[index]) if inputs else None)
+            if layer.has_scalar:
+                scalar = from_array(g.parameter("scalar")[:], g.precision.float_type)
+                stream.scale(g.initializer("scalar", scalar))
+    return presents
+
+
+def _streams(g: GraphBuilder, spec: DecoderSpec, hidden: ir.Value) -> Streams:
+    if spec.altup is not None:
+        return AltUpStreams(g, spec.altup, hidden, spec.hidden_size)
+    return SingleStream(ResidualStream(g, hidden, spec.hidden_size))
+
+
+def _layer_input(g: GraphBuilder, spec: DecoderSpec, value: ir.Value) -> LayerInput:
+    """What turns a layer's result into what its own input of the tokens, `value`, adds to it."""
+    inputs = spec.per_layer_input
+    assert inputs is not None
+    return lambda x: layer_input(g, x, inputs, value, size=spec.hidden_size)
 
 
 def _decoder_layer(
@@ -100,6 +138,9 @@ def _decoder_layer(
         output = normalize(g, output, "mixer_output_norm", layer.mixer_output_norm, stream.size)
     if not layer.parallel:
         stream.add(_scaled(g, output, layer.residual_scale))
+    if layer.laurel is not None:
+        stream.add(laurel(g, x, layer.laurel, size=stream.size))
+        stream.scale(g.scalar(math.sqrt(0.5)))
     if layer.mlp_norm is not None or not layer.parallel:
         x = stream.normalize("mlp_norm", layer.mlp_norm)
     transformed = feed_forward(g, x, layer.mlp)
@@ -120,11 +161,15 @@ def _past_inputs(g: GraphBuilder, index: int, layer: LayerSpec) -> dict[str, ir.
     return {
         state.name: g.input(
             f"past_key_values.{index}.{state.name}",
-            g.precision.float_type,
+            _state_type(g, state),
             _state_shape(state, "past_sequence_length"),
         )
         for state in layer.mixer.states()
     }
+
+
+def _state_type(g: GraphBuilder, state: StateSpec) -> ir.DataType:
+    return ir.DataType.FLOAT if state.is_float32 else g.precision.float_type
 
 
 def _state_shape(state: StateSpec, length: str) -> list[int | str]:

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from genai._version import __version__
-from genai.errors import CheckpointError, ExportError, OptionError
+from genai.errors import CheckpointError, ExportError, UnsupportedModelError
 from genai.export.builder import OPSETS, GraphBuilder
 from genai.export.checkpoint import Checkpoint, architecture_of, read_config
 from genai.export.decoder import build_decoder, check_decoder
+from genai.export.draft import Draft, check_context
+from genai.export.fallback import ForeignOptions, check_via, draft_with_others, why_no_exporter
 from genai.export.families import find_family
 from genai.export.family import Family
 from genai.export.folder_files import copy_companions, decoder_config, write_json
@@ -21,7 +23,15 @@ from genai.export.precision import Precision
 from genai.export.spec import DecoderSpec
 from genai.export.weights import WeightMap, Weights
 from genai.export.writer import ExportProgress, write_graph
-from genai.folder import CONFIG_FILE, MANIFEST_FILE, Manifest, ModelFolder, sha256_of, staged_folder
+from genai.folder import (
+    CONFIG_FILE,
+    MANIFEST_FILE,
+    Manifest,
+    ModelFolder,
+    check_target,
+    sha256_of,
+    staged_folder,
+)
 
 __all__ = ["check_exportable", "export_model"]
 
@@ -40,11 +50,13 @@ def export_model(
     source: str | None = None,
     revision: str | None = None,
     max_context: int | None = None,
+    via: str = "auto",
+    options: ForeignOptions | None = None,
 ) -> ModelFolder:
     """Export a Hugging Face checkpoint to a model folder.
 
-    Weights are read, converted and written a few megabytes at a time. The folder appears at `output` only when it
-    is complete.
+    The native exporter reads, converts and writes weights a few megabytes at a time, and needs neither torch nor
+    transformers; the others load the checkpoint with both. The folder appears at `output` only when it is complete.
 
     Args:
         checkpoint: Folder with config.json and safetensors.
@@ -56,40 +68,44 @@ def export_model(
         source: Where the checkpoint came from, for the manifest; its path if not given.
         revision: The checkpoint's revision, for the manifest.
         max_context: Longest sequence the folder is made for; the checkpoint's own limit if not given.
+        via: "native", "transformers" or "optimum" names an exporter; "auto" takes the first that takes the model.
+        options: How the other exporters may be run; by default nothing is installed for them.
 
     Raises:
         CheckpointError: The checkpoint is incomplete or damaged, or has a weight that the precision cannot hold.
         UnsupportedModelError: Its architecture, or something its config asks for, is not supported.
         OptionError: The precision, block size or context is impossible.
-        ExportError: The target exists, or the disk refuses.
+        ExportError: The target exists, the disk refuses, or the exporter is not installed.
     """
     form = Precision.named(precision, block_size=block_size)
-    opened = Checkpoint.open(checkpoint)
-    _check_target(Path(output), opened.path)
-    with _naming(opened.path):
-        family = find_family(opened.architecture)
-        spec, weight_map = _read_decoder(family, opened.config, max_context)
-        weights = Weights(opened, weight_map, spec, prefixes=family.prefixes, ignored=family.ignored)
-        graph = GraphBuilder(form, weights)
-        build_decoder(graph, spec)
-        settings = decoder_config(opened, family, spec)
-    with staged_folder(output, overwrite=overwrite) as folder:
-        with _naming(opened.path):
-            digests = write_graph(graph, folder, producer=PRODUCER, version=__version__, progress=progress)
-        copied = copy_companions(opened, folder)
-        write_json(folder / CONFIG_FILE, settings.to_json())
+    check_via(via)
+    path, foreign = Path(checkpoint), options or ForeignOptions()
+    _check_target(Path(output), path)
+    check_target(Path(output), overwrite=overwrite)
+    with contextlib.ExitStack() as stack, _naming(path):
+        draft = stack.enter_context(_draft(path, Path(output), via, form, max_context, foreign))
+        folder = stack.enter_context(staged_folder(output, overwrite=overwrite))
+        digests = write_graph(draft.graph, folder, producer=PRODUCER, version=__version__, progress=progress)
+        copied = copy_companions(path, folder)
+        write_json(folder / CONFIG_FILE, draft.decoder.to_json())
         digests |= {name: sha256_of(folder / name) for name in (*copied, CONFIG_FILE)}
         manifest = Manifest(
-            source=source if source is not None else str(opened.path),
+            source=source if source is not None else str(path),
             revision=revision,
-            architecture=opened.architecture,
+            architecture=architecture_of(read_config(path), path),
             precision=precision,
             quantization=form.scheme.to_json() if form.scheme else {},
-            opset=OPSETS,
-            versions={PRODUCER: __version__, **{tool: metadata.version(tool) for tool in TOOLS}},
+            opset=draft.opset,
+            versions={
+                PRODUCER: __version__,
+                **{tool: metadata.version(tool) for tool in TOOLS},
+                **draft.versions,
+            },
             created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             files=dict(sorted(digests.items())),
-            attributes=_attributes(spec),
+            exporter=draft.exporter,
+            exporter_notes=draft.notes,
+            attributes=draft.attributes,
         )
         write_json(folder / MANIFEST_FILE, manifest.to_json())
         ModelFolder.load(folder)  # what cannot be read must not appear
@@ -97,18 +113,85 @@ def export_model(
 
 
 def check_exportable(
-    checkpoint: Path | str, *, precision: str = "int4", block_size: int = 32, max_context: int | None = None
+    checkpoint: Path | str,
+    *,
+    precision: str = "int4",
+    block_size: int = 32,
+    max_context: int | None = None,
+    via: str = "auto",
+    options: ForeignOptions | None = None,
 ) -> None:
     """See that `export_model` would take a checkpoint, as far as its config.json tells; no weights need be there.
 
     Raises:
-        CheckpointError, UnsupportedModelError, OptionError: As `export_model` would.
+        CheckpointError, UnsupportedModelError, OptionError, ExportError: As `export_model` would.
     """
     Precision.named(precision, block_size=block_size)
+    check_via(via)
     path = Path(checkpoint)
     with _naming(path):
         config = read_config(path)
+        reason = _why_not_native(path, config, max_context) if via in ("auto", "native") else None
+        if via == "native" and reason is not None:
+            raise UnsupportedModelError(reason)
+        if via == "native" or (via == "auto" and reason is None):
+            return
+        lack = why_no_exporter(config, options or ForeignOptions(), via=via)
+        if lack is not None and reason is not None:
+            raise UnsupportedModelError(f"{reason}. Nor does another exporter take it: {lack}")
+        if lack is not None:
+            raise ExportError(f"{path}: {lack}")
+
+
+@contextlib.contextmanager
+def _draft(
+    path: Path, output: Path, via: str, form: Precision, max_context: int | None, options: ForeignOptions
+) -> Iterator[Draft]:
+    """Yield what the exporter that `via` stands for makes of a checkpoint."""
+    opened = Checkpoint.open(path) if via == "native" else None
+    config = read_config(path) if opened is None else opened.config
+    reason = _why_not_native(path, config, max_context) if via in ("auto", "native") else None
+    if via == "native" and reason is not None:
+        raise UnsupportedModelError(reason)
+    if via == "native" or (via == "auto" and reason is None):
+        yield _native_draft(opened or Checkpoint.open(path), form, max_context)
+        return
+    with draft_with_others(
+        path,
+        config,
+        via=via,
+        why_not_native=None if reason is None else reason.split(". ")[0],
+        precision=form,
+        beside=output,
+        max_context=max_context,
+        options=options,
+    ) as draft:
+        yield draft
+
+
+def _native_draft(opened: Checkpoint, form: Precision, max_context: int | None) -> Draft:
+    family = find_family(opened.architecture)
+    spec, weight_map = _read_decoder(family, opened.config, max_context)
+    weights = Weights(opened, weight_map, spec, prefixes=family.prefixes, ignored=family.ignored)
+    graph = GraphBuilder(form, weights)
+    build_decoder(graph, spec)
+    return Draft(
+        graph=graph,
+        decoder=decoder_config(opened, family, spec),
+        opset=OPSETS,
+        exporter="native",
+        notes={"reason": f"{opened.architecture} is one of genai's own families"},
+        attributes=_attributes(spec),
+    )
+
+
+def _why_not_native(path: Path, config: Mapping[str, Any], max_context: int | None) -> str | None:
+    """Say why the native exporter does not take a config.json; `None` if it does."""
+    try:
         _read_decoder(find_family(architecture_of(config, path)), config, max_context)
+    except UnsupportedModelError as error:
+        return str(error)
+    return None
 
 
 def _read_decoder(
@@ -142,14 +225,7 @@ def _limit_context(spec: DecoderSpec, max_context: int | None) -> DecoderSpec:
     """Return the spec for sequences of at most this length."""
     if max_context is None:
         return spec.limited_to(spec.max_positions)
-    if isinstance(max_context, bool) or not isinstance(max_context, int) or max_context < 1:
-        raise OptionError(f"max_context must be a whole number >= 1, not {max_context!r}")
-    if max_context > spec.max_positions:
-        reason = f": {spec.max_positions_reason}" if spec.max_positions_reason else ""
-        raise OptionError(
-            f"max_context must be at most {spec.max_positions}, the checkpoint's longest sequence, not "
-            f"{max_context}{reason}"
-        )
+    check_context(max_context, spec.max_positions, reason=spec.max_positions_reason)
     return spec.limited_to(max_context)
 
 

@@ -23,6 +23,7 @@ class Family:
         spec: Derives the decoder from the config's text part.
         weights: Where the parameters are in a checkpoint; a function of the config where that depends on it.
         defaults: Values of transformers' config class that a config.json may leave out.
+        aliases: Other names that a config.json may use for keys of this family.
         prefixes: What may stand before the names of the weights; the first one in use counts.
         ignored: Regular expressions of tensors that the decoder has no part in, such as a vision tower's.
     """
@@ -32,11 +33,12 @@ class Family:
     spec: Callable[[ModelConfig], DecoderSpec]
     weights: WeightMap | Callable[[ModelConfig], WeightMap]
     defaults: Mapping[str, Any] = field(default_factory=dict)
+    aliases: Mapping[str, str] = field(default_factory=dict)
     prefixes: tuple[str, ...] = ("model.", "")
     ignored: tuple[str, ...] = ()
 
     def read(self, config: Mapping[str, Any]) -> tuple[DecoderSpec, WeightMap]:
         """Return the decoder that a config.json describes, and where its parameters are."""
-        values = ModelConfig.of_decoder(config, defaults=self.defaults)
+        values = ModelConfig.of_decoder(config, defaults=self.defaults, aliases=self.aliases)
         spec = self.spec(values)
         return spec, self.weights(values) if callable(self.weights) else self.weights

@@ -12,26 +12,11 @@ from genai.config import GenerationConfig
 from genai.errors import CheckpointError, OptionError
 from genai.export.checkpoint import Checkpoint, read_json
 from genai.export.family import Family
-from genai.export.spec import DecoderSpec
+from genai.export.spec import DecoderSpec, ShortConvolutionSpec
 from genai.export.writer import MODEL_FILE
-from genai.folder import GENERATION_CONFIG_FILE, DecoderConfig
+from genai.folder import GENERATION_CONFIG_FILE, TEMPLATE_FOLDER, TEXT_FILES, DecoderConfig
 
-__all__ = ["copy_companions", "decoder_config", "write_json"]
-
-COMPANIONS = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "chat_template.jinja",
-    "chat_template.json",
-    "generation_config.json",
-    "merges.txt",
-    "vocab.json",
-    "vocab.txt",
-    "tokenizer.model",
-)
-TEMPLATE_FOLDER = "additional_chat_templates"
+__all__ = ["copy_companions", "decoder_config", "token_settings", "write_json"]
 
 _SEARCH_KEYS = (
     "diversity_penalty",
@@ -47,14 +32,14 @@ _SEARCH_KEYS = (
 )
 
 
-def copy_companions(checkpoint: Checkpoint, folder: Path) -> list[str]:
+def copy_companions(checkpoint: Path, folder: Path) -> list[str]:
     """Copy the files that describe text and generation, as far as they are there; return their names."""
-    names = [name for name in COMPANIONS if (checkpoint.path / name).is_file()]
-    templates = sorted((checkpoint.path / TEMPLATE_FOLDER).glob("*.jinja"))
+    names = [name for name in (*TEXT_FILES, GENERATION_CONFIG_FILE) if (checkpoint / name).is_file()]
+    templates = sorted((checkpoint / TEMPLATE_FOLDER).glob("*.jinja"))
     names += [f"{TEMPLATE_FOLDER}/{file.name}" for file in templates]
     for name in names:
         (folder / name).parent.mkdir(exist_ok=True)
-        shutil.copyfile(checkpoint.path / name, folder / name)
+        shutil.copyfile(checkpoint / name, folder / name)
     return names
 
 
@@ -64,13 +49,7 @@ def decoder_config(checkpoint: Checkpoint, family: Family, spec: DecoderSpec) ->
     Raises:
         CheckpointError: generation_config.json, or a token id, makes no sense.
     """
-    generation = _read_generation(checkpoint.path / GENERATION_CONFIG_FILE)
-    text = checkpoint.config.get("text_config") or {}
-    eos, bos, pad = (
-        _token_ids(key, (generation, checkpoint.config, text))
-        for key in ("eos_token_id", "bos_token_id", "pad_token_id")
-    )
-    attention = next(iter(spec.attentions))
+    attention = spec.attention
     return DecoderConfig(
         model_type=family.model_type,
         filename=MODEL_FILE,
@@ -81,11 +60,35 @@ def decoder_config(checkpoint: Checkpoint, family: Family, spec: DecoderSpec) ->
         num_heads=attention.num_heads,
         num_kv_heads=attention.num_kv_heads,
         head_dim=attention.head_dim,
-        eos_token_ids=eos,
-        bos_token_id=next(iter(bos), None),
-        pad_token_id=next(iter(pad), None),
-        search={key: generation[key] for key in _SEARCH_KEYS if generation.get(key) is not None},
+        layer_types=_layer_types(spec),
+        **token_settings(checkpoint.path, checkpoint.config),
     )
+
+
+def _layer_types(spec: DecoderSpec) -> tuple[str, ...]:
+    """Each layer's type, if there are short convolutions: onnxruntime-genai wants to be told where."""
+    are_short = [isinstance(layer.mixer, ShortConvolutionSpec) for layer in spec.layers]
+    return tuple("conv" if is_short else "full_attention" for is_short in are_short) if any(are_short) else ()
+
+
+def token_settings(path: Path, config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a DecoderConfig that a checkpoint's generation_config.json tells, else its config.json.
+
+    Raises:
+        CheckpointError: generation_config.json, or a token id, makes no sense.
+    """
+    generation = _read_generation(path / GENERATION_CONFIG_FILE)
+    text = config.get("text_config") or {}
+    eos, bos, pad = (
+        _token_ids(key, (generation, config, text))
+        for key in ("eos_token_id", "bos_token_id", "pad_token_id")
+    )
+    return {
+        "eos_token_ids": eos,
+        "bos_token_id": next(iter(bos), None),
+        "pad_token_id": next(iter(pad), None),
+        "search": {key: generation[key] for key in _SEARCH_KEYS if generation.get(key) is not None},
+    }
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:

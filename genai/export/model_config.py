@@ -27,17 +27,31 @@ class ModelConfig:
         self._where = where
 
     @classmethod
-    def of_decoder(cls, values: Mapping[str, Any], *, defaults: Mapping[str, Any]) -> Self:
+    def of_decoder(
+        cls,
+        values: Mapping[str, Any],
+        *,
+        defaults: Mapping[str, Any],
+        aliases: Mapping[str, str] | None = None,
+    ) -> Self:
         """Return the config of the text decoder: `text_config` over the outer keys, if there is one.
 
         Args:
             values: The content of config.json.
             defaults: What transformers assumes where config.json lacks a key; a null is not a lack.
+            aliases: Other names of keys.
         """
-        if values.get("text_config") is None:
-            return cls({**defaults, **values})
-        inner = cls(values).part("text_config")
-        return cls({**defaults, **values, **inner._values}, inner._where)
+        where = "config.json"
+        merged = dict(values)
+        if values.get("text_config") is not None:
+            inner = cls(values).part("text_config")
+            merged, where = {**merged, **inner._values}, inner._where
+            if "tie_word_embeddings" in values:  # the head is the outer model's, and so is its key
+                merged["tie_word_embeddings"] = values["tie_word_embeddings"]
+        for alias, key in (aliases or {}).items():
+            if merged.get(alias) is not None:
+                merged[key] = merged[alias]
+        return cls({**defaults, **merged}, where)
 
     def __contains__(self, key: str) -> bool:
         return self._values.get(key) is not None
@@ -92,6 +106,22 @@ class ModelConfig:
             raise self._wrong(key, "a list of numbers", value)
         return tuple(float(n) for n in value)
 
+    def integers(self, key: str) -> tuple[int, ...]:
+        """Return a list of whole numbers."""
+        value = self._value(key, None)
+        if not isinstance(value, list) or not all(type(n) is int for n in value):
+            raise self._wrong(key, "a list of whole numbers", value)
+        return tuple(value)
+
+    def numbers_of_layers(self, key: str, num_layers: int) -> tuple[float, ...]:
+        """Return a number per layer: from a list of them, or one for all."""
+        if not isinstance(self._values.get(key), list):
+            return (self.number(key),) * num_layers
+        values = self.numbers(key)
+        if len(values) != num_layers:
+            raise self._wrong(key, f"a number or a list of {num_layers}", list(values))
+        return values
+
     def strings(self, key: str) -> tuple[str, ...]:
         """Return a list of strings."""
         value = self._value(key, None)
@@ -119,6 +149,21 @@ class ModelConfig:
                 f"{did_you_mean(value, known)}"
             )
         return value
+
+    def overlaid(self, part: ModelConfig) -> ModelConfig:
+        """Return the config with another one's values over its own."""
+        return ModelConfig({**self._values, **part._values}, self._where)
+
+    def without(self, *keys: str) -> ModelConfig:
+        """Return the config as if it did not have these keys."""
+        return ModelConfig(
+            {key: value for key, value in self._values.items() if key not in keys}, self._where
+        )
+
+    def filled(self, **values: Any) -> ModelConfig:
+        """Return the config with these values where it lacks the keys."""
+        known = {key: value for key, value in self._values.items() if value is not None}
+        return ModelConfig({**self._values, **values, **known}, self._where)
 
     def refuse(self, key: str, reason: str, *, unless: tuple[Any, ...] = (None, False)) -> None:
         """Refuse the checkpoint if a key has a value other than these.

@@ -18,6 +18,7 @@ __all__ = [
     "LinearScaling",
     "Llama3Scaling",
     "LongRopeScaling",
+    "ProportionalScaling",
     "RopeScaling",
     "RopeSpec",
     "YarnScaling",
@@ -140,6 +141,26 @@ class LongRopeScaling:
     def rescale_short(self, frequencies: Floats) -> Floats:
         """Divide by the short factors."""
         return np.divide(frequencies, np.asarray(self.short_factors, np.float32), dtype=np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class ProportionalScaling:
+    """The high frequencies are divided by a factor, and the dimensions of the low ones do not rotate (Gemma 4).
+
+    Args:
+        num_rotating: Frequencies that are kept, of dim / 2.
+        factor: What these are divided by.
+        magnitude: Factor on every cos and sin.
+    """
+
+    num_rotating: int
+    factor: float = 1.0
+    magnitude: float = 1.0
+
+    def rescale(self, frequencies: Floats, *, theta: float) -> Floats:  # noqa: ARG002 - the protocol's signature
+        """Divide the first ones, and set the others to 0."""
+        kept = np.arange(len(frequencies)) < self.num_rotating
+        return np.where(kept, frequencies / np.float32(self.factor), np.float32(0)).astype(np.float32)
 
 
 @dataclass(frozen=True, slots=True)

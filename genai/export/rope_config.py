@@ -12,6 +12,7 @@ from genai.export.rope import (
     LinearScaling,
     Llama3Scaling,
     LongRopeScaling,
+    ProportionalScaling,
     RopeScaling,
     RopeSpec,
     YarnScaling,
@@ -28,6 +29,7 @@ def read_rope(
     head_dim: int,
     layer_type: str | None = None,
     theta_key: str = "rope_theta",
+    share_key: str = "partial_rotary_factor",
     aliases: Mapping[str, str] | None = None,
     interleaved: bool = False,
 ) -> RopeSpec:
@@ -38,6 +40,7 @@ def read_rope(
         head_dim: Width of a head.
         layer_type: Which of several embeddings, where `rope_parameters` has one per layer type.
         theta_key: Where the base is, if not among the rotary parameters.
+        share_key: Where the share of a head that rotates is, if not among the rotary parameters.
         aliases: Other names of types, in this family.
         interleaved: Whether neighbours rotate together.
 
@@ -46,7 +49,9 @@ def read_rope(
     """
 
     def read(parameters: ModelConfig) -> RopeSpec:
-        rope = _read_parameters(config, parameters, head_dim, theta_key, aliases or {})
+        theta = parameters.positive("rope_theta", config.number(theta_key, DEFAULT_THETA))
+        share = parameters.number("partial_rotary_factor", config.number(share_key, 1.0))
+        rope = _read_parameters(config, parameters, head_dim, theta, share, aliases or {})
         return replace(rope, interleaved=interleaved)
 
     rope = read(_parameters_of(config, layer_type))
@@ -60,12 +65,18 @@ def read_rope(
 
 
 def _read_parameters(
-    config: ModelConfig, parameters: ModelConfig, head_dim: int, theta_key: str, aliases: Mapping[str, str]
+    config: ModelConfig,
+    parameters: ModelConfig,
+    head_dim: int,
+    theta: float,
+    share: float,
+    aliases: Mapping[str, str],
 ) -> RopeSpec:
-    theta = parameters.positive("rope_theta", config.number(theta_key, DEFAULT_THETA))
-    share = parameters.number("partial_rotary_factor", config.number("partial_rotary_factor", 1.0))
     kind = parameters.string("rope_type", parameters.string("type", "default"))
     kind = aliases.get(kind, kind)
+    if kind == "proportional":
+        factor = parameters.positive("factor", 1.0)
+        return RopeSpec(head_dim, theta, ProportionalScaling(int(share * head_dim // 2), factor))
     dim = int(head_dim * share)
     if dim % 2 or not 0 < dim <= head_dim:
         raise config.unsupported("partial_rotary_factor", f"makes {dim} of {head_dim} dimensions rotate")
@@ -148,8 +159,18 @@ def _longrope(config: ModelConfig, parameters: ModelConfig, dim: int) -> RopeSca
         short_factors=parameters.numbers("short_factor"),
         long_factors=parameters.numbers("long_factor"),
         original_max_positions=original,
-        magnitude=parameters.number("attention_factor", default),
+        magnitude=_longrope_magnitude(parameters, default),
     )
+
+
+def _longrope_magnitude(parameters: ModelConfig, default: float) -> float:
+    """Phi 3.5 MoE names a magnitude for each length; where they are not one, the tables would have to differ too."""
+    magnitude = parameters.number("short_mscale", parameters.number("attention_factor", default))
+    if parameters.number("long_mscale", magnitude) != magnitude:
+        raise parameters.unsupported(
+            "long_mscale", 'is not "short_mscale"; genai has one magnitude for all lengths'
+        )
+    return magnitude
 
 
 def _original_length(config: ModelConfig, parameters: ModelConfig) -> int:
@@ -169,5 +190,6 @@ _SCALINGS: dict[str, Callable[[ModelConfig, ModelConfig, int], RopeScaling | Non
     "llama3": _llama3,
     "yarn": _yarn,
     "longrope": _longrope,
+    "mrope": _no_scaling,  # a token of an image has three positions, a token of text three times the same one
     "dynamic": _no_scaling,  # no scaling up to max_position_embeddings, and nothing beyond (max_positions_reason)
 }

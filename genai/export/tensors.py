@@ -19,17 +19,19 @@ CHUNK_BYTES = 4 << 20
 
 @dataclass(frozen=True, slots=True)
 class LazyTensor:
-    """A tensor whose rows (slices of its first axis) are computed on demand.
+    """A tensor whose rows (slices of its first axes) are computed on demand.
 
     Args:
         dtype: ONNX type.
         shape: Its shape, at least one axis.
-        read: Returns rows [start, stop) as an array of this type: [stop - start, *shape[1:]].
+        read: Returns rows [start, stop) as an array of this type: [stop - start, *shape[row_axes:]].
+        row_axes: How many of the first axes count the rows; stacks of matrices have two.
     """
 
     dtype: ir.DataType
     shape: tuple[int, ...]
     read: Callable[[int, int], Array]
+    row_axes: int = 1
 
     @property
     def num_bytes(self) -> int:
@@ -42,15 +44,16 @@ class LazyTensor:
         Raises:
             FloatingPointError: A value is infinite or no number, perhaps only in this type.
         """
-        num_rows = self.shape[0]
-        step = max(1, CHUNK_BYTES // max(1, 4 * math.prod(self.shape[1:])))  # rows pass through float32
+        row_shape = self.shape[self.row_axes :]
+        num_rows = math.prod(self.shape[: self.row_axes])
+        step = max(1, CHUNK_BYTES // max(1, 4 * math.prod(row_shape)))  # rows pass through float32
         for start in range(0, num_rows, step):
             stop = min(start + step, num_rows)
             with np.errstate(over="ignore", invalid="ignore"):
                 rows = np.ascontiguousarray(self.read(start, stop), self.dtype.numpy())
             if self.dtype.is_floating_point() and not np.isfinite(rows).all():
                 raise FloatingPointError(f"a value in rows {start} to {stop} is infinite or no number")
-            assert rows.shape == (stop - start, *self.shape[1:]), f"{rows.shape} is not rows of {self.shape}"
+            assert rows.shape == (stop - start, *row_shape), f"{rows.shape} is not rows of {self.shape}"
             yield rows.reshape(-1).view(np.uint8).data
 
 

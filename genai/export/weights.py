@@ -12,17 +12,19 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from genai.errors import CheckpointError, UnsupportedModelError
-from genai.export.checkpoint import Array, Checkpoint
+from genai.export.checkpoint import Checkpoint
+from genai.export.fp8 import Fp8Rows, block_of
+from genai.export.mxfp4 import MXFP4_BLOCK, Mxfp4Rows
 from genai.export.rows import Experts, Rows, SelectedRows
 from genai.export.spec import DecoderSpec
 
-__all__ = ["Grouped", "Named", "Transposed", "WeightMap", "Weights"]
+__all__ = ["Grouped", "IfStored", "Mxfp4", "Named", "Transposed", "WeightMap", "Weights"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,14 @@ class Transposed:
 
 
 @dataclass(frozen=True, slots=True)
+class Mxfp4:
+    """Experts' matrices in OCP's MXFP4: `{weight}_blocks` and `{weight}_scales`, as gpt-oss is published."""
+
+    weight: str
+    bias: str
+
+
+@dataclass(frozen=True, slots=True)
 class Grouped:
     """Several modules whose rows are stored in groups, each with an equal share of every module in turn.
 
@@ -48,14 +58,21 @@ class Grouped:
     rows: the modules' rows in turn.
     """
 
-    module: str | Named | Transposed
+    module: str | Named | Transposed | Mxfp4
     groups: int
+
+
+@dataclass(frozen=True, slots=True)
+class IfStored:
+    """A module that only some checkpoints have; the entries after it then need not be there, where it serves them."""
+
+    module: str | Named | Transposed | Mxfp4 | Grouped
 
 
 EXPERTS = ".experts."
 """What the canonical names of modules have in them whose tensors have a first axis of experts."""
 
-Source = str | Named | Transposed | Grouped
+Source = str | Named | Transposed | Mxfp4 | Grouped | IfStored
 WeightMap = Mapping[str | tuple[str, ...], Source]
 
 
@@ -117,7 +134,11 @@ class Weights(Mapping[str, Rows]):
         names = (modules,) if isinstance(modules, str) else modules
         for ending, stored in source.tensors:
             wanted = [f"{scope}{name}{ending}" for name in names]
-            if not any(name in self._shapes for name in wanted):
+            if not any(name in self._shapes for name in wanted) or all(
+                name in self._views for name in wanted
+            ):
+                continue
+            if source.is_optional and self._full_name(stored.format(i=index)) not in self._checkpoint:
                 continue
             shapes = [self._shapes[name] for name in wanted]
             if "{e}" in stored:
@@ -133,22 +154,43 @@ class Weights(Mapping[str, Rows]):
         self, stored: str, source: _Stored, shapes: list[tuple[int, ...]], *, axis: int = 0
     ) -> list[Rows]:
         """Return the parts of one stored tensor that have these shapes and are stacked along this axis."""
-        tensor = self._find(stored)
         size = sum(shape[axis] for shape in shapes)
         expected = (*shapes[0][:axis], size, *shapes[0][axis + 1 :])
-        is_transposed = source.is_transposed and tensor.ndim > 1
-        view = tensor.swapaxes(-1, -2) if is_transposed else tensor
+        heights = [shape[axis] for shape in shapes]
+        if source.is_mxfp4 and len(expected) > 1 + axis:
+            experts = self._find_mxfp4(stored, expected)
+            return [Experts(pieces) for pieces in _split_all(experts, heights, source.groups)]
+        tensor = self._find(stored)
+        is_transposed = source.is_transposed and len(tensor.shape) > 1 + axis
+        view = np.asarray(tensor).swapaxes(-1, -2) if is_transposed else tensor
         if view.shape != expected:
             shown = (*expected[:-2], expected[-1], expected[-2]) if is_transposed else expected
-            raise CheckpointError(
-                f'{self._checkpoint.file_of(self._full_name(stored))}: the tensor "{self._full_name(stored)}" has '
-                f"shape {list(tensor.shape)}, but config.json implies {list(shown)}"
-            )
-        heights = [shape[axis] for shape in shapes]
+            raise self._wrong_shape(stored, tensor, shown)
         if axis == 1:
-            experts = [_split(part, heights, source.groups) for part in view]
-            return [Experts(pieces) for pieces in zip(*experts, strict=True)]
+            return [Experts(pieces) for pieces in _split_all(np.asarray(view), heights, source.groups)]
         return _split(view, heights, source.groups)
+
+    def _find_mxfp4(self, stored: str, expected: tuple[int, ...]) -> list[Mxfp4Rows]:
+        """Return the matrix of each expert, without decoding any."""
+        *rows, num_columns = expected
+        num_blocks = num_columns // MXFP4_BLOCK
+        arrays = []
+        for part, shape in (
+            ("blocks", (*rows, num_blocks, MXFP4_BLOCK // 2)),
+            ("scales", (*rows, num_blocks)),
+        ):
+            name = self._name_in_use(f"{stored}_{part}")
+            arrays.append(self._checkpoint.raw(name))
+            if arrays[-1].shape != shape or num_columns % MXFP4_BLOCK:
+                raise self._wrong_shape(f"{stored}_{part}", arrays[-1], shape)
+        return [Mxfp4Rows(blocks, scales) for blocks, scales in zip(*arrays, strict=True)]
+
+    def _wrong_shape(self, stored: str, tensor: Rows, expected: tuple[int, ...]) -> CheckpointError:
+        name = self._full_name(stored)
+        return CheckpointError(
+            f'{self._checkpoint.file_of(name)}: the tensor "{name}" has shape {list(tensor.shape)}, but config.json '
+            f"implies {list(expected)}"
+        )
 
     def _full_name(self, stored: str) -> str:
         """The name with the prefix, or with fewer of its parts where only that exists (lm_head is often outside)."""
@@ -156,7 +198,18 @@ class Weights(Mapping[str, Rows]):
         names = [".".join((*parts[:count], stored)) for count in range(len(parts), -1, -1)]
         return next((name for name in names if name in self._checkpoint), names[0])
 
-    def _find(self, stored: str) -> Array:
+    def _find(self, stored: str) -> Rows:
+        name = self._name_in_use(stored)
+        scales = f"{name}_scale_inv"
+        if scales not in self._checkpoint:
+            return self._checkpoint[name]
+        self._used.add(scales)
+        return Fp8Rows(
+            self._checkpoint.raw(name), self._checkpoint[scales], block_of(self._checkpoint.config)
+        )
+
+    def _name_in_use(self, stored: str) -> str:
+        """Return a tensor's full name, and remember that it has a place."""
         name = self._full_name(stored)
         if name not in self._checkpoint:
             raise CheckpointError(
@@ -164,7 +217,7 @@ class Weights(Mapping[str, Rows]):
                 "that config.json belongs to it"
             )
         self._used.add(name)
-        return self._checkpoint[name]
+        return name
 
     def _check_tied_head(self) -> None:
         """A head that is stored although it is tied must be the embedding (transformers would take the stored one)."""
@@ -202,25 +255,33 @@ class _Stored:
         tensors: The ending of a canonical name, and the stored tensor's name.
         is_transposed: Whether matrices are stored as [inputs, outputs].
         groups: In how many groups the rows of the modules take turns.
+        is_mxfp4: Whether matrices are stored in MXFP4.
+        is_optional: Whether a checkpoint may lack them.
     """
 
     tensors: tuple[tuple[str, str], ...]
     is_transposed: bool
     groups: int
+    is_mxfp4: bool
+    is_optional: bool
 
     @classmethod
     def of(cls, source: Source) -> _Stored:
         groups, is_transposed = 1, False
+        is_optional = isinstance(source, IfStored)
+        if isinstance(source, IfStored):
+            source = source.module
         if isinstance(source, Grouped):
             groups, source = source.groups, source.module
+        is_mxfp4 = isinstance(source, Mxfp4)
         if isinstance(source, Transposed):
             is_transposed, source = True, source.module
-        if isinstance(source, Named):
+        if isinstance(source, Named | Mxfp4):
             names = [(".weight", source.weight), ("", source.weight)]
             names += [(".bias", source.bias)] if source.bias is not None else []
         else:
             names = [(".weight", f"{source}.weight"), (".bias", f"{source}.bias"), ("", source)]
-        return cls(tuple(names), is_transposed, groups)
+        return cls(tuple(names), is_transposed, groups, is_mxfp4, is_optional)
 
     @property
     def is_of_layer(self) -> bool:
@@ -234,7 +295,12 @@ _ALWAYS_IGNORED = (r"rotary_emb\.(inv_freq|cos_cached|sin_cached)$", r"\.attn\.(
 _HEAD = re.compile(r"(^|\.)lm_head\.weight$")
 
 
-def _split(view: Array, heights: list[int], groups: int) -> list[Rows]:
+def _split_all(experts: Iterable[Rows], heights: list[int], groups: int) -> Iterator[tuple[Rows, ...]]:
+    """Cut every expert's matrix or vector into modules; return each module's parts, expert by expert."""
+    return zip(*(_split(expert, heights, groups) for expert in experts), strict=True)
+
+
+def _split(view: Rows, heights: list[int], groups: int) -> list[Rows]:
     """Cut a matrix or vector into modules of so many rows, which lie one after the other in every group."""
     group_height = sum(heights) // groups
     first_rows = np.arange(groups, dtype=np.int64)[:, None] * group_height
@@ -242,9 +308,11 @@ def _split(view: Array, heights: list[int], groups: int) -> list[Rows]:
     start = 0
     for height in heights:
         stop = start + height // groups
-        if groups == 1:
+        if groups == 1 and isinstance(view, np.ndarray):
             pieces.append(view[start:stop])
-        else:
+        elif height == len(view):
+            pieces.append(view)
+        else:  # a slice of anything but an array would be read
             pieces.append(SelectedRows(view, (first_rows + np.arange(start, stop)).reshape(-1)))
         start = stop
     return pieces

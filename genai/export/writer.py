@@ -8,14 +8,14 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import onnx_ir as ir
 
 from genai.errors import CheckpointError, ExportError
-from genai.export.builder import GraphBuilder
 from genai.export.tensors import LazyTensor
 
-__all__ = ["DATA_FILE", "MODEL_FILE", "ExportProgress", "write_graph"]
+__all__ = ["DATA_FILE", "MODEL_FILE", "ExportProgress", "WritableGraph", "write_graph"]
 
 MODEL_FILE = "model.onnx"
 DATA_FILE = "model.onnx.data"
@@ -44,6 +44,29 @@ class ExportProgress:
     name: str
 
 
+class WritableGraph(Protocol):
+    """A finished graph whose large tensors are computed while they are written."""
+
+    @property
+    def initializers(self) -> Mapping[str, ir.Value]:
+        """The large tensors' values in the graph, by name."""
+        ...
+
+    @property
+    def tensors(self) -> Mapping[str, LazyTensor]:
+        """What they hold, by name, in the order of writing."""
+        ...
+
+    @property
+    def storage(self) -> Mapping[str, str]:
+        """The name under which each is stored: its own, or that of an earlier one with the same bytes."""
+        ...
+
+    def model(self, *, producer: str, version: str) -> ir.Model:
+        """Return the model; the `const_value` of the large tensors is whoever writes them's to set."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class _Placement:
     name: str
@@ -52,7 +75,7 @@ class _Placement:
 
 
 def write_graph(
-    g: GraphBuilder,
+    g: WritableGraph,
     folder: Path,
     *,
     producer: str,
@@ -92,7 +115,7 @@ def write_graph(
     return digests | {MODEL_FILE: hashlib.sha256(content).hexdigest()}
 
 
-def _lay_out(g: GraphBuilder) -> Mapping[str, _Placement]:
+def _lay_out(g: WritableGraph) -> Mapping[str, _Placement]:
     """Give every stored tensor its offset, in the order of the graph."""
     placements, end = {}, 0
     for name, tensor in g.tensors.items():

@@ -47,7 +47,7 @@ def assert_fails(checkpoint: Path, error: type[Exception], *parts: str, **option
     parent = checkpoint.parent / "out"
     parent.mkdir(exist_ok=True)
     with pytest.raises(error) as caught:
-        export_model(checkpoint, parent / "model", **options)
+        export_model(checkpoint, parent / "model", **{"via": "native", **options})
     for part in parts:
         assert part in str(caught.value)
     assert list(parent.iterdir()) == []
@@ -130,7 +130,7 @@ def test_heads_that_onnx_runtime_cannot_compute(tmp_path: Path) -> None:
     checkpoint = make_checkpoint("llama", tmp_path / "checkpoint", head_dim=20)
     assert_fails(checkpoint, UnsupportedModelError, "heads of 20 dimensions", "multiple of 8")
     with pytest.raises(UnsupportedModelError, match="heads of 20 dimensions"):
-        check_exportable(checkpoint)
+        check_exportable(checkpoint, via="native")
 
 
 def test_gemma_with_bidirectional_attention(tmp_path: Path) -> None:

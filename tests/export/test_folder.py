@@ -42,7 +42,8 @@ def peer_greedy(folder: ModelFolder, prompt: list[int], num_tokens: int) -> list
 
 
 def until_eos(tokens: list[int], eos: int) -> list[int]:
-    return tokens[: tokens.index(eos) + 1] if eos in tokens else tokens
+    """Return the tokens before the end-of-sequence token, which onnxruntime-genai leaves out."""
+    return tokens[: tokens.index(eos)] if eos in tokens else tokens
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from genai.export import export_model
-from tests.checkpoints import FAMILIES, VOCAB_SIZE, load_reference, make_checkpoint
-from tests.export.runner import GraphRunner
+from tests.checkpoints import FAMILIES, VOCAB_SIZE, has_experts, load_reference, make_checkpoint
+from tests.export.runner import GraphRunner, without_worst_positions
 
 TOLERANCE = 1e-4
 PROMPT = np.random.default_rng(0).integers(3, VOCAB_SIZE, 24).tolist()
@@ -61,6 +61,220 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "gemma2 without caps": ("gemma2", {"attn_logit_softcapping": None, "final_logit_softcapping": None}),
     "gemma2, untied": ("gemma2", {"tie_word_embeddings": False}),
     "gemma3, all local but the last": ("gemma3_text", {"sliding_window_pattern": 3}),
+    "gpt_neox, sequential, no biases": (
+        "gpt_neox",
+        {"use_parallel_residual": False, "attention_bias": False},
+    ),
+    "gpt_neox, rotary of 8": ("gpt_neox", {"hidden_size": 64, "rotary_pct": 0.5}),
+    "gptj, heads of 24": ("gptj", {"n_embd": 96, "rotary_dim": 8}),
+    "opt without biases and norm weights": (
+        "opt",
+        {"enable_bias": False, "layer_norm_elementwise_affine": False},
+    ),
+    "opt, untied": ("opt", {"tie_word_embeddings": False}),
+    "bloom, 6 heads, tied": ("bloom", {"n_head": 6, "hidden_size": 96, "tie_word_embeddings": True}),
+    "falcon, biases, a head for each query": ("falcon", {"multi_query": False, "bias": True}),
+    "falcon, linear biases, sequential": ("falcon", {"alibi": True, "parallel_attn": False, "bias": True}),
+    "falcon, new architecture": ("falcon", {"new_decoder_architecture": True, "num_kv_heads": 2}),
+    "falcon, new architecture, one norm": (
+        "falcon",
+        {"new_decoder_architecture": True, "num_kv_heads": 2, "num_ln_in_parallel_attn": 1},
+    ),
+    "deepseek_v2, queries with a latent, no groups": (
+        "deepseek_v2",
+        {"q_lora_rank": 36, "topk_method": "greedy", "attention_bias": True},
+    ),
+    "deepseek_v2, biases": ("deepseek_v2", {"attention_bias": True, "mlp_bias": True}),
+    "deepseek_v3 without a latent for queries, yarn": (
+        "deepseek_v3",
+        {
+            "q_lora_rank": None,
+            "rope_parameters": {
+                "rope_type": "yarn",
+                "rope_theta": 10_000.0,
+                "factor": 4.0,
+                "mscale": 0.7,
+                "mscale_all_dim": 1.0,
+                "original_max_position_embeddings": 64,
+            },
+        },
+    ),
+    "deepseek_v3, halves rotated, weights not normalized": (
+        "deepseek_v3",
+        {"rope_interleave": False, "norm_topk_prob": False, "first_k_dense_replace": 0},
+    ),
+    "glm without biases, tied": ("glm", {"attention_bias": False, "tie_word_embeddings": True}),
+    "exaone4, full attention only": (
+        "exaone4",
+        {"sliding_window": None, "layer_types": ["full_attention"] * 2},
+    ),
+    "hunyuan, stretched base": (
+        "hunyuan_v1_dense",
+        {"rope_parameters": {"rope_type": "dynamic", "alpha": 1000.0, "factor": 1.0, "rope_theta": 10_000.0}},
+    ),
+    "hunyuan, biases, tied": ("hunyuan_v1_dense", {"attention_bias": True, "tie_word_embeddings": True}),
+    "ernie4_5, biases, untied": ("ernie4_5", {"use_bias": True, "tie_word_embeddings": False}),
+    "qwen3.5, tied, biases, as many key heads": (
+        "qwen3_5_text",
+        {"tie_word_embeddings": True, "attention_bias": True, "linear_num_key_heads": 6},
+    ),
+    "qwen3.5, one key head, width of 2": (
+        "qwen3_5_text",
+        {"linear_num_key_heads": 1, "linear_conv_kernel_dim": 2, "linear_key_head_dim": 40},
+    ),
+    "qwen3-next, dense, as many key heads": (
+        "qwen3_next",
+        {"mlp_only_layers": [0, 1, 2], "linear_num_key_heads": 6},
+    ),
+    "qwen3-next, biases, one key head, free weights": (
+        "qwen3_next",
+        {"attention_bias": True, "linear_num_key_heads": 1, "norm_topk_prob": False},
+    ),
+    "lfm2_moe, plain routing": (
+        "lfm2_moe",
+        {
+            "use_expert_bias": False,
+            "norm_topk_prob": False,
+            "routed_scaling_factor": 1.7,
+            "num_dense_layers": 0,
+        },
+    ),
+    "gemma4, values are keys, no inputs of layers": (
+        "gemma4_text",
+        {
+            "attention_k_eq_v": True,
+            "num_global_key_value_heads": 2,
+            "num_kv_shared_layers": 0,
+            "hidden_size_per_layer_input": 0,
+            "final_logit_softcapping": 5.0,
+        },
+    ),
+    "gemma3n, other active stream, no scale, nothing shared": (
+        "gemma3n_text",
+        {
+            "altup_active_idx": 1,
+            "altup_correct_scale": False,
+            "altup_num_inputs": 2,
+            "num_kv_shared_layers": 0,
+            "final_logit_softcapping": 5.0,
+        },
+    ),
+    "gemma4, experts": (
+        "gemma4_text",
+        {"enable_moe_block": True, "num_experts": 6, "top_k_experts": 3, "moe_intermediate_size": 40},
+    ),
+    "gemma4, nothing shared, untied": (
+        "gemma4_text",
+        {"num_kv_shared_layers": 0, "use_double_wide_mlp": False, "tie_word_embeddings": False},
+    ),
+    "lfm2, biases, width of 5": ("lfm2", {"conv_bias": True, "conv_L_cache": 5, "block_multiple_of": 24}),
+    "lfm2, untied, size as it is": (
+        "lfm2",
+        {"tie_word_embeddings": False, "block_auto_adjust_ff_dim": False, "conv_L_cache": 2},
+    ),
+    "mixtral, gelu, tied, windows": (
+        "mixtral",
+        {"hidden_act": "gelu", "tie_word_embeddings": True, "sliding_window": 7},
+    ),
+    "mixtral, one expert each": ("mixtral", {"num_experts_per_tok": 1}),
+    "qwen2_moe, normalized, windows, no biases": (
+        "qwen2_moe",
+        {"norm_topk_prob": True, "use_sliding_window": True, "sliding_window": 7, "qkv_bias": False},
+    ),
+    "qwen3_moe, every other layer, not normalized, windows": (
+        "qwen3_moe",
+        {
+            "decoder_sparse_step": 2,
+            "mlp_only_layers": [],
+            "norm_topk_prob": False,
+            "use_sliding_window": True,
+            "sliding_window": 7,
+        },
+    ),
+    "olmoe, normalized, biases": ("olmoe", {"norm_topk_prob": True, "attention_bias": True}),
+    "granitemoe, tied, no factors": (
+        "granitemoe",
+        {"tie_word_embeddings": True, "embedding_multiplier": 1.0, "residual_multiplier": 1.0},
+    ),
+    "phimoe, longrope": (
+        "phimoe",
+        {
+            "rope_parameters": {**LONGROPE, "short_mscale": 1.2, "long_mscale": 1.2},
+            "original_max_position_embeddings": 32,
+        },
+    ),
+    "phimoe, no biases, windows": (
+        "phimoe",
+        {
+            "attention_bias": False,
+            "lm_head_bias": False,
+            "sliding_window": 7,
+            "router_jitter_noise": 0.01,
+        },
+    ),
+    "gpt_oss, no biases, full attention": (
+        "gpt_oss",
+        {"attention_bias": False, "layer_types": ["full_attention"] * 2, "swiglu_limit": 7.0},
+    ),
+    "gemma, untied, named gelu": ("gemma", {"tie_word_embeddings": False, "hidden_act": "gelu"}),
+    "gemma with biases": ("gemma", {"attention_bias": True}),
+    "granite, tied, biases": (
+        "granite",
+        {"tie_word_embeddings": True, "attention_bias": True, "mlp_bias": True},
+    ),
+    "granite 4 without positions": ("granitemoehybrid", {"position_embedding_type": "nope"}),
+    "gpt-neo, untied, local first": (
+        "gpt_neo",
+        {
+            "tie_word_embeddings": False,
+            "attention_types": [[["local"], 1], [["global"], 1]],
+            "intermediate_size": None,
+        },
+    ),
+    "olmo without clipping": (
+        "olmo",
+        {"clip_qkv": None, "num_key_value_heads": 4, "tie_word_embeddings": True},
+    ),
+    "olmo with biases": ("olmo", {"attention_bias": True}),
+    "olmo2 with biases": ("olmo2", {"attention_bias": True, "num_key_value_heads": 4}),
+    "olmo3, scaled where it sees all": (
+        "olmo3",
+        {
+            "rope_parameters": {
+                "full_attention": {**YARN, "rope_theta": 5000.0, "attention_factor": 1.2},
+                "sliding_attention": {"rope_type": "default", "rope_theta": 5000.0},
+            },
+            "layer_types": ["full_attention", "sliding_attention"],
+        },
+    ),
+    "smollm3 with windows": (
+        "smollm3",
+        {"use_sliding_window": True, "sliding_window": 9, "tie_word_embeddings": False, "layer_types": None},
+    ),
+    "smollm3, listed": ("smollm3", {"no_rope_layers": [0, 1, 1], "attention_bias": True, "mlp_bias": True}),
+    "starcoder2, no biases": ("starcoder2", {"use_bias": False, "sliding_window": None}),
+    "starcoder2, untied": ("starcoder2", {"tie_word_embeddings": False, "hidden_act": "gelu"}),
+    "stablelm, parallel, head norms": (
+        "stablelm",
+        {"use_parallel_residual": True, "qk_layernorm": True, "num_key_value_heads": 4},
+    ),
+    "stablelm, head norms, biases, rotary of 8": (
+        "stablelm",
+        {"qk_layernorm": True, "use_qkv_bias": True, "partial_rotary_factor": 0.25},
+    ),
+    "cohere with head norms": ("cohere", {"use_qk_norm": True, "tie_word_embeddings": False}),
+    "cohere with biases": ("cohere", {"attention_bias": True, "hidden_act": "gelu"}),
+    "cohere, heads of 24": ("cohere", {"hidden_size": 96}),
+    "cohere2, listed": ("cohere2", {"layer_types": ["full_attention", "sliding_attention"]}),
+    "cohere2 with biases": ("cohere2", {"attention_bias": True, "tie_word_embeddings": False}),
+    "ministral3 with windows": ("ministral3", {"sliding_window": 9, "tie_word_embeddings": True}),
+    "nemotron with biases": (
+        "nemotron",
+        {"attention_bias": True, "mlp_bias": True, "partial_rotary_factor": 0.25},
+    ),
+    "helium with biases": ("helium", {"attention_bias": True, "mlp_bias": True}),
+    "seed_oss, biases everywhere": ("seed_oss", {"attention_out_bias": True, "mlp_bias": True}),
+    "arcee with yarn": ("arcee", {"rope_parameters": YARN, "attention_bias": True, "mlp_bias": True}),
     "gpt2, untied": ("gpt2", {"tie_word_embeddings": False}),
     "gpt2, scales by layer": ("gpt2", {"scale_attn_by_inverse_layer_idx": True}),
     "gpt2, no scale": ("gpt2", {"scale_attn_weights": False}),
@@ -74,7 +288,7 @@ def reference_logits(checkpoint: Path, tokens: list[int]) -> np.ndarray:
 
 def assert_parity(checkpoint: Path, folder: Path, tokens: list[int] = PROMPT) -> None:
     """Whole prompt at once, and in pieces: prompt, chunk, then token by token."""
-    exported = export_model(checkpoint, folder, precision="fp32")
+    exported = export_model(checkpoint, folder, precision="fp32", via="native")
     expected = reference_logits(checkpoint, tokens)
     np.testing.assert_allclose(GraphRunner(exported).feed(tokens), expected, atol=TOLERANCE, rtol=0)
     pieces = GraphRunner(exported)
@@ -98,7 +312,7 @@ def test_an_odd_shape_computes_what_transformers_computes(variant: str, tmp_path
 @pytest.mark.parametrize("family", FAMILIES)
 def test_64_greedy_tokens_are_those_of_transformers(family: str, tmp_path: Path) -> None:
     checkpoint = make_checkpoint(family, tmp_path / "checkpoint")
-    exported = export_model(checkpoint, tmp_path / "model", precision="fp32")
+    exported = export_model(checkpoint, tmp_path / "model", precision="fp32", via="native")
     reference = load_reference(checkpoint)
     reference.generation_config.eos_token_id = None
     expected = reference.generate(torch.tensor([PROMPT]), max_new_tokens=64, do_sample=False)[
@@ -114,7 +328,7 @@ def test_longrope_chooses_its_factors_by_the_length(length: int, tmp_path: Path)
     checkpoint = make_checkpoint(
         "phi3", tmp_path / "checkpoint", rope_parameters=LONGROPE, original_max_position_embeddings=32
     )
-    exported = export_model(checkpoint, tmp_path / "model", precision="fp32")
+    exported = export_model(checkpoint, tmp_path / "model", precision="fp32", via="native")
     assert exported.manifest is not None
     assert exported.manifest.attributes == {"rope_switch_length": 32}
     tokens = np.random.default_rng(1).integers(3, VOCAB_SIZE, length).tolist()
@@ -131,13 +345,32 @@ def test_longrope_within_its_original_length_needs_one_table(tmp_path: Path) -> 
     checkpoint = make_checkpoint(
         "phi3", tmp_path / "checkpoint", rope_parameters=LONGROPE, original_max_position_embeddings=32
     )
-    exported = export_model(checkpoint, tmp_path / "model", precision="fp32", max_context=32)
+    exported = export_model(checkpoint, tmp_path / "model", precision="fp32", max_context=32, via="native")
     assert exported.manifest is not None
     assert exported.manifest.attributes == {}
     nodes = onnx.load(exported.model_path, load_external_data=False).graph.node
     assert "RotaryEmbedding" not in {node.op_type for node in nodes}
     expected = reference_logits(checkpoint, PROMPT)
     np.testing.assert_allclose(GraphRunner(exported, 32).feed(PROMPT), expected, atol=TOLERANCE, rtol=0)
+
+
+def test_phimoe_chooses_its_factors_by_the_length_too(tmp_path: Path) -> None:
+    """As its authors' code does; transformers forgets to tell the length, and is told it here."""
+    checkpoint = make_checkpoint(
+        "phimoe",
+        tmp_path / "checkpoint",
+        rope_parameters={**LONGROPE, "short_mscale": 1.2, "long_mscale": 1.2},
+        original_max_position_embeddings=32,
+    )
+    tokens = np.random.default_rng(1).integers(3, VOCAB_SIZE, 60).tolist()
+    reference = load_reference(checkpoint)
+    rotary = reference.model.rotary_emb
+    choose = rotary.rope_init_fn
+    rotary.rope_init_fn = lambda config: choose(config, seq_len=len(tokens))
+    with torch.no_grad():
+        expected = reference(torch.tensor([tokens])).logits[0].numpy()
+    exported = export_model(checkpoint, tmp_path / "model", precision="fp32", via="native")
+    np.testing.assert_allclose(GraphRunner(exported).feed(tokens), expected, atol=TOLERANCE, rtol=0)
 
 
 @pytest.mark.parametrize(
@@ -167,7 +400,7 @@ def test_configs_from_before_transformers_5_mean_the_same(
         None if rope["rope_type"] == "default" else {**parameters, "type": rope["rope_type"]}
     )
     path.write_text(json.dumps(config))
-    exported = export_model(checkpoint, tmp_path / "model", precision="fp32")
+    exported = export_model(checkpoint, tmp_path / "model", precision="fp32", via="native")
     np.testing.assert_allclose(GraphRunner(exported).feed(PROMPT), expected, atol=TOLERANCE, rtol=0)
 
 
@@ -191,7 +424,7 @@ def test_gemma3_configs_from_before_transformers_5_mean_the_same(tmp_path: Path)
     }
     config |= {"rope_scaling": {"rope_type": "linear", "factor": 8.0}, "sliding_window_pattern": 2}
     path.write_text(json.dumps(config))
-    exported = export_model(checkpoint, tmp_path / "old", precision="fp32")
+    exported = export_model(checkpoint, tmp_path / "old", precision="fp32", via="native")
     np.testing.assert_allclose(GraphRunner(exported).feed(PROMPT), expected, atol=TOLERANCE, rtol=0)
 
 
@@ -202,7 +435,7 @@ def test_both_forms_of_the_rotary_parameters_may_stand_together_if_they_agree(tm
     config = json.loads(path.read_text())
     theta = config["rope_parameters"]["rope_theta"]
     path.write_text(json.dumps({**config, "rope_scaling": LLAMA3, "rope_theta": theta}))
-    exported = export_model(checkpoint, tmp_path / "model", precision="fp32")
+    exported = export_model(checkpoint, tmp_path / "model", precision="fp32", via="native")
     np.testing.assert_allclose(GraphRunner(exported).feed(PROMPT), expected, atol=TOLERANCE, rtol=0)
 
 
@@ -216,10 +449,12 @@ def test_half_precision_shards_are_read_exactly(dtype: torch.dtype, tmp_path: Pa
 @pytest.mark.parametrize("family", FAMILIES)
 def test_fp16_stays_close_to_fp32(family: str, tmp_path: Path) -> None:
     checkpoint = make_checkpoint(family, tmp_path / "checkpoint")
-    exported = export_model(checkpoint, tmp_path / "model", precision="fp16")
+    exported = export_model(checkpoint, tmp_path / "model", precision="fp16", via="native")
     logits = GraphRunner(exported).feed(PROMPT)
     expected = reference_logits(checkpoint, PROMPT)
     assert logits.dtype == np.float32
+    if has_experts(family):  # where two experts are as good, a position may pass the other one
+        logits, expected = without_worst_positions(logits, expected, share=0.1)
     assert np.linalg.norm(logits - expected) < 5e-3 * np.linalg.norm(expected)
 
 
@@ -230,14 +465,25 @@ def test_fp16_stays_close_to_fp32(family: str, tmp_path: Path) -> None:
         ("gpt2", {}),
         ("llama", {"head_dim": 24}),
         ("phi3", {"rope_parameters": LONGROPE, "original_max_position_embeddings": 16}),
+        ("ministral3", {}),
+        ("cohere2", {}),
+        ("gemma4_text", {}),
     ],
-    ids=["positions inside", "learned positions", "rotary before attention", "rotary rows by length"],
+    ids=[
+        "positions inside",
+        "learned positions",
+        "rotary before attention",
+        "rotary rows by length",
+        "queries by position",
+        "neighbours inside, or no positions",
+        "another layer's cache",
+    ],
 )
 def test_prompts_padded_on_the_right_are_computed_as_alone(
     family: str, overrides: dict[str, Any], tmp_path: Path
 ) -> None:
     checkpoint = make_checkpoint(family, tmp_path / "checkpoint", **overrides)
-    exported = export_model(checkpoint, tmp_path / "model", precision="fp32")
+    exported = export_model(checkpoint, tmp_path / "model", precision="fp32", via="native")
     session = GraphRunner(exported).session
     rows = [PROMPT, PROMPT[5:14]]
     feeds: dict[str, np.ndarray] = {
@@ -256,7 +502,7 @@ def test_prompts_padded_on_the_right_are_computed_as_alone(
 
 def test_keeping_no_logits_still_fills_the_cache(tmp_path: Path) -> None:
     checkpoint = make_checkpoint("llama", tmp_path / "checkpoint")
-    exported = export_model(checkpoint, tmp_path / "model", precision="fp32")
+    exported = export_model(checkpoint, tmp_path / "model", precision="fp32", via="native")
     runner = GraphRunner(exported)
     assert runner.feed(PROMPT[:-1], keep=0).shape == (0, VOCAB_SIZE)
     expected = reference_logits(checkpoint, PROMPT)[-1:]

@@ -17,17 +17,15 @@ import torch
 import transformers
 
 from genai.export.builder import GraphBuilder
-from genai.export.checkpoint import Array, Checkpoint
 from genai.export.decoder import build_decoder
 from genai.export.exporter import check_exportable
 from genai.export.families import find_family
 from genai.export.folder_files import decoder_config
-from genai.export.model_config import ModelConfig
 from genai.export.precision import Precision
 from genai.export.rope import RopeSpec
-from genai.export.spec import DecoderSpec
 from genai.export.weights import Weights
 from genai.folder import DecoderConfig
+from tests.export.published import ShapesOnly, as_transformers, read_spec, stored_shapes
 
 NUM_LAYERS = 7
 
@@ -178,50 +176,9 @@ PUBLISHED: Mapping[str, tuple[Mapping[str, Any], int, tuple[int, ...], list[int 
 }
 
 
-class ShapesOnly(Checkpoint):
-    """A checkpoint whose tensors have the right shapes and hold only zeros, which take no memory."""
-
-    def __init__(self, path: Path, config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> None:
-        super().__init__(path, config, {})
-        self._shapes = shapes
-
-    def __getitem__(self, name: str) -> Array:
-        return np.broadcast_to(np.zeros((), np.float32), self._shapes[name])
-
-    def __iter__(self):
-        return iter(self._shapes)
-
-    def __len__(self) -> int:
-        return len(self._shapes)
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._shapes
-
-    def file_of(self, name: str) -> Path:
-        return self.path / "model.safetensors"
-
-
 def published(repo: str) -> dict[str, Any]:
     config = PUBLISHED[repo][0]
     return {**config, "n_layer" if config["model_type"] == "gpt2" else "num_hidden_layers": NUM_LAYERS}
-
-
-def as_transformers(config: Mapping[str, Any]) -> transformers.PretrainedConfig:
-    return transformers.CONFIG_MAPPING[config["model_type"]].from_dict(json.loads(json.dumps(config)))
-
-
-def read_spec(config: Mapping[str, Any]) -> DecoderSpec:
-    family = find_family(config["architectures"][0])
-    spec = family.spec(ModelConfig.of_decoder(config, defaults=family.defaults))
-    return spec.limited_to(spec.max_positions)
-
-
-def stored_shapes(config: Mapping[str, Any]) -> tuple[dict[str, tuple[int, ...]], int]:
-    """The tensors of transformers' model as they are saved, and the number of parameters."""
-    with torch.device("meta"):
-        model = transformers.AutoModelForCausalLM.from_config(as_transformers(config))
-    shapes = {name: tuple(tensor.shape) for name, tensor in model.named_parameters()}
-    return shapes, sum(parameter.numel() for parameter in model.parameters())
 
 
 @pytest.mark.parametrize("repo", PUBLISHED)

@@ -2,44 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from genai.export.family import Family
-from genai.export.layouts.gemma import GEMMA_WEIGHTS, gemma_attention, gemma_decoder
-from genai.export.layouts.llama import sliding_windows
-from genai.export.model_config import ModelConfig
-from genai.export.rope_config import read_rope
-from genai.export.spec import DecoderSpec
+from genai.export.layouts.gemma import GEMMA_WEIGHTS
+from genai.export.layouts.gemma2 import GEMMA2_DEFAULTS, gemma2_decoder
 
 __all__ = ["FAMILY"]
-
-
-def spec(config: ModelConfig) -> DecoderSpec:
-    """Derive the decoder from config.json."""
-    attention = replace(
-        gemma_attention(config),
-        rope=read_rope(config, head_dim=config.integer("head_dim")),
-        softcap=config.optional_number("attn_logit_softcapping"),
-    )
-    windows = sliding_windows(config, is_sliding=lambda index: index % 2 == 0)
-    return gemma_decoder(config, [replace(attention, window=window) for window in windows])
-
 
 FAMILY = Family(
     architectures=("Gemma2ForCausalLM",),
     model_type="gemma2",
-    spec=spec,
+    spec=gemma2_decoder,
     weights=GEMMA_WEIGHTS,
-    defaults={
-        "attention_bias": False,
-        "attn_logit_softcapping": 50.0,
-        "final_logit_softcapping": 30.0,
-        "head_dim": 256,
-        "num_key_value_heads": 4,
-        "hidden_activation": "gelu_pytorch_tanh",
-        "query_pre_attn_scalar": 256,
-        "rms_norm_eps": 1e-6,
-        "sliding_window": 4096,
-        "tie_word_embeddings": True,
-    },
+    defaults=GEMMA2_DEFAULTS,
 )

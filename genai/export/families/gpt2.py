@@ -68,5 +68,11 @@ FAMILY = Family(
         "scale_attn_weights": True,
         "tie_word_embeddings": True,
     },
+    aliases={
+        "hidden_size": "n_embd",
+        "max_position_embeddings": "n_positions",
+        "num_attention_heads": "n_head",
+        "num_hidden_layers": "n_layer",
+    },
     prefixes=("transformer.", ""),
 )

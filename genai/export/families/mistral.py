@@ -1,25 +1,19 @@
-"""Mistral 7B and what followed it densely: llama with one attention window for all layers."""
+"""Mistral 7B and what followed it densely, alone or within the models of Mistral 3 that also see images."""
 
 from __future__ import annotations
 
 from genai.export.family import Family
-from genai.export.layouts.llama import LLAMA_WEIGHTS, llama_attention, llama_decoder
-from genai.export.model_config import ModelConfig
-from genai.export.spec import DecoderSpec
+from genai.export.layouts.llama import LLAMA_WEIGHTS
+from genai.export.layouts.mistral import mistral_decoder
 
 __all__ = ["FAMILY"]
 
-
-def spec(config: ModelConfig) -> DecoderSpec:
-    """Derive the decoder from config.json."""
-    windows = [config.optional_integer("sliding_window")] * config.integer("num_hidden_layers")
-    return llama_decoder(config, llama_attention(config), windows=windows)
-
-
 FAMILY = Family(
-    architectures=("MistralForCausalLM",),
-    model_type="mistral",
-    spec=spec,
+    architectures=("MistralForCausalLM", "Mistral3ForConditionalGeneration"),
+    model_type="mistral",  # onnxruntime-genai's "mistral3" wants the vision tower too
+    spec=mistral_decoder,
     weights=LLAMA_WEIGHTS,
     defaults={"num_key_value_heads": 8, "sliding_window": 4096},
+    prefixes=("model.", "model.language_model.", "language_model.model.", ""),
+    ignored=(r"(^|\.)vision_tower\.", r"(^|\.)multi_modal_projector\."),
 )

@@ -1,4 +1,4 @@
-"""Qwen 2 and 2.5: biases on queries, keys and values; windows on the upper layers where the config asks."""
+"""Qwen 2 and 2.5, alone or within the models that also see images: biases on queries, keys and values."""
 
 from __future__ import annotations
 
@@ -19,9 +19,15 @@ def spec(config: ModelConfig) -> DecoderSpec:
 
 
 FAMILY = Family(
-    architectures=("Qwen2ForCausalLM",),
+    architectures=(
+        "Qwen2ForCausalLM",
+        "Qwen2VLForConditionalGeneration",
+        "Qwen2_5_VLForConditionalGeneration",
+    ),
     model_type="qwen2",
     spec=spec,
     weights=LLAMA_WEIGHTS,
     defaults={"max_window_layers": 28, "num_key_value_heads": 32, "sliding_window": 4096},
+    prefixes=("model.", "model.language_model.", ""),
+    ignored=(r"^(model\.)?visual\.",),
 )

@@ -1,4 +1,4 @@
-"""Qwen 3: queries and keys are normalized per head."""
+"""Qwen 3, alone or within Qwen 3 VL: queries and keys are normalized per head."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def spec(config: ModelConfig) -> DecoderSpec:
 
 
 FAMILY = Family(
-    architectures=("Qwen3ForCausalLM",),
+    architectures=("Qwen3ForCausalLM", "Qwen3VLForConditionalGeneration"),
     model_type="qwen3",
     spec=spec,
     weights={
@@ -35,4 +35,6 @@ FAMILY = Family(
         "rms_norm_eps": 1e-6,
         "sliding_window": 4096,
     },
+    prefixes=("model.", "model.language_model.", ""),
+    ignored=(r"^model\.visual\.",),
 )

@@ -11,14 +11,17 @@ from dataclasses import replace
 from genai.export.model_config import ModelConfig
 from genai.export.rope import RopeSpec
 from genai.export.rope_config import max_positions_reason, read_rope
-from genai.export.spec import ACTIVATIONS, AttentionSpec, DecoderSpec, LayerSpec, MlpSpec, NormSpec
+from genai.export.spec import ACTIVATIONS, AttentionSpec, DecoderSpec, LayerSpec, MlpSpec, MoeSpec, NormSpec
 from genai.export.weights import WeightMap
 
 __all__ = [
     "LLAMA_WEIGHTS",
+    "decoder_of",
+    "layer_types",
     "llama_attention",
     "llama_decoder",
     "llama_mlp",
+    "pre_norm_decoder",
     "refuse_foreign_parts",
     "sliding_windows",
     "upper_windows",
@@ -76,35 +79,49 @@ def llama_decoder(
         attention: The attention of every layer.
         windows: Each layer's attention window; none have one if this is empty.
     """
-    refuse_foreign_parts(config)
-    norm = NormSpec("rms", config.number("rms_norm_eps", 1e-6))
-    layer = LayerSpec(attention, llama_mlp(config), input_norm=norm, mlp_norm=norm)
-    num_layers = config.integer("num_hidden_layers")
+    windows = windows or [None] * config.integer("num_hidden_layers")
+    return pre_norm_decoder(config, [replace(attention, window=window) for window in windows])
+
+
+def pre_norm_decoder(config: ModelConfig, attentions: Sequence[AttentionSpec]) -> DecoderSpec:
+    """Return a decoder with one of llama's layers for each of these attentions."""
+    norm, mlp = NormSpec("rms", config.number("rms_norm_eps", 1e-6)), llama_mlp(config)
+    layers = [LayerSpec(attention, mlp, input_norm=norm, mlp_norm=norm) for attention in attentions]
+    return decoder_of(config, layers, final_norm=norm)
+
+
+def decoder_of(config: ModelConfig, layers: Sequence[LayerSpec], *, final_norm: NormSpec) -> DecoderSpec:
+    """Return a decoder of any layers, with llama's keys for what is around them."""
+    refuse_foreign_parts(config, experts=any(isinstance(layer.mlp, MoeSpec) for layer in layers))
     return DecoderSpec(
         vocab_size=config.integer("vocab_size"),
         hidden_size=config.integer("hidden_size"),
         max_positions=config.integer("max_position_embeddings"),
-        layers=tuple(
-            replace(layer, mixer=replace(attention, window=window))
-            for window in windows or [None] * num_layers
-        ),
-        final_norm=norm,
+        layers=tuple(layers),
+        final_norm=final_norm,
         tied=config.flag("tie_word_embeddings", False),
         max_positions_reason=max_positions_reason(config),
     )
 
 
-def refuse_foreign_parts(config: ModelConfig) -> None:
+def refuse_foreign_parts(config: ModelConfig, *, experts: bool = False) -> None:
     """Refuse what a config can ask of any decoder and no family here has.
+
+    Args:
+        config: The config.
+        experts: Whether the family has mixtures of experts.
 
     Raises:
         UnsupportedModelError: It asks for it.
     """
-    config.refuse("quantization_config", "export the checkpoint that it was quantized from")
+    if config.part("quantization_config").string("quant_method", "") != "fp8":  # read block by block
+        config.refuse("quantization_config", "export the checkpoint that it was quantized from")
     for key in ("num_experts", "num_local_experts"):
-        config.refuse(key, "mixtures of experts cannot be exported", unless=(None, 0, 1))
+        if not experts:
+            config.refuse(
+                key, "mixtures of experts cannot be exported in this architecture", unless=(None, 0, 1)
+            )
     config.refuse("add_cross_attention", "only decoders without an encoder can be exported")
-    config.refuse("alibi", "attention with linear biases cannot be exported")
 
 
 def sliding_windows(config: ModelConfig, *, is_sliding: Callable[[int], bool]) -> list[int | None]:
@@ -113,19 +130,29 @@ def sliding_windows(config: ModelConfig, *, is_sliding: Callable[[int], bool]) -
     Raises:
         UnsupportedModelError: A layer is of another type.
     """
-    num_layers = config.integer("num_hidden_layers")
-    types = config.strings("layer_types") if "layer_types" in config else None
-    if types is None:
-        types = tuple(
-            "sliding_attention" if is_sliding(index) else "full_attention" for index in range(num_layers)
-        )
-    if len(types) != num_layers:
-        raise config.unsupported("layer_types", f"names {len(types)} layers, but there are {num_layers}")
-    unknown = sorted(set(types) - {"sliding_attention", "full_attention"})
-    if unknown:
-        raise config.unsupported("layer_types", f'asks for "{unknown[0]}", which is not supported')
+    types = layer_types(config, "sliding_attention", "full_attention", is_first=is_sliding)
     window = config.optional_integer("sliding_window")
     return [window if kind == "sliding_attention" else None for kind in types]
+
+
+def layer_types(
+    config: ModelConfig, first: str, second: str, *, is_first: Callable[[int], bool]
+) -> list[str]:
+    """Return each layer's type, one of two: by `layer_types` where the config has them, else by the family's rule.
+
+    Raises:
+        UnsupportedModelError: A layer is of another type.
+    """
+    num_layers = config.integer("num_hidden_layers")
+    if "layer_types" not in config:
+        return [first if is_first(index) else second for index in range(num_layers)]
+    types = list(config.strings("layer_types"))
+    if len(types) != num_layers:
+        raise config.unsupported("layer_types", f"names {len(types)} layers, but there are {num_layers}")
+    unknown = sorted(set(types) - {first, second})
+    if unknown:
+        raise config.unsupported("layer_types", f'asks for "{unknown[0]}", which is not supported')
+    return types
 
 
 def upper_windows(config: ModelConfig) -> list[int | None]:

@@ -47,24 +47,25 @@ def attention(
     past_key: ir.Value,
     past_value: ir.Value,
     positions: Positions,
-) -> tuple[ir.Value, ir.Value, ir.Value]:
+) -> tuple[ir.Value, dict[str, ir.Value]]:
     """Project, rotate, attend and project back.
 
     Args:
         g: The graph.
         x: [batch_size, sequence_length, hidden_size].
         spec: The attention.
-        past_key: [batch_size, num_kv_heads, past_sequence_length, head_dim].
+        past_key: [batch_size, num_kv_heads, past_sequence_length, head_dim]; the present one of the layer that it
+            reads, if it reads another layer's.
         past_value: Of the same shape.
         positions: What all layers share.
 
     Returns:
-        The output, shaped as x, and the present key and value.
+        The output, shaped as x, and its present states.
     """
     query, key, value, gate = _projections(g, x, spec, positions)
     inside = spec.rope if spec.rope is not None and not _rotates_before(spec) else None
     table = positions.tables[inside] if inside is not None else None
-    heads, present_key, present_value = g.ops(
+    heads, *presents = g.ops(
         "GroupQueryAttention",
         [
             query,
@@ -77,10 +78,10 @@ def attention(
             table.cos if table else None,
             table.sin if table else None,
             None,
-            positions.alibi[spec.alibi_slopes] if spec.alibi_slopes is not None else None,
+            positions.alibis[spec.alibi] if spec.alibi is not None else None,
             _sinks(g) if spec.sinks else None,
         ],
-        3,
+        1 + len(spec.states()),
         domain=MICROSOFT,
         num_heads=spec.num_heads,
         kv_num_heads=spec.num_kv_heads,
@@ -92,7 +93,9 @@ def attention(
     )
     if gate is not None:
         heads = g.op("Mul", [heads, g.op("Sigmoid", [gate])])
-    return linear(g, heads, "output"), present_key, present_value
+    return linear(g, heads, "output"), {
+        state.name: present for state, present in zip(spec.states(), presents, strict=True)
+    }
 
 
 def rotate(g: GraphBuilder, x: ir.Value, rope: RopeSpec, positions: Positions, *, num_heads: int) -> ir.Value:
@@ -125,44 +128,51 @@ def _projections(
     g: GraphBuilder, x: ir.Value, spec: AttentionSpec, positions: Positions
 ) -> tuple[ir.Value, ir.Value | None, ir.Value | None, ir.Value | None]:
     """Queries, keys, values and gates; the first three packed where nothing has to touch them before the attention."""
-    modules = ("q", "k", "v", "gate") if spec.output_gate else ("q", "k", "v")
-    packed = linear(g, x, *modules, name="qkv")
+    sizes = spec.projections
+    packed = linear(g, x, *sizes, name="qkv")
     if spec.qkv_clip is not None:
         packed = g.op("Clip", [packed, g.scalar(-spec.qkv_clip), g.scalar(spec.qkv_clip)])
     touched = (spec.qk_norm, spec.v_norm, spec.query_scaling)
-    if not spec.output_gate and not _rotates_before(spec) and all(part is None for part in touched):
+    is_plain = not _rotates_before(spec) and all(part is None for part in touched)
+    if is_plain and list(sizes) == ["q", "k", "v"]:
         return packed, None, None, None
-    sizes = [spec.q_size, spec.kv_size, spec.kv_size, spec.q_size][: len(modules)]
-    query, key, value, *gate = g.ops("Split", [packed, g.integers(*sizes)], len(sizes), axis=-1)
-    if not spec.qk_norm_after_rope:
-        query, key = _normalize_queries_keys(g, query, key, spec)
-    if spec.rope is not None and _rotates_before(spec):
-        query = rotate(g, query, spec.rope, positions, num_heads=spec.num_heads)
-        key = rotate(g, key, spec.rope, positions, num_heads=spec.num_kv_heads)
-    if spec.qk_norm_after_rope:
-        query, key = _normalize_queries_keys(g, query, key, spec)
-    if spec.v_norm is not None:
-        value = _normalize_heads(g, value, "v_norm", spec.v_norm, spec.head_dim)
+    parts = g.ops("Split", [packed, g.integers(*sizes.values())], len(sizes), axis=-1)
+    by_module = dict(zip(sizes, parts, strict=True))
+    query, gate = by_module["q"], by_module.get("gate")
+    query = _normalize_and_rotate(g, query, "q_norm", spec.num_heads, spec, positions)
     if spec.query_scaling is not None:
         query = g.op("Mul", [query, _scaling_of(g, spec.query_scaling, positions)])
-    return query, key, value, gate[0] if gate else None
+    if spec.reads_layer is not None:  # no new keys: the kernel attends to the cache as it is, and writes none
+        nothing = g.op("Slice", [query, g.integers(0, 0), g.integers(0, spec.kv_size), g.integers(1, 2)])
+        return query, nothing, nothing, gate
+    key = by_module["k"]
+    value = by_module.get("v", key)
+    key = _normalize_and_rotate(g, key, "k_norm", spec.num_kv_heads, spec, positions)
+    if spec.v_norm is not None:
+        value = _normalize_heads(g, value, "v_norm", spec.v_norm, spec.head_dim)
+    return query, key, value, gate
 
 
-def _normalize_queries_keys(
-    g: GraphBuilder, query: ir.Value, key: ir.Value, spec: AttentionSpec
-) -> tuple[ir.Value, ir.Value]:
-    norm = spec.qk_norm
-    if norm is None:
-        return query, key
+def _normalize_and_rotate(
+    g: GraphBuilder, x: ir.Value, norm: str, num_heads: int, spec: AttentionSpec, positions: Positions
+) -> ir.Value:
+    """Do to queries or keys what comes before GroupQueryAttention, in the attention's order."""
+    if not spec.qk_norm_after_rope:
+        x = _normalize_projection(g, x, norm, num_heads, spec)
+    if spec.rope is not None and _rotates_before(spec):
+        x = rotate(g, x, spec.rope, positions, num_heads=num_heads)
+    return _normalize_projection(g, x, norm, num_heads, spec) if spec.qk_norm_after_rope else x
+
+
+def _normalize_projection(
+    g: GraphBuilder, x: ir.Value, name: str, num_heads: int, spec: AttentionSpec
+) -> ir.Value:
+    if spec.qk_norm is None:
+        return x
     if spec.qk_norm_over == "projection":
-        return normalize(g, query, "q_norm", norm, spec.q_size), normalize(
-            g, key, "k_norm", norm, spec.kv_size
-        )
+        return normalize(g, x, name, spec.qk_norm, num_heads * spec.head_dim)
     own_weights = spec.qk_norm_over == "heads"
-    return (
-        _normalize_heads(g, query, "q_norm", norm, spec.head_dim, own_weights=own_weights),
-        _normalize_heads(g, key, "k_norm", norm, spec.head_dim, own_weights=own_weights),
-    )
+    return _normalize_heads(g, x, name, spec.qk_norm, spec.head_dim, own_weights=own_weights)
 
 
 def _normalize_heads(

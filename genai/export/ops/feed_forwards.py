@@ -5,8 +5,10 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from genai.export.builder import GraphBuilder
+from genai.export.ops.dense_and_experts import dense_and_experts
 from genai.export.ops.mlp import mlp
-from genai.export.spec import FeedForward
+from genai.export.ops.moe import moe
+from genai.export.spec import DenseAndExpertsSpec, FeedForward, MlpSpec, MoeSpec
 
 __all__ = ["feed_forward"]
 
@@ -14,4 +16,10 @@ __all__ = ["feed_forward"]
 def feed_forward(g: GraphBuilder, x: ir.Value, spec: FeedForward) -> ir.Value:
     """Transform tokens one by one: [batch_size, sequence_length, hidden_size] both ways."""
     with g.scope(spec.scope):
-        return mlp(g, x, spec)
+        match spec:
+            case MlpSpec():
+                return mlp(g, x, spec)
+            case MoeSpec():
+                return moe(g, x, spec)
+            case DenseAndExpertsSpec():
+                return dense_and_experts(g, x, spec)

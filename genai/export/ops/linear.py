@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import onnx_ir as ir
 
 from genai.export.builder import MICROSOFT, GraphBuilder
@@ -14,7 +15,7 @@ from genai.export.rows import Rows
 from genai.export.tensors import LazyTensor, stack, stack_transposed
 from genai.quantize import BlockScheme, quantize_rows, quantize_scales
 
-__all__ = ["Table", "linear", "look_up", "project", "table"]
+__all__ = ["ACCURACY_LEVEL", "Table", "linear", "look_up", "multiply", "project", "table"]
 
 ACCURACY_LEVEL = 4
 """MatMulNBits computes with int8 activations: 3 to 4 times as fast on CPU as with floats."""
@@ -35,6 +36,8 @@ def linear(
 ) -> ir.Value:
     """Multiply by the stacked weights of modules of this scope and add their biases, in one product.
 
+    Of several modules some may have a bias and others none.
+
     Args:
         g: The graph.
         x: [..., inputs].
@@ -42,9 +45,29 @@ def linear(
         name: Name of the stacked initializers; the module's own if there is one.
         quantize: Whether the weights may be quantized; those of a router are kept as they are.
     """
-    name = name or modules[0]
-    views = [g.parameter(f"{module}.weight") for module in modules]
-    bias = _bias(g, modules, name)
+    weights = [g.parameter(f"{module}.weight") for module in modules]
+    biases: list[Rows] = []
+    if any(g.has_parameter(f"{module}.bias") for module in modules):
+        biases = [
+            g.parameter(f"{module}.bias")
+            if g.has_parameter(f"{module}.bias")
+            else np.zeros(len(weight), np.float32)
+            for module, weight in zip(modules, weights, strict=True)
+        ]
+    return multiply(g, x, weights, biases, name=name or modules[0], quantize=quantize)
+
+
+def multiply(
+    g: GraphBuilder,
+    x: ir.Value,
+    views: Sequence[Rows],
+    biases: Sequence[Rows],
+    *,
+    name: str,
+    quantize: bool = True,
+) -> ir.Value:
+    """Multiply by stacked matrices [outputs, inputs] and add the stacked biases, if there are any."""
+    bias = g.initializer(f"{name}.bias", stack(biases, g.precision.float_type)) if biases else None
     if g.precision.scheme is not None and quantize:
         return _quantized_product(g, x, name, views, bias, g.precision.scheme)
     weight = g.initializer(f"{name}.weight", stack_transposed(views, g.precision.float_type))
@@ -99,21 +122,15 @@ def project(g: GraphBuilder, x: ir.Value, rows: Table, *, name: str) -> ir.Value
     FusedMatMul reads the rows as they are and is as fast as MatMul with a transposed copy, at decode and at prefill
     (measured on two Zen 4 cores: 13.7 and 13.6 ms for 896 x 50,000; Gemm with its reshapes 16.5 ms).
     """
-    bias = _bias(g, (name,), name)
+    bias = None
+    if g.has_parameter(f"{name}.bias"):
+        bias = g.initializer(f"{name}.bias", stack([g.parameter(f"{name}.bias")], g.precision.float_type))
     scheme = g.precision.scheme
     if scheme is not None and rows.scales is not None:
         weight = g.initializer(f"{name}.weight", rows.tensor, shares=rows.weight)
         return _matmul_nbits(g, x, weight, rows.scales, bias, (rows.tensor.shape[0], rows.columns), scheme)
     product = g.op("FusedMatMul", [x, rows.weight], domain=MICROSOFT, transB=1)
     return product if bias is None else g.op("Add", [product, bias])
-
-
-def _bias(g: GraphBuilder, modules: Sequence[str], name: str) -> ir.Value | None:
-    """The stacked biases of modules, or `None` if they have none."""
-    if not g.has_parameter(f"{modules[0]}.bias"):
-        return None
-    views = [g.parameter(f"{module}.bias") for module in modules]
-    return g.initializer(f"{name}.bias", stack(views, g.precision.float_type))
 
 
 def _quantized_product(

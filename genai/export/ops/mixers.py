@@ -9,8 +9,17 @@ import onnx_ir as ir
 
 from genai.export.builder import GraphBuilder
 from genai.export.ops.attention import attention, attention_needs_position_ids, check_attention
+from genai.export.ops.convolution import short_convolution
+from genai.export.ops.gated_delta import gated_delta
+from genai.export.ops.latent_attention import check_latent_attention, latent_attention
 from genai.export.ops.positions import Positions
-from genai.export.spec import Mixer
+from genai.export.spec import (
+    AttentionSpec,
+    GatedDeltaSpec,
+    LatentAttentionSpec,
+    Mixer,
+    ShortConvolutionSpec,
+)
 
 __all__ = ["Mixed", "check_mixer", "mix", "needs_position_ids"]
 
@@ -33,8 +42,19 @@ def mix(
 ) -> Mixed:
     """Let tokens see earlier ones: [batch_size, sequence_length, hidden_size] both ways."""
     with g.scope(spec.scope):
-        output, key, value = attention(g, x, spec, past["key"], past["value"], positions)
-        return Mixed(output, {"key": key, "value": value})
+        match spec:
+            case AttentionSpec():
+                return Mixed(*attention(g, x, spec, past["key"], past["value"], positions))
+            case LatentAttentionSpec():
+                output, key, value = latent_attention(g, x, spec, past["key"], past["value"], positions)
+                return Mixed(output, {"key": key, "value": value})
+            case ShortConvolutionSpec():
+                output, conv = short_convolution(g, x, spec, past["conv_state"])
+                return Mixed(output, {"conv_state": conv})
+            case GatedDeltaSpec():
+                conv_state, recurrent_state = past["conv_state"], past["recurrent_state"]
+                output, conv, matrices = gated_delta(g, x, spec, conv_state, recurrent_state)
+                return Mixed(output, {"conv_state": conv, "recurrent_state": matrices})
 
 
 def check_mixer(spec: Mixer) -> None:
@@ -43,9 +63,14 @@ def check_mixer(spec: Mixer) -> None:
     Raises:
         UnsupportedModelError: There is none.
     """
-    check_attention(spec)
+    if isinstance(spec, AttentionSpec):
+        check_attention(spec)
+    elif isinstance(spec, LatentAttentionSpec):
+        check_latent_attention(spec)
 
 
 def needs_position_ids(spec: Mixer) -> bool:
     """Whether a mixer needs the positions of the new tokens as a value."""
-    return attention_needs_position_ids(spec)
+    if isinstance(spec, AttentionSpec):
+        return attention_needs_position_ids(spec)
+    return isinstance(spec, LatentAttentionSpec)

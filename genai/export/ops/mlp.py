@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from statistics import NormalDist
+
 import onnx_ir as ir
 
 from genai.export.builder import GraphBuilder
@@ -24,4 +26,20 @@ def mlp(g: GraphBuilder, x: ir.Value, spec: MlpSpec) -> ir.Value:
     gate, up = g.ops(
         "Split", [packed, g.integers(spec.intermediate_size, spec.intermediate_size)], 2, axis=-1
     )
+    if spec.sparsity:
+        gate = _cut_off(g, gate, spec.sparsity)
     return linear(g, g.op("Mul", [activate(g, gate, spec.activation), up]), "down")
+
+
+def _cut_off(g: GraphBuilder, gate: ir.Value, share: float) -> ir.Value:
+    """Subtract this quantile of a normal distribution with the values' mean and deviation, and keep what is above."""
+    is_half = g.precision.float_type != ir.DataType.FLOAT
+    values = g.op("Cast", [gate], to=ir.DataType.FLOAT) if is_half else gate
+    mean = g.op("ReduceMean", [values, g.integers(-1)], keepdims=1)
+    centred = g.op("Sub", [values, mean])
+    deviation = g.op(
+        "Sqrt", [g.op("ReduceMean", [g.op("Mul", [centred, centred]), g.integers(-1)], keepdims=1)]
+    )
+    above = g.op("Mul", [deviation, g.float32(NormalDist().inv_cdf(share))])
+    kept = g.op("Relu", [g.op("Sub", [centred, above])])
+    return g.op("Cast", [kept], to=g.precision.float_type) if is_half else kept

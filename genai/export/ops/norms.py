@@ -49,6 +49,10 @@ class ResidualStream:
             self.value, self.addend = self.g.op("Add", [self.value, self.addend]), None
         return self.value
 
+    def scale(self, factor: ir.Value) -> None:
+        """Multiply the stream by a factor of one element."""
+        self.value = self.g.op("Mul", [self.read(), factor])
+
     def normalize(self, name: str, spec: NormSpec | None) -> ir.Value:
         """Return the stream, normalized with the weights of the module `name`; as it is without a norm."""
         if spec is None:

@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import ml_dtypes
 import numpy as np
 import onnx_ir as ir
 
 from genai.export.builder import GraphBuilder
 from genai.export.checkpoint import Array
 from genai.export.rope import RopeSpec
+from genai.export.spec import AlibiSpec
 from genai.export.tensors import LazyTensor
 
 __all__ = [
@@ -59,14 +61,13 @@ class Positions:
         lengths: How long the sequences are.
         position_ids: int64 [batch_size, sequence_length]; only where something needs them.
         tables: The rotary tables.
-        alibi: What is added to the scores, by the heads' slopes: [1, num_heads, sequence_length,
-            total_sequence_length].
+        alibis: What linear biases add to the scores: [1, num_heads, sequence_length, total_sequence_length].
     """
 
     lengths: Lengths
     position_ids: ir.Value | None
     tables: Mapping[RopeSpec, RopeTable]
-    alibi: Mapping[tuple[float, ...], ir.Value]
+    alibis: Mapping[AlibiSpec, ir.Value]
 
 
 def make_lengths(g: GraphBuilder, input_ids: ir.Value, attention_mask: ir.Value) -> Lengths:
@@ -112,10 +113,10 @@ def make_position_ids(g: GraphBuilder, lengths: Lengths, switch_length: int | No
         return g.op("Add", [g.op("Unsqueeze", [past, g.integers(1)]), steps], name="position_ids")
 
 
-def make_alibi(g: GraphBuilder, lengths: Lengths, slopes: tuple[float, ...]) -> ir.Value:
+def make_alibi(g: GraphBuilder, lengths: Lengths, alibi: AlibiSpec) -> ir.Value:
     """Derive what linear biases add to the scores: each head's slope times the key's position.
 
-    Counting from the query instead, as https://arxiv.org/abs/2108.12409 does, shifts all scores of a query alike.
+    Counting from the query instead, as the paper does, would shift all scores of a query alike.
 
     Returns:
         [1, num_heads, sequence_length, total_sequence_length].
@@ -123,8 +124,13 @@ def make_alibi(g: GraphBuilder, lengths: Lengths, slopes: tuple[float, ...]) -> 
     with g.scope("alibi"):
         total = g.op("Cast", [lengths.total_sequence_length], to=ir.DataType.FLOAT)
         keys = g.op("Range", [g.float32(0.0), total, g.float32(1.0)])
-        by_head = g.constant(np.asarray(slopes, np.float32).reshape(1, -1, 1, 1))
-        biases = g.op("Mul", [by_head, keys])
+        slopes = np.asarray(alibi.slopes, ml_dtypes.bfloat16 if alibi.is_bfloat16 else np.float32)
+        biases = g.op("Mul", [g.constant(slopes.astype(np.float32).reshape(1, -1, 1, 1)), keys])
+        if alibi.is_bfloat16:
+            rounded = g.op("Cast", [biases], to=ir.DataType.BFLOAT16)
+            biases = g.op("Cast", [rounded], to=ir.DataType.FLOAT)
+        if alibi.factor != 1.0:
+            biases = g.op("Mul", [biases, g.float32(alibi.factor)])
         if g.precision.float_type != ir.DataType.FLOAT:
             biases = g.op("Cast", [biases], to=g.precision.float_type)
         shape = g.op("Concat", [g.integers(1, 1), lengths.sequence_length, g.integers(1)], axis=0)

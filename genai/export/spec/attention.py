@@ -11,7 +11,7 @@ from genai.export.spec.norm import NormSpec
 from genai.export.spec.parameters import Shapes, linear_shapes, norm_shapes
 from genai.export.spec.state import StateSpec
 
-__all__ = ["AttentionSpec", "QueryScaling"]
+__all__ = ["AlibiSpec", "AttentionSpec", "QueryScaling"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +23,33 @@ class QueryScaling:
 
     beta: float
     interval: int
+
+    def limited_to(self, max_positions: int) -> QueryScaling | None:
+        """Return the factor for sequences of at most this length; `None` where it is 1 for all of them."""
+        return self if max_positions > self.interval else None
+
+
+@dataclass(frozen=True, slots=True)
+class AlibiSpec:
+    """Linear biases: a head adds its slope times the key's position to the score (https://arxiv.org/abs/2108.12409).
+
+    Args:
+        slopes: The slope of each head.
+        is_bfloat16: Whether slopes and products are rounded to bfloat16, as a model may have been trained.
+        factor: Factor on what is added, after the rounding.
+    """
+
+    slopes: tuple[float, ...]
+    is_bfloat16: bool = False
+    factor: float = 1.0
+
+    @staticmethod
+    def slopes_for(num_heads: int) -> tuple[float, ...]:
+        """Return the slopes of the paper: a geometric sequence, and every other one of a finer one for what is left."""
+        whole = 1 << (num_heads.bit_length() - 1)
+        slopes = [2.0 ** (-8 * (head + 1) / whole) for head in range(whole)]
+        slopes += [2.0 ** (-4 * (2 * head + 1) / whole) for head in range(num_heads - whole)]
+        return tuple(slopes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +71,11 @@ class AttentionSpec:
         v_norm: Normalization of each value head, if any.
         qkv_clip: Queries, keys and values are clipped to [-qkv_clip, qkv_clip]; `None` is off.
         query_scaling: Factor on the queries that depends on the position, if any.
-        alibi_slopes: Per head, what is added to a score per position of its key (https://arxiv.org/abs/2108.12409).
+        alibi: Linear biases on the scores, if any.
         sinks: Whether each head has a learned score that takes part in the softmax and attends to nothing.
         output_gate: Whether the heads are multiplied by the sigmoid of another projection of the input.
+        values_are_keys: Whether there is no projection of values: they are the keys before norm and rotation.
+        reads_layer: The earlier layer whose keys and values it reads; it has none of its own then.
         qkv_bias: Whether the query, key and value projections have biases.
         output_bias: Whether the output projection has one.
 
@@ -69,9 +98,11 @@ class AttentionSpec:
     v_norm: NormSpec | None = None
     qkv_clip: float | None = None
     query_scaling: QueryScaling | None = None
-    alibi_slopes: tuple[float, ...] | None = None
+    alibi: AlibiSpec | None = None
     sinks: bool = False
     output_gate: bool = False
+    values_are_keys: bool = False
+    reads_layer: int | None = None
     qkv_bias: bool = False
     output_bias: bool = False
 
@@ -92,8 +123,18 @@ class AttentionSpec:
         """Width of all key heads, and of all value heads."""
         return self.num_kv_heads * self.head_dim
 
+    @property
+    def projections(self) -> dict[str, int]:
+        """The widths of the projections of the input, by module."""
+        sizes = {"q": self.q_size}
+        if self.reads_layer is None:
+            sizes |= {"k": self.kv_size} if self.values_are_keys else {"k": self.kv_size, "v": self.kv_size}
+        return sizes | {"gate": self.q_size} if self.output_gate else sizes
+
     def states(self) -> tuple[StateSpec, ...]:
-        """Return the keys and values, [num_kv_heads, positions, head_dim] each."""
+        """Return the keys and values, [num_kv_heads, positions, head_dim] each, unless they are another layer's."""
+        if self.reads_layer is not None:
+            return ()
         shape = (self.num_kv_heads, None, self.head_dim)
         return StateSpec("key", shape), StateSpec("value", shape)
 
@@ -103,23 +144,25 @@ class AttentionSpec:
             self,
             rope=self.rope and self.rope.limited_to(max_positions),
             window=self.window if self.window is not None and self.window < max_positions else None,
+            query_scaling=self.query_scaling and self.query_scaling.limited_to(max_positions),
         )
 
     def parameters(self, hidden_size: int) -> Shapes:
         """Return the shapes of its parameters, by their names within its scope."""
         shapes: Shapes = {}
-        for module, size in (("q", self.q_size), ("k", self.kv_size), ("v", self.kv_size)):
+        for module, size in self.projections.items():
             shapes |= linear_shapes(module, size, hidden_size, bias=self.qkv_bias)
-        if self.output_gate:
-            shapes |= linear_shapes("gate", self.q_size, hidden_size, bias=self.qkv_bias)
-        for module, heads in (("q_norm", self.num_heads), ("k_norm", self.num_kv_heads)):
+        norms = {"q_norm": self.num_heads}
+        if self.reads_layer is None:
+            norms["k_norm"] = self.num_kv_heads
+            shapes |= norm_shapes("v_norm", self.v_norm, self.head_dim)
+        for module, heads in norms.items():
             sizes = {
                 "head": (self.head_dim,),
                 "heads": (heads, self.head_dim),
                 "projection": (heads * self.head_dim,),
             }
             shapes |= norm_shapes(module, self.qk_norm, *sizes[self.qk_norm_over])
-        shapes |= norm_shapes("v_norm", self.v_norm, self.head_dim)
         if self.sinks:
             shapes["sinks"] = (self.num_heads,)
         return shapes | linear_shapes("output", hidden_size, self.q_size, bias=self.output_bias)

@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from genai.export.rope import RopeSpec
-from genai.export.spec.attention import AttentionSpec
+from genai.export.spec.altup import AltUpSpec
+from genai.export.spec.attention import AlibiSpec, AttentionSpec
+from genai.export.spec.latent_attention import LatentAttentionSpec
 from genai.export.spec.layer import LayerSpec
 from genai.export.spec.norm import NormSpec
 from genai.export.spec.parameters import Shapes, linear_shapes, norm_shapes, scoped
+from genai.export.spec.per_layer_input import PerLayerInputSpec
 
 __all__ = ["DecoderSpec"]
 
@@ -31,6 +34,8 @@ class DecoderSpec:
         head_bias: Whether the head has a bias.
         logit_scale: Factor on the logits.
         logit_softcap: Logits become softcap * tanh(logit / softcap); `None` is off.
+        altup: The several residual streams, if there is not just one.
+        per_layer_input: What every layer adds to the stream for each token by itself, if anything.
         max_positions_reason: Why sequences can be no longer than max_positions, where there is a special reason.
     """
 
@@ -47,6 +52,8 @@ class DecoderSpec:
     head_bias: bool = False
     logit_scale: float = 1.0
     logit_softcap: float | None = None
+    altup: AltUpSpec | None = None
+    per_layer_input: PerLayerInputSpec | None = None
     max_positions_reason: str | None = None
 
     @property
@@ -55,14 +62,20 @@ class DecoderSpec:
         return tuple(dict.fromkeys(layer.mixer.rope for layer in self.layers if layer.mixer.rope))
 
     @property
-    def alibi_slopes(self) -> tuple[tuple[float, ...], ...]:
-        """The distinct slopes of linear biases, in the order of their first use."""
-        return tuple(dict.fromkeys(a.alibi_slopes for a in self.attentions if a.alibi_slopes is not None))
+    def alibis(self) -> tuple[AlibiSpec, ...]:
+        """The distinct linear biases, in the order of their first use."""
+        return tuple(dict.fromkeys(a.alibi for a in self.attentions if a.alibi is not None))
 
     @property
     def attentions(self) -> tuple[AttentionSpec, ...]:
         """The layers' mixers that are softmax attention."""
         return tuple(layer.mixer for layer in self.layers if isinstance(layer.mixer, AttentionSpec))
+
+    @property
+    def attention(self) -> AttentionSpec | LatentAttentionSpec:
+        """The first mixer with keys and values, whose heads stand for all in configurations."""
+        kinds = (AttentionSpec, LatentAttentionSpec)
+        return next(layer.mixer for layer in self.layers if isinstance(layer.mixer, kinds))
 
     @property
     def rope_switch_length(self) -> int | None:
@@ -83,6 +96,14 @@ class DecoderSpec:
         shapes |= norm_shapes("embedding_norm", self.embedding_norm, self.hidden_size)
         for index, layer in enumerate(self.layers):
             shapes |= scoped(f"layers.{index}", layer.parameters(self.hidden_size))
+            if self.altup is not None:
+                shapes |= scoped(f"layers.{index}", self.altup.layer_parameters(self.hidden_size))
+            if self.per_layer_input is not None:
+                shapes |= scoped(f"layers.{index}", self.per_layer_input.layer_parameters(self.hidden_size))
+        if self.altup is not None:
+            shapes |= self.altup.parameters(self.hidden_size)
+        if self.per_layer_input is not None:
+            shapes |= self.per_layer_input.parameters(self.hidden_size, len(self.layers))
         shapes |= norm_shapes("final_norm", self.final_norm, self.hidden_size)
         if not self.tied:
             shapes |= linear_shapes("head", self.vocab_size, self.hidden_size)

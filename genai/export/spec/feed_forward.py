@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 
 from genai.export.spec.parameters import Shapes, linear_shapes
 
-__all__ = ["ACTIVATIONS", "Activation", "FeedForward", "MlpSpec"]
+__all__ = ["ACTIVATIONS", "Activation", "MlpSpec"]
 
 Activation = Literal["silu", "gelu", "gelu_tanh", "quick_gelu", "relu", "relu2"]
 
@@ -28,7 +28,16 @@ ACTIVATIONS: Mapping[str, Activation] = {
 
 @dataclass(frozen=True, slots=True)
 class MlpSpec:
-    """A feed-forward block: down(act(gate(x)) * up(x)) if gated, else down(act(up(x)))."""
+    """A feed-forward block: down(act(gate(x)) * up(x)) if gated, else down(act(up(x))).
+
+    Args:
+        intermediate_size: Width between the matrices.
+        activation: What `act` is.
+        gated: Whether there is a gate.
+        bias: Whether the matrices have biases.
+        sparsity: Share of a gate's values that are cut off before the activation if they are normally distributed:
+            it reads relu(gate - cutoff).
+    """
 
     scope: ClassVar[str] = "mlp"
 
@@ -36,6 +45,7 @@ class MlpSpec:
     activation: Activation
     gated: bool = True
     bias: bool = False
+    sparsity: float = 0.0
 
     def parameters(self, hidden_size: int) -> Shapes:
         """Return the shapes of its parameters, by their names within its scope."""
@@ -43,7 +53,3 @@ class MlpSpec:
         for module in ("gate", "up") if self.gated else ("up",):
             shapes |= linear_shapes(module, self.intermediate_size, hidden_size, bias=self.bias)
         return shapes | linear_shapes("down", hidden_size, self.intermediate_size, bias=self.bias)
-
-
-FeedForward = MlpSpec
-"""A layer's feed-forward block, of any kind."""

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from genai.export.spec.altup import LaurelSpec
 from genai.export.spec.attention import AttentionSpec
-from genai.export.spec.feed_forward import FeedForward
+from genai.export.spec.dense_and_experts import DenseAndExpertsSpec
+from genai.export.spec.feed_forward import MlpSpec
+from genai.export.spec.gated_delta import GatedDeltaSpec
+from genai.export.spec.latent_attention import LatentAttentionSpec
+from genai.export.spec.moe import MoeSpec
 from genai.export.spec.norm import NormSpec
 from genai.export.spec.parameters import Shapes, norm_shapes, scoped
+from genai.export.spec.short_convolution import ShortConvolutionSpec
 
-__all__ = ["LayerSpec", "Mixer"]
+__all__ = ["FeedForward", "LayerSpec", "Mixer"]
 
-Mixer = AttentionSpec
+Mixer = AttentionSpec | GatedDeltaSpec | LatentAttentionSpec | ShortConvolutionSpec
 """What lets tokens see earlier ones, of any kind."""
+
+FeedForward = DenseAndExpertsSpec | MlpSpec | MoeSpec
+"""What transforms tokens one by one, of any kind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +37,8 @@ class LayerSpec:
         mlp_output_norm: On the feed-forward block's output before it is added, if any.
         parallel: Mixer and feed-forward block both read the layer's input, and their sum is added.
         residual_scale: Factor on what is added to the residual stream.
+        laurel: A learned residual beside the mixer, if any.
+        has_scalar: Whether the residual stream is multiplied by a learned scalar after the layer.
     """
 
     mixer: Mixer
@@ -38,9 +49,12 @@ class LayerSpec:
     mlp_output_norm: NormSpec | None = None
     parallel: bool = False
     residual_scale: float = 1.0
+    laurel: LaurelSpec | None = None
+    has_scalar: bool = False
 
     def parameters(self, hidden_size: int) -> Shapes:
         """Return the shapes of its parameters, by their names within the layer."""
+        scalar: Shapes = {"scalar": (1,)} if self.has_scalar else {}
         return (
             norm_shapes("input_norm", self.input_norm, hidden_size)
             | scoped(self.mixer.scope, self.mixer.parameters(hidden_size))
@@ -48,4 +62,6 @@ class LayerSpec:
             | norm_shapes("mlp_norm", self.mlp_norm, hidden_size)
             | scoped(self.mlp.scope, self.mlp.parameters(hidden_size))
             | norm_shapes("mlp_output_norm", self.mlp_output_norm, hidden_size)
+            | (self.laurel.parameters(hidden_size) if self.laurel is not None else {})
+            | scalar
         )

@@ -14,7 +14,9 @@ class StateSpec:
     Args:
         name: What the graph calls it: `past_key_values.{layer}.{name}` and `present.{layer}.{name}`.
         shape: Its shape for one sequence; `None` is the axis of positions, if it has one.
+        is_float32: Whether it is float32 even where the graph's float type is another.
     """
 
     name: str
     shape: tuple[int | None, ...]
+    is_float32: bool = False

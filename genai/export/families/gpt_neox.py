@@ -1,0 +1,80 @@
+"""GPT-NeoX: attention and feed-forward in parallel under norms of their own, partial rotary (Pythia, Dolly)."""
+
+from __future__ import annotations
+
+from genai.export.family import Family
+from genai.export.layouts.llama import refuse_foreign_parts
+from genai.export.model_config import ModelConfig
+from genai.export.rope_config import max_positions_reason, read_rope
+from genai.export.spec import ACTIVATIONS, AttentionSpec, DecoderSpec, LayerSpec, MlpSpec, NormSpec
+from genai.export.weights import Grouped, WeightMap
+
+__all__ = ["FAMILY"]
+
+
+def spec(config: ModelConfig) -> DecoderSpec:
+    """Derive the decoder from config.json."""
+    refuse_foreign_parts(config)
+    hidden_size, num_heads = config.integer("hidden_size"), config.integer("num_attention_heads")
+    head_dim = hidden_size // num_heads
+    bias = config.flag("attention_bias")
+    norm = NormSpec("layer", config.number("layer_norm_eps"), bias=True)
+    rope = read_rope(config, head_dim=head_dim, theta_key="rotary_emb_base", share_key="rotary_pct")
+    layer = LayerSpec(
+        AttentionSpec(num_heads, num_heads, head_dim, rope=rope, qkv_bias=bias, output_bias=bias),
+        MlpSpec(
+            intermediate_size=config.integer("intermediate_size"),
+            activation=ACTIVATIONS[config.choice("hidden_act", ACTIVATIONS)],
+            gated=False,
+            bias=True,
+        ),
+        input_norm=norm,
+        mlp_norm=norm,
+        parallel=config.flag("use_parallel_residual"),
+    )
+    return DecoderSpec(
+        vocab_size=config.integer("vocab_size"),
+        hidden_size=hidden_size,
+        max_positions=config.integer("max_position_embeddings"),
+        layers=(layer,) * config.integer("num_hidden_layers"),
+        final_norm=norm,
+        tied=config.flag("tie_word_embeddings"),
+        max_positions_reason=max_positions_reason(config),
+    )
+
+
+def weights(config: ModelConfig) -> WeightMap:
+    """Name the weights; queries, keys and values are stored head by head."""
+    num_heads = config.integer("num_attention_heads")
+    return {
+        "embedding": "embed_in",
+        "input_norm": "layers.{i}.input_layernorm",
+        ("attention.q", "attention.k", "attention.v"): Grouped(
+            "layers.{i}.attention.query_key_value", num_heads
+        ),
+        "attention.output": "layers.{i}.attention.dense",
+        "mlp_norm": "layers.{i}.post_attention_layernorm",
+        "mlp.up": "layers.{i}.mlp.dense_h_to_4h",
+        "mlp.down": "layers.{i}.mlp.dense_4h_to_h",
+        "final_norm": "final_layer_norm",
+        "head": "embed_out",
+    }
+
+
+FAMILY = Family(
+    architectures=("GPTNeoXForCausalLM",),
+    model_type="decoder",
+    spec=spec,
+    weights=weights,
+    defaults={
+        "attention_bias": True,
+        "hidden_act": "gelu",
+        "layer_norm_eps": 1e-5,
+        "max_position_embeddings": 2048,
+        "rotary_pct": 0.25,
+        "tie_word_embeddings": False,
+        "use_parallel_residual": True,
+    },
+    prefixes=("gpt_neox.", ""),
+    ignored=(r"\.attention\.(masked_)?bias$",),
+)

@@ -1,0 +1,29 @@
+"""Helium: llama with neighbours rotated together."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from genai.export.family import Family
+from genai.export.layouts.llama import LLAMA_WEIGHTS, llama_attention, llama_decoder
+from genai.export.model_config import ModelConfig
+from genai.export.rope_config import read_rope
+from genai.export.spec import DecoderSpec
+
+__all__ = ["FAMILY"]
+
+
+def spec(config: ModelConfig) -> DecoderSpec:
+    """Derive the decoder from config.json."""
+    head_dim = llama_attention(config).head_dim
+    rope = read_rope(config, head_dim=head_dim, interleaved=True)
+    return llama_decoder(config, replace(llama_attention(config, rope=rope), output_bias=False))
+
+
+FAMILY = Family(
+    architectures=("HeliumForCausalLM",),
+    model_type="decoder",  # onnxruntime-genai has no name for it
+    spec=spec,
+    weights=LLAMA_WEIGHTS,
+    defaults={"num_key_value_heads": 20, "rms_norm_eps": 1e-8, "rope_theta": 100000.0},
+)

@@ -1,0 +1,49 @@
+"""LFM2: gated short convolutions in most layers, attention with normalized queries and keys in the others."""
+
+from __future__ import annotations
+
+from genai.export.family import Family
+from genai.export.layouts.lfm2 import LFM2_WEIGHTS, lfm2_decoder
+from genai.export.model_config import ModelConfig
+from genai.export.spec import DecoderSpec, MlpSpec
+
+__all__ = ["FAMILY"]
+
+
+def spec(config: ModelConfig) -> DecoderSpec:
+    """Derive the decoder from config.json."""
+    mlp = MlpSpec(_intermediate_size(config), "silu")
+    return lfm2_decoder(config, [mlp] * config.integer("num_hidden_layers"))
+
+
+def _intermediate_size(config: ModelConfig) -> int:
+    """What the config says, or two thirds of that, times a factor and rounded up where there is one."""
+    size = config.integer("block_ff_dim", config.integer("intermediate_size"))
+    if not config.flag("block_auto_adjust_ff_dim"):
+        return size
+    if "block_ffn_dim_multiplier" not in config:
+        return int(2 * size / 3)
+    size = int(config.number("block_ffn_dim_multiplier") * int(2 * size / 3))
+    multiple = config.integer("block_multiple_of")
+    return -(-size // multiple) * multiple
+
+
+FAMILY = Family(
+    architectures=("Lfm2ForCausalLM",),
+    model_type="lfm2",
+    spec=spec,
+    weights=LFM2_WEIGHTS,
+    defaults={
+        "block_auto_adjust_ff_dim": True,
+        "block_ffn_dim_multiplier": 1.0,
+        "block_multiple_of": 256,
+        "conv_L_cache": 3,
+        "conv_bias": False,
+        "intermediate_size": 12288,
+        "max_position_embeddings": 128_000,
+        "norm_eps": 1e-5,
+        "num_key_value_heads": 8,
+        "rope_theta": 1_000_000.0,
+        "tie_word_embeddings": True,
+    },
+)

@@ -1,0 +1,54 @@
+"""SmolLM 3: llama without positions on every fourth layer."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from genai.export.family import Family
+from genai.export.layouts.llama import LLAMA_WEIGHTS, llama_attention, pre_norm_decoder, sliding_windows
+from genai.export.model_config import ModelConfig
+from genai.export.spec import DecoderSpec
+
+__all__ = ["FAMILY"]
+
+
+def spec(config: ModelConfig) -> DecoderSpec:
+    """Derive the decoder from config.json."""
+    has_rope = _layers_with_rope(config)
+    may_slide = config.flag("use_sliding_window")
+    windows = sliding_windows(config, is_sliding=lambda index: may_slide and not has_rope[index])
+    attention = llama_attention(config)
+    return pre_norm_decoder(
+        config,
+        [
+            replace(attention, window=window, rope=attention.rope if rotates else None)
+            for window, rotates in zip(windows, has_rope, strict=True)
+        ],
+    )
+
+
+def _layers_with_rope(config: ModelConfig) -> list[bool]:
+    """Whether each layer has a rotary embedding; the list in the config may be longer than the decoder."""
+    num_layers = config.integer("num_hidden_layers")
+    if "no_rope_layers" not in config:
+        interval = config.integer("no_rope_layer_interval")
+        return [(index + 1) % interval != 0 for index in range(num_layers)]
+    flags = config.integers("no_rope_layers")
+    if len(flags) < num_layers:
+        raise config.unsupported("no_rope_layers", f"names {len(flags)} layers, but there are {num_layers}")
+    return [flag != 0 for flag in flags[:num_layers]]
+
+
+FAMILY = Family(
+    architectures=("SmolLM3ForCausalLM",),
+    model_type="smollm3",
+    spec=spec,
+    weights=LLAMA_WEIGHTS,
+    defaults={
+        "no_rope_layer_interval": 4,
+        "num_key_value_heads": 4,
+        "rope_theta": 2000000.0,
+        "tie_word_embeddings": True,
+        "use_sliding_window": False,
+    },
+)

@@ -1,0 +1,45 @@
+"""What Cohere's Command models share: parallel blocks, layer norms without bias, neighbours rotated together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from genai.export.layouts.llama import LLAMA_WEIGHTS, decoder_of, llama_attention, llama_mlp
+from genai.export.model_config import ModelConfig
+from genai.export.rope_config import read_rope
+from genai.export.spec import AttentionSpec, DecoderSpec, LayerSpec, NormSpec
+from genai.export.weights import WeightMap
+
+__all__ = ["COHERE_DEFAULTS", "COHERE_WEIGHTS", "cohere_attention", "cohere_decoder", "cohere_norm"]
+
+COHERE_WEIGHTS: WeightMap = {
+    **{module: name for module, name in LLAMA_WEIGHTS.items() if module != "mlp_norm"},
+    "attention.q_norm": "layers.{i}.self_attn.q_norm",
+    "attention.k_norm": "layers.{i}.self_attn.k_norm",
+}
+
+COHERE_DEFAULTS: Mapping[str, Any] = {
+    "layer_norm_eps": 1e-5,
+    "logit_scale": 0.0625,
+    "tie_word_embeddings": True,
+}
+
+
+def cohere_norm(config: ModelConfig) -> NormSpec:
+    """Return the norm that is used everywhere."""
+    return NormSpec("layer", config.number("layer_norm_eps"))
+
+
+def cohere_attention(config: ModelConfig) -> AttentionSpec:
+    """Return an attention with a rotary embedding."""
+    head_dim = llama_attention(config).head_dim
+    return llama_attention(config, rope=read_rope(config, head_dim=head_dim, interleaved=True))
+
+
+def cohere_decoder(config: ModelConfig, attentions: Sequence[AttentionSpec]) -> DecoderSpec:
+    """Return a decoder with one layer for each of these attentions."""
+    norm, mlp = cohere_norm(config), replace(llama_mlp(config), bias=False)
+    layers = [LayerSpec(attention, mlp, input_norm=norm, parallel=True) for attention in attentions]
+    return replace(decoder_of(config, layers, final_norm=norm), logit_scale=config.number("logit_scale"))

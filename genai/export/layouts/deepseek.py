@@ -1,0 +1,91 @@
+"""What DeepSeek-V2 and V3 share: latent attention, and experts beside shared ones in all but the first layers."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from genai.export.layouts.llama import decoder_of, llama_mlp
+from genai.export.layouts.moe import QWEN_MOE_WEIGHTS, expert_mlp
+from genai.export.model_config import ModelConfig
+from genai.export.rope_config import read_rope
+from genai.export.spec import (
+    DecoderSpec,
+    LatentAttentionSpec,
+    LayerSpec,
+    MlpSpec,
+    MoeSpec,
+    NormSpec,
+    RouterSpec,
+)
+from genai.export.weights import Grouped, WeightMap
+
+__all__ = ["deepseek_decoder", "deepseek_weights", "latent_attention_of"]
+
+
+def latent_attention_of(config: ModelConfig) -> LatentAttentionSpec:
+    """Return the attention of every layer."""
+    rope_dim, nope_dim = config.integer("qk_rope_head_dim"), config.integer("qk_nope_head_dim")
+    return LatentAttentionSpec(
+        num_heads=config.integer("num_attention_heads"),
+        latent_dim=config.integer("kv_lora_rank"),
+        nope_dim=nope_dim,
+        value_dim=config.integer("v_head_dim"),
+        rope=read_rope(config, head_dim=rope_dim, interleaved=config.flag("rope_interleave", True)),
+        norm=NormSpec("rms", 1e-6),
+        scale=_scale_of(config, nope_dim + rope_dim),
+        query_rank=config.optional_integer("q_lora_rank"),
+        bias=config.flag("attention_bias", False),
+    )
+
+
+def deepseek_decoder(config: ModelConfig, router: RouterSpec) -> DecoderSpec:
+    """Return the decoder with this router in the layers that have experts."""
+    config.refuse("moe_layer_freq", "experts in every n-th layer only", unless=(None, 1))
+    norm = NormSpec("rms", config.number("rms_norm_eps"))
+    attention = latent_attention_of(config)
+    expert = expert_mlp(config, size_key="moe_intermediate_size")
+    num_shared = config.integer("n_shared_experts", 0, minimum=0)
+    shared = replace(llama_mlp(config), intermediate_size=num_shared * expert.intermediate_size)
+    moe, mlp = MoeSpec(router, expert, shared=shared if num_shared else None), llama_mlp(config)
+    num_dense = config.integer("first_k_dense_replace", minimum=0)
+    layers = [
+        LayerSpec(attention, mlp if index < num_dense else moe, input_norm=norm, mlp_norm=norm)
+        for index in range(config.integer("num_hidden_layers"))
+    ]
+    return decoder_of(config, layers, final_norm=norm)
+
+
+def deepseek_weights(config: ModelConfig) -> WeightMap:
+    """Name the weights."""
+    attention = "layers.{i}.self_attn"
+    return {
+        **{
+            module: name
+            for module, name in QWEN_MOE_WEIGHTS.items()
+            if module not in ("attention.k", "attention.v")
+        },
+        "attention.q_down": f"{attention}.q_a_proj",
+        "attention.q_norm": f"{attention}.q_a_layernorm",
+        "attention.q_up": f"{attention}.q_b_proj",
+        "attention.kv_down": f"{attention}.kv_a_proj_with_mqa",
+        "attention.kv_norm": f"{attention}.kv_a_layernorm",
+        ("attention.k_up", "attention.v_up"): Grouped(
+            f"{attention}.kv_b_proj", config.integer("num_attention_heads")
+        ),
+        "mlp.router.correction_bias": "layers.{i}.mlp.gate.e_score_correction_bias",
+        "mlp.shared.gate": "layers.{i}.mlp.shared_experts.gate_proj",
+        "mlp.shared.up": "layers.{i}.mlp.shared_experts.up_proj",
+        "mlp.shared.down": "layers.{i}.mlp.shared_experts.down_proj",
+    }
+
+
+def _scale_of(config: ModelConfig, query_dim: int) -> float:
+    """The factor on the scores; YaRN's `mscale_all_dim` grows it by its square."""
+    parameters = config.part("rope_parameters" if "rope_parameters" in config else "rope_scaling")
+    mscale = parameters.number("mscale_all_dim", 0)
+    kind = parameters.string("rope_type", parameters.string("type", "default"))
+    if kind == "default" or not mscale or parameters.number("factor") <= 1:
+        return 1 / math.sqrt(query_dim)
+    growth = 0.1 * mscale * math.log(parameters.number("factor")) + 1.0
+    return growth * growth / math.sqrt(query_dim)

@@ -1,0 +1,35 @@
+"""What the Granite models share: factors on embeddings, scores, residuals and logits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from genai.export.layouts.llama import llama_attention
+from genai.export.model_config import ModelConfig
+from genai.export.spec import AttentionSpec, DecoderSpec
+
+__all__ = ["GRANITE_DEFAULTS", "granite_attention", "with_granite_factors"]
+
+GRANITE_DEFAULTS: Mapping[str, float] = {
+    "attention_multiplier": 1.0,
+    "embedding_multiplier": 1.0,
+    "logits_scaling": 1.0,
+    "residual_multiplier": 1.0,
+}
+
+
+def granite_attention(config: ModelConfig) -> AttentionSpec:
+    """Return llama's attention with the config's factor on the scores."""
+    return replace(llama_attention(config), scale=config.positive("attention_multiplier"))
+
+
+def with_granite_factors(config: ModelConfig, decoder: DecoderSpec) -> DecoderSpec:
+    """Return the decoder with the config's factors around and in its layers."""
+    factor = config.number("residual_multiplier")
+    return replace(
+        decoder,
+        layers=tuple(replace(layer, residual_scale=factor) for layer in decoder.layers),
+        embedding_scale=config.number("embedding_multiplier"),
+        logit_scale=1 / config.positive("logits_scaling"),
+    )

@@ -1,0 +1,108 @@
+"""What families with mixtures of experts share: llama's layers, with experts in all or some of them.
+
+It is no family itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from genai.export.layouts.llama import LLAMA_WEIGHTS, decoder_of, llama_mlp
+from genai.export.model_config import ModelConfig
+from genai.export.spec import (
+    ACTIVATIONS,
+    AttentionSpec,
+    DecoderSpec,
+    LayerSpec,
+    MlpSpec,
+    MoeSpec,
+    NormSpec,
+    RouterSpec,
+)
+from genai.export.weights import WeightMap
+
+__all__ = [
+    "MIXTRAL_WEIGHTS",
+    "QWEN_MOE_WEIGHTS",
+    "dense_layers",
+    "expert_mlp",
+    "moe_decoder",
+    "num_experts",
+    "softmax_router",
+]
+
+QWEN_MOE_WEIGHTS: WeightMap = {
+    **LLAMA_WEIGHTS,
+    "mlp.router": "layers.{i}.mlp.gate",
+    "mlp.experts.gate": "layers.{i}.mlp.experts.{e}.gate_proj",
+    "mlp.experts.up": "layers.{i}.mlp.experts.{e}.up_proj",
+    "mlp.experts.down": "layers.{i}.mlp.experts.{e}.down_proj",
+}
+
+MIXTRAL_WEIGHTS: WeightMap = {
+    **LLAMA_WEIGHTS,
+    "mlp.router": "layers.{i}.block_sparse_moe.gate",
+    "mlp.experts.gate": "layers.{i}.block_sparse_moe.experts.{e}.w1",
+    "mlp.experts.up": "layers.{i}.block_sparse_moe.experts.{e}.w3",
+    "mlp.experts.down": "layers.{i}.block_sparse_moe.experts.{e}.w2",
+}
+
+
+def num_experts(config: ModelConfig) -> int:
+    """Return how many experts there are, under whichever name the config has them."""
+    key = "num_experts" if "num_experts" in config else "num_local_experts"
+    return config.integer(key)
+
+
+def softmax_router(config: ModelConfig, *, normalize: bool = True, bias: bool = False) -> RouterSpec:
+    """Return a router whose weights are probabilities over all experts, or over the chosen ones alone."""
+    per_token = config.integer("num_experts_per_tok")
+    return RouterSpec(num_experts(config), per_token, normalize=normalize, bias=bias)
+
+
+def expert_mlp(config: ModelConfig, *, size_key: str = "intermediate_size") -> MlpSpec:
+    """Return one expert: llama's gated feed-forward block of this size."""
+    activation = ACTIVATIONS[config.choice("hidden_act", ACTIVATIONS, "silu")]
+    return MlpSpec(config.integer(size_key), activation)
+
+
+def dense_layers(config: ModelConfig) -> frozenset[int]:
+    """Return qwen's layers without experts: `mlp_only_layers`, and all but every `decoder_sparse_step`th."""
+    only = config.integers("mlp_only_layers") if "mlp_only_layers" in config else ()
+    step = config.integer("decoder_sparse_step", 1)
+    num_layers = config.integer("num_hidden_layers")
+    return frozenset(only) | {index for index in range(num_layers) if (index + 1) % step}
+
+
+def moe_decoder(
+    config: ModelConfig,
+    attention: AttentionSpec,
+    moe: MoeSpec,
+    *,
+    windows: Sequence[int | None] | None = None,
+    dense: frozenset[int] = frozenset(),
+    norm: NormSpec | None = None,
+) -> DecoderSpec:
+    """Return a decoder of pre-norm layers with experts.
+
+    Args:
+        config: The config.
+        attention: The attention of every layer.
+        moe: The experts of every layer.
+        windows: Each layer's attention window; none have one if this is empty.
+        dense: The layers with one feed-forward block instead of experts.
+        norm: The norm everywhere; llama's if not given.
+    """
+    norm = norm or NormSpec("rms", config.number("rms_norm_eps", 1e-6))
+    windows = windows or [None] * config.integer("num_hidden_layers")
+    layers = [
+        LayerSpec(
+            mixer=replace(attention, window=window),
+            mlp=llama_mlp(config) if index in dense else moe,
+            input_norm=norm,
+            mlp_norm=norm,
+        )
+        for index, window in enumerate(windows)
+    ]
+    return decoder_of(config, layers, final_norm=norm)

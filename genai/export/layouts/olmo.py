@@ -1,0 +1,38 @@
+"""What OLMo 2 and 3 share: norms after attention and feed-forward instead of before, and on all queries and keys."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from genai.export.layouts.llama import LLAMA_WEIGHTS, decoder_of, llama_mlp
+from genai.export.model_config import ModelConfig
+from genai.export.spec import AttentionSpec, DecoderSpec, LayerSpec, NormSpec
+from genai.export.weights import WeightMap
+
+__all__ = ["OLMO_WEIGHTS", "olmo_decoder"]
+
+OLMO_WEIGHTS: WeightMap = {
+    **{module: name for module, name in LLAMA_WEIGHTS.items() if module not in ("input_norm", "mlp_norm")},
+    "attention.q_norm": "layers.{i}.self_attn.q_norm",
+    "attention.k_norm": "layers.{i}.self_attn.k_norm",
+    "mixer_output_norm": "layers.{i}.post_attention_layernorm",
+    "mlp_output_norm": "layers.{i}.post_feedforward_layernorm",
+}
+
+
+def olmo_decoder(config: ModelConfig, attentions: Sequence[AttentionSpec]) -> DecoderSpec:
+    """Return a decoder with one layer for each of these attentions, which get their norms here."""
+    norm = NormSpec("rms", config.number("rms_norm_eps"))
+    mlp = replace(llama_mlp(config), bias=False)
+    layers = [
+        LayerSpec(
+            replace(attention, qk_norm=norm, qk_norm_over="projection"),
+            mlp,
+            input_norm=None,
+            mixer_output_norm=norm,
+            mlp_output_norm=norm,
+        )
+        for attention in attentions
+    ]
+    return decoder_of(config, layers, final_norm=norm)

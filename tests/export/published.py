@@ -1,0 +1,77 @@
+"""Reading of published config.json files without any weights: what transformers makes of them, and what genai does."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+from transformers.core_model_loading import revert_weight_conversion
+
+from genai.export.checkpoint import Array, Checkpoint
+from genai.export.families import find_family
+from genai.export.spec import DecoderSpec
+
+__all__ = ["ShapesOnly", "as_transformers", "read_spec", "stored_shapes"]
+
+
+class ShapesOnly(Checkpoint):
+    """A checkpoint whose tensors have the right shapes and hold only zeros, which take no memory."""
+
+    def __init__(self, path: Path, config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> None:
+        super().__init__(path, config, {})
+        self._shapes = shapes
+
+    def __getitem__(self, name: str) -> Array:
+        return np.broadcast_to(np.zeros((), np.float32), self._shapes[name])
+
+    def raw(self, name: str) -> Array:
+        return np.broadcast_to(np.zeros((), np.uint8), self._shapes[name])
+
+    def __iter__(self):
+        return iter(self._shapes)
+
+    def __len__(self) -> int:
+        return len(self._shapes)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._shapes
+
+    def file_of(self, name: str) -> Path:
+        return self.path / "model.safetensors"
+
+
+def as_transformers(config: Mapping[str, Any]) -> transformers.PretrainedConfig:
+    return transformers.CONFIG_MAPPING[config["model_type"]].from_dict(json.loads(json.dumps(config)))
+
+
+def read_spec(config: Mapping[str, Any]) -> DecoderSpec:
+    spec, _ = find_family(config["architectures"][0]).read(config)
+    return spec.limited_to(spec.max_positions)
+
+
+def stored_shapes(config: Mapping[str, Any]) -> tuple[dict[str, tuple[int, ...]], int]:
+    """The tensors of transformers' text model as they are saved, and how many numbers they are."""
+    with torch.device("meta"):
+        model = transformers.AutoModelForCausalLM.from_config(as_transformers(config).get_text_config())
+    saved, parameters = model.state_dict(), dict(model.named_parameters())
+    parameters |= {name: buffer for name, buffer in model.named_buffers() if name in saved}
+    shapes = {name: tuple(t.shape) for name, t in revert_weight_conversion(model, parameters).items()}
+    if config.get("quantization_config", {}).get("quant_method") == "mxfp4":
+        shapes = _in_mxfp4(shapes)
+    return shapes, sum(parameter.numel() for parameter in parameters.values())
+
+
+def _in_mxfp4(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+    """The shapes with the experts' matrices, [experts, columns, rows], in blocks of 32 columns."""
+    packed = dict(shapes)
+    for name in shapes:
+        if name.endswith(("gate_up_proj", "down_proj")):
+            num_experts, num_columns, num_rows = packed.pop(name)
+            packed[f"{name}_blocks"] = (num_experts, num_rows, num_columns // 32, 16)
+            packed[f"{name}_scales"] = (num_experts, num_rows, num_columns // 32)
+    return packed

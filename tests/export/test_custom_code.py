@@ -1,0 +1,144 @@
+"""Families whose modeling code lives in their repositories: compared with an equal model that transformers has."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from genai.export import export_model
+from tests.checkpoints import VOCAB_SIZE, load_reference, make_checkpoint
+from tests.export.runner import GraphRunner
+
+PROMPT = np.random.default_rng(3).integers(3, VOCAB_SIZE, 24).tolist()
+Tensors = dict[str, torch.Tensor]
+
+
+def rewritten(
+    checkpoint: Path, target: Path, config: Mapping[str, Any], rename: Callable[[Tensors], Tensors]
+) -> Path:
+    """Copy a checkpoint under another architecture's config keys and weight names."""
+    target.mkdir()
+    values = json.loads((checkpoint / "config.json").read_text())
+    (target / "config.json").write_text(json.dumps({**values, **config}))
+    tensors = rename(load_file(checkpoint / "model.safetensors"))
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, target / "model.safetensors")
+    return target
+
+
+def assert_same_logits(checkpoint: Path, reference: Path, tmp_path: Path) -> None:
+    with torch.no_grad():
+        expected = load_reference(reference)(torch.tensor([PROMPT])).logits[0].numpy()
+    exported = export_model(checkpoint, tmp_path / "model", precision="fp32", via="native")
+    np.testing.assert_allclose(GraphRunner(exported).feed(PROMPT), expected, atol=1e-4, rtol=0)
+
+
+def internlm2_names(tensors: Tensors, *, num_kv_heads: int) -> Tensors:
+    """Llama's tensors as InternLM2 stores them: queries, keys and values of one key/value head after the other."""
+    renamed = {}
+    parts = {
+        "embed_tokens": "tok_embeddings",
+        "lm_head": "output",
+        "self_attn.o_proj": "attention.wo",
+        "mlp.gate_proj": "feed_forward.w1",
+        "mlp.down_proj": "feed_forward.w2",
+        "mlp.up_proj": "feed_forward.w3",
+        "input_layernorm": "attention_norm",
+        "post_attention_layernorm": "ffn_norm",
+    }
+    for name, tensor in tensors.items():
+        for kind in ("weight", "bias"):
+            if name.endswith(f"self_attn.q_proj.{kind}"):
+                heads = [
+                    tensors[name.replace("q_proj", module)].unflatten(0, (num_kv_heads, -1))
+                    for module in ("q_proj", "k_proj", "v_proj")
+                ]
+                stacked = torch.cat(heads, dim=1).flatten(0, 1)
+                renamed[name.replace("self_attn.q_proj", "attention.wqkv")] = stacked
+        if not any(f"self_attn.{module}_proj" in name for module in "qkv"):
+            for old, new in parts.items():
+                name = name.replace(old, new)
+            renamed[name] = tensor
+    return renamed
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_internlm2_is_llama_stored_otherwise(bias: bool, tmp_path: Path) -> None:
+    llama = make_checkpoint("llama", tmp_path / "llama", head_dim=16, hidden_size=64, attention_bias=bias)
+    config = {"architectures": ["InternLM2ForCausalLM"], "model_type": "internlm2", "bias": bias}
+    checkpoint = rewritten(
+        llama, tmp_path / "internlm2", config, lambda tensors: internlm2_names(tensors, num_kv_heads=2)
+    )
+    assert_same_logits(checkpoint, llama, tmp_path)
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_internlm3_is_llama_with_biases_by_other_keys(bias: bool, tmp_path: Path) -> None:
+    llama = make_checkpoint("llama", tmp_path / "llama", attention_bias=bias, mlp_bias=bias)
+    config = {"architectures": ["InternLM3ForCausalLM"], "qkv_bias": bias, "bias": bias}
+    config |= {"attention_bias": None, "mlp_bias": None}
+    checkpoint = rewritten(llama, tmp_path / "internlm3", config, lambda tensors: tensors)
+    assert_same_logits(checkpoint, llama, tmp_path)
+
+
+def test_minicpm_is_granite_with_factors_by_other_keys(tmp_path: Path) -> None:
+    granite = make_checkpoint(
+        "granite",
+        tmp_path / "granite",
+        embedding_multiplier=3.0,
+        residual_multiplier=0.7 / 2**0.5,
+        logits_scaling=48 / 16,
+        attention_multiplier=24**-0.5,
+        tie_word_embeddings=True,
+        hidden_size=48,
+        num_attention_heads=2,
+    )
+    config = {
+        "architectures": ["MiniCPMForCausalLM"],
+        "scale_emb": 3,
+        "scale_depth": 0.7,
+        "dim_model_base": 16,
+    }
+    checkpoint = rewritten(granite, tmp_path / "minicpm", config, lambda tensors: tensors)
+    assert_same_logits(checkpoint, granite, tmp_path)
+
+
+def test_exaone_is_llama_by_other_names_and_keys(tmp_path: Path) -> None:
+    llama = make_checkpoint("llama", tmp_path / "llama", rms_norm_eps=1e-5, hidden_act="gelu")
+    parts = {
+        "model.": "transformer.",
+        "embed_tokens": "wte",
+        "layers.": "h.",
+        "input_layernorm": "ln_1",
+        "post_attention_layernorm": "ln_2",
+        "self_attn.o_proj": "attn.attention.out_proj",
+        "self_attn": "attn.attention",
+        "gate_proj": "c_fc_0",
+        "up_proj": "c_fc_1",
+        "down_proj": "c_proj",
+        "transformer.norm": "transformer.ln_f",
+    }
+
+    def renamed(tensors: Tensors) -> Tensors:
+        names = {name: name for name in tensors}
+        for old, new in parts.items():
+            names = {name: other.replace(old, new) for name, other in names.items()}
+        return {names[name]: tensor for name, tensor in tensors.items()}
+
+    config = {
+        "architectures": ["ExaoneForCausalLM"],
+        "model_type": "exaone",
+        "activation_function": "gelu",
+        "hidden_act": None,
+        "layer_norm_epsilon": 1e-5,
+        "rms_norm_eps": None,
+        "num_layers": 2,
+        "num_hidden_layers": None,
+    }
+    assert_same_logits(rewritten(llama, tmp_path / "exaone", config, renamed), llama, tmp_path)

@@ -1,0 +1,72 @@
+"""A published config.json of each family, read in the form it was published in and in the form transformers 5 saves.
+
+The configs are in published_configs.json, by repository; only the number of layers is smaller than in reality.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from genai.export.builder import GraphBuilder
+from genai.export.decoder import build_decoder
+from genai.export.exporter import check_exportable
+from genai.export.families import find_family
+from genai.export.precision import Precision
+from genai.export.weights import Weights
+from tests.export.published import ShapesOnly, as_transformers, read_spec, stored_shapes
+
+NUM_LAYERS = 5
+CONFIGS: dict[str, dict[str, Any]] = json.loads(
+    Path(__file__).with_name("published_configs.json").read_text(encoding="utf-8")
+)
+
+
+def published(repo: str) -> dict[str, Any]:
+    """The config with fewer layers."""
+    return with_fewer_layers(CONFIGS[repo])
+
+
+def with_fewer_layers(values: dict[str, Any]) -> dict[str, Any]:
+    config = dict(values)
+    if "text_config" in config:
+        return config | {"text_config": with_fewer_layers(config["text_config"])}
+    for key in ("activation_sparsity_pattern", "intermediate_size"):
+        if isinstance(config.get(key), list):
+            config[key] = config[key][:NUM_LAYERS]
+    if "num_kv_shared_layers" in config:
+        config["num_kv_shared_layers"] = 0
+    for key in ("num_hidden_layers", "n_layer", "num_layers"):
+        if key in config:
+            config[key] = NUM_LAYERS
+    if config.get("layer_types"):
+        config["layer_types"] = config["layer_types"][:NUM_LAYERS]
+    if config.get("attention_layers"):
+        config["attention_layers"] = config["attention_layers"][:NUM_LAYERS]
+        config["attention_types"] = [[config["attention_layers"], 1]]
+    return config
+
+
+@pytest.mark.parametrize("repo", CONFIGS)
+def test_the_form_that_transformers_5_saves_means_the_same(repo: str) -> None:
+    config = published(repo)
+    saved = json.loads(as_transformers(config).to_json_string())
+    assert read_spec({**saved, "architectures": config["architectures"]}) == read_spec(config)
+
+
+@pytest.mark.parametrize("repo", CONFIGS)
+def test_the_graph_is_built_in_real_widths(repo: str, tmp_path: Path) -> None:
+    config = published(repo)
+    shapes, num_parameters = stored_shapes(config)
+    family = find_family(config["architectures"][0])
+    spec, weight_map = family.read(config)
+    checkpoint = ShapesOnly(tmp_path, config, shapes)
+    weights = Weights(checkpoint, weight_map, spec, prefixes=family.prefixes, ignored=family.ignored)
+    assert sum(math.prod(view.shape) for view in weights.values()) == num_parameters
+    build_decoder(GraphBuilder(Precision.named("int4"), weights), spec)
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    check_exportable(tmp_path)

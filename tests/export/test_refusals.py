@@ -1,0 +1,64 @@
+"""What a config.json of a known family can ask for and no graph here computes."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from genai.errors import CheckpointError, GenaiError, UnsupportedModelError
+from genai.export.families import find_family
+from tests.checkpoints import make_config
+
+
+@pytest.mark.parametrize(
+    ("family", "architecture", "values", "error", "part"),
+    [
+        (
+            "gemma",
+            "GemmaForCausalLM",
+            {"use_bidirectional_attention": True},
+            UnsupportedModelError,
+            '"use_bidirectional_attention"',
+        ),
+        (
+            "smollm3",
+            "SmolLM3ForCausalLM",
+            {"no_rope_layers": [1]},
+            UnsupportedModelError,
+            '"no_rope_layers" names 1 layers, but there are 2',
+        ),
+        (
+            "granitemoehybrid",
+            "GraniteMoeHybridForCausalLM",
+            {"layer_types": ["mamba", "attention"]},
+            UnsupportedModelError,
+            '"layer_types" asks for "mamba" layers',
+        ),
+        (
+            "granitemoehybrid",
+            "GraniteMoeHybridForCausalLM",
+            {"num_local_experts": 62},
+            UnsupportedModelError,
+            '"num_local_experts" is 62',
+        ),
+        (
+            "ministral3",
+            "Ministral3ForCausalLM",
+            {"rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "llama_4_scaling_beta": 0.1}},
+            CheckpointError,
+            '"original_max_position_embeddings" is missing',
+        ),
+        ("granite", "GraniteForCausalLM", {"logits_scaling": 0}, CheckpointError, '"logits_scaling" must be'),
+    ],
+)
+def test_it_is_refused(
+    family: str, architecture: str, values: dict[str, Any], error: type[GenaiError], part: str
+) -> None:
+    config = json.loads(make_config(family).to_json_string())
+    known = find_family(architecture)
+    known.read(config)
+    with pytest.raises(error) as caught:
+        known.read({**config, **values})
+    assert part in str(caught.value)

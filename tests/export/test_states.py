@@ -1,0 +1,184 @@
+"""Layers with other state than keys and values, or with another layer's: batches, types, stored layouts, refusals."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from safetensors.numpy import load_file, save_file
+
+from genai.errors import UnsupportedModelError
+from genai.export import export_model
+from genai.folder import ModelFolder
+from tests.checkpoints import VOCAB_SIZE, load_reference, make_checkpoint
+from tests.export.runner import GraphRunner
+
+FAMILIES = ("gemma3n_text", "gemma4_text", "lfm2", "qwen3_5_text", "qwen3_next")
+Tensors = dict[str, np.ndarray]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_batch_is_computed_as_alone(family: str, tmp_path: Path) -> None:
+    """Two rows of one length with the states of their own, over a prompt and then token by token."""
+    checkpoint = make_checkpoint(family, tmp_path / "checkpoint")
+    folder = export_model(checkpoint, tmp_path / "model", precision="fp32")
+    rows = np.random.default_rng(2).integers(3, VOCAB_SIZE, (2, 19))
+    with torch.no_grad():
+        expected = load_reference(checkpoint)(torch.tensor(rows)).logits.numpy()
+    session = GraphRunner(folder).session
+    states = {
+        value.name: np.zeros(
+            [2 if n == "batch_size" else n if isinstance(n, int) else 0 for n in value.shape], "f4"
+        )
+        for value in session.get_inputs()
+        if value.name.startswith("past_key_values.")
+    }
+    found = []
+    for start, stop in [(0, 15), *((step, step + 1) for step in range(15, 19))]:
+        feeds = {
+            **states,
+            "input_ids": rows[:, start:stop],
+            "attention_mask": np.ones((2, stop), np.int64),
+            "num_logits_to_keep": np.asarray([stop - start], np.int64),
+        }
+        outputs = dict(zip([o.name for o in session.get_outputs()], session.run(None, feeds), strict=True))
+        found.append(outputs["logits"])
+        states = {name: outputs[name.replace("past_key_values", "present")] for name in states}
+    np.testing.assert_allclose(np.concatenate(found, axis=1), expected, atol=1e-4, rtol=0)
+
+
+def test_linear_attention_remembers_over_many_chunks(tmp_path: Path) -> None:
+    """Longer than the blocks of 64 in which transformers computes a prompt."""
+    checkpoint = make_checkpoint("qwen3_5_text", tmp_path / "checkpoint")
+    folder = export_model(checkpoint, tmp_path / "model", precision="fp32")
+    tokens = np.random.default_rng(4).integers(3, VOCAB_SIZE, 170).tolist()
+    with torch.no_grad():
+        expected = load_reference(checkpoint)(torch.tensor([tokens])).logits[0].numpy()
+    runner = GraphRunner(folder, capacity=170)
+    found = np.concatenate([runner.feed(tokens[:130]), runner.feed(tokens[130:])])
+    np.testing.assert_allclose(found, expected, atol=1e-4, rtol=0)
+
+
+def test_recurrent_states_are_float32_in_half_precision(tmp_path: Path) -> None:
+    checkpoint = make_checkpoint("qwen3_5_text", tmp_path / "checkpoint")
+    folder = export_model(checkpoint, tmp_path / "model", precision="fp16")
+    graph = onnx.load(folder.model_path, load_external_data=False).graph
+    types = {
+        value.name: (
+            value.type.tensor_type.elem_type,
+            [d.dim_value for d in value.type.tensor_type.shape.dim[1:]],
+        )
+        for value in (*graph.input, *graph.output)
+    }
+    for time in ("past_key_values", "present"):
+        assert types[f"{time}.0.conv_state"] == (onnx.TensorProto.FLOAT16, [2 * 2 * 16 + 6 * 24, 3])
+        assert types[f"{time}.0.recurrent_state"] == (onnx.TensorProto.FLOAT, [6, 16, 24])
+        assert types[f"{time}.1.key"][0] == onnx.TensorProto.FLOAT16
+
+
+def test_layers_that_read_a_cache_have_none(tmp_path: Path) -> None:
+    checkpoint = make_checkpoint("gemma4_text", tmp_path / "checkpoint")
+    folder = export_model(checkpoint, tmp_path / "model", precision="fp32")
+    graph = onnx.load(folder.model_path, load_external_data=False).graph
+    layers = {
+        int(value.name.split(".")[1]) for value in graph.input if value.name.startswith("past_key_values")
+    }
+    assert layers == {0, 1, 2}
+
+
+def test_the_folder_names_short_convolutions(tmp_path: Path) -> None:
+    """onnxruntime-genai asks for the layers' types and for the names of the states, and has other default names."""
+    checkpoint = make_checkpoint("lfm2", tmp_path / "checkpoint")
+    folder = export_model(checkpoint, tmp_path / "model", precision="fp32")
+    decoder = json.loads((folder.path / "genai_config.json").read_text())["model"]["decoder"]
+    assert decoder["layer_types"] == ["conv", "full_attention", "conv", "conv"]
+    assert decoder["inputs"]["past_conv_names"] == "past_key_values.%d.conv_state"
+    assert decoder["outputs"]["present_conv_names"] == "present.%d.conv_state"
+    assert ModelFolder.load(folder.path).decoder.layer_types == tuple(decoder["layer_types"])
+
+
+def within_multimodal(tensors: Tensors) -> Tensors:
+    """The names that a text model's tensors have within the multimodal model."""
+    return {name.replace("model.", "model.language_model.", 1): array for name, array in tensors.items()}
+
+
+def with_vision(tensors: Tensors) -> Tensors:
+    return within_multimodal(tensors) | {"model.visual.blocks.0.norm1.weight": np.ones(3, np.float32)}
+
+
+def with_more_predictions(tensors: Tensors) -> Tensors:
+    return tensors | {"mtp.fc.weight": np.ones((3, 3), np.float32)}
+
+
+def with_stacked_experts(tensors: Tensors) -> Tensors:
+    """Experts in one tensor each for gate and up, and for down, as the original repositories have them."""
+    stacked = {name: array for name, array in tensors.items() if ".experts." not in name}
+    for layer in range(3):
+        module = f"model.layers.{layer}.mlp.experts"
+        gates, ups, downs = (
+            [tensors[f"{module}.{expert}.{name}_proj.weight"] for expert in range(6)]
+            for name in ("gate", "up", "down")
+        )
+        pairs = [np.concatenate(pair) for pair in zip(gates, ups, strict=True)]
+        stacked |= {f"{module}.gate_up_proj": np.stack(pairs), f"{module}.down_proj": np.stack(downs)}
+    return stacked
+
+
+def with_unused_keys(tensors: Tensors) -> Tensors:
+    """Keys and values of a layer that reads another one's, and a vision tower."""
+    unused = {f"model.layers.4.self_attn.{name}_proj.weight": np.ones((16, 48), np.float32) for name in "kv"}
+    return within_multimodal(tensors | unused) | {"model.vision_tower.x": np.ones(3, np.float32)}
+
+
+LAYOUTS: dict[str, tuple[str, str | None, Callable[[Tensors], Tensors]]] = {
+    "qwen 3.5, multimodal": ("qwen3_5_text", "Qwen3_5ForConditionalGeneration", with_vision),
+    "qwen 3.5, more predictions": ("qwen3_5_text", None, with_more_predictions),
+    "qwen 3.5, stacked experts": ("qwen3_5_moe_text", None, with_stacked_experts),
+    "gemma 3n, multimodal": ("gemma3n_text", "Gemma3nForConditionalGeneration", with_unused_keys),
+    "gemma 4, multimodal": ("gemma4_text", "Gemma4ForConditionalGeneration", with_unused_keys),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_other_layouts_of_a_checkpoint_give_the_same_model(layout: str, tmp_path: Path) -> None:
+    family, architecture, rearrange = LAYOUTS[layout]
+    checkpoint = make_checkpoint(family, tmp_path / "checkpoint")
+    expected = export_model(checkpoint, tmp_path / "expected", precision="int4")
+    path = checkpoint / "model.safetensors"
+    save_file(rearrange(load_file(path)), path)
+    if architecture is not None:
+        config = json.loads((checkpoint / "config.json").read_text())
+        outer = {"architectures": [architecture], "text_config": config}
+        (checkpoint / "config.json").write_text(json.dumps(outer))
+    found = export_model(checkpoint, tmp_path / "found", precision="int4")
+    assert found.manifest is not None
+    assert expected.manifest is not None
+    assert found.manifest.files["model.onnx.data"] == expected.manifest.files["model.onnx.data"]
+    assert found.manifest.files["model.onnx"] == expected.manifest.files["model.onnx"]
+
+
+@pytest.mark.parametrize(
+    ("family", "changes", "message"),
+    [
+        ("lfm2", {"layer_types": ["conv", "mamba", "conv", "conv"]}, 'asks for "mamba"'),
+        ("qwen3_5_text", {"layer_types": ["linear_attention"] * 2}, "names 2 layers, but there are 3"),
+        ("qwen3_5_text", {"hidden_act": "relu"}, '"hidden_act" is "relu"'),
+        ("gemma4_text", {"use_bidirectional_attention": "all"}, "cannot see later ones"),
+        ("gemma4_text", {"num_kv_shared_layers": 3}, 'no layer of type "full_attention" its own keys'),
+        ("gemma3n_text", {"num_kv_shared_layers": 5}, "its own keys"),
+    ],
+)
+def test_what_cannot_be_honoured_is_refused(
+    family: str, changes: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    checkpoint = make_checkpoint(family, tmp_path / "checkpoint")
+    config = json.loads((checkpoint / "config.json").read_text())
+    (checkpoint / "config.json").write_text(json.dumps(config | changes))
+    with pytest.raises(UnsupportedModelError, match=message):
+        export_model(checkpoint, tmp_path / "model", precision="fp32")
