@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,11 +13,12 @@ import typer
 
 from genai.cli.command import command
 from genai.cli.options import BlockSize, JsonFlag, OfflineFlag, Revision
-from genai.cli.output import format_bytes, print_json, print_result
+from genai.cli.output import format_bytes, is_terminal, print_json, print_note, print_result
 from genai.cli.progress import StageProgress
+from genai.cli.validate import validate_export
 
 if TYPE_CHECKING:
-    from genai.export import ExportProgress
+    from genai.export import ExportProgress, ForeignOptions
 
 __all__ = ["export"]
 
@@ -23,6 +26,7 @@ __all__ = ["export"]
 @command(
     "genai export ./checkpoint -o ./model --precision int4",
     "genai export microsoft/Phi-4-mini-instruct -o ./phi --precision int8 --block-size 64",
+    "genai export bigcode/gpt_bigcode-santacoder -o ./santacoder --via transformers",
 )
 def export(
     checkpoint: Annotated[
@@ -38,16 +42,30 @@ def export(
     max_context: Annotated[
         int | None, typer.Option(min=1, help="Longest sequence that the folder is made for.")
     ] = None,
+    via: Annotated[
+        str,
+        typer.Option(help="Exporter: native, transformers or optimum; auto takes the first that can do it."),
+    ] = "auto",
+    optimum_python: Annotated[
+        Path | None,
+        typer.Option(metavar="PYTHON", help="A Python that has optimum-onnx, instead of installing it."),
+    ] = None,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Install Optimum's exporter, if it is needed, without asking.")
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is at DIR.")] = False,
     revision: Revision = None,
     offline: OfflineFlag = False,
+    validate: Annotated[
+        bool, typer.Option("--validate/--no-validate", help="Check the folder and run a prompt at the end.")
+    ] = True,
     json: JsonFlag = False,
 ) -> None:
     """Export a checkpoint to a model folder.
 
     The folder runs here and in onnxruntime-genai; nothing appears at DIR until it is complete.
     """
-    from genai.export import check_exportable, export_model
+    from genai.export import check_exportable, check_via, export_model
     from genai.export.precision import Precision
     from genai.folder import check_target
     from genai.hub import resolve, resolve_checkpoint
@@ -57,8 +75,17 @@ def export(
     precision, block_size = export_settings(preset, precision=precision, block_size=block_size)
     # All of this before gigabytes are fetched for an export that cannot be made.
     Precision.named(precision, block_size=block_size)
+    check_via(via)
     check_target(output, overwrite=overwrite)
-    check = partial(check_exportable, precision=precision, block_size=block_size, max_context=max_context)
+    options = _foreign_options(optimum_python, yes=yes)
+    check = partial(
+        check_exportable,
+        precision=precision,
+        block_size=block_size,
+        max_context=max_context,
+        via=via,
+        options=options,
+    )
     with StageProgress() as progress:
         found = resolve_checkpoint(
             checkpoint, revision=revision, offline=offline, progress=progress, check=check
@@ -80,22 +107,60 @@ def export(
             source=found.source,
             revision=found.revision,
             max_context=max_context,
+            via=via,
+            options=options,
         )
     seconds = time.perf_counter() - begun
+    report = validate_export(output) if validate else None
     size_bytes = sum(file.stat().st_size for file in output.iterdir() if file.is_file())
+    assert folder.manifest is not None, "an export has a manifest"
+    exporter = folder.manifest.exporter
     if json:
-        assert folder.manifest is not None
         summary = {
             "path": str(output),
             "source": found.source,
             "revision": found.revision,
             "architecture": folder.manifest.architecture,
+            "exporter": exporter,
+            "exporter_reason": folder.manifest.exporter_notes["reason"],
             "precision": precision,
             "quantization": dict(folder.manifest.quantization),
             "context_length": folder.decoder.context_length,
             "size_bytes": size_bytes,
             "seconds": round(seconds, 3),
+            "validation": report.to_json() if report is not None else None,
         }
         print_json(summary)
     else:
-        print_result(f"{output}: {precision}, {format_bytes(size_bytes)}, exported in {seconds:.1f} s")
+        print_result(
+            f"{output}: {precision}, {format_bytes(size_bytes)}, exported {_by(exporter)}in {seconds:.1f} s"
+            + (f", {report.summary()}" if report is not None else "")
+        )
+
+
+def _by(exporter: str) -> str:
+    return "" if exporter == "native" else f"via {exporter} "
+
+
+def _foreign_options(optimum_python: Path | None, *, yes: bool) -> ForeignOptions:
+    """Return how other exporters may be run: they are installed after --yes, or a yes on the terminal."""
+    from genai.export import ForeignOptions, OptimumEnvironment
+
+    confirm: Callable[[str], bool] | None = None
+    if yes:
+        confirm = _agree
+    elif is_terminal(sys.stdin):
+        confirm = _ask
+    return ForeignOptions(
+        optimum=OptimumEnvironment(interpreter=optimum_python), confirm=confirm, note=print_note
+    )
+
+
+def _agree(question: str) -> bool:  # noqa: ARG001 (the answer is given)
+    return True
+
+
+def _ask(question: str) -> bool:
+    sys.stderr.write(f"{question} [y/N] ")
+    sys.stderr.flush()
+    return sys.stdin.readline().strip().lower() in ("y", "yes")

@@ -1,0 +1,200 @@
+"""A graph as an exporter left it, brought to the names, axes and order of every decoder graph of this package.
+
+It knows how the exporters name inputs and outputs, and refuses a graph that the runtime could not feed or whose rows
+or lengths a trace has fixed; it does not change what the graph computes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, MutableSequence, Sequence
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from genai.errors import UnsupportedModelError
+
+__all__ = ["CacheShape", "make_canonical"]
+
+_PAST = re.compile(r"(?:input\.)?past_key_values\.(?:layers\.)?(\d+)\.(key|value)s?")
+_PRESENT = re.compile(r"(?:output\.)?(?:past_key_values|present)\.(?:layers\.)?(\d+)\.(key|value)s?")
+_TOKEN_INPUTS = ("input_ids", "attention_mask", "position_ids")
+_AXES: Mapping[str, tuple[str, str]] = {
+    "input_ids": ("batch_size", "sequence_length"),
+    "attention_mask": ("batch_size", "total_sequence_length"),
+    "position_ids": ("batch_size", "sequence_length"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class CacheShape:
+    """The key and value cache of a graph.
+
+    Args:
+        num_layers: Layers that have one.
+        num_kv_heads: Heads of the first.
+        head_dim: Width of a key of the first.
+    """
+
+    num_layers: int
+    num_kv_heads: int
+    head_dim: int
+
+
+def make_canonical(model: ir.Model) -> CacheShape:
+    """Rename, order and type the inputs and outputs of a decoder's graph, in place, and return its cache's shape.
+
+    Afterwards the inputs are input_ids i64 [B, S], attention_mask i64 [B, T], perhaps position_ids i64 [B, S], and
+    past_key_values.{i}.key|value [B, H, P, D]; the outputs are logits [B, S, V] and present.{i}.key|value.
+
+    Raises:
+        UnsupportedModelError: It has other inputs or outputs, or an axis that must vary is fixed.
+    """
+    graph = model.graph
+    _strip_traces(model)
+    _drop_unused_positions(graph)
+    inputs = _named(graph.inputs, _TOKEN_INPUTS, _PAST, "past_key_values", "input")
+    outputs = _named(graph.outputs, ("logits",), _PRESENT, "present", "output")
+    layers = _check_names(inputs, outputs)
+    _check_axes(inputs)
+    _rename_axes(model, inputs)
+    _rename([*inputs.items(), *outputs.items()], graph)
+    order = [name for name in _TOKEN_INPUTS if name in inputs]
+    order += [f"past_key_values.{layer}.{part}" for layer in layers for part in ("key", "value")]
+    _reorder(graph.inputs, [inputs[name] for name in order])
+    _reorder(
+        graph.outputs, [outputs[name.replace("past_key_values", "present")] for name in _outputs_of(order)]
+    )
+    _set_shapes(inputs, outputs)
+    first = _shape_of(inputs[f"past_key_values.{layers[0]}.key"])
+    return CacheShape(len(layers), int(str(first[1])), int(str(first[3])))
+
+
+def _strip_traces(model: ir.Model) -> None:
+    """Remove what tells of the machine that traced the model, such as paths of source files."""
+    model.metadata_props.clear()
+    model.graph.metadata_props.clear()
+    for node in model.graph.all_nodes():
+        node.metadata_props.clear()
+        node.doc_string = None
+        for value in node.outputs:
+            value.metadata_props.clear()
+    for value in (*model.graph.inputs, *model.graph.initializers.values()):
+        value.metadata_props.clear()
+
+
+def _drop_unused_positions(graph: ir.Graph) -> None:
+    for value in list(graph.inputs):
+        if value.name == "position_ids" and not value.uses():
+            graph.inputs.remove(value)
+
+
+def _named(
+    values: Iterable[ir.Value], plain: Sequence[str], pattern: re.Pattern[str], prefix: str, what: str
+) -> dict[str, ir.Value]:
+    """Return the values by canonical name."""
+    named: dict[str, ir.Value] = {}
+    for value in values:
+        name = value.name or ""
+        if match := pattern.fullmatch(name):
+            named[f"{prefix}.{match[1]}.{match[2]}"] = value
+        elif name in plain:
+            named[name] = value
+        else:
+            raise UnsupportedModelError(
+                f'the exported graph has the {what} "{name}", which generation knows nothing of; expected '
+                f"{', '.join(plain)} and {prefix}.N.key and .value"
+            )
+    return named
+
+
+def _check_names(inputs: Mapping[str, ir.Value], outputs: Mapping[str, ir.Value]) -> list[int]:
+    """Return the layers that have a cache; see that nothing is missing."""
+    layers = sorted({int(name.split(".")[1]) for name in inputs if name.startswith("past_key_values.")})
+    past = [f"past_key_values.{layer}.{part}" for layer in layers for part in ("key", "value")]
+    needed_inputs = ["input_ids", "attention_mask", *past]
+    needed_outputs = ["logits", *(name.replace("past_key_values", "present") for name in past)]
+    missing = [name for name in needed_inputs if name not in inputs or not inputs[name].uses()]
+    missing += [name for name in needed_outputs if name not in outputs]
+    if missing or not layers or len(outputs) != len(needed_outputs):
+        raise UnsupportedModelError(
+            f"the exported graph makes no use of {', '.join(missing[:4]) or 'a key/value cache'}; it cannot generate"
+        )
+    return layers
+
+
+def _check_axes(inputs: Mapping[str, ir.Value]) -> None:
+    """See that rows and lengths vary, and heads and widths do not."""
+    for name, value in inputs.items():
+        shape = _shape_of(value)
+        rank, varying = (2, (0, 1)) if name in _AXES else (4, (0, 2))
+        is_right = len(shape) == rank and all(
+            isinstance(dim, int) != (axis in varying) for axis, dim in enumerate(shape)
+        )
+        if not is_right:
+            raise UnsupportedModelError(
+                f"the exported graph's input {name} has the shape {shape}; expected "
+                f"{'[rows, tokens]' if rank == 2 else '[rows, heads, past, width]'} with fixed heads and width only"
+            )
+
+
+def _rename_axes(model: ir.Model, inputs: Mapping[str, ir.Value]) -> None:
+    """Give the symbols of the tracer the names of the axes, in every shape of the graph."""
+    names: dict[str, str] = {}
+    for name, value in inputs.items():
+        axes = _AXES.get(name, ("batch_size", "", "past_sequence_length", ""))
+        for dim, axis in zip(_shape_of(value), axes, strict=True):
+            if isinstance(dim, ir.SymbolicDim) and dim.value and dim.value.isidentifier():
+                names.setdefault(dim.value, axis)
+    symbol = re.compile(rf"\b({'|'.join(map(re.escape, names))})\b") if names else None
+    for node in model.graph.all_nodes():
+        for value in node.outputs:
+            if value.shape is not None and symbol is not None:
+                value.shape = ir.Shape(
+                    symbol.sub(lambda match: names[match[1]], dim.value)
+                    if isinstance(dim, ir.SymbolicDim) and dim.value
+                    else dim
+                    for dim in value.shape
+                )
+
+
+def _rename(values: Sequence[tuple[str, ir.Value]], graph: ir.Graph) -> None:
+    """Give values new names; others that have one of these now get another."""
+    ours = {id(value) for _, value in values}
+    wanted = {name for name, _ in values}
+    for node in graph.all_nodes():
+        for value in node.outputs:
+            if id(value) not in ours and value.name in wanted:
+                value.name = f"{value.name}_inner"
+    for _, value in values:
+        value.name = f"{value.name}_renamed"  # no two have one name at any moment
+    for name, value in values:
+        value.name = name
+
+
+def _outputs_of(order: Sequence[str]) -> list[str]:
+    return ["logits", *(name for name in order if name.startswith("past_key_values."))]
+
+
+def _reorder(values: MutableSequence[ir.Value], order: Sequence[ir.Value]) -> None:
+    values.clear()
+    values.extend(order)
+
+
+def _set_shapes(inputs: Mapping[str, ir.Value], outputs: Mapping[str, ir.Value]) -> None:
+    for name, value in inputs.items():
+        if name in _AXES:
+            value.shape = ir.Shape(_AXES[name])
+            continue
+        _, heads, _, width = _shape_of(value)
+        value.shape = ir.Shape(["batch_size", heads, "past_sequence_length", width])
+        present = outputs[name.replace("past_key_values", "present")]
+        present.shape = ir.Shape(["batch_size", heads, "total_sequence_length", width])
+    logits = outputs["logits"]
+    logits.shape = ir.Shape(["batch_size", "sequence_length", _shape_of(logits)[-1]])
+
+
+def _shape_of(value: ir.Value) -> ir.Shape:
+    if value.shape is None:
+        raise UnsupportedModelError(f"the exported graph says nothing of the shape of {value.name}")
+    return value.shape
