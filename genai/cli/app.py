@@ -15,6 +15,7 @@ from genai.cli.generate import generate
 from genai.cli.models import list_models, pull_model, remove_model, show_model
 from genai.cli.output import prepare_streams
 from genai.cli.providers import providers
+from genai.cli.validate import validate
 
 __all__ = ["make_app", "run_app"]
 
@@ -33,7 +34,7 @@ def make_app() -> typer.Typer:
         context_settings=SETTINGS,
     )
     app.callback(invoke_without_command=True)(_program)
-    for command in (chat, generate, export, providers):
+    for command in (chat, generate, export, validate, providers):
         command.add_to(app)
     models = typer.Typer(
         help="List, fetch, inspect and remove models.",

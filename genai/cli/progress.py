@@ -1,4 +1,4 @@
-"""Progress of downloads and exports: a bar on a terminal, one line per stage elsewhere.
+"""Progress of downloads, exports and checks: a bar or a line on a terminal, at most one line per stage elsewhere.
 
 rich is imported with the first bar, so that a model that is already here costs nothing.
 """
@@ -13,8 +13,9 @@ from genai.cli.output import format_bytes, is_terminal, print_note
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
+    from rich.status import Status
 
-__all__ = ["StageProgress"]
+__all__ = ["StageProgress", "StatusLine"]
 
 
 class StageProgress:
@@ -55,6 +56,34 @@ class StageProgress:
             self._bars = _make_bars()
             self._bars.start()
         return self._bars.add_task(stage, total=total or None, detail="")
+
+
+class StatusLine:
+    """Says on a terminal what is done now, in one line that goes away; a context manager. Elsewhere it is silent."""
+
+    def __init__(self) -> None:
+        self._status: Status | None = None
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        """Show a stage, but not how far it is."""
+        del done, total
+        if not is_terminal(sys.stderr):
+            return
+        if self._status is None:
+            from rich.console import Console
+
+            self._status = Console(stderr=True).status(stage)
+            self._status.start()
+        self._status.update(stage)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._status is not None:
+            self._status.stop()
 
 
 def _make_bars() -> Progress:

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from genai.cli.output import dim, print_json, uses_color, write_text
-from genai.cli.progress import StageProgress
+from genai.cli.progress import StageProgress, StatusLine
 
 
 class Tty(io.StringIO):
@@ -73,4 +73,18 @@ def test_progress_on_a_terminal_leaves_nothing_behind(tty: Tty, monkeypatch: pyt
         progress("Downloading [x]", 0, 2_000_000)
         progress("Downloading [x]", 2_000_000, 2_000_000)
     assert "Downloading [x]" in tty.getvalue()
+    assert tty.getvalue().rstrip().endswith("\x1b[2K")
+
+
+def test_the_status_line_is_for_terminals(
+    tty: Tty, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with StatusLine() as show:
+        show("Loading", 0, 0)
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(sys, "stderr", tty)
+    with StatusLine() as show:
+        show("Loading", 0, 0)
+        show("Running", 0, 0)
+    assert "Running" in tty.getvalue()
     assert tty.getvalue().rstrip().endswith("\x1b[2K")

@@ -17,6 +17,7 @@ COMMANDS = (
     ["chat"],
     ["generate"],
     ["export"],
+    ["validate"],
     ["providers"],
     ["models"],
     ["models", "list"],

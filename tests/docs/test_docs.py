@@ -87,6 +87,7 @@ def test_the_command_line_page_names_every_command() -> None:
         "genai chat",
         "genai generate",
         "genai export",
+        "genai validate",
         "genai models",
         "genai providers",
     ]:

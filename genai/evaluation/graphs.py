@@ -1,0 +1,136 @@
+"""A folder's ONNX files without their weights: which there are, what goes in and out, what precision they have.
+
+Knows the protobuf and nothing of sessions, so it works where no ONNX Runtime is installed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from onnx import GraphProto, ModelProto, TensorProto, ValueInfoProto
+
+from genai.errors import ModelFolderError
+from genai.folder import ModelFolder
+
+__all__ = ["FolderGraphs", "num_bytes_of", "read_graphs", "tensors_of"]
+
+# By name: older releases of onnx do not have all of these.
+_BITS_BELOW_A_BYTE = {
+    TensorProto.DataType.Value(name): bits
+    for name, bits in {"INT4": 4, "UINT4": 4, "FLOAT4E2M1": 4, "INT2": 2, "UINT2": 2}.items()
+    if name in TensorProto.DataType.keys()  # noqa: SIM118 (a protobuf enumeration is no mapping)
+}
+_FLOATS: dict[int, str] = {
+    TensorProto.FLOAT: "fp32",
+    TensorProto.FLOAT16: "fp16",
+    TensorProto.BFLOAT16: "bf16",
+}
+_INT8_OPERATORS = frozenset(
+    {"DynamicQuantizeLinear", "MatMulInteger", "MatMulIntegerToFloat", "QLinearMatMul"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class FolderGraphs:
+    """The ONNX files of a folder.
+
+    Args:
+        models: The protobufs without external weights, by path; in the order in which they run.
+        inputs: What must be fed from outside, by the name that genai uses.
+        outputs: What comes out, by the name that genai uses.
+    """
+
+    models: dict[Path, ModelProto]
+    inputs: dict[str, ValueInfoProto]
+    outputs: dict[str, ValueInfoProto]
+
+    @property
+    def precision(self) -> str:
+        """What the weights are stored in: "int4", "int8", or the float type of most of their bytes."""
+        bits = {bits for model in self.models.values() for bits in _quantized_bits(model.graph)}
+        if bits:
+            return "int8" if min(bits) == 8 else "int4"
+        sizes: dict[int, int] = dict.fromkeys(_FLOATS, 0)
+        for model in self.models.values():
+            for tensor in tensors_of(model.graph):
+                if tensor.data_type in sizes:
+                    sizes[tensor.data_type] += num_bytes_of(tensor)
+        return _FLOATS[max(sizes, key=lambda kind: sizes[kind])]
+
+
+def read_graphs(folder: ModelFolder) -> FolderGraphs:
+    """Read a folder's ONNX files without their external weights.
+
+    Raises:
+        ModelFolderError: One of them is missing or is not an ONNX model.
+    """
+    names = [stage.filename for stage in folder.decoder.stages] or [folder.decoder.filename]
+    models = {folder.path / name: _read(folder.path / name) for name in names}
+    inputs: dict[str, ValueInfoProto] = {}
+    outputs: dict[str, ValueInfoProto] = {}
+    forwarded = {old: new for stage in folder.decoder.stages for old, new in stage.forwarded.items()}
+    for model in models.values():
+        initialized = {tensor.name for tensor in model.graph.initializer}
+        inputs |= {v.name: v for v in model.graph.input if v.name not in initialized | outputs.keys()}
+        outputs |= {forwarded.get(v.name, v.name): v for v in model.graph.output}
+    renamed = folder.decoder.names.canonical([*inputs, *outputs])
+    return FolderGraphs(
+        models,
+        {renamed.get(name, name): value for name, value in inputs.items()},
+        {renamed.get(name, name): value for name, value in outputs.items()},
+    )
+
+
+def tensors_of(graph: GraphProto) -> Iterator[TensorProto]:
+    """Yield every constant of a graph and its subgraphs."""
+    yield from graph.initializer
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("t"):
+                yield attribute.t
+            for subgraph in (attribute.g, *attribute.graphs):
+                yield from tensors_of(subgraph)
+
+
+def num_bytes_of(tensor: TensorProto) -> int:
+    """Return how many bytes a tensor's elements take, packed where several share a byte."""
+    count = 1
+    for size in tensor.dims:
+        count *= size
+    bits = _BITS_BELOW_A_BYTE.get(tensor.data_type)
+    if bits is None:
+        bits = 8 * onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+    return -(-count * bits // 8)
+
+
+def _read(path: Path) -> ModelProto:
+    try:
+        model = onnx.load(path, load_external_data=False)
+    except (OSError, DecodeError) as error:
+        raise ModelFolderError(
+            f"{path}: cannot be read as an ONNX model ({error}); export it again"
+        ) from error
+    if not model.HasField("graph"):
+        raise ModelFolderError(f"{path}: holds no graph, so it is no ONNX model; export it again")
+    return model
+
+
+def _quantized_bits(graph: GraphProto) -> Iterator[int]:
+    """Yield the width of the weights of every node that multiplies with quantized ones."""
+    for node in graph.node:
+        attributes = {attribute.name: attribute for attribute in node.attribute}
+        if node.op_type == "MatMulNBits":
+            yield attributes["bits"].i if "bits" in attributes else 4
+        elif node.op_type == "MatMulBnb4":
+            yield 4
+        elif node.op_type == "QMoE":
+            yield attributes["expert_weight_bits"].i if "expert_weight_bits" in attributes else 4
+        elif node.op_type in _INT8_OPERATORS:
+            yield 8
+        for attribute in node.attribute:
+            for subgraph in (attribute.g, *attribute.graphs):
+                yield from _quantized_bits(subgraph)

@@ -1,0 +1,297 @@
+"""The checks that run nothing: graph, opset, weights, interface, tokenizer and token ids, each against the others."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import PurePosixPath
+
+import onnx
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, helper
+
+from genai.errors import ChatTemplateError, ProviderError, TokenizerError
+from genai.evaluation.graphs import FolderGraphs, num_bytes_of, tensors_of
+from genai.evaluation.report import Check, failed, passed, skipped
+from genai.folder import DecoderConfig, ModelFolder
+from genai.text import Tokenizer
+
+__all__ = [
+    "check_graph",
+    "check_interface",
+    "check_opset",
+    "check_token_ids",
+    "check_tokenizer",
+    "check_weights",
+    "read_tokenizer",
+]
+
+_INTEGERS = (TensorProto.INT32, TensorProto.INT64)
+_FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16)
+_PAST = re.compile(r"past_key_values\.(\d+)(\.\w+)?")
+_PRESENT = re.compile(r"present\.(\d+)(\.\w+)?")
+# ONNX Runtime's own, or its own in older opsets; its optimizer and builder write them in ONNX's domain.
+_RUNTIME_OPERATORS = frozenset({"LayerNormalization", "SimplifiedLayerNormalization"})
+_STATES = (".conv_state", ".recurrent_state")
+
+
+def check_graph(folder: ModelFolder, graphs: FolderGraphs) -> Check:
+    """See that ONNX's own checker takes every graph, with the types and shapes that it infers.
+
+    Operators that ONNX does not define, such as com.microsoft's, are passed over, and so is what ONNX Runtime defines
+    under ONNX's name. External weights are `check_weights`'s matter. Another tool's graph may declare shapes of inner
+    values that are not those inferred, as onnxruntime-genai's builder does: no runtime relies on them.
+    """
+    notes = []
+    for path, model in graphs.models.items():
+        copy = _as_checker_takes_it(model)
+        try:
+            onnx.checker.check_model(copy)
+            onnx.checker.check_model(copy, full_check=True)
+        except (onnx.checker.ValidationError, ValueError) as error:
+            return failed("graph", f"{path.name}: ONNX's checker says: {error}")
+        except onnx.shape_inference.InferenceError as error:
+            if folder.manifest is not None:
+                return failed("graph", f"{path.name}: ONNX's shape inference says: {error}")
+            notes.append(f"; {path.name} declares shapes that are not those inferred")
+    num_nodes = sum(len(model.graph.node) for model in graphs.models.values())
+    return passed("graph", f"{num_nodes} nodes in {_names(graphs)}{''.join(notes)}", num_nodes=num_nodes)
+
+
+def check_opset(graphs: FolderGraphs) -> Check:
+    """See that the installed ONNX Runtime takes the IR version and the operator sets."""
+    told = []
+    for path, model in graphs.models.items():
+        opsets = {entry.domain: entry.version for entry in model.opset_import}
+        try:
+            from genai.runtime.installed import explain_opset_refusal
+        except ProviderError:
+            return skipped("opset", "ONNX Runtime is not installed")
+        if (reason := explain_opset_refusal(model.ir_version, opsets)) is not None:
+            problem = f"{path.name}: ONNX Runtime does not take it: {reason}"
+            return failed("opset", f"{problem}; upgrade ONNX Runtime, or export with an older opset")
+        told.append(
+            f"IR {model.ir_version}, " + ", ".join(f"{d or 'ai.onnx'} {v}" for d, v in opsets.items())
+        )
+    return passed("opset", "; ".join(dict.fromkeys(told)))
+
+
+def check_weights(graphs: FolderGraphs) -> Check:
+    """See that every external tensor lies within a file that is there, with as many bytes as its shape needs."""
+    problems: list[str] = []
+    num_tensors, num_bytes = 0, 0
+    for path, model in graphs.models.items():
+        sizes: dict[str, int] = {}
+        for tensor in tensors_of(model.graph):
+            num_tensors += 1
+            num_bytes += num_bytes_of(tensor)
+            if tensor.data_location != TensorProto.EXTERNAL:
+                continue
+            entry = {pair.key: pair.value for pair in tensor.external_data}
+            location = entry.get("location", "")
+            if location not in sizes:
+                place = PurePosixPath(location)
+                is_inside = bool(location) and not place.is_absolute() and ".." not in place.parts
+                file = path.parent / place
+                sizes[location] = file.stat().st_size if is_inside and file.is_file() else -1
+                if sizes[location] < 0:
+                    problems.append(f'{path.name} names the file "{location}", which is not in the folder')
+            if sizes[location] >= 0:
+                problems += _misplacement(tensor, entry, location, sizes[location])
+    figures = {"num_tensors": num_tensors, "num_bytes": num_bytes}
+    if problems:
+        return failed("weights", problems, **figures)
+    return passed("weights", f"{num_tensors} tensors, {num_bytes / 1e6:.1f} MB", **figures)
+
+
+def check_interface(folder: ModelFolder, graphs: FolderGraphs) -> Check:
+    """See that inputs and outputs are a decoder's, and are what the configuration says."""
+    problems = [*_token_problems(folder.decoder, graphs), *_cache_problems(folder, graphs)]
+    layers = {int(match.group(1)) for name in graphs.inputs if (match := _PAST.fullmatch(name))}
+    if problems:
+        return failed("interface", problems, num_layers=len(layers))
+    caches = f", a cache for {len(layers)} layers" if layers else ""  # other makers may name it otherwise
+    return passed("interface", f"{folder.decoder.vocab_size} logits{caches}", num_layers=len(layers))
+
+
+def read_tokenizer(folder: ModelFolder) -> Tokenizer | None:
+    """Return the folder's tokenizer, or None if it has none that can be read."""
+    try:
+        return Tokenizer.from_folder(folder.tokenizer_path)
+    except TokenizerError:
+        return None
+
+
+def check_tokenizer(folder: ModelFolder) -> Check:
+    """See that tokenizer and chat template can be read, and that the model has a row for every token of the vocabulary.
+
+    Tokens that were added to the vocabulary may lie beyond the model's rows: some published text models share a
+    tokenizer with a model that also sees images.
+    """
+    place = folder.tokenizer_path
+    try:
+        tokenizer = Tokenizer.from_folder(place)
+        has_template = tokenizer.chat_template is not None
+    except (TokenizerError, ChatTemplateError) as error:
+        if not any(place.glob("tokenizer*")):
+            return skipped("tokenizer", "the folder has none: it takes token ids only")
+        return failed("tokenizer", str(error))
+    rows = folder.decoder.vocab_size
+    last = max(tokenizer.backend.get_vocab(with_added_tokens=False).values(), default=-1)
+    beyond = [i for i in tokenizer.backend.get_added_tokens_decoder() if i >= rows]
+    figures = {"num_tokens": tokenizer.vocab_size, "num_beyond": len(beyond)}
+    if last >= rows:
+        problem = f"it has a token {last}, but the model only {rows} rows: it belongs to another model"
+        return failed("tokenizer", problem, **figures)
+    detail = f"{tokenizer.vocab_size} tokens" + (", chat template" if has_template else "")
+    added = f"; {len(beyond)} added tokens beyond the model's {rows} rows, which it cannot take"
+    return passed("tokenizer", detail + (added if beyond else ""), **figures)
+
+
+def check_token_ids(folder: ModelFolder) -> Check:
+    """See that the ids that begin, end and pad sequences are within the vocabulary."""
+    decoder = folder.decoder
+    named: list[tuple[str, int | None]] = [
+        ("eos_token_id", i) for i in (*folder.eos_token_ids, *decoder.eos_token_ids)
+    ]
+    named += [("bos_token_id", decoder.bos_token_id), ("pad_token_id", decoder.pad_token_id)]
+    wrong = dict.fromkeys(
+        f"{name} {i} is not within the vocabulary of {decoder.vocab_size}"
+        for name, i in named
+        if i is not None and not 0 <= i < decoder.vocab_size
+    )
+    if wrong:
+        return failed("token_ids", list(wrong))
+    ends = ", ".join(map(str, folder.eos_token_ids))
+    return passed("token_ids", f"ends at {ends}" if ends else "no token ends a sequence")
+
+
+def _as_checker_takes_it(model: ModelProto) -> ModelProto:
+    """Return a copy without what ONNX's checker refuses although ONNX Runtime runs it.
+
+    External weights become inputs: the checker wants them in files, and no symbolic links as in Hugging Face's cache.
+    """
+    checked = ModelProto()
+    checked.CopyFrom(model)
+    graph = checked.graph
+    opset = next((entry.version for entry in checked.opset_import if entry.domain in ("", "ai.onnx")), 1)
+    for node in _nodes(graph):
+        if node.op_type in _RUNTIME_OPERATORS and not onnx.defs.has(node.op_type, opset, node.domain):
+            node.domain = "com.microsoft"
+    known = {value.name for value in graph.input}
+    for index in reversed(range(len(graph.initializer))):
+        tensor = graph.initializer[index]
+        if tensor.data_location == TensorProto.EXTERNAL:
+            if tensor.name not in known:
+                graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
+            del graph.initializer[index]
+    return checked
+
+
+def _nodes(graph: GraphProto) -> Iterator[NodeProto]:
+    """Yield every node of a graph and its subgraphs."""
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            for subgraph in (attribute.g, *attribute.graphs):
+                yield from _nodes(subgraph)
+
+
+def _misplacement(tensor: TensorProto, entry: Mapping[str, str], location: str, size: int) -> Iterator[str]:
+    """Yield what is wrong with a tensor's place in its file."""
+    needed = num_bytes_of(tensor)
+    try:
+        offset = int(entry.get("offset", 0))
+        length = int(entry.get("length", 0)) or size - offset
+    except ValueError:
+        yield f"{tensor.name} has an offset or length in {location} that is no number"
+        return
+    if length != needed:
+        yield f"{tensor.name} needs {needed} bytes, {location} has {length} for it"
+    elif offset + length > size:
+        yield f"{tensor.name} ends at byte {offset + length} of {location}, which has {size}: it was cut short"
+
+
+def _token_problems(decoder: DecoderConfig, graphs: FolderGraphs) -> Iterator[str]:
+    """Yield what is wrong with what goes in first and comes out last."""
+    ids, logits = graphs.inputs.get("input_ids"), graphs.outputs.get("logits")
+    if ids is None:
+        yield f'there is no input "{decoder.names.input_ids}"'
+    elif ids.type.tensor_type.elem_type not in _INTEGERS:
+        yield f"{ids.name} must be int32 or int64, not {_type_name(ids)}"
+    if logits is None:
+        yield f'there is no output "{decoder.names.logits}"'
+        return
+    if logits.type.tensor_type.elem_type not in _FLOATS:
+        yield f"{logits.name} must be a float type, not {_type_name(logits)}"
+    if (width := (_shape(logits) or [None])[-1]) not in (None, decoder.vocab_size):
+        yield f"{logits.name} has {width} columns, the configuration says vocab_size {decoder.vocab_size}"
+
+
+def _cache_problems(folder: ModelFolder, graphs: FolderGraphs) -> Iterator[str]:
+    """Yield what is wrong with the cache: what has no counterpart, and what the configuration says otherwise."""
+    past, present = _cache(graphs.inputs, _PAST), _cache(graphs.outputs, _PRESENT)
+    for layer, part in sorted(past.keys() - present.keys()):
+        yield f"{past[layer, part].name} comes back in no output: present.{layer}{part} is missing"
+    for layer, part in sorted(present.keys() - past.keys()):
+        yield f"{present[layer, part].name} is fed to no input: past_key_values.{layer}{part} is missing"
+    for key in sorted(past.keys() & present.keys()):
+        yield from _pair_problems(key, past[key], present[key])
+    decoder = folder.decoder
+    layers = {layer for layer, _ in past}
+    if layers and max(layers) >= decoder.num_layers:
+        yield f"the graph has a cache for layer {max(layers)}, the configuration has {decoder.num_layers} layers"
+    has_states = any(part in _STATES for _, part in past)
+    # Others' graphs may leave out layers that share another one's cache; ours say so in their configuration.
+    if folder.manifest is not None and not has_states and len(layers) < decoder.num_layers:
+        yield f"the graph has a cache for {len(layers)} layers, the configuration says {decoder.num_layers}"
+    if folder.variant is not None:
+        return  # a checkpoint's configuration, which need not name the cache's heads
+    shapes = [s for (_, part), v in past.items() if part in (".key", ".value") and len(s := _shape(v)) == 4]
+    # Layers may differ, so the configuration's one number must be some layer's.
+    for axis, name, expected in (
+        (1, "num_kv_heads", decoder.num_kv_heads),
+        (3, "head_dim", decoder.head_dim),
+    ):
+        found = {shape[axis] for shape in shapes} - {None}
+        if found and expected not in found:
+            yield f"the cache has {name} {', '.join(map(str, found))}, the configuration says {expected}"
+
+
+def _pair_problems(key: tuple[int, str], past: ValueInfoProto, present: ValueInfoProto) -> Iterator[str]:
+    """Yield how a cache that comes out differs from the one that went in; the positions' axis may."""
+    if past.type.tensor_type.elem_type != present.type.tensor_type.elem_type:
+        yield f"{past.name} is {_type_name(past)}, but {present.name} is {_type_name(present)}"
+    before, after = _shape(past), _shape(present)
+    if before and after and len(before) != len(after):
+        yield f"{past.name} has {len(before)} axes, but {present.name} has {len(after)}"
+        return
+    if key[1] in (".key", ".value") and len(before) == 4:
+        before[2] = None
+        for axis, (old, new) in enumerate(zip(before, after, strict=False)):
+            if old is not None and new is not None and old != new:
+                yield f"axis {axis} of {past.name} is {old}, but of {present.name} {new}"
+
+
+def _cache(
+    values: Mapping[str, ValueInfoProto], pattern: re.Pattern[str]
+) -> dict[tuple[int, str], ValueInfoProto]:
+    """Return the cache among inputs or outputs, by layer and part (".key", ".value", ...; "" for a fused one)."""
+    found = {}
+    for name, value in values.items():
+        if (match := pattern.fullmatch(name)) is not None:
+            found[int(match.group(1)), match.group(2) or ""] = value
+    return found
+
+
+def _shape(value: ValueInfoProto) -> list[int | None]:
+    """Return a value's axes, None where the graph leaves one open."""
+    axes = value.type.tensor_type.shape.dim
+    return [axis.dim_value if axis.HasField("dim_value") else None for axis in axes]
+
+
+def _type_name(value: ValueInfoProto) -> str:
+    return str(TensorProto.DataType.Name(value.type.tensor_type.elem_type)).lower()
+
+
+def _names(graphs: FolderGraphs) -> str:
+    return ", ".join(path.name for path in graphs.models)

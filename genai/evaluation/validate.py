@@ -1,0 +1,124 @@
+"""The two validations as a whole: the quick one that every export ends with, and the full one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from genai.errors import OptionError
+from genai.evaluation.report import Report
+from genai.evaluation.tolerance import tolerance_for
+from genai.evaluation.validation import Validation
+from genai.hub import Checkpoint, Progress, resolve_checkpoint
+
+if TYPE_CHECKING:
+    from genai.evaluation.running import Continuation
+
+__all__ = ["check_folder", "find_reference", "validate_folder"]
+
+NUM_PARITY_TOKENS = 64
+
+
+def check_folder(
+    folder: Path | str,
+    *,
+    provider: str = "auto",
+    variant: str | None = None,
+    num_threads: int | None = None,
+    progress: Progress | None = None,
+) -> Report:
+    """Make the quick checks: structure, checksums, and that a prompt runs with finite logits.
+
+    Args:
+        folder: The model folder, whoever made it.
+        provider: Execution provider to run it on, or "auto".
+        variant: Which of several ONNX files to check, as for `Generator`.
+        num_threads: Threads per operator; None is ONNX Runtime's choice.
+        progress: Called with (what, 0, 0) at every stage.
+
+    Raises:
+        OptionError: An option is impossible.
+        ProviderError: The named provider is not available here.
+    """
+    validation = Validation(Path(folder), progress, provider=provider, variant=variant)
+    validation.check_structure()
+    generator = validation.load(num_threads)
+    if generator is None:
+        validation.skip("run", reason="the folder is not loaded")
+    else:
+        with generator:
+            validation.check_run(generator)
+    return validation.report()
+
+
+def validate_folder(
+    folder: Path | str,
+    *,
+    against: str | Path | Checkpoint | None = None,
+    max_error: float | None = None,
+    max_kl: float | None = None,
+    min_top1: float | None = None,
+    new_tokens: int = NUM_PARITY_TOKENS,
+    provider: str = "auto",
+    variant: str | None = None,
+    num_threads: int | None = None,
+    offline: bool = False,
+    progress: Progress | None = None,
+) -> Report:
+    """Make all checks: the quick ones, that batches and the cache change nothing, and parity with a checkpoint.
+
+    Args:
+        folder: The model folder, whoever made it.
+        against: The checkpoint to compare with (a folder, an alias or a hub id); needs torch and transformers.
+        max_error: Most absolute difference of a logit; None takes the limit of the folder's precision, as do the next
+            two (`genai.evaluation.tolerance` has the limits and their reasons).
+        max_kl: Most mean divergence from the checkpoint, in nats per token.
+        min_top1: Least share of positions at which both have the same most likely token.
+        new_tokens: How many tokens every prompt is continued with for the comparison.
+        provider: Execution provider to run the folder on, or "auto".
+        variant: Which of several ONNX files to check, as for `Generator`.
+        num_threads: Threads per operator; None is ONNX Runtime's choice.
+        offline: Use no network to find the checkpoint.
+        progress: Called with (what, done, total) at every stage and while the checkpoint is downloaded.
+
+    Raises:
+        OptionError: An option is impossible.
+        ProviderError: The named provider is not available here.
+        GenaiError: torch or transformers is missing, or the name of the checkpoint stands for nothing.
+    """
+    limits = {"max_error": max_error, "max_kl": max_kl, "min_top1": min_top1}
+    tolerance_for("fp32", **limits)  # an impossible limit is told before anything runs
+    if new_tokens < 1:
+        raise OptionError(f"new_tokens must be at least 1, not {new_tokens}")
+    checkpoint = None if against is None else find_reference(against, offline=offline, progress=progress)
+    validation = Validation(Path(folder), progress, provider=provider, variant=variant)
+    validation.check_structure()
+    tolerance = tolerance_for(validation.precision or "fp32", **limits)
+    generator = validation.load(num_threads)
+    continuations: list[Continuation] = []
+    if generator is None:
+        validation.skip("run", "cached", "batched", reason="the folder is not loaded")
+    else:
+        with generator:
+            validation.check_run(generator)
+            validation.check_ways_of_running(generator, tolerance)
+            if checkpoint is not None:
+                continuations = validation.continue_prompts(generator, new_tokens)
+    if checkpoint is not None:
+        validation.check_parity(checkpoint, continuations, tolerance)
+    return validation.report()
+
+
+def find_reference(
+    against: str | Path | Checkpoint, *, offline: bool = False, progress: Progress | None = None
+) -> Checkpoint:
+    """Return the checkpoint to compare with, downloaded if need be.
+
+    Raises:
+        GenaiError: torch or transformers is missing, or the name stands for nothing.
+    """
+    from genai.evaluation import reference  # noqa: F401 (what is missing is told before anything is downloaded)
+
+    if isinstance(against, Checkpoint):
+        return against
+    return resolve_checkpoint(against, offline=offline, progress=progress)

@@ -1,0 +1,223 @@
+"""A validation under way: which checks are made in which order, and which of them a failed one makes pointless."""
+
+from __future__ import annotations
+
+import datetime
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from genai._version import __version__
+from genai.errors import CheckpointError, ModelFolderError, ProviderError
+from genai.evaluation.checksums import check_checksums
+from genai.evaluation.graphs import FolderGraphs, read_graphs
+from genai.evaluation.prompts import make_prompts
+from genai.evaluation.report import Check, Report, Status, failed, passed, skipped
+from genai.evaluation.structure import (
+    check_graph,
+    check_interface,
+    check_opset,
+    check_token_ids,
+    check_tokenizer,
+    check_weights,
+    read_tokenizer,
+)
+from genai.evaluation.tolerance import TOLERANCES, Tolerance
+from genai.folder import ModelFolder
+from genai.hub import Checkpoint, Progress
+
+if TYPE_CHECKING:
+    from genai.evaluation.running import Continuation
+    from genai.generator import Generator
+
+__all__ = ["Validation"]
+
+MAX_PROMPT_TOKENS = 64
+NUM_SELF_TOKENS = 16
+
+# Parts of genai that need ONNX Runtime, torch or transformers are imported where they are used: whatever else there is
+# to check is checked without them.
+
+
+@dataclass(slots=True)
+class Validation:
+    """What was found of a folder so far, and what later checks need of it.
+
+    Args:
+        path: The folder.
+        progress: Told of every stage.
+        provider: The execution provider to run it on, or "auto".
+        variant: Which of several ONNX files to check; None is the one that suits the provider.
+        precision: What the folder is judged as; None until its graphs were read.
+    """
+
+    path: Path
+    progress: Progress | None = None
+    provider: str = "auto"
+    variant: str | None = None
+    precision: str | None = field(default=None, init=False)
+    _folder: ModelFolder | None = field(default=None, init=False)
+    _checks: list[Check] = field(default_factory=list, init=False)
+    _ran_on: str | None = field(default=None, init=False)
+    _against: Checkpoint | None = field(default=None, init=False)
+    _versions: dict[str, str] = field(default_factory=lambda: {"genai": __version__}, init=False)
+
+    def report(self) -> Report:
+        """Return what was found."""
+        against = self._against
+        return Report(
+            path=self.path,
+            checks=tuple(self._checks),
+            precision=self.precision,
+            provider=self._ran_on,
+            against={"source": against.source, "revision": against.revision} if against else None,
+            versions=dict(self._versions),
+            date=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        )
+
+    def skip(self, *names: str, reason: str) -> None:
+        """Note that checks are not made."""
+        self._checks += [skipped(name, reason) for name in names]
+
+    def check_structure(self) -> None:
+        """Make the checks that run nothing."""
+        self._tell("Checking files")
+        try:
+            self._folder = folder = ModelFolder.load(
+                self.path, variant=self.variant, provider=self._chosen_provider()
+            )
+        except ModelFolderError as error:
+            self._checks.append(failed("config", str(error)))
+            names = ("checksums", "graph", "opset", "weights", "interface", "tokenizer", "token_ids")
+            self.skip(*names, reason="the configuration cannot be read")
+            return
+        decoder = folder.decoder
+        shape = f"{decoder.num_layers} layers, vocabulary of {decoder.vocab_size}, context of {decoder.context_length}"
+        self._checks += [passed("config", f"{decoder.model_type}, {shape}"), check_checksums(folder)]
+        try:
+            graphs = read_graphs(folder)
+        except ModelFolderError as error:
+            self._checks.append(failed("graph", str(error)))
+            self.skip("opset", "weights", "interface", reason="the graph cannot be read")
+        else:
+            self.precision = _precision(folder, graphs)
+            self._checks += [check_graph(folder, graphs), check_opset(graphs), check_weights(graphs)]
+            self._checks.append(check_interface(folder, graphs))
+        self._checks += [check_tokenizer(folder), check_token_ids(folder)]
+
+    def load(self, num_threads: int | None) -> Generator | None:
+        """Return the folder as a Generator; None if it cannot be had, which the check "load" explains."""
+        # What ONNX's checker or the configuration finds fault with may run all the same; without these nothing can.
+        needed = ("config", "opset", "weights") if self.precision is not None else ("config", "graph")
+        broken = [name for name in needed if self._status(name) == "failed"]
+        if broken:
+            self.skip("load", reason=f"not tried, since {' and '.join(broken)} failed")
+            return None
+        self._tell("Loading the model")
+        try:
+            from genai.generator import Generator
+            from genai.runtime.installed import runtime_version
+        except ProviderError as error:
+            self.skip("load", reason=str(error))
+            return None
+        self._versions["onnxruntime"] = runtime_version()
+        try:
+            generator = Generator(
+                self.path,
+                provider=self.provider,
+                variant=self._folder.variant if self._folder else None,
+                num_threads=num_threads,
+            )
+        except (ModelFolderError, ProviderError) as error:
+            # A folder for a GPU is not broken because this machine has none.
+            is_for_others = self.precision in ("fp16", "bf16") and "NOT_IMPLEMENTED" in str(error)
+            self._checks.append((skipped if is_for_others else failed)("load", str(error)))
+            return None
+        self._ran_on = generator.provider
+        self._checks.append(passed("load", f"{self.precision} on {generator.provider}"))
+        return generator
+
+    def check_run(self, generator: Generator) -> None:
+        """See that a prompt has finite logits."""
+        from genai.evaluation.running import check_run
+
+        self._tell("Running a prompt")
+        self._checks.append(check_run(generator, self._prompts(generator)[0]))
+
+    def check_ways_of_running(self, generator: Generator, tolerance: Tolerance) -> None:
+        """See that neither the cache nor a batch changes what comes out."""
+        from genai.evaluation.running import check_batched, check_cached
+
+        if self._status("run") != "ok":
+            self.skip("cached", "batched", reason="the folder does not run")
+            return
+        self._tell("Running prompts in a batch and alone")
+        first, *others = self._prompts(generator)
+        count, limit = NUM_SELF_TOKENS, tolerance.self_error
+        self._checks.append(check_cached(generator, first, num_tokens=count, max_error=limit))
+        self._checks.append(check_batched(generator, others, num_tokens=count, max_error=limit))
+
+    def continue_prompts(self, generator: Generator, num_tokens: int) -> list[Continuation]:
+        """Return the folder's greedy continuations for `check_parity`; none if it does not run, or has no room."""
+        from genai.evaluation.running import continue_prompt
+
+        if self._status("run") != "ok" or generator.context_length < 2:
+            return []
+        self._tell("Continuing prompts")
+        return [continue_prompt(generator, prompt, num_tokens) for prompt in self._prompts(generator)]
+
+    def check_parity(
+        self, checkpoint: Checkpoint, continuations: list[Continuation], tolerance: Tolerance
+    ) -> None:
+        """Compare with the checkpoint in transformers."""
+        from genai.evaluation.parity import check_parity, check_same_tokens, measure_difference
+        from genai.evaluation.reference import Reference
+
+        self._against = checkpoint
+        tokenizer = read_tokenizer(self._folder) if self._folder else None
+        self._checks.append(check_same_tokens(tokenizer, checkpoint.path))
+        if not continuations:
+            # What was asked for and could not be done is a failure, even if the folder is not to blame.
+            self._checks.append(failed("parity", "not compared, since the folder generates nothing here"))
+            return
+        self._tell("Loading the checkpoint in transformers")
+        try:
+            reference = Reference(checkpoint.path)
+            self._versions |= reference.versions
+            self._tell("Comparing with transformers")
+            margin = 2 * tolerance.max_error if tolerance.max_error is not None else 0.0
+            difference = measure_difference(continuations, reference.logits, tie_margin=margin)
+        except CheckpointError as error:
+            self._checks.append(failed("parity", str(error)))
+            return
+        self._checks += check_parity(difference, tolerance)
+
+    def _prompts(self, generator: Generator) -> list[list[int]]:
+        """Return prompts that leave half of a short context free."""
+        assert self._folder is not None
+        return make_prompts(
+            read_tokenizer(self._folder),
+            vocab_size=generator.vocab_size,
+            max_tokens=max(1, min(MAX_PROMPT_TOKENS, generator.context_length // 2)),
+        )
+
+    def _chosen_provider(self) -> str:
+        """Return the provider that will run the folder, by which the folder chooses among its ONNX files."""
+        try:
+            from genai.runtime.providers import choose_provider
+        except ProviderError:  # ONNX Runtime is not installed; nothing will run
+            return "cpu"
+        return choose_provider(self.provider)[0].name
+
+    def _status(self, name: str) -> Status:
+        return next((check.status for check in self._checks if check.name == name), "skipped")
+
+    def _tell(self, stage: str) -> None:
+        if self.progress is not None:
+            self.progress(stage, 0, 0)
+
+
+def _precision(folder: ModelFolder, graphs: FolderGraphs) -> str:
+    """Return what the folder is judged as: what its manifest says, or what its graphs hold."""
+    named = folder.manifest.precision if folder.manifest else ""
+    return named if named in TOLERANCES else graphs.precision
