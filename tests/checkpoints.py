@@ -7,6 +7,7 @@ width is a multiple of every block size.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import deepcopy
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -350,7 +351,9 @@ def has_experts(family: str) -> bool:
 def make_config(family: str, **overrides: Any) -> transformers.PretrainedConfig:
     """Return the tiny config of a family, with these values changed."""
     class_name, values = _CONFIGS[family]
-    return getattr(transformers, class_name)(**{**values, **overrides})
+    return getattr(transformers, class_name)(
+        **deepcopy({**values, **overrides})
+    )  # it adds keys to what it is given
 
 
 def make_checkpoint(
