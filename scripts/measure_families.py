@@ -43,12 +43,13 @@ OWN_CODE: Mapping[str, str] = {
 
 HEADER = """# Families
 
-What `genai export` builds natively, without torch or transformers. Everything else goes through a
-[fallback exporter](exporting.md).
+What `genai export` builds natively, without torch or transformers. Other decoders go through a
+[fallback exporter](exporting.md): MPT, CodeGen, GPTBigCode, BioGPT, Persimmon and XGLM are tested there; those with
+other state (Mamba) and encoder-decoders are refused.
 
 `fp32` is the largest difference of a logit from transformers' in float32; the other columns are the norm of all
-differences relative to the norm of the logits, on random weights, whose rounding errors are larger than those of
-trained ones. A dash is a precision that the CPU has no kernel for; GPUs may. "=" stands for an architecture whose
+differences relative to the norm of the logits, on tiny models of random weights: what rounding costs a trained model
+is far less (`genai validate --against` measures it). A dash is a precision that the CPU has no kernel for; GPUs may. "=" stands for an architecture whose
 modeling code transformers lacks: it is tested against the family that it is equal to.
 
 On CUDA, GroupQueryAttention and QMoE compute in fp16 and bf16; in folders of other precisions these operators run on

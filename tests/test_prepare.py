@@ -308,7 +308,7 @@ def test_the_demo_model_may_be_missing(monkeypatch: pytest.MonkeyPatch, tmp_path
 def test_what_cannot_be_exported_is_not_fetched(hub: HubServer, exporter: Exporter):
     hub.add("owner/odd", {**CHECKPOINT, "config.json": json.dumps({"architectures": ["OddForCausalLM"]})})
     with pytest.raises(
-        UnsupportedModelError, match=r'owner--odd.*the architecture "OddForCausalLM" is not supp'
+        UnsupportedModelError, match=r'owner--odd.*the architecture "OddForCausalLM" is not one of genai.s families'
     ):
         prepare_model("owner/odd")
     hub.add("owner/broken", {**CHECKPOINT, "config.json": "{"})

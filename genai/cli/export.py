@@ -16,6 +16,7 @@ from genai.cli.options import BlockSize, JsonFlag, OfflineFlag, Revision
 from genai.cli.output import format_bytes, is_terminal, print_json, print_note, print_result
 from genai.cli.progress import StageProgress
 from genai.cli.validate import validate_export
+from genai.errors import OptionError
 
 if TYPE_CHECKING:
     from genai.export import ExportProgress, ForeignOptions
@@ -76,6 +77,8 @@ def export(
     # All of this before gigabytes are fetched for an export that cannot be made.
     Precision.named(precision, block_size=block_size)
     check_via(via)
+    if optimum_python is not None and via not in ("auto", "optimum"):
+        raise OptionError(f"--optimum-python is for --via optimum or auto, not {via}: leave one of them out")
     check_target(output, overwrite=overwrite)
     options = _foreign_options(optimum_python, yes=yes)
     check = partial(

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from genai.errors import ExportError
+from genai.folder.files import CONFIG_FILE
 
 __all__ = ["check_target", "sha256_of", "staged_folder"]
 
@@ -19,10 +20,17 @@ def check_target(target: Path, *, overwrite: bool) -> None:
     """See that a folder may be made at the target.
 
     Raises:
-        ExportError: Something is there already.
+        ExportError: Something is there already, or something that is no model folder would be overwritten.
     """
-    if not overwrite and target.exists() and (not target.is_dir() or any(target.iterdir())):
+    if not target.exists() or (target.is_dir() and not any(target.iterdir())):
+        return
+    if not overwrite:
         raise ExportError(f"{target} exists already; choose another folder or pass overwrite (--overwrite)")
+    if not (target / CONFIG_FILE).is_file():
+        raise ExportError(
+            f"{target} is no model folder, and overwriting would remove all that is there; choose another folder or "
+            "remove it yourself"
+        )
 
 
 @contextlib.contextmanager

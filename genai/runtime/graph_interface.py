@@ -45,8 +45,8 @@ RANKS: Mapping[str, tuple[int, ...]] = {
 }
 """Inputs other than the cache that the runtime knows how to feed, and the numbers of axes they may have."""
 
-NUM_SCRATCH = 2
-"""Arenas of a cache that grows by concatenation: a run reads one and writes the other."""
+NUM_SCRATCH = 4
+"""Arenas of a cache that grows by concatenation: a run reads one and writes the other, steps and prompts apart."""
 
 
 @dataclass(frozen=True, slots=True)

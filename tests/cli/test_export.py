@@ -121,6 +121,17 @@ def test_via(cli: Cli, checkpoint: Path, tmp_path: Path) -> None:
     )
 
 
+def test_a_python_with_optimum_is_no_use_to_another_exporter(
+    cli: Cli, checkpoint: Path, tmp_path: Path
+) -> None:
+    done = cli(
+        *("export", checkpoint, "-o", tmp_path / "model", "--via", "native"),
+        *("--optimum-python", sys.executable),
+    )
+    assert (done.code, "--optimum-python is for --via optimum or auto" in done.error) == (2, True)
+    assert not (tmp_path / "model").exists()
+
+
 def test_optimum_is_not_installed_without_a_yes(cli: Cli, checkpoint: Path, tmp_path: Path) -> None:
     done = cli("export", checkpoint, "-o", tmp_path / "model", "--via", "optimum")
     assert done.code == 1

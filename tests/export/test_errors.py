@@ -344,6 +344,10 @@ def test_an_existing_target_is_kept_unless_overwritten(checkpoint: Path) -> None
     with pytest.raises(ExportError, match="exists already"):
         export_model(checkpoint, target)
     assert [path.name for path in target.iterdir()] == ["precious.txt"]
+    with pytest.raises(ExportError, match="no model folder, and overwriting would remove"):
+        export_model(checkpoint, target, overwrite=True)
+    assert [path.name for path in target.iterdir()] == ["precious.txt"]
+    (target / "genai_config.json").write_text("{}")
     exported = export_model(checkpoint, target, overwrite=True)
     assert exported.decoder.vocab_size == VOCAB_SIZE
     assert not (target / "precious.txt").exists()

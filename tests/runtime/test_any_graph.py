@@ -94,6 +94,7 @@ KINDS: dict[str, Callable[[], TinyGraph]] = {
     "scaled logits": partial(graph_of, shared_attention, head="scaled"),
     "logits of all": partial(graph_of, shared_attention, growing_attention, head="opaque"),
     "logits of the last": partial(graph_of, shared_attention, head="last"),
+    "logits of the last, sliced": partial(graph_of, shared_attention, head="sliced last"),
     "logits of the last, for ever": partial(graph_of, shared_attention, head="opaque last"),
     "logits of some": partial(graph_of, shared_attention, head="kept", num_logits_to_keep="int64[1]"),
     "heads in the batch": partial(graph_of, folded_attention, folded_attention, position_ids=True),
@@ -119,7 +120,8 @@ class Model:
 
 def _freed(graph: TinyGraph) -> Any:
     """Return a graph that runs over a whole sequence and gives the logits of all of it."""
-    head, graph.head = graph.head, graph.head.replace("opaque last", "half opaque").replace("last", "plain")
+    of_all = {"last": "plain", "sliced last": "plain", "opaque last": "half opaque"}
+    head, graph.head = graph.head, of_all.get(graph.head, graph.head)
     model = graph.model()
     graph.head = head
     model.graph.output[0].type.tensor_type.shape.dim[1].dim_param = "sequence_length"

@@ -117,4 +117,4 @@ def test_layers_are_in_numerical_order_whatever_is_missing() -> None:
 def test_only_what_an_attention_node_owns_is_shared() -> None:
     shared = GraphFacts(shared=frozenset({"past_key_values.0.key"}))
     assert [port.grows for port in interface(shared).cache] == [False, True]
-    assert [port.tensor.num_scratch for port in interface(shared).cache] == [0, 2]
+    assert [port.tensor.num_scratch for port in interface(shared).cache] == [0, 4]

@@ -106,7 +106,7 @@ def test_growing_caches_and_their_arenas_count_against_the_limit(tmp_path: Path)
     graph = KINDS["growing"]()
     shape = Decoder(graph.folder(tmp_path), num_threads=1).cache.shape
     position = 2 * 2 * 2 * 16 * 4  # layers, keys and values, heads, width, bytes
-    assert shape.bytes_per_position == 3 * position
-    limited = Decoder(graph.folder(tmp_path), num_threads=1, kv_cache_bytes=30 * position).cache
+    assert shape.bytes_per_position == 5 * position
+    limited = Decoder(graph.folder(tmp_path), num_threads=1, kv_cache_bytes=50 * position).cache
     assert limited.acquire([1]) is not None
     assert limited.capacity == 10

@@ -46,6 +46,7 @@ HEAD_LINES = {
         "one_row = Unsqueeze(last, axis1)",
         "logits = MatMul(one_row, head)",
     ],
+    "sliced last": ["last = Slice(HIDDEN, minus1, far, axis1)", "logits = MatMul(last, head)"],
     "opaque last": [
         "last = Gather<axis = 1>(HIDDEN, minus_one)",
         "one_row = Unsqueeze(last, axis1)",
@@ -83,6 +84,7 @@ class TinyGraph:
         for name, values in (
             ("zero", 0),
             ("minus_one", -1),
+            ("minus1", [-1]),
             ("far", [2**31]),
             ("one", 1),
             ("two", 2),

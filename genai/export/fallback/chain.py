@@ -27,6 +27,8 @@ from genai.folder import DecoderConfig
 
 __all__ = ["VIAS", "ForeignOptions", "check_via", "draft_with_others", "why_no_exporter"]
 
+_LANGUAGE_MODELS = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
+
 VIAS = ("auto", "native", "transformers", "optimum")
 """What `via` may be: an exporter, or "auto" for the first in this order that takes the model."""
 
@@ -117,27 +119,9 @@ def draft_with_others(
         ExportError: The exporter that was asked for is not installed, or one died.
         OptionError: The context is longer than the model's.
     """
-    if config.get("is_encoder_decoder"):
-        raise UnsupportedModelError(
-            "it is an encoder with a decoder; genai runs models that are a decoder alone"
-        )
+    _check_is_decoder(config)
     reasons = {} if why_not_native is None else {"native": why_not_native}
-    runs: Mapping[str, Callable[[], AbstractContextManager[ForeignGraph]]] = {
-        "transformers": partial(
-            export_with_transformers, checkpoint, config, precision=precision, beside=beside
-        ),
-        "optimum": partial(
-            export_with_optimum,
-            checkpoint,
-            config,
-            precision=precision,
-            beside=beside,
-            environment=options.optimum,
-            confirm=options.confirm,
-            note=options.note,
-        ),
-    }
-    for name, run in runs.items():
+    for name, run in _runs(checkpoint, config, precision, beside, options).items():
         if via not in ("auto", name):
             continue
         if via == "auto" and (lack := options.why_not(name, config)) is not None:
@@ -173,10 +157,37 @@ def draft_with_others(
     raise UnsupportedModelError(f"no exporter takes it: {_told(reasons)}")
 
 
+def _runs(
+    checkpoint: Path, config: Mapping[str, Any], precision: Precision, beside: Path, options: ForeignOptions
+) -> Mapping[str, Callable[[], AbstractContextManager[ForeignGraph]]]:
+    """Return how to run each exporter, in the order in which they are tried."""
+    return {
+        "transformers": partial(
+            export_with_transformers, checkpoint, config, precision=precision, beside=beside
+        ),
+        "optimum": partial(
+            export_with_optimum,
+            checkpoint,
+            config,
+            precision=precision,
+            beside=beside,
+            environment=options.optimum,
+            confirm=options.confirm,
+            note=options.note,
+        ),
+    }
+
+
 def _check_is_decoder(config: Mapping[str, Any]) -> None:
     if config.get("is_encoder_decoder"):
         raise UnsupportedModelError(
             "it is an encoder with a decoder; genai runs models that are a decoder alone"
+        )
+    architecture = str(next(iter(config.get("architectures") or ()), ""))
+    if architecture and not architecture.endswith(_LANGUAGE_MODELS):
+        raise UnsupportedModelError(
+            f'the architecture "{architecture}" is no language model; genai runs those that end in '
+            f"{', '.join(_LANGUAGE_MODELS)}"
         )
 
 

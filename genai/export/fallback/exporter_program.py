@@ -114,6 +114,11 @@ def load(checkpoint: Path, dtype: str) -> Any:
     model.eval()
     if missing := sorted(report["missing_keys"]):
         raise UnsupportedError(f"the checkpoint lacks {len(missing)} of its weights, such as {missing[0]}")
+    if unexpected := sorted(report["unexpected_keys"]):
+        raise UnsupportedError(
+            f"the checkpoint has {len(unexpected)} tensors that the model does not use, such as {unexpected[0]}; "
+            "exporting without them would give a different model"
+        )
     if model.config.is_encoder_decoder:
         raise UnsupportedError("it is an encoder-decoder, not a decoder")
     parameters = inspect.signature(model.forward).parameters

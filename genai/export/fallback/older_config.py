@@ -74,6 +74,8 @@ def _older_rope(rope: Mapping[str, Any], model_type: str) -> dict[str, Any]:
         return older
     if sliding.get("rope_type", "default") != "default":
         raise _untranslatable("scaled rotary positions in sliding layers")
+    if sliding.get("partial_rotary_factor", 1.0) != full.get("partial_rotary_factor", 1.0):
+        raise _untranslatable("heads that are rotated in another part in sliding layers than in others")
     if model_type in _LOCAL_THETA_FAMILIES:
         older["rope_local_base_freq"] = sliding["rope_theta"]
     elif sliding.get("rope_theta") != full.get("rope_theta") or "rope_scaling" in older:

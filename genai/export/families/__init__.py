@@ -7,10 +7,11 @@ and has a `FAMILY`; a new one needs no entry anywhere else.
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import pkgutil
 
-from genai.errors import UnsupportedModelError, did_you_mean
+from genai.errors import UnsupportedModelError
 from genai.export.family import Family
 
 __all__ = ["FAMILIES", "find_family"]
@@ -28,8 +29,10 @@ def find_family(architecture: str) -> Family:
     """
     by_architecture = {name: family for family in FAMILIES for name in family.architectures}
     if architecture not in by_architecture:
+        nearest = difflib.get_close_matches(architecture, by_architecture, n=1, cutoff=0.9)
+        guess = f' Did you mean "{nearest[0]}"?' if nearest else ""
         raise UnsupportedModelError(
-            f'the architecture "{architecture}" is not supported.{did_you_mean(architecture, by_architecture)} '
-            f"Supported are {', '.join(sorted(by_architecture))}"
+            f'the architecture "{architecture}" is not one of genai\'s families.{guess} docs/families.md lists the '
+            f"{len(by_architecture)} architectures that are"
         )
     return by_architecture[architecture]

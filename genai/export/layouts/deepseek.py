@@ -13,7 +13,6 @@ from genai.export.spec import (
     DecoderSpec,
     LatentAttentionSpec,
     LayerSpec,
-    MlpSpec,
     MoeSpec,
     NormSpec,
     RouterSpec,

@@ -6,12 +6,14 @@ reshape's target as a row of sizes read from shapes. Each such node is small, bu
 
 from __future__ import annotations
 
+from collections.abc import Container
+
 import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes import common
 
 from genai.export.passes.probe import Prober, Sizes
-from genai.export.passes.queries import GraphEdit, is_op
+from genai.export.passes.queries import GraphEdit, dependents, is_op
 from genai.export.passes.telling_sizes import DISTINCT_SIZES, telling_sizes
 from genai.export.passes.unprovable import Unprovable
 
@@ -25,22 +27,24 @@ def fix_sizes(model: ir.Model) -> int:
     """Replace sizes and reshapes' targets by constants, merge what is computed twice, and return how many."""
     graph = model.graph
     prober, edit = Prober(model), GraphEdit(graph, "fixed_sizes")
+    # The prober's masks are all ones and its positions in order; a caller's need not be.
+    of_content = dependents(graph, graph.inputs, through_shape=False)
     count = 0
     for node in list(graph):
         if is_op(node, "Reshape"):
-            count += _fix_target(prober, edit, node)
+            count += _fix_target(prober, edit, node, of_content)
     common.RemoveUnusedNodesPass()(model)
     for node in list(graph):
         for output in node.outputs:
-            count += _fix_value(prober, edit, output)
+            count += _fix_value(prober, edit, output, of_content)
     common.CommonSubexpressionEliminationPass()(model)
     return count
 
 
-def _fix_target(prober: Prober, edit: GraphEdit, node: ir.Node) -> bool:
+def _fix_target(prober: Prober, edit: GraphEdit, node: ir.Node, of_content: Container[ir.Value]) -> bool:
     """Write a reshape's target as sizes that are always the same, axes that stay, and at most one that is open."""
     source, target = node.inputs[0], node.inputs[1]
-    if source is None or target is None or target.const_value is not None:
+    if source is None or target is None or target.const_value is not None or target in of_content:
         return False
     try:
         every_size = telling_sizes(prober, target)
@@ -71,9 +75,9 @@ def _target(prober: Prober, sizes: Sizes, node: ir.Node) -> list[int]:
     return list(prober.at(sizes).shape(node.outputs[0]))
 
 
-def _fix_value(prober: Prober, edit: GraphEdit, value: ir.Value) -> bool:
+def _fix_value(prober: Prober, edit: GraphEdit, value: ir.Value, of_content: Container[ir.Value]) -> bool:
     """Replace a size by a constant where it is always the same."""
-    if value in prober.of_data or value.is_graph_output() or not value.uses():
+    if value in of_content or value.is_graph_output() or not value.uses():
         return False
     try:
         first = prober.at(DISTINCT_SIZES[0]).value(value)

@@ -17,7 +17,6 @@ __all__ = [
     "GraphEdit",
     "ancestors",
     "array_of",
-    "attribute_int",
     "cache_dimensions",
     "dependents",
     "is_op",
@@ -63,11 +62,6 @@ def only_consumer(value: ir.Value) -> ir.Node | None:
         return None
     nodes = {use.node for use in value.uses()}
     return next(iter(nodes)) if len(nodes) == 1 else None
-
-
-def attribute_int(node: ir.Node, name: str, default: int) -> int:
-    """Return an integer attribute."""
-    return node.attributes.get_int(name, default)
 
 
 def dependents(graph: ir.Graph, roots: Iterable[ir.Value], *, through_shape: bool = True) -> set[ir.Value]:

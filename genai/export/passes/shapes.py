@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx_ir as ir
 
-from genai.export.passes.queries import attribute_int
 from genai.export.passes.unprovable import Unprovable
 
 if TYPE_CHECKING:
@@ -80,19 +79,19 @@ def _matmul(probe: Probe, node: ir.Node, _: ir.Value) -> Shape:
 
 def _gemm(probe: Probe, node: ir.Node, _: ir.Value) -> Shape:
     left, right = probe.shape(_operand(node, 0)), probe.shape(_operand(node, 1))
-    rows = left[1] if attribute_int(node, "transA", 0) else left[0]
-    return rows, right[0] if attribute_int(node, "transB", 0) else right[1]
+    rows = left[1] if node.attributes.get_int("transA", 0) else left[0]
+    return rows, right[0] if node.attributes.get_int("transB", 0) else right[1]
 
 
 def _gather(probe: Probe, node: ir.Node, _: ir.Value) -> Shape:
     data, indices = probe.shape(_operand(node, 0)), probe.shape(_operand(node, 1))
-    axis = attribute_int(node, "axis", 0) % len(data)
+    axis = node.attributes.get_int("axis", 0) % len(data)
     return (*data[:axis], *indices, *data[axis + 1 :])
 
 
 def _gather_nd(probe: Probe, node: ir.Node, _: ir.Value) -> Shape:
     data, indices = probe.shape(_operand(node, 0)), probe.shape(_operand(node, 1))
-    return (*indices[:-1], *data[attribute_int(node, "batch_dims", 0) + indices[-1] :])
+    return (*indices[:-1], *data[node.attributes.get_int("batch_dims", 0) + indices[-1] :])
 
 
 def _gather_elements(probe: Probe, node: ir.Node, _: ir.Value) -> Shape:
@@ -112,7 +111,7 @@ def _transpose(probe: Probe, node: ir.Node, _: ir.Value) -> Shape:
 
 def _reshape(probe: Probe, node: ir.Node, _: ir.Value) -> Shape:
     shape, target = probe.shape(_operand(node, 0)), _integers(probe, node, 1)
-    if not attribute_int(node, "allowzero", 0):
+    if not node.attributes.get_int("allowzero", 0):
         target = [shape[axis] if size == 0 else size for axis, size in enumerate(target)]
     count, known = int(np.prod(shape)), int(np.prod([size for size in target if size != -1]))
     if target.count(-1) == 1 and known and count % known == 0:
@@ -131,7 +130,7 @@ def _unsqueeze(probe: Probe, node: ir.Node, _: ir.Value) -> Shape:
 
 def _concat(probe: Probe, node: ir.Node, _: ir.Value) -> Shape:
     shapes = [probe.shape(_operand(node, index)) for index in range(len(node.inputs))]
-    axis = attribute_int(node, "axis", 0) % len(shapes[0])
+    axis = node.attributes.get_int("axis", 0) % len(shapes[0])
     joined = list(shapes[0])
     joined[axis] = sum(shape[axis] for shape in shapes)
     return tuple(joined)
@@ -155,7 +154,7 @@ def _slice(probe: Probe, node: ir.Node, _: ir.Value) -> Shape:
 
 def _split(probe: Probe, node: ir.Node, output: ir.Value) -> Shape:
     shape = list(probe.shape(_operand(node, 0)))
-    axis = attribute_int(node, "axis", 0) % len(shape)
+    axis = node.attributes.get_int("axis", 0) % len(shape)
     place = list(node.outputs).index(output)
     if len(node.inputs) > 1 and node.inputs[1] is not None:
         shape[axis] = _integers(probe, node, 1)[place]
@@ -170,7 +169,7 @@ def _reduce(probe: Probe, node: ir.Node, _: ir.Value) -> Shape:
     shape = probe.shape(_operand(node, 0))
     has_axes = len(node.inputs) > 1 and node.inputs[1] is not None
     axes = {axis % len(shape) for axis in _integers(probe, node, 1)} if has_axes else set(range(len(shape)))
-    if attribute_int(node, "keepdims", 1):
+    if node.attributes.get_int("keepdims", 1):
         return tuple(1 if axis in axes else size for axis, size in enumerate(shape))
     return tuple(size for axis, size in enumerate(shape) if axis not in axes)
 

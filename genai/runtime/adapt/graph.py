@@ -4,9 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from onnx import GraphProto, NodeProto, helper
+import numpy as np
+from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
 
-__all__ = ["operands", "producer_of", "promote", "remove_unused", "rename_values"]
+__all__ = [
+    "number_of",
+    "operands",
+    "producer_of",
+    "promote",
+    "remove_unused",
+    "rename_values",
+    "subgraphs_of",
+]
 
 
 def producer_of(graph: GraphProto, value: str) -> NodeProto | None:
@@ -17,10 +26,31 @@ def producer_of(graph: GraphProto, value: str) -> NodeProto | None:
 def operands(node: NodeProto) -> Iterator[str]:
     """Yield every value that a node or its subgraphs read."""
     yield from node.input
-    for subgraph in _subgraphs(node):
+    for subgraph in subgraphs_of(node):
         for inner in subgraph.node:
             yield from operands(inner)
         yield from (output.name for output in subgraph.output)
+
+
+def subgraphs_of(node: NodeProto) -> Iterator[GraphProto]:
+    """Yield the graphs among a node's attributes, such as the branches of an If."""
+    for attribute in node.attribute:
+        if attribute.HasField("g"):
+            yield attribute.g
+        yield from attribute.graphs
+
+
+def number_of(graph: GraphProto, value: str) -> float | None:
+    """Return the number that a constant of one element holds; None for everything else, weights outside included."""
+    tensor = next((each for each in graph.initializer if each.name == value), None)
+    if tensor is None:
+        node: NodeProto | None = producer_of(graph, value)
+        if node is None or node.op_type != "Constant":
+            return None
+        tensor = next((attribute.t for attribute in node.attribute if attribute.name == "value"), None)
+    if tensor is None or tensor.data_location == TensorProto.EXTERNAL or np.prod(tensor.dims, dtype=int) != 1:
+        return None
+    return float(numpy_helper.to_array(tensor).reshape(()))
 
 
 def rename_values(graph: GraphProto, renamed: Mapping[str, str]) -> None:
@@ -30,7 +60,7 @@ def rename_values(graph: GraphProto, renamed: Mapping[str, str]) -> None:
             for index, value in enumerate(values):
                 if value in renamed:
                     values[index] = renamed[value]
-        for subgraph in _subgraphs(node):
+        for subgraph in subgraphs_of(node):
             rename_values(subgraph, renamed)
     for value in (*graph.input, *graph.output, *graph.value_info, *graph.initializer):
         value.name = renamed.get(value.name, value.name)
@@ -74,16 +104,9 @@ def _replace_operand(node: NodeProto, value: str, name: str) -> None:
     for index, operand in enumerate(node.input):
         if operand == value:
             node.input[index] = name
-    for subgraph in _subgraphs(node):
+    for subgraph in subgraphs_of(node):
         for inner in subgraph.node:
             _replace_operand(inner, value, name)
         for output in subgraph.output:
             if output.name == value:  # captured and given back as it is
                 subgraph.node.append(helper.make_node("Identity", [name], [value]))
-
-
-def _subgraphs(node: NodeProto) -> Iterator[GraphProto]:
-    for attribute in node.attribute:
-        if attribute.HasField("g"):
-            yield attribute.g
-        yield from attribute.graphs

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
 
-from genai.runtime.adapt.graph import producer_of
+from genai.runtime.adapt.graph import number_of, producer_of
 
 __all__ = ["promote_num_logits"]
 
@@ -52,10 +52,14 @@ def _keep_before_head(graph: GraphProto) -> bool:
     head = _head(graph, behind)
     if head is None:
         return False
+    hidden = _before_gather_of_last(graph, head.input[0])
+    if hidden is None:
+        if logits.type.tensor_type.shape.dim[1].dim_value == 1:
+            return False  # it keeps one position by other means, and there are no others to choose from
+        hidden = head.input[0]
     for index in reversed(range(len(graph.value_info))):
         if graph.value_info[index].name in behind:  # declared for what the graph did by itself
             del graph.value_info[index]
-    hidden = _before_gather_of_last(graph, head.input[0]) or head.input[0]
     names = {part: f"{NUM_LOGITS}.{part}" for part in ("shape", "one", "two", "length", "start", "hidden")}
     for part, value in (("one", 1), ("two", 2)):
         graph.initializer.append(numpy_helper.from_array(np.array([value], np.int64), names[part]))
@@ -120,4 +124,4 @@ def _before_gather_of_last(graph: GraphProto, value: str) -> str | None:
     if gather is None or gather.op_type != "Gather":
         return None
     axis = next((attribute.i for attribute in gather.attribute if attribute.name == "axis"), 0)
-    return gather.input[0] if axis == 1 else None
+    return gather.input[0] if axis == 1 and number_of(graph, gather.input[1]) == -1 else None

@@ -6,10 +6,9 @@ the wrong one. As an input, the choice is made for each sequence by the length i
 
 from __future__ import annotations
 
-import numpy as np
-from onnx import GraphProto, NodeProto, TensorProto, numpy_helper
+from onnx import GraphProto, TensorProto
 
-from genai.runtime.adapt.graph import producer_of, promote
+from genai.runtime.adapt.graph import number_of, producer_of, promote
 
 __all__ = ["promote_rope_choice"]
 
@@ -52,17 +51,5 @@ def _switch_length(graph: GraphProto, condition: str) -> int | None:
     node = producer_of(graph, condition)
     if node is None or node.op_type not in ("Greater", "GreaterOrEqual"):
         return None
-    limit = _constant(graph, node.input[1])
+    limit = number_of(graph, node.input[1])
     return None if limit is None else int(limit) - (node.op_type == "GreaterOrEqual")
-
-
-def _constant(graph: GraphProto, value: str) -> float | None:
-    tensor = next((each for each in graph.initializer if each.name == value), None)
-    if tensor is None:
-        node: NodeProto | None = producer_of(graph, value)
-        if node is None or node.op_type != "Constant":
-            return None
-        tensor = next((attribute.t for attribute in node.attribute if attribute.name == "value"), None)
-    if tensor is None or int(np.prod(tensor.dims, dtype=int)) != 1:
-        return None
-    return float(numpy_helper.to_array(tensor).reshape(()))

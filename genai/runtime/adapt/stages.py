@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 
-from onnx import GraphProto, ModelProto, TensorProto, ValueInfoProto
+from onnx import GraphProto, ModelProto, ValueInfoProto
 
 from genai.errors import ModelFolderError
 from genai.folder import StageConfig
-from genai.runtime.adapt.graph import rename_values
+from genai.runtime.adapt.graph import rename_values, subgraphs_of
+from genai.runtime.adapt.weights import external_locations
 
 __all__ = ["join_stages"]
 
@@ -59,9 +60,8 @@ def _values(graph: GraphProto) -> Iterator[str]:
     """Yield the names of everything that a graph makes or holds."""
     for node in graph.node:
         yield from (name for name in node.output if name)
-        for attribute in node.attribute:
-            for subgraph in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
-                yield from _values(subgraph)
+        for subgraph in subgraphs_of(node):
+            yield from _values(subgraph)
     yield from _initializers(graph)
 
 
@@ -86,8 +86,5 @@ def _join_opsets(joined: ModelProto, model: ModelProto, stage: StageConfig) -> N
 
 def _move_external_data(graph: GraphProto, folder: PurePosixPath) -> None:
     """Count the files of weights from the model folder, not from a stage's own."""
-    for tensor in graph.initializer:
-        if tensor.data_location == TensorProto.EXTERNAL:
-            for entry in tensor.external_data:
-                if entry.key == "location":
-                    entry.value = str(folder / entry.value)
+    for entry in external_locations(graph):
+        entry.value = str(folder / entry.value)

@@ -9,8 +9,9 @@ from pathlib import Path, PurePosixPath
 from onnx import GraphProto, ModelProto, StringStringEntryProto, TensorProto
 
 from genai.errors import ModelFolderError
+from genai.runtime.adapt.graph import subgraphs_of
 
-__all__ = ["locate_weights"]
+__all__ = ["external_locations", "locate_weights"]
 
 
 def locate_weights(model: ModelProto, folder: Path) -> Path:
@@ -26,7 +27,7 @@ def locate_weights(model: ModelProto, folder: Path) -> Path:
         ModelFolderError: A file is missing, or named outside the folder.
     """
     folder = folder.resolve()
-    locations = list(_locations(model.graph))
+    locations = list(external_locations(model.graph))
     files = {name: _file(folder, name) for name in {entry.value for entry in locations}}
     if all(file.is_relative_to(folder) for file in files.values()):
         return folder
@@ -49,15 +50,13 @@ def _file(folder: Path, name: str) -> Path:
     return (folder / name).resolve()
 
 
-def _locations(graph: GraphProto) -> Iterator[StringStringEntryProto]:
+def external_locations(graph: GraphProto) -> Iterator[StringStringEntryProto]:
     """Yield the entries that name a file of weights, those of subgraphs and constants included."""
     tensors = list(graph.initializer)
     for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.HasField("t"):
-                tensors.append(attribute.t)
-            for subgraph in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
-                yield from _locations(subgraph)
+        tensors.extend(attribute.t for attribute in node.attribute if attribute.HasField("t"))
+        for subgraph in subgraphs_of(node):
+            yield from external_locations(subgraph)
     for tensor in tensors:
         if tensor.data_location == TensorProto.EXTERNAL:
             yield from (entry for entry in tensor.external_data if entry.key == "location")

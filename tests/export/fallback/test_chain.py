@@ -94,7 +94,7 @@ def jobs(answers: Path) -> list[dict[str, str]]:
 def test_auto_says_which_and_why(checkpoint: Path, answers: Path, tmp_path: Path) -> None:
     lines: list[str] = []
     folder = export_model(checkpoint, tmp_path / "model", precision="fp32", options=options(lines))
-    reason = 'native: the architecture "OddForCausalLM" is not supported'
+    reason = 'native: the architecture "OddForCausalLM" is not one of genai\'s families'
     assert lines == [f"Exporting with transformers' exporter ({reason})"]
     manifest = folder.manifest
     assert manifest is not None
@@ -193,7 +193,7 @@ def test_all_three_reasons(checkpoint: Path, answers: Path, tmp_path: Path) -> N
     answers.write_text(json.dumps({"transformers": BAD, "optimum": {"error": "it has fins"}}))
     with pytest.raises(
         UnsupportedModelError,
-        match=r'checkpoint: no exporter takes it: native: the architecture "OddForCausalLM" is not supported; '
+        match=r'checkpoint: no exporter takes it: native: the architecture "OddForCausalLM" is not one of genai.s families; '
         r"transformers: .* it has wings; optimum: Optimum's exporter cannot export it: it has fins",
     ):
         export_model(checkpoint, tmp_path / "model", options=options())
@@ -221,7 +221,7 @@ def test_the_one_that_is_asked_for_fails_alone(checkpoint: Path, answers: Path, 
         UnsupportedModelError, match=r"transformers' exporter cannot export it: it has wings$"
     ):
         export_model(checkpoint, tmp_path / "model", via="transformers", options=options())
-    with pytest.raises(UnsupportedModelError, match=r'"OddForCausalLM" is not supported\.'):
+    with pytest.raises(UnsupportedModelError, match=r'"OddForCausalLM" is not one of genai.s families\.'):
         check_exportable(checkpoint, via="native")
 
 
@@ -302,3 +302,17 @@ def test_prepare_names_what_to_install(
     (checkpoint / "model.safetensors").write_bytes(b"weights that only the exporter reads")
     with pytest.raises(UnsupportedModelError, match=r"native: .* install genai\[export\]; optimum: .*--yes"):
         prepare_model(checkpoint)
+
+
+@pytest.mark.parametrize("architecture", ["OddForSequenceClassification", "OddModel"])
+@pytest.mark.parametrize("via", ["auto", "transformers", "optimum"])
+def test_what_is_no_language_model(
+    architecture: str, via: str, checkpoint: Path, answers: Path, tmp_path: Path
+) -> None:
+    path = checkpoint / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "architectures": [architecture]}))
+    with pytest.raises(UnsupportedModelError, match=f'"{architecture}" is no language model'):
+        check_exportable(checkpoint, via=via, options=options())
+    with pytest.raises(UnsupportedModelError, match=f'"{architecture}" is no language model'):
+        export_model(checkpoint, tmp_path / "model", via=via, options=options())
+    assert not jobs(answers)

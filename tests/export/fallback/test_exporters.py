@@ -137,6 +137,18 @@ def test_a_checkpoint_without_some_weights_is_refused(tmp_path: Path) -> None:
         export_model(checkpoint, tmp_path / "model")
 
 
+def test_a_checkpoint_with_weights_that_nothing_uses_is_refused(tmp_path: Path) -> None:
+    checkpoint = make_foreign_checkpoint("gpt_bigcode", tmp_path / "checkpoint")
+    tensors = load_file(checkpoint / "model.safetensors")
+    tensors["transformer.h.0.adapter.weight"] = tensors["transformer.h.1.ln_1.weight"].copy()
+    save_file(tensors, checkpoint / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(
+        UnsupportedModelError,
+        match=r"has 1 tensors that the model does not use, such as transformer.h.0.adapter",
+    ):
+        export_model(checkpoint, tmp_path / "model")
+
+
 def test_bf16_is_a_valid_graph(tmp_path: Path) -> None:
     """No kernel of a CPU computes it, so only its types can be checked."""
     checkpoint = make_foreign_checkpoint("gpt_bigcode", tmp_path / "checkpoint")

@@ -74,6 +74,16 @@ def test_transformers_reads_the_same_from_both(name: str, rope: dict[str, Any]) 
             },
             "differ between sliding and other layers",
         ),
+        (
+            {
+                "model_type": "olmo3",
+                "rope_parameters": {
+                    "full_attention": {"rope_theta": 1e4, "partial_rotary_factor": 0.5},
+                    "sliding_attention": {"rope_theta": 1e4},
+                },
+            },
+            "another part in sliding layers",
+        ),
     ],
 )
 def test_what_has_no_older_form(config: dict[str, Any], message: str) -> None:

@@ -35,8 +35,18 @@ def test_targets_become_constants(spelling: Spelling, tmp_path: Path) -> None:
 def _with_size(op_type: str, number: int) -> ir.Model:
     """A decoder that also gives the number of new positions joined with a number, and one more."""
     model, g = build(Spelling()), RawGraph()
-    input_ids = next(value for value in model.graph.inputs if value.name == "input_ids")
-    result = g.op("Add", g.op(op_type, g.op("Shape", input_ids, start=1, end=2), [number]), [1])
+    result = g.op(
+        "Add", g.op(op_type, g.op("Shape", _input(model, "input_ids"), start=1, end=2), [number]), [1]
+    )
+    return _with_output(model, g, result)
+
+
+def _input(model: ir.Model, name: str) -> ir.Value:
+    return next(value for value in model.graph.inputs if value.name == name)
+
+
+def _with_output(model: ir.Model, g: RawGraph, result: ir.Value) -> ir.Model:
+    """A decoder that also gives what the added nodes compute, int64 [1], as its output "size"."""
     for index, initializer in enumerate(g.initializers):
         initializer.name = f"added_{index}"
         model.graph.register_initializer(initializer)
@@ -58,6 +68,16 @@ def test_a_size_is_fixed_if_it_is_the_same_for_long_inputs_too(
     apply_passes(model, names=["fixed_sizes"])
     (joined,) = (value.producer() for value in model.graph.outputs if value.name == "size")
     assert joined.inputs[0].is_initializer() != stays
+
+
+@pytest.mark.parametrize("name", ["attention_mask", "position_ids"])
+def test_what_an_input_holds_is_no_size(name: str) -> None:
+    model, g = build(Spelling()), RawGraph()
+    first = g.op("Slice", g.op("Reshape", _input(model, name), [-1]), [0], [1])
+    smallest = g.op("Min", first, [0 if name == "position_ids" else 1])
+    apply_passes(_with_output(model, g, g.op("Add", smallest, [1])), names=["fixed_sizes"])
+    (joined,) = (value.producer() for value in model.graph.outputs if value.name == "size")
+    assert not joined.inputs[0].is_initializer()
 
 
 def test_flat_products_are_products_over_both_axes(tmp_path: Path) -> None:
