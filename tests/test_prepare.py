@@ -57,7 +57,7 @@ class Exporter:
         self.generation: dict[str, object] = {}
 
     def __call__(
-        self, checkpoint, output, *, precision, block_size, progress, source, revision
+        self, checkpoint, output, *, precision, block_size, progress, source, revision, options
     ) -> ModelFolder:
         assert (checkpoint / "model.safetensors").is_file()
         self.calls.append(
@@ -69,6 +69,7 @@ class Exporter:
                 (folder / name).write_bytes(data if isinstance(data, bytes) else data.encode())
             (folder / "manifest.json").write_text(json.dumps(manifest.to_json()))
             (folder / "generation_config.json").write_text(json.dumps(self.generation))
+            options.tell("Exporting by other means")
             progress(genai.export.ExportProgress(1, 2, 10, 20, "lm_head"))
         return ModelFolder.load(output)
 
@@ -308,7 +309,8 @@ def test_the_demo_model_may_be_missing(monkeypatch: pytest.MonkeyPatch, tmp_path
 def test_what_cannot_be_exported_is_not_fetched(hub: HubServer, exporter: Exporter):
     hub.add("owner/odd", {**CHECKPOINT, "config.json": json.dumps({"architectures": ["OddForCausalLM"]})})
     with pytest.raises(
-        UnsupportedModelError, match=r'owner--odd.*the architecture "OddForCausalLM" is not one of genai.s families'
+        UnsupportedModelError,
+        match=r'owner--odd.*the architecture "OddForCausalLM" is not one of genai.s families',
     ):
         prepare_model("owner/odd")
     hub.add("owner/broken", {**CHECKPOINT, "config.json": "{"})
@@ -340,6 +342,7 @@ def test_download_and_export_report_to_one_callback(hub: HubServer, exporter: Ex
     prepare_model("owner/name", progress=lambda *call: calls.append(call))
     assert [what for what, _, _ in dict.fromkeys((what, 0, 0) for what, _, _ in calls)] == [
         "Downloading owner/name",
+        "Exporting by other means",
         "Exporting name to int4",
     ]
     assert calls[-1] == ("Exporting name to int4", 10, 20)

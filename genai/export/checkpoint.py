@@ -96,16 +96,22 @@ class Checkpoint(Mapping[str, Array]):
             )
         return self._view(tensor, dtype)
 
-    def raw(self, name: str) -> Array:
+    def raw(self, name: str, *, dtype: str) -> Array:
         """Return a tensor of one byte per element as bytes: uint8 of its shape.
 
+        Args:
+            name: The tensor.
+            dtype: The type that it must have, by safetensors' name ("U8", "F8_E4M3").
+
         Raises:
-            CheckpointError: Its elements are of another size.
+            CheckpointError: It has another type.
         """
         tensor = self._tensors[name]
-        if _OTHER_SIZES.get(tensor.dtype) != 1:
+        assert _OTHER_SIZES[dtype] == 1, dtype
+        if tensor.dtype != dtype:
             raise CheckpointError(
-                f'{tensor.file}: the tensor "{name}" has type {tensor.dtype}; expected one of a single byte'
+                f'{tensor.file}: the tensor "{name}" has type {tensor.dtype}; expected {dtype} (export the checkpoint '
+                "that it was quantized from)"
             )
         return self._view(tensor, np.dtype(np.uint8))
 

@@ -14,7 +14,7 @@ import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
-from genai.errors import CheckpointError
+from genai.errors import CheckpointError, UnsupportedModelError
 
 __all__ = ["DEFAULT_BLOCK", "Fp8Rows", "block_of"]
 
@@ -66,9 +66,15 @@ def block_of(config: Mapping[str, Any]) -> tuple[int, int]:
     """Return the rows and columns of a block, as a config.json tells them.
 
     Raises:
+        UnsupportedModelError: Whole tensors have one scale.
         CheckpointError: It tells something else.
     """
     size = (config.get("quantization_config") or {}).get("weight_block_size", list(DEFAULT_BLOCK))
+    if size is None:
+        raise UnsupportedModelError(
+            'config.json: "weight_block_size" is null: its 8-bit floats have one scale for a whole tensor, and genai '
+            "reads those with a scale per block; export the checkpoint that they were quantized from"
+        )
     if not isinstance(size, list) or len(size) != 2 or not all(isinstance(n, int) and n > 0 for n in size):
         raise CheckpointError(f'config.json: "weight_block_size" must be two whole numbers, not {size!r}')
     return size[0], size[1]

@@ -136,6 +136,10 @@ class ModelConfig:
             raise self._wrong(key, "an object", value)
         return ModelConfig(value, f"{self._where}, {key}")
 
+    def part_names(self) -> tuple[str, ...]:
+        """Return the keys that hold nested objects, in order."""
+        return tuple(sorted(key for key, value in self._values.items() if isinstance(value, Mapping)))
+
     def choice(self, key: str, allowed: Iterable[str], default: str | None = None) -> str:
         """Return a string that is one of these.
 

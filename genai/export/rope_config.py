@@ -45,7 +45,7 @@ def read_rope(
         interleaved: Whether neighbours rotate together.
 
     Raises:
-        UnsupportedModelError: Its type is unknown, or its two forms differ.
+        UnsupportedModelError: Its type is unknown, its two forms differ, or it is for other types of layers.
     """
 
     def read(parameters: ModelConfig) -> RopeSpec:
@@ -54,7 +54,15 @@ def read_rope(
         rope = _read_parameters(config, parameters, head_dim, theta, share, aliases or {})
         return replace(rope, interleaved=interleaved)
 
-    rope = read(_parameters_of(config, layer_type))
+    parameters = _parameters_of(config, layer_type)
+    if kinds := parameters.part_names():
+        wanted = (
+            f'"{layer_type}" layers' if layer_type else "all layers, which share one in this architecture"
+        )
+        raise config.unsupported(
+            "rope_parameters", f"has a rotary embedding for each of {', '.join(kinds)}, but none for {wanted}"
+        )
+    rope = read(parameters)
     scaling = config.part("rope_scaling")
     has_both = "rope_parameters" in config and ("rope_type" in scaling or "type" in scaling)
     if has_both and layer_type != "sliding_attention" and read(scaling) != rope:

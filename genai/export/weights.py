@@ -160,7 +160,7 @@ class Weights(Mapping[str, Rows]):
         if source.is_mxfp4 and len(expected) > 1 + axis:
             experts = self._find_mxfp4(stored, expected)
             return [Experts(pieces) for pieces in _split_all(experts, heights, source.groups)]
-        tensor = self._find(stored)
+        tensor = self._find(stored, is_transposed=source.is_transposed)
         is_transposed = source.is_transposed and len(tensor.shape) > 1 + axis
         view = np.asarray(tensor).swapaxes(-1, -2) if is_transposed else tensor
         if view.shape != expected:
@@ -180,7 +180,7 @@ class Weights(Mapping[str, Rows]):
             ("scales", (*rows, num_blocks)),
         ):
             name = self._name_in_use(f"{stored}_{part}")
-            arrays.append(self._checkpoint.raw(name))
+            arrays.append(self._checkpoint.raw(name, dtype="U8"))
             if arrays[-1].shape != shape or num_columns % MXFP4_BLOCK:
                 raise self._wrong_shape(f"{stored}_{part}", arrays[-1], shape)
         return [Mxfp4Rows(blocks, scales) for blocks, scales in zip(*arrays, strict=True)]
@@ -198,15 +198,20 @@ class Weights(Mapping[str, Rows]):
         names = [".".join((*parts[:count], stored)) for count in range(len(parts), -1, -1)]
         return next((name for name in names if name in self._checkpoint), names[0])
 
-    def _find(self, stored: str) -> Rows:
+    def _find(self, stored: str, *, is_transposed: bool = False) -> Rows:
+        """Return a tensor's view; one of 8-bit floats is decoded where it is looked at."""
         name = self._name_in_use(stored)
         scales = f"{name}_scale_inv"
         if scales not in self._checkpoint:
             return self._checkpoint[name]
         self._used.add(scales)
-        return Fp8Rows(
-            self._checkpoint.raw(name), self._checkpoint[scales], block_of(self._checkpoint.config)
-        )
+        codes = self._checkpoint.raw(name, dtype="F8_E4M3")
+        if codes.ndim != 2 or is_transposed:
+            raise UnsupportedModelError(
+                f'{self._checkpoint.file_of(name)}: the tensor "{name}" of 8-bit floats has shape {list(codes.shape)}; '
+                "genai reads only matrices [outputs, inputs] of them: export the checkpoint that it was quantized from"
+            )
+        return Fp8Rows(codes, self._checkpoint[scales], block_of(self._checkpoint.config))
 
     def _name_in_use(self, stored: str) -> str:
         """Return a tensor's full name, and remember that it has a place."""

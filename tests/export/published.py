@@ -29,7 +29,7 @@ class ShapesOnly(Checkpoint):
     def __getitem__(self, name: str) -> Array:
         return np.broadcast_to(np.zeros((), np.float32), self._shapes[name])
 
-    def raw(self, name: str) -> Array:
+    def raw(self, name: str, *, dtype: str) -> Array:
         return np.broadcast_to(np.zeros((), np.uint8), self._shapes[name])
 
     def __iter__(self):

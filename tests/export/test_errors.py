@@ -91,6 +91,10 @@ def test_a_config_without_architecture(checkpoint: Path, architectures: object) 
             },
             ['"rope_scaling"', '"rope_parameters"', "keep one of them"],
         ),
+        (
+            {"rope_parameters": {"full_attention": {"rope_type": "default", "rope_theta": 1e6}}},
+            ['"rope_parameters"', "each of full_attention", "none for all layers"],
+        ),
     ],
 )
 def test_a_config_that_asks_for_too_much(checkpoint: Path, values: dict[str, Any], parts: list[str]) -> None:

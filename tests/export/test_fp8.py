@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
-from genai.errors import CheckpointError
+from genai.errors import CheckpointError, GenaiError, UnsupportedModelError
 from genai.export import export_model
 from genai.export.fp8 import Fp8Rows
 from tests.checkpoints import VOCAB_SIZE, load_reference, make_checkpoint
@@ -73,3 +73,54 @@ def test_any_slice_is_a_slice_of_the_decoded_matrix(rows: int, columns: int, dat
 def test_scales_that_do_not_fit_are_refused() -> None:
     with pytest.raises(CheckpointError, match="do not fit"):
         Fp8Rows(np.zeros((20, 20), np.uint8), np.zeros((2, 2), np.float32), (8, 16))
+
+
+NAME = "model.layers.0.self_attn.q_proj.weight"
+
+
+@pytest.mark.parametrize(
+    ("family", "name", "dtype", "block", "error", "part"),
+    [
+        ("qwen3", NAME, torch.float8_e5m2, BLOCK, CheckpointError, "has type F8_E5M2; expected F8_E4M3"),
+        ("qwen3", NAME, torch.int8, BLOCK, CheckpointError, "has type I8; expected F8_E4M3"),
+        ("qwen3", NAME, torch.float8_e4m3fn, None, UnsupportedModelError, "one scale for a whole tensor"),
+        (
+            "gpt_oss",
+            "model.layers.0.mlp.experts.gate_up_proj",
+            torch.float8_e4m3fn,
+            BLOCK,
+            UnsupportedModelError,
+            "only matrices",
+        ),
+        (
+            "gpt2",
+            "transformer.h.0.attn.c_attn.weight",
+            torch.float8_e4m3fn,
+            BLOCK,
+            UnsupportedModelError,
+            "only matrices",
+        ),
+    ],
+    ids=["another float", "integers", "one scale", "stacked experts", "transposed"],
+)
+def test_what_is_stored_otherwise_is_refused(
+    family: str,
+    name: str,
+    dtype: torch.dtype,
+    block: int | None,
+    error: type[GenaiError],
+    part: str,
+    tmp_path: Path,
+) -> None:
+    checkpoint = make_checkpoint(family, tmp_path / "checkpoint")
+    path = checkpoint / "model.safetensors"
+    tensors = load_file(path)
+    sizes = tensors[name].shape
+    tensors[f"{name}_scale_inv"] = torch.ones([-(-n // BLOCK) for n in sizes] if block else [])
+    tensors[name] = tensors[name].to(dtype)
+    save_file(tensors, path, metadata={"format": "pt"})
+    config = json.loads((checkpoint / "config.json").read_text())
+    config["quantization_config"] = {"quant_method": "fp8", "weight_block_size": block and [block, block]}
+    (checkpoint / "config.json").write_text(json.dumps(config))
+    with pytest.raises(error, match=part):
+        export_model(checkpoint, tmp_path / "model", precision="fp32", via="native")

@@ -112,6 +112,10 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
         "hunyuan_v1_dense",
         {"rope_parameters": {"rope_type": "dynamic", "alpha": 1000.0, "factor": 1.0, "rope_theta": 10_000.0}},
     ),
+    "hunyuan, an alpha that stretches nothing": (
+        "hunyuan_v1_dense",
+        {"rope_parameters": {"rope_type": "default", "alpha": 1000.0, "rope_theta": 10_000.0}},
+    ),
     "hunyuan, biases, tied": ("hunyuan_v1_dense", {"attention_bias": True, "tie_word_embeddings": True}),
     "ernie4_5, biases, untied": ("ernie4_5", {"use_bias": True, "tie_word_embeddings": False}),
     "qwen3.5, tied, biases, as many key heads": (

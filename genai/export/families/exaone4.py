@@ -47,5 +47,11 @@ FAMILY = Family(
         "mixer_output_norm": "layers.{i}.post_attention_layernorm",
         "mlp_output_norm": "layers.{i}.post_feedforward_layernorm",
     },
-    defaults={"rms_norm_eps": 1e-5, "sliding_window_pattern": 4, "tie_word_embeddings": False},
+    defaults={
+        "num_key_value_heads": 32,
+        "rms_norm_eps": 1e-5,
+        "sliding_window": 4096,
+        "sliding_window_pattern": 4,
+        "tie_word_embeddings": False,
+    },
 )

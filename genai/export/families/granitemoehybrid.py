@@ -43,5 +43,5 @@ FAMILY = Family(
         ("mlp.gate", "mlp.up"): "layers.{i}.shared_mlp.input_linear",
         "mlp.down": "layers.{i}.shared_mlp.output_linear",
     },
-    defaults={**GRANITE_DEFAULTS, "shared_intermediate_size": 1024},
+    defaults={**GRANITE_DEFAULTS, "num_local_experts": 8, "shared_intermediate_size": 1024},
 )

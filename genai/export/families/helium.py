@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from genai.export.family import Family
-from genai.export.layouts.llama import LLAMA_WEIGHTS, llama_attention, llama_decoder
+from genai.export.layouts.llama import LLAMA_WEIGHTS, head_dim_of, llama_attention, llama_decoder
 from genai.export.model_config import ModelConfig
 from genai.export.rope_config import read_rope
 from genai.export.spec import DecoderSpec
@@ -15,8 +15,7 @@ __all__ = ["FAMILY"]
 
 def spec(config: ModelConfig) -> DecoderSpec:
     """Derive the decoder from config.json."""
-    head_dim = llama_attention(config).head_dim
-    rope = read_rope(config, head_dim=head_dim, interleaved=True)
+    rope = read_rope(config, head_dim=head_dim_of(config), interleaved=True)
     return llama_decoder(config, replace(llama_attention(config, rope=rope), output_bias=False))
 
 

@@ -17,12 +17,13 @@ def spec(config: ModelConfig) -> DecoderSpec:
     norm = NormSpec("rms", config.number("rms_norm_eps"))
     attention = replace(llama_attention(config), qk_norm=norm, qk_norm_after_rope=True)
     decoder = llama_decoder(config, attention)
-    alpha = config.part("rope_parameters" if "rope_parameters" in config else "rope_scaling")
-    if attention.rope is None or not alpha.optional_number("alpha"):
+    parameters = config.part("rope_parameters" if "rope_parameters" in config else "rope_scaling")
+    is_dynamic = parameters.string("rope_type", parameters.string("type", "default")) == "dynamic"
+    if attention.rope is None or not is_dynamic or not parameters.optional_number("alpha"):
         return decoder
     # "dynamic" with an alpha is not: the base is stretched once and for all, whatever the length.
     dim = attention.rope.dim
-    theta = attention.rope.theta * alpha.positive("alpha") ** (dim / (dim - 2))
+    theta = attention.rope.theta * parameters.positive("alpha") ** (dim / (dim - 2))
     attention = replace(attention, rope=replace(attention.rope, theta=theta))
     return replace(llama_decoder(config, attention), max_positions_reason=None)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from genai.export.family import Family
-from genai.export.layouts.llama import llama_attention, sliding_windows
+from genai.export.layouts.llama import head_dim_of, llama_attention, sliding_windows
 from genai.export.layouts.olmo import OLMO_WEIGHTS, olmo_decoder
 from genai.export.model_config import ModelConfig
 from genai.export.rope_config import read_rope
@@ -16,9 +16,8 @@ __all__ = ["FAMILY"]
 
 def spec(config: ModelConfig) -> DecoderSpec:
     """Derive the decoder from config.json."""
-    head_dim = llama_attention(config).head_dim
     full, local = (
-        llama_attention(config, rope=read_rope(config, head_dim=head_dim, layer_type=layer_type))
+        llama_attention(config, rope=read_rope(config, head_dim=head_dim_of(config), layer_type=layer_type))
         for layer_type in ("full_attention", "sliding_attention")
     )
     windows = sliding_windows(config, is_sliding=lambda index: (index + 1) % 4 != 0)

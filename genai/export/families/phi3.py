@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from genai.export.family import Family
-from genai.export.layouts.llama import llama_attention, llama_decoder
+from genai.export.layouts.llama import head_dim_of, llama_attention, llama_decoder
 from genai.export.model_config import ModelConfig
 from genai.export.rope_config import read_rope
 from genai.export.spec import DecoderSpec
@@ -15,10 +15,7 @@ OLD_ROPE_TYPES = {"su": "longrope", "yarn": "longrope"}
 
 def spec(config: ModelConfig) -> DecoderSpec:
     """Derive the decoder from config.json."""
-    head_dim = config.integer(
-        "head_dim", config.integer("hidden_size") // config.integer("num_attention_heads")
-    )
-    rope = read_rope(config, head_dim=head_dim, aliases=OLD_ROPE_TYPES)
+    rope = read_rope(config, head_dim=head_dim_of(config), aliases=OLD_ROPE_TYPES)
     windows = [config.optional_integer("sliding_window")] * config.integer("num_hidden_layers")
     return llama_decoder(config, llama_attention(config, rope=rope), windows=windows)
 

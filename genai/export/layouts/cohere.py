@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from genai.export.layouts.llama import LLAMA_WEIGHTS, decoder_of, llama_attention, llama_mlp
+from genai.export.layouts.llama import LLAMA_WEIGHTS, decoder_of, head_dim_of, llama_attention, llama_mlp
 from genai.export.model_config import ModelConfig
 from genai.export.rope_config import read_rope
 from genai.export.spec import AttentionSpec, DecoderSpec, LayerSpec, NormSpec
@@ -34,8 +34,7 @@ def cohere_norm(config: ModelConfig) -> NormSpec:
 
 def cohere_attention(config: ModelConfig) -> AttentionSpec:
     """Return an attention with a rotary embedding."""
-    head_dim = llama_attention(config).head_dim
-    return llama_attention(config, rope=read_rope(config, head_dim=head_dim, interleaved=True))
+    return llama_attention(config, rope=read_rope(config, head_dim=head_dim_of(config), interleaved=True))
 
 
 def cohere_decoder(config: ModelConfig, attentions: Sequence[AttentionSpec]) -> DecoderSpec:

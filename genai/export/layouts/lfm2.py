@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from genai.export.layouts.llama import layer_types
+from genai.export.layouts.llama import head_dim_of, layer_types
 from genai.export.model_config import ModelConfig
 from genai.export.rope_config import max_positions_reason, read_rope
 from genai.export.spec import (
@@ -49,7 +49,7 @@ def lfm2_decoder(config: ModelConfig, mlps: Sequence[FeedForward]) -> DecoderSpe
     """
     norm = NormSpec("rms", config.number("norm_eps"))
     hidden_size, num_heads = config.integer("hidden_size"), config.integer("num_attention_heads")
-    head_dim = config.integer("head_dim", hidden_size // num_heads)
+    head_dim = head_dim_of(config)
     by_type: dict[str, Mixer] = {
         "full_attention": AttentionSpec(
             num_heads=num_heads,

@@ -17,6 +17,7 @@ from genai.export.weights import WeightMap
 __all__ = [
     "LLAMA_WEIGHTS",
     "decoder_of",
+    "head_dim_of",
     "layer_types",
     "llama_attention",
     "llama_decoder",
@@ -43,10 +44,15 @@ LLAMA_WEIGHTS: WeightMap = {
 }
 
 
+def head_dim_of(config: ModelConfig) -> int:
+    """Return the width of a head: an even share of the hidden size unless the config has another."""
+    return config.integer("head_dim", config.integer("hidden_size") // config.integer("num_attention_heads"))
+
+
 def llama_attention(config: ModelConfig, *, rope: RopeSpec | None = None) -> AttentionSpec:
     """Return llama's attention, all four projections with a bias or without; `rope` if not the config's usual one."""
     num_heads = config.integer("num_attention_heads")
-    head_dim = config.integer("head_dim", config.integer("hidden_size") // num_heads)
+    head_dim = head_dim_of(config)
     bias = config.flag("attention_bias", False)
     return AttentionSpec(
         num_heads=num_heads,
