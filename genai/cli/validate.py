@@ -47,7 +47,9 @@ def validate(
         float | None,
         typer.Option("--min-top1", help="Least share of positions with the same best token, 0 to 1."),
     ] = None,
-    new_tokens: Annotated[int, typer.Option(min=1, help="Greedy tokens to compare after every prompt.")] = 64,
+    new_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Greedy tokens to compare after every prompt; 64 if not given.")
+    ] = None,
     variant: Variant = None,
     provider: Annotated[str, typer.Option(help="Execution provider; `genai providers` lists them.")] = "auto",
     num_threads: Annotated[int | None, typer.Option(min=1, help="Threads per operator.")] = None,
@@ -60,10 +62,14 @@ def validate(
     with --against that it computes what the checkpoint does. The result is written to the folder's manifest.json.
     """
     from genai.errors import ModelFolderError
-    from genai.evaluation import find_reference, validate_folder
+    from genai.evaluation import NUM_PARITY_TOKENS, find_reference, validate_folder
     from genai.hub import LocalModel, resolve
     from genai.prepare import prepare_model
 
+    if against is None:
+        _refuse_without_reference(
+            max_error=max_error, max_kl=max_kl, min_top1=min_top1, new_tokens=new_tokens
+        )
     found = resolve(model)
     with StageProgress() as downloads:
         path = (
@@ -79,7 +85,7 @@ def validate(
             max_error=max_error,
             max_kl=max_kl,
             min_top1=min_top1,
-            new_tokens=new_tokens,
+            new_tokens=NUM_PARITY_TOKENS if new_tokens is None else new_tokens,
             provider=provider,
             variant=variant,
             num_threads=num_threads,
@@ -116,6 +122,21 @@ def validate_export(folder: Path) -> Report:
             f"{folder} was exported, but {report.summary()}; `genai validate {folder}` shows all checks"
         )
     return report
+
+
+def _refuse_without_reference(**values: float | None) -> None:
+    """See that no option about the comparison with a checkpoint is given where there is none.
+
+    Raises:
+        OptionError: One is.
+    """
+    from genai.errors import OptionError
+
+    given = [f"--{name.replace('_', '-')}" for name, value in values.items() if value is not None]
+    if given:
+        raise OptionError(
+            f"{', '.join(given)}: for the comparison with a checkpoint, so give --against CHECKPOINT, too"
+        )
 
 
 def _format_report(report: Report) -> str:

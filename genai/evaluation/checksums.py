@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from genai.errors import ModelFolderError
 from genai.evaluation.report import Check, failed, passed, skipped
-from genai.folder import MANIFEST_FILE, ModelFolder, sha256_of
+from genai.folder import MANIFEST_FILE, Manifest, sha256_of
+from genai.folder.files import read_json
 
 __all__ = ["check_checksums"]
 
 _DOCUMENTS = ("readme", "license", "notice")
 
 
-def check_checksums(folder: ModelFolder) -> Check:
+def check_checksums(path: Path) -> Check:
     """See that the files are those of the export: none missing, none changed, none more.
 
-    Hidden files and documents about the model (README, LICENSE, NOTICE) may come and go.
+    Hidden files and documents about the model (README, LICENSE, NOTICE) may come and go. Nothing but the manifest has
+    to be readable, so a folder with a damaged configuration is told which of its files are.
+
+    Args:
+        path: The folder.
     """
-    if folder.manifest is None:
+    if not (path / MANIFEST_FILE).is_file():
         return skipped("checksums", f"the folder has no {MANIFEST_FILE}: another tool made it")
-    expected = folder.manifest.files
-    present = {
-        path.relative_to(folder.path).as_posix(): path
-        for path in sorted(folder.path.rglob("*"))
-        if path.is_file()
-    }
+    try:
+        expected = Manifest.from_json(read_json(path / MANIFEST_FILE)).files
+    except ModelFolderError as error:
+        return skipped("checksums", str(error))
+    present = {file.relative_to(path).as_posix(): file for file in sorted(path.rglob("*")) if file.is_file()}
     missing = sorted(expected.keys() - present.keys())
     extra = [name for name in present if name not in expected and not _is_beside_the_model(name)]
     changed = [name for name in expected if name in present and sha256_of(present[name]) != expected[name]]

@@ -35,6 +35,7 @@ class Difference:
         num_positions: Positions of the prompts.
         agreements: For each prompt, how many generated tokens the reference would have generated, too.
         num_generated: For each prompt, how many tokens were generated.
+        num_wanted: How many should have been; more than were where the context had no room for them.
     """
 
     max_error: float
@@ -44,12 +45,22 @@ class Difference:
     num_positions: int
     agreements: tuple[int, ...]
     num_generated: tuple[int, ...]
+    num_wanted: int
+
+    @property
+    def agreement(self) -> str:
+        """How many greedy tokens agree, in words."""
+        text = f"the first {_span(self.agreements)} of {_span(self.num_generated)} greedy tokens agree"
+        if min(self.num_generated) < self.num_wanted:
+            text += f" (the context has no room for the {self.num_wanted} that were wanted)"
+        return text
 
 
 def measure_difference(
     continuations: Sequence[Continuation],
     reference: Callable[[Sequence[int]], npt.NDArray[np.float32]],
     *,
+    num_wanted: int,
     tie_margin: float,
 ) -> Difference:
     """Run the reference over the folder's continuations and compare.
@@ -57,6 +68,7 @@ def measure_difference(
     Args:
         continuations: What the folder made of the prompts.
         reference: Returns the checkpoint's logits at every one of some tokens, float32 [num_tokens, vocab].
+        num_wanted: How many tokens the prompts should have been continued with.
         tie_margin: A generated token agrees if its reference logit is within this of the greatest one: of two logits
             closer than the float error, either is right.
 
@@ -85,27 +97,27 @@ def measure_difference(
         num_positions=kl.size,
         agreements=tuple(agreements),
         num_generated=tuple(len(each.result.token_ids) for each in continuations),
+        num_wanted=num_wanted,
     )
 
 
 def check_parity(difference: Difference, tolerance: Tolerance) -> Iterator[Check]:
     """Yield one check for every limit that the tolerance has."""
     d, t = difference, tolerance
-    num_agreed = f"{min(d.agreements)} to {max(d.agreements)} of {max(d.num_generated)} greedy tokens agree"
     figures: dict[str, object]
     if t.max_error is not None:
         figures = {"max_error": d.max_error, "mean_kl": d.mean_kl, "top1": d.top1}
         detail = f"largest difference {d.max_error:.2g}"
         yield _judge("logits", d.max_error <= t.max_error, detail, f"at most {t.max_error:g}", figures)
         figures = {"agreements": list(d.agreements), "num_generated": list(d.num_generated)}
-        yield _judge("greedy", d.agreements == d.num_generated, num_agreed, "all", figures)
+        yield _judge("greedy", d.agreements == d.num_generated, d.agreement, "all", figures)
     if t.max_kl is not None:
         figures = {"mean_kl": d.mean_kl, "max_kl": d.max_kl, "max_error": d.max_error}
         detail = f"{d.mean_kl:.2g} nats per token, {d.max_kl:.2g} at most; logits differ by {d.max_error:.2g} at most"
         yield _judge("divergence", d.mean_kl <= t.max_kl, detail, f"a mean of at most {t.max_kl:g}", figures)
     if t.min_top1 is not None:
         figures = {"top1": d.top1, "num_positions": d.num_positions, "agreements": list(d.agreements)}
-        detail = f"{d.top1:.1%} of {d.num_positions} positions; {num_agreed}"
+        detail = f"{d.top1:.1%} of {d.num_positions} positions; {d.agreement}"
         yield _judge("top1", d.top1 >= t.min_top1, detail, f"at least {t.min_top1:.1%}", figures)
 
 
@@ -134,6 +146,11 @@ def _judge(name: str, is_right: bool, detail: str, limit: str, figures: Mapping[
     if is_right:
         return passed(name, f"{detail} (allowed: {limit})", **figures)
     return failed(name, f"{detail}; allowed is {limit}", **figures)
+
+
+def _span(counts: Sequence[int]) -> str:
+    least, most = min(counts), max(counts)
+    return f"{least}" if least == most else f"{least} to {most}"
 
 
 def _divergence(

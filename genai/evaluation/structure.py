@@ -11,8 +11,10 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto,
 
 from genai.errors import ChatTemplateError, ProviderError, TokenizerError
 from genai.evaluation.graphs import FolderGraphs, num_bytes_of, tensors_of
+from genai.evaluation.positions import tables_too_short
 from genai.evaluation.report import Check, failed, passed, skipped
 from genai.folder import DecoderConfig, ModelFolder
+from genai.folder.files import OTHER_TOKENIZER_FILES, TOKENIZER_FILE
 from genai.text import Tokenizer
 
 __all__ = [
@@ -105,11 +107,18 @@ def check_weights(graphs: FolderGraphs) -> Check:
 
 def check_interface(folder: ModelFolder, graphs: FolderGraphs) -> Check:
     """See that inputs and outputs are a decoder's, and are what the configuration says."""
-    problems = [*_token_problems(folder.decoder, graphs), *_cache_problems(folder, graphs)]
+    problems = [
+        *_token_problems(folder.decoder, graphs),
+        *_cache_problems(folder, graphs),
+        *tables_too_short(folder, graphs),
+    ]
     layers = {int(match.group(1)) for name in graphs.inputs if (match := _PAST.fullmatch(name))}
     if problems:
         return failed("interface", problems, num_layers=len(layers))
     caches = f", a cache for {len(layers)} layers" if layers else ""  # other makers may name it otherwise
+    num_layers = folder.decoder.num_layers
+    if caches and len(layers) < num_layers and not folder.decoder.layer_types and not _has_states(graphs):
+        caches += f"; the configuration says {num_layers}, of which some may share a cache"
     return passed("interface", f"{folder.decoder.vocab_size} logits{caches}", num_layers=len(layers))
 
 
@@ -132,7 +141,7 @@ def check_tokenizer(folder: ModelFolder) -> Check:
         tokenizer = Tokenizer.from_folder(place)
         has_template = tokenizer.chat_template is not None
     except (TokenizerError, ChatTemplateError) as error:
-        if not any(place.glob("tokenizer*")):
+        if _is_meant_without_tokenizer(folder):
             return skipped("tokenizer", "the folder has none: it takes token ids only")
         return failed("tokenizer", str(error))
     rows = folder.decoder.vocab_size
@@ -163,6 +172,16 @@ def check_token_ids(folder: ModelFolder) -> Check:
         return failed("token_ids", list(wrong))
     ends = ", ".join(map(str, folder.eos_token_ids))
     return passed("token_ids", f"ends at {ends}" if ends else "no token ends a sequence")
+
+
+def _is_meant_without_tokenizer(folder: ModelFolder) -> bool:
+    """Whether there is no vocabulary in any format, and none was exported; settings alone are no tokenizer."""
+    exported = folder.manifest.files if folder.manifest is not None else {}
+    relative = PurePosixPath(folder.decoder.tokenizer_dir)
+    return not any(
+        (folder.tokenizer_path / name).is_file() or (relative / name).as_posix() in exported
+        for name in (TOKENIZER_FILE, *OTHER_TOKENIZER_FILES)
+    )
 
 
 def _as_checker_takes_it(model: ModelProto) -> ModelProto:
@@ -240,9 +259,9 @@ def _cache_problems(folder: ModelFolder, graphs: FolderGraphs) -> Iterator[str]:
     layers = {layer for layer, _ in past}
     if layers and max(layers) >= decoder.num_layers:
         yield f"the graph has a cache for layer {max(layers)}, the configuration has {decoder.num_layers} layers"
-    has_states = any(part in _STATES for _, part in past)
-    # Others' graphs may leave out layers that share another one's cache; ours say so in their configuration.
-    if folder.manifest is not None and not has_states and len(layers) < decoder.num_layers:
+    # Others' graphs may leave out the cache of layers of which ours always have one, or read another layer's.
+    num_explained = len(layers) + _num_sharing(graphs)
+    if folder.manifest is not None and not _has_states(graphs) and num_explained < decoder.num_layers:
         yield f"the graph has a cache for {len(layers)} layers, the configuration says {decoder.num_layers}"
     if folder.variant is not None:
         return  # a checkpoint's configuration, which need not name the cache's heads
@@ -281,6 +300,18 @@ def _cache(
         if (match := pattern.fullmatch(name)) is not None:
             found[int(match.group(1)), match.group(2) or ""] = value
     return found
+
+
+def _has_states(graphs: FolderGraphs) -> bool:
+    return any(name.endswith(_STATES) for name in graphs.inputs)
+
+
+def _num_sharing(graphs: FolderGraphs) -> int:
+    """Count the operators that read keys that another layer's attention gives: those layers have no cache."""
+    keys = {value.name for (_, part), value in _cache(graphs.outputs, _PRESENT).items() if part == ".key"}
+    return sum(
+        not keys.isdisjoint(node.input) for model in graphs.models.values() for node in model.graph.node
+    )
 
 
 def _shape(value: ValueInfoProto) -> list[int | None]:

@@ -14,7 +14,7 @@ from genai.hub import Checkpoint, Progress, resolve_checkpoint
 if TYPE_CHECKING:
     from genai.evaluation.running import Continuation
 
-__all__ = ["check_folder", "find_reference", "validate_folder"]
+__all__ = ["NUM_PARITY_TOKENS", "check_folder", "find_reference", "validate_folder"]
 
 NUM_PARITY_TOKENS = 64
 
@@ -105,7 +105,7 @@ def validate_folder(
             if checkpoint is not None:
                 continuations = validation.continue_prompts(generator, new_tokens)
     if checkpoint is not None:
-        validation.check_parity(checkpoint, continuations, tolerance)
+        validation.check_parity(checkpoint, continuations, tolerance, num_wanted=new_tokens)
     return validation.report()
 
 

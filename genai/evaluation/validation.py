@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
+import logging
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -88,12 +91,13 @@ class Validation:
             )
         except ModelFolderError as error:
             self._checks.append(failed("config", str(error)))
-            names = ("checksums", "graph", "opset", "weights", "interface", "tokenizer", "token_ids")
+            self._checks.append(check_checksums(self.path))
+            names = ("graph", "opset", "weights", "interface", "tokenizer", "token_ids")
             self.skip(*names, reason="the configuration cannot be read")
             return
         decoder = folder.decoder
         shape = f"{decoder.num_layers} layers, vocabulary of {decoder.vocab_size}, context of {decoder.context_length}"
-        self._checks += [passed("config", f"{decoder.model_type}, {shape}"), check_checksums(folder)]
+        self._checks += [passed("config", f"{decoder.model_type}, {shape}"), check_checksums(self.path)]
         try:
             graphs = read_graphs(folder)
         except ModelFolderError as error:
@@ -122,12 +126,13 @@ class Validation:
             return None
         self._versions["onnxruntime"] = runtime_version()
         try:
-            generator = Generator(
-                self.path,
-                provider=self.provider,
-                variant=self._folder.variant if self._folder else None,
-                num_threads=num_threads,
-            )
+            with _told_already():
+                generator = Generator(
+                    self.path,
+                    provider=self.provider,
+                    variant=self._folder.variant if self._folder else None,
+                    num_threads=num_threads,
+                )
         except (ModelFolderError, ProviderError) as error:
             # A folder for a GPU is not broken because this machine has none.
             is_for_others = self.precision in ("fp16", "bf16") and "NOT_IMPLEMENTED" in str(error)
@@ -167,9 +172,14 @@ class Validation:
         return [continue_prompt(generator, prompt, num_tokens) for prompt in self._prompts(generator)]
 
     def check_parity(
-        self, checkpoint: Checkpoint, continuations: list[Continuation], tolerance: Tolerance
+        self,
+        checkpoint: Checkpoint,
+        continuations: list[Continuation],
+        tolerance: Tolerance,
+        *,
+        num_wanted: int,
     ) -> None:
-        """Compare with the checkpoint in transformers."""
+        """Compare with the checkpoint in transformers; `num_wanted` tokens were asked of `continue_prompts`."""
         from genai.evaluation.parity import check_parity, check_same_tokens, measure_difference
         from genai.evaluation.reference import Reference
 
@@ -186,7 +196,9 @@ class Validation:
             self._versions |= reference.versions
             self._tell("Comparing with transformers")
             margin = 2 * tolerance.max_error if tolerance.max_error is not None else 0.0
-            difference = measure_difference(continuations, reference.logits, tie_margin=margin)
+            difference = measure_difference(
+                continuations, reference.logits, num_wanted=num_wanted, tie_margin=margin
+            )
         except CheckpointError as error:
             self._checks.append(failed("parity", str(error)))
             return
@@ -215,6 +227,17 @@ class Validation:
     def _tell(self, stage: str) -> None:
         if self.progress is not None:
             self.progress(stage, 0, 0)
+
+
+@contextlib.contextmanager
+def _told_already() -> Iterator[None]:
+    """Keep back what reading the folder's configuration logs: it was read, and told of, by `check_structure`."""
+    logger, silence = logging.getLogger("genai.folder"), logging.Filter("nothing")
+    logger.addFilter(silence)
+    try:
+        yield
+    finally:
+        logger.removeFilter(silence)
 
 
 def _precision(folder: ModelFolder, graphs: FolderGraphs) -> str:

@@ -41,7 +41,7 @@ def read_genai_config(values: Mapping[str, Any]) -> dict[str, Any]:
         "model_type": _value(model, "model.type", str),
         "filename": stages[0].filename if stages else _file_name(decoder, "model.decoder.filename"),
         "vocab_size": _value(model, "model.vocab_size", int),
-        "context_length": _value(model, "model.context_length", int),
+        "context_length": _positive(model, "model.context_length"),
         "num_layers": _value(decoder, "model.decoder.num_hidden_layers", int),
         "num_kv_heads": (num_kv_heads := _value(decoder, "model.decoder.num_key_value_heads", int)),
         "num_heads": (num_heads := _value(decoder, "model.decoder.num_attention_heads", int, num_kv_heads)),
@@ -125,6 +125,15 @@ def _value(section: Mapping[str, Any], path: str, kind: type, default: Any = _RE
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise ModelFolderError(
             f"{CONFIG_FILE}: {path} must be {_KINDS[kind]}, not {value!r}; export the model again"
+        )
+    return value
+
+
+def _positive(section: Mapping[str, Any], path: str) -> int:
+    value = int(_value(section, path, int))
+    if value < 1:
+        raise ModelFolderError(
+            f"{CONFIG_FILE}: {path} must be at least 1, not {value}; export the model again"
         )
     return value
 

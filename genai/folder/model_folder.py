@@ -122,4 +122,11 @@ def _onnx_files(path: Path) -> list[str]:
 def _nothing_here(path: Path, names: list[str]) -> str:
     if any(Path(name).stem.startswith("decoder_model") for name in names):
         return f"{path}: {NO_CACHE}"
+    if (path / HF_CONFIG_FILE).is_file() and any(
+        file for pattern in ("*.safetensors", "pytorch_model*.bin") for file in path.glob(pattern)
+    ):
+        return (
+            f"{path}: this is a checkpoint, not a model folder ({CONFIG_FILE} is missing); make a model folder of it "
+            f"with `genai export {path} -o OUTPUT`"
+        )
     return f"{path}: {CONFIG_FILE} is missing; this is not a model folder"

@@ -107,16 +107,21 @@ def test_from_the_hub(cli: Cli, hub: HubServer, checkpoint: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "expected"),
     [
-        (["--max-kl", "-1"], 2, "max_kl"),
-        (["--min-top1", "2"], 2, "min_top1"),
+        (["--against", "CHECKPOINT", "--max-kl", "-1"], 2, "max_kl"),
+        (["--against", "CHECKPOINT", "--min-top1", "2"], 2, "min_top1"),
+        (["--max-error", "1"], 2, "--max-error: for the comparison with a checkpoint, so give --against"),
+        (["--max-kl", "0.1", "--min-top1", "0.5"], 2, "--max-kl, --min-top1: for the comparison"),
+        (["--new-tokens", "64"], 2, "--new-tokens: for the comparison"),
         (["--new-tokens", "0"], 2, "new-tokens"),
         (["--provider", "cdua"], 2, "cuda"),
         (["--against", "nowhere"], 1, "nowhere"),
         (["--variant", "q4"], 2, "q4"),
     ],
 )
-def test_wrong_usage(cli: Cli, folder: Path, arguments: list[str], code: int, expected: str) -> None:
-    done = cli("validate", folder, *arguments)
+def test_wrong_usage(
+    cli: Cli, checkpoint: Path, folder: Path, arguments: list[str], code: int, expected: str
+) -> None:
+    done = cli("validate", folder, *(checkpoint if each == "CHECKPOINT" else each for each in arguments))
     assert done.code == code
     assert expected in done.error
     assert done.stdout == ""
@@ -136,6 +141,19 @@ def test_an_export_ends_with_the_quick_checks(cli: Cli, checkpoint: Path, tmp_pa
     assert validation_of(tmp_path / "model")["passed"] is True
     as_json = json.loads(cli("export", checkpoint, "-o", tmp_path / "other", "--json").stdout)
     assert as_json["validation"] == validation_of(tmp_path / "other")
+
+
+@pytest.mark.parametrize("is_configured", [False, True])
+def test_an_export_of_a_checkpoint_without_a_tokenizer(
+    cli: Cli, checkpoint: Path, tmp_path: Path, is_configured: bool
+) -> None:
+    source = Path(shutil.copytree(checkpoint, tmp_path / "source"))
+    (source / "tokenizer.json").unlink()
+    if not is_configured:
+        (source / "tokenizer_config.json").unlink()
+    done = cli("export", source, "-o", tmp_path / "model")
+    assert done.code == 0, done.stderr
+    assert done.stdout.endswith(", 9 checks passed, 1 skipped\n")
 
 
 def test_an_export_without_them(cli: Cli, checkpoint: Path, tmp_path: Path) -> None:

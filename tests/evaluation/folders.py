@@ -63,6 +63,18 @@ def fill_with_nan(folder: Path) -> None:
     sign(folder)
 
 
+def forget(folder: Path, start: str) -> None:
+    """Remove the files whose names begin so, from the manifest too: as if they had not been exported."""
+    for file in folder.glob(f"{start}*"):
+        file.unlink()
+    edit_json(
+        folder / MANIFEST_FILE,
+        lambda values: values.update(
+            files={name: digest for name, digest in values["files"].items() if not name.startswith(start)}
+        ),
+    )
+
+
 def rename_output(folder: Path) -> None:
     def change(model: onnx.ModelProto) -> None:
         for value in model.graph.output:

@@ -24,11 +24,13 @@ from tests.evaluation.folders import (
     edit_json,
     fill_with_nan,
     flip_byte,
+    forget,
     rename_output,
     set_opset,
     sign,
     truncate,
 )
+from tests.export.test_parity import LONGROPE
 
 Folders = Callable[..., tuple[Path, Path]]
 
@@ -157,9 +159,51 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], set[str], set[str], str]] = {
     ),
     "configuration": (
         lambda folder: (folder / CONFIG_FILE).write_text("{"),
+        {"config", "checksums"},
+        set(CHECKS) - {"config", "checksums"},
+        "cannot be read as JSON",
+    ),
+    "configuration, and weights missing": (
+        lambda folder: ((folder / CONFIG_FILE).write_text("{"), (folder / DATA).unlink()),
+        {"config", "checksums"},
+        set(CHECKS) - {"config", "checksums"},
+        "missing: model.onnx.data; changed since the export: genai_config.json",
+    ),
+    "manifest": (
+        lambda folder: (folder / MANIFEST_FILE).write_text("{"),
         {"config"},
         set(CHECKS) - {"config"},
         "cannot be read as JSON",
+    ),
+    "no context": (
+        lambda folder: edit_config(folder, context_length=0),
+        {"config"},
+        set(CHECKS) - {"config", "checksums"},
+        "model.context_length must be at least 1, not 0",
+    ),
+    "context": (
+        lambda folder: edit_config(folder, context_length=257),
+        {"interface"},
+        set(),
+        "context_length 257, but model.onnx has rotary tables for 256 positions",
+    ),
+    "too many caches": (
+        lambda folder: edit_config(folder, num_hidden_layers=1),
+        {"interface"},
+        set(),
+        "a cache for layer 1, the configuration has 1 layers",
+    ),
+    "tokenizer cut short": (
+        lambda folder: (truncate(folder / "tokenizer.json"), sign(folder)),
+        {"tokenizer"},
+        set(),
+        "cannot be read as a tokenizer",
+    ),
+    "tokenizer in another format": (
+        lambda folder: (forget(folder, "tokenizer"), (folder / "vocab.json").write_text("{}"), sign(folder)),
+        {"checksums", "tokenizer"},
+        set(),
+        "has no tokenizer.json, only vocab.json",
     ),
     "NaN": (fill_with_nan, {"run"}, set(), "NaN"),
     "another tokenizer": (
@@ -206,16 +250,93 @@ def test_added_tokens_may_lie_beyond_the_model(folder: Path) -> None:
     assert "20 added tokens beyond the model's 331 rows" in detail
 
 
-def test_no_tokenizer(folder: Path) -> None:
-    for file in folder.glob("tokenizer*"):
-        file.unlink()
-    edit_json(
-        folder / MANIFEST_FILE,
-        lambda values: values.update(
-            files={name: digest for name, digest in values["files"].items() if "tokenizer" not in name}
-        ),
-    )
-    assert outcome(check(folder)) == (set(), {"tokenizer"})
+@pytest.mark.parametrize("forgotten", ["tokenizer", "tokenizer.json"])
+def test_no_tokenizer(folder: Path, forgotten: str) -> None:
+    """With tokenizer_config.json or without: settings alone are no tokenizer."""
+    forget(folder, forgotten)
+    report = check(folder)
+    assert outcome(report) == (set(), {"tokenizer"})
+    assert next(c.detail for c in report.checks if c.name == "tokenizer").endswith("it takes token ids only")
+
+
+def test_learned_positions_that_begin_in_a_later_row(model_folder: Folders, tmp_path: Path) -> None:
+    def shift(model: onnx.ModelProto) -> None:
+        """Look position 0 up in row 2, as other exporters' OPT does."""
+        nodes = model.graph.node
+        index, look_up = next(
+            (i, node)
+            for i, node in enumerate(nodes)
+            if "position_ids" in node.input and node.op_type == "Gather"
+        )
+        look_up.input[1] = "rows"
+        model.graph.initializer.append(onnx.helper.make_tensor("two", onnx.TensorProto.INT64, [], [2]))
+        nodes.insert(index, onnx.helper.make_node("Add", ["position_ids", "two"], ["rows"]))
+
+    folder = Path(shutil.copytree(model_folder("gpt2")[1], tmp_path / "model"))
+    edit_graph(folder, shift)
+    report = check(folder)
+    assert outcome(report)[0] == {"interface"}
+    assert "context_length 256, but model.onnx has a table for 254 positions" in report.summary()
+    edit_config(folder, context_length=254)
+    assert outcome(check(folder)) == (set(), set())
+
+
+@pytest.mark.parametrize(("family", "rows"), [("gpt2", 256), ("opt", 256), ("helium", 256)])
+def test_a_context_beyond_the_table_that_positions_look_up(
+    model_folder: Folders, tmp_path: Path, family: str, rows: int
+) -> None:
+    folder = Path(shutil.copytree(model_folder(family)[1], tmp_path / "model"))
+    assert outcome(check(folder)) == (set(), set())
+    edit_config(folder, context_length=rows + 1)
+    report = check(folder)
+    assert outcome(report)[0] == {"interface"}
+    assert f"context_length {rows + 1}, but model.onnx has a table for {rows} positions" in report.summary()
+
+
+def test_a_choice_between_rotary_tables_is_not_judged_by_their_rows(
+    model_folder: Folders, tmp_path: Path
+) -> None:
+    exported = model_folder("phi3", rope_parameters=LONGROPE, original_max_position_embeddings=32)[1]
+    folder = Path(shutil.copytree(exported, tmp_path / "model"))
+    assert outcome(check(folder)) == (set(), set())
+    edit_config(folder, context_length=10_000)
+    assert "interface" not in outcome(check(folder))[0]
+    (folder / MANIFEST_FILE).unlink()
+    assert "interface" not in outcome(check(folder))[0]
+
+
+@pytest.mark.parametrize("family", ["gemma3n_text", "gemma4_text"])
+def test_layers_that_read_another_ones_cache(model_folder: Folders, tmp_path: Path, family: str) -> None:
+    folder = Path(shutil.copytree(model_folder(family)[1], tmp_path / "model"))
+    assert outcome(check(folder)) == (set(), set())
+    edit_config(folder, num_hidden_layers=6)
+    report = check(folder)
+    assert outcome(report) == ({"interface"}, set())
+    assert "a cache for 3 layers, the configuration says 6" in report.summary()
+
+
+def test_layers_without_a_cache_are_noted_in_another_tools_folder(folder: Path) -> None:
+    edit_config(folder, num_hidden_layers=3)
+    (folder / MANIFEST_FILE).unlink()
+    report = check(folder)
+    assert outcome(report) == (set(), {"checksums"})
+    detail = next(c.detail for c in report.checks if c.name == "interface")
+    assert detail.endswith("a cache for 2 layers; the configuration says 3, of which some may share a cache")
+
+
+def test_a_checkpoint_is_no_model_folder(checkpoint: Path) -> None:
+    report = check(checkpoint)
+    assert outcome(report) == ({"config"}, set(CHECKS) - {"config"})
+    assert f"`genai export {checkpoint} -o" in report.summary()
+
+
+def test_unknown_keys_are_told_once(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    edit_json(folder / CONFIG_FILE, lambda values: values.update(unheard_of=1))
+    sign(folder)
+    assert check(folder).is_ok
+    assert [record.name for record in caplog.records] == ["genai.folder"]
+    ModelFolder.load(folder)
+    assert len(caplog.records) == 2
 
 
 @pytest.mark.parametrize(

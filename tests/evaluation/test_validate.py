@@ -150,8 +150,11 @@ def test_a_short_context(tmp_path: Path, checkpoint: Path, max_context: int) -> 
     from genai.export import export_model
 
     export_model(checkpoint, tmp_path / "short", precision="fp32", max_context=max_context)
-    failed, skipped = outcome(validate(tmp_path / "short", against=checkpoint))
-    assert (failed, skipped) == (({"parity"}, {"cached", "batched"}) if max_context == 1 else (set(), set()))
+    report = validate(tmp_path / "short", against=checkpoint)
+    assert outcome(report) == (({"parity"}, {"cached", "batched"}) if max_context == 1 else (set(), set()))
+    if max_context > 1:
+        detail = next(check.detail for check in report.checks if check.name == "greedy")
+        assert "no room for the 16 that were wanted" in detail
 
 
 def test_impossible_options(folder: Path) -> None:
@@ -191,7 +194,9 @@ def test_the_difference_is_what_torch_computes() -> None:
     theirs[8, 5] = theirs[8].min() - 1
     each = Continuation(prompt, Result(), ours)  # type: ignore[arg-type]
     seen: list[Any] = []
-    difference = measure_difference([each], lambda ids: seen.append(ids) or theirs, tie_margin=2e-4)
+    difference = measure_difference(
+        [each], lambda ids: seen.append(ids) or theirs, num_wanted=5, tie_margin=2e-4
+    )
     assert seen == [[*prompt, *tokens[:-1]]]
     kl = torch.nn.functional.kl_div(
         torch.tensor(ours[:5]).log_softmax(-1),
@@ -203,8 +208,12 @@ def test_the_difference_is_what_torch_computes() -> None:
     assert difference.max_error == np.abs(ours - theirs).max()
     assert difference.top1 == (ours[:5].argmax(-1) == theirs[:5].argmax(-1)).mean()
     assert (difference.agreements, difference.num_generated) == ((4,), (5,))
-    strict = measure_difference([each], lambda ids: theirs, tie_margin=0)
+    assert difference.agreement == "the first 4 of 5 greedy tokens agree"
+    strict = measure_difference([each], lambda ids: theirs, num_wanted=8, tie_margin=0)
     assert strict.agreements == (1,)
+    assert strict.agreement == (
+        "the first 1 of 5 greedy tokens agree (the context has no room for the 8 that were wanted)"
+    )
 
 
 def test_the_greedy_tokens_that_agree_are_those_that_transformers_generates(

@@ -235,6 +235,7 @@ def test_known_keys_are_no_news(caplog: pytest.LogCaptureFixture) -> None:
     [
         ({"model": None}, "model is missing; export the model again"),
         ({"model.context_length": None}, "model.context_length is missing"),
+        ({"model.context_length": 0}, "model.context_length must be at least 1, not 0"),
         ({"model.decoder.head_size": "8"}, r"model.decoder.head_size must be an integer, not '8'"),
         ({"model.decoder.head_size": 8.5}, "must be an integer, not 8.5"),
         ({"model.vocab_size": True}, "must be an integer, not True"),

@@ -99,6 +99,11 @@ def test_a_missing_stage_is_named(tmp_path: Path) -> None:
     [
         ((), {}, "genai_config.json is missing; this is not a model folder"),
         (("model.onnx",), {}, "genai_config.json is missing"),
+        (
+            ("model.safetensors",),
+            {"config": LLAMA},
+            "this is a checkpoint, not a model folder .* `genai export ",
+        ),
         (("decoder_model.onnx",), {"config": LLAMA}, "has no cache of keys and values"),
         (
             ("encoder_model.onnx", "decoder_model_merged.onnx"),
