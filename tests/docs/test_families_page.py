@@ -18,6 +18,7 @@ def test_the_table_has_a_row_for_every_family_and_names_every_architecture() -> 
     }
     modules = {module.name for module in pkgutil.iter_modules(families.__path__)}
     assert rows.keys() - {"family"} == modules, "run scripts/measure_families.py"
+    assert f"[{len(modules)} families]" in (PAGE.parent.parent / "README.md").read_text(encoding="utf-8")
     table = "".join(rows.values())
     for family in families.FAMILIES:
         for architecture in family.architectures:

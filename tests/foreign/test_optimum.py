@@ -21,7 +21,7 @@ from tests.foreign.reference import NUM_NEW, greedy_by_genai, make_prompts
 
 pytestmark = pytest.mark.slow
 
-OPTIMUM_PYTHON = Path(os.environ.get("GENAI_TEST_OPTIMUM_PYTHON", "/opt/optimum-venv/bin/python"))
+OPTIMUM_PYTHON = Path(os.environ.get("GENAI_TEST_OPTIMUM_PYTHON", "optimum/bin/python"))
 PROMPTS = make_prompts(331, (5, 17, 1, 150))
 
 

@@ -35,7 +35,7 @@ def test_what_a_folder_asks_for_is_set() -> None:
 
 
 def test_a_folder_does_not_choose_where_files_are_written() -> None:
-    options = options_of(enable_profiling="trace", log_id="x", **{"ep.context_file_path": "/tmp/x"})
+    options = options_of(enable_profiling="trace", log_id="x", **{"ep.context_file_path": "x"})
     assert not options.enable_profiling
     with pytest.raises(RuntimeError):
         options.get_session_config_entry("ep.context_file_path")

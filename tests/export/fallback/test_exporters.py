@@ -22,7 +22,7 @@ from tests.export.test_folder import peer_greedy, until_eos
 
 pytestmark = pytest.mark.slow
 
-OPTIMUM_PYTHON = Path(os.environ.get("GENAI_TEST_OPTIMUM_PYTHON", "/opt/optimum-venv/bin/python"))
+OPTIMUM_PYTHON = Path(os.environ.get("GENAI_TEST_OPTIMUM_PYTHON", "optimum/bin/python"))
 OPTIMUM = ForeignOptions(optimum=OptimumEnvironment(interpreter=OPTIMUM_PYTHON))
 PROMPTS = ([5, 17, 250, 33, 8, 91, 120], [7, 300, 12], [44])
 

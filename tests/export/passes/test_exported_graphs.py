@@ -24,7 +24,7 @@ from tests.export.passes.running import SharedRun, make_session, run_growing, ru
 
 pytestmark = pytest.mark.slow
 
-OPTIMUM_PYTHON = Path(os.environ.get("GENAI_TEST_OPTIMUM_PYTHON", "/opt/optimum-venv/bin/python"))
+OPTIMUM_PYTHON = Path(os.environ.get("GENAI_TEST_OPTIMUM_PYTHON", "optimum/bin/python"))
 TOKENS = np.random.default_rng(5).integers(3, 331, 30).tolist()
 
 _COMMON: Mapping[str, Any] = {
