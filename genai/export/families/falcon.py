@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from genai.export.family import Family
-from genai.export.layouts.llama import refuse_foreign_parts
+from genai.export.layouts.gpt import gpt_mlp
+from genai.export.layouts.llama import decoder_of
 from genai.export.model_config import ModelConfig
-from genai.export.rope_config import max_positions_reason, read_rope
+from genai.export.rope_config import read_rope
 from genai.export.spec import (
-    ACTIVATIONS,
     AlibiSpec,
     AttentionSpec,
     DecoderSpec,
     LayerSpec,
-    MlpSpec,
     NormSpec,
 )
 from genai.export.weights import Grouped, WeightMap
@@ -22,7 +21,6 @@ __all__ = ["FAMILY"]
 
 def spec(config: ModelConfig) -> DecoderSpec:
     """Derive the decoder from config.json."""
-    refuse_foreign_parts(config)
     hidden_size, bias = config.integer("hidden_size"), config.flag("bias")
     is_new, parallel = config.flag("new_decoder_architecture"), config.flag("parallel_attn")
     if is_new and not parallel:
@@ -30,25 +28,19 @@ def spec(config: ModelConfig) -> DecoderSpec:
     norm = NormSpec("layer", config.number("layer_norm_epsilon"), bias=True)
     layer = LayerSpec(
         _attention(config),
-        MlpSpec(
-            intermediate_size=config.integer("ffn_hidden_size", 4 * hidden_size),
-            activation=ACTIVATIONS[config.choice("activation", ACTIVATIONS)],
-            gated=False,
+        gpt_mlp(
+            config,
+            size_key="ffn_hidden_size",
+            default_size=4 * hidden_size,
+            activation_key="activation",
             bias=bias,
         ),
         input_norm=norm,
         mlp_norm=norm if not parallel or _has_two_norms(config) else None,
         parallel=parallel,
     )
-    return DecoderSpec(
-        vocab_size=config.integer("vocab_size"),
-        hidden_size=hidden_size,
-        max_positions=config.integer("max_position_embeddings"),
-        layers=(layer,) * config.integer("num_hidden_layers"),
-        final_norm=norm,
-        tied=config.flag("tie_word_embeddings"),
-        max_positions_reason=max_positions_reason(config),
-    )
+    layers = [layer] * config.integer("num_hidden_layers")
+    return decoder_of(config, layers, final_norm=norm)
 
 
 def weights(config: ModelConfig) -> WeightMap:

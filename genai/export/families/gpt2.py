@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from genai.export.family import Family
+from genai.export.layouts.gpt import gpt_mlp
 from genai.export.layouts.llama import refuse_foreign_parts
 from genai.export.model_config import ModelConfig
-from genai.export.spec import ACTIVATIONS, AttentionSpec, DecoderSpec, LayerSpec, MlpSpec, NormSpec
+from genai.export.spec import AttentionSpec, DecoderSpec, LayerSpec, NormSpec
 from genai.export.weights import Transposed
 
 __all__ = ["FAMILY"]
@@ -16,11 +17,8 @@ def spec(config: ModelConfig) -> DecoderSpec:
     refuse_foreign_parts(config)
     hidden_size, num_heads = config.integer("n_embd"), config.integer("n_head")
     norm = NormSpec("layer", config.number("layer_norm_epsilon"), bias=True)
-    mlp = MlpSpec(
-        intermediate_size=config.integer("n_inner", 4 * hidden_size),
-        activation=ACTIVATIONS[config.choice("activation_function", ACTIVATIONS)],
-        gated=False,
-        bias=True,
+    mlp = gpt_mlp(
+        config, size_key="n_inner", default_size=4 * hidden_size, activation_key="activation_function"
     )
     return DecoderSpec(
         vocab_size=config.integer("vocab_size"),

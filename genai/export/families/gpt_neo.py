@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from genai.export.family import Family
+from genai.export.layouts.gpt import gpt_mlp
 from genai.export.layouts.llama import refuse_foreign_parts
 from genai.export.model_config import ModelConfig
-from genai.export.spec import ACTIVATIONS, AttentionSpec, DecoderSpec, LayerSpec, MlpSpec, NormSpec
+from genai.export.spec import AttentionSpec, DecoderSpec, LayerSpec, NormSpec
 
 __all__ = ["FAMILY"]
 
@@ -17,12 +18,7 @@ def spec(config: ModelConfig) -> DecoderSpec:
     refuse_foreign_parts(config)
     hidden_size, num_heads = config.integer("hidden_size"), config.integer("num_heads")
     norm = NormSpec("layer", config.number("layer_norm_epsilon"), bias=True)
-    mlp = MlpSpec(
-        intermediate_size=config.integer("intermediate_size", 4 * hidden_size),
-        activation=ACTIVATIONS[config.choice("activation_function", ACTIVATIONS)],
-        gated=False,
-        bias=True,
-    )
+    mlp = gpt_mlp(config, default_size=4 * hidden_size, activation_key="activation_function")
     attention = AttentionSpec(num_heads, num_heads, hidden_size // num_heads, scale=1.0, output_bias=True)
     return DecoderSpec(
         vocab_size=config.integer("vocab_size"),

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from genai.export.family import Family
-from genai.export.layouts.llama import refuse_foreign_parts
+from genai.export.layouts.gpt import gpt_mlp
+from genai.export.layouts.llama import decoder_of
 from genai.export.model_config import ModelConfig
-from genai.export.rope_config import max_positions_reason, read_rope
-from genai.export.spec import ACTIVATIONS, AttentionSpec, DecoderSpec, LayerSpec, MlpSpec, NormSpec
+from genai.export.rope_config import read_rope
+from genai.export.spec import AttentionSpec, DecoderSpec, LayerSpec, NormSpec
 from genai.export.weights import Grouped, WeightMap
 
 __all__ = ["FAMILY"]
@@ -14,7 +15,6 @@ __all__ = ["FAMILY"]
 
 def spec(config: ModelConfig) -> DecoderSpec:
     """Derive the decoder from config.json."""
-    refuse_foreign_parts(config)
     hidden_size, num_heads = config.integer("hidden_size"), config.integer("num_attention_heads")
     head_dim = hidden_size // num_heads
     bias = config.flag("attention_bias")
@@ -22,25 +22,13 @@ def spec(config: ModelConfig) -> DecoderSpec:
     rope = read_rope(config, head_dim=head_dim, theta_key="rotary_emb_base", share_key="rotary_pct")
     layer = LayerSpec(
         AttentionSpec(num_heads, num_heads, head_dim, rope=rope, qkv_bias=bias, output_bias=bias),
-        MlpSpec(
-            intermediate_size=config.integer("intermediate_size"),
-            activation=ACTIVATIONS[config.choice("hidden_act", ACTIVATIONS)],
-            gated=False,
-            bias=True,
-        ),
+        gpt_mlp(config),
         input_norm=norm,
         mlp_norm=norm,
         parallel=config.flag("use_parallel_residual"),
     )
-    return DecoderSpec(
-        vocab_size=config.integer("vocab_size"),
-        hidden_size=hidden_size,
-        max_positions=config.integer("max_position_embeddings"),
-        layers=(layer,) * config.integer("num_hidden_layers"),
-        final_norm=norm,
-        tied=config.flag("tie_word_embeddings"),
-        max_positions_reason=max_positions_reason(config),
-    )
+    layers = [layer] * config.integer("num_hidden_layers")
+    return decoder_of(config, layers, final_norm=norm)
 
 
 def weights(config: ModelConfig) -> WeightMap:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from genai.export.family import Family
+from genai.export.layouts.gpt import gpt_mlp
 from genai.export.layouts.llama import refuse_foreign_parts
 from genai.export.model_config import ModelConfig
 from genai.export.rope import RopeSpec
-from genai.export.spec import ACTIVATIONS, AttentionSpec, DecoderSpec, LayerSpec, MlpSpec, NormSpec
+from genai.export.spec import AttentionSpec, DecoderSpec, LayerSpec, NormSpec
 
 __all__ = ["FAMILY"]
 
@@ -20,11 +21,8 @@ def spec(config: ModelConfig) -> DecoderSpec:
     rope = RopeSpec(config.integer("rotary_dim"), 10000.0, interleaved=True)
     layer = LayerSpec(
         AttentionSpec(num_heads, num_heads, head_dim, rope=rope),
-        MlpSpec(
-            intermediate_size=config.integer("n_inner", 4 * hidden_size),
-            activation=ACTIVATIONS[config.choice("activation_function", ACTIVATIONS)],
-            gated=False,
-            bias=True,
+        gpt_mlp(
+            config, size_key="n_inner", default_size=4 * hidden_size, activation_key="activation_function"
         ),
         input_norm=norm,
         parallel=True,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from genai.export.family import Family
+from genai.export.layouts.gpt import gpt_mlp
 from genai.export.layouts.llama import refuse_foreign_parts
 from genai.export.model_config import ModelConfig
-from genai.export.spec import ACTIVATIONS, AttentionSpec, DecoderSpec, LayerSpec, MlpSpec, NormSpec
+from genai.export.spec import AttentionSpec, DecoderSpec, LayerSpec, NormSpec
 
 __all__ = ["FAMILY"]
 
@@ -22,12 +23,7 @@ def spec(config: ModelConfig) -> DecoderSpec:
     head_dim = hidden_size // num_heads
     layer = LayerSpec(
         AttentionSpec(num_heads, num_heads, head_dim, qkv_bias=bias, output_bias=bias),
-        MlpSpec(
-            intermediate_size=config.integer("ffn_dim"),
-            activation=ACTIVATIONS[config.choice("activation_function", ACTIVATIONS)],
-            gated=False,
-            bias=bias,
-        ),
+        gpt_mlp(config, size_key="ffn_dim", activation_key="activation_function", bias=bias),
         input_norm=norm,
         mlp_norm=norm,
     )

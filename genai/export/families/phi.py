@@ -5,17 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 
 from genai.export.family import Family
-from genai.export.layouts.llama import llama_attention, refuse_foreign_parts
+from genai.export.layouts.gpt import gpt_mlp
+from genai.export.layouts.llama import decoder_of, llama_attention
 from genai.export.model_config import ModelConfig
-from genai.export.rope_config import max_positions_reason
-from genai.export.spec import ACTIVATIONS, DecoderSpec, LayerSpec, MlpSpec, NormSpec
+from genai.export.spec import DecoderSpec, LayerSpec, NormSpec
 
 __all__ = ["FAMILY"]
 
 
 def spec(config: ModelConfig) -> DecoderSpec:
     """Derive the decoder from config.json."""
-    refuse_foreign_parts(config)
     norm = NormSpec("layer", config.number("layer_norm_eps"), bias=True)
     layer = LayerSpec(
         mixer=replace(
@@ -24,25 +23,12 @@ def spec(config: ModelConfig) -> DecoderSpec:
             output_bias=True,
             qk_norm=norm if config.flag("qk_layernorm") else None,
         ),
-        mlp=MlpSpec(
-            intermediate_size=config.integer("intermediate_size"),
-            activation=ACTIVATIONS[config.choice("hidden_act", ACTIVATIONS)],
-            gated=False,
-            bias=True,
-        ),
+        mlp=gpt_mlp(config),
         input_norm=norm,
         parallel=True,
     )
-    return DecoderSpec(
-        vocab_size=config.integer("vocab_size"),
-        hidden_size=config.integer("hidden_size"),
-        max_positions=config.integer("max_position_embeddings"),
-        layers=(layer,) * config.integer("num_hidden_layers"),
-        final_norm=norm,
-        tied=config.flag("tie_word_embeddings"),
-        head_bias=True,
-        max_positions_reason=max_positions_reason(config),
-    )
+    layers = [layer] * config.integer("num_hidden_layers")
+    return replace(decoder_of(config, layers, final_norm=norm), head_bias=True)
 
 
 FAMILY = Family(
