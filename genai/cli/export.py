@@ -19,7 +19,9 @@ from genai.cli.validate import validate_export
 from genai.errors import OptionError
 
 if TYPE_CHECKING:
+    from genai.evaluation import Report
     from genai.export import ExportProgress, ForeignOptions
+    from genai.folder import ModelFolder
 
 __all__ = ["export"]
 
@@ -115,30 +117,34 @@ def export(
         )
     seconds = time.perf_counter() - begun
     report = validate_export(output) if validate else None
-    size_bytes = sum(file.stat().st_size for file in output.iterdir() if file.is_file())
-    assert folder.manifest is not None, "an export has a manifest"
-    exporter = folder.manifest.exporter
-    if json:
+    _tell(folder, seconds, report, as_json=json)
+
+
+def _tell(folder: ModelFolder, seconds: float, report: Report | None, *, as_json: bool) -> None:
+    """Print what was made."""
+    manifest = folder.manifest
+    assert manifest is not None, "an export has a manifest"
+    size_bytes = sum(file.stat().st_size for file in folder.path.iterdir() if file.is_file())
+    if as_json:
         summary = {
-            "path": str(output),
-            "source": found.source,
-            "revision": found.revision,
-            "architecture": folder.manifest.architecture,
-            "exporter": exporter,
-            "exporter_reason": folder.manifest.exporter_notes["reason"],
-            "precision": precision,
-            "quantization": dict(folder.manifest.quantization),
+            "path": str(folder.path),
+            "source": manifest.source,
+            "revision": manifest.revision,
+            "architecture": manifest.architecture,
+            "exporter": manifest.exporter,
+            "exporter_reason": manifest.exporter_notes["reason"],
+            "precision": manifest.precision,
+            "quantization": dict(manifest.quantization),
             "context_length": folder.decoder.context_length,
             "size_bytes": size_bytes,
             "seconds": round(seconds, 3),
             "validation": report.to_json() if report is not None else None,
         }
         print_json(summary)
-    else:
-        print_result(
-            f"{output}: {precision}, {format_bytes(size_bytes)}, exported {_by(exporter)}in {seconds:.1f} s"
-            + (f", {report.summary()}" if report is not None else "")
-        )
+        return
+    exported = f"exported {_by(manifest.exporter)}in {seconds:.1f} s"
+    checked = f", {report.summary()}" if report is not None else ""
+    print_result(f"{folder.path}: {manifest.precision}, {format_bytes(size_bytes)}, {exported}{checked}")
 
 
 def _by(exporter: str) -> str:
