@@ -21,7 +21,7 @@ import torch
 import transformers
 
 from genai.export import export_model, families
-from genai.export.family import Family
+from genai.export.architecture.family import Family
 from genai.folder import ModelFolder
 from tests.checkpoints import FAMILIES, VOCAB_SIZE, load_reference, make_checkpoint
 from tests.export.runner import GraphRunner
@@ -44,7 +44,7 @@ OWN_CODE: Mapping[str, str] = {
 HEADER = """# Families
 
 What `genai export` builds natively, without torch or transformers. Other decoders go through a
-[fallback exporter](exporting.md): MPT, CodeGen, GPTBigCode, BioGPT, Persimmon and XGLM are tested there; those with
+[foreign exporter](exporting.md): MPT, CodeGen, GPTBigCode, BioGPT, Persimmon and XGLM are tested there; those with
 other state (Mamba) and encoder-decoders are refused.
 
 `fp32` is the largest difference of a logit from transformers' in float32; the other columns are the norm of all

@@ -69,7 +69,7 @@ def export(
     The folder runs here and in onnxruntime-genai; nothing appears at DIR until it is complete.
     """
     from genai.export import check_exportable, check_via, export_model
-    from genai.export.precision import Precision
+    from genai.export.build.precision import Precision
     from genai.folder import check_target
     from genai.hub import resolve, resolve_checkpoint
     from genai.hub.presets import export_settings

@@ -11,18 +11,18 @@ from typing import Any
 
 from genai._version import __version__
 from genai.errors import CheckpointError, ExportError, UnsupportedModelError
-from genai.export.builder import OPSETS, GraphBuilder
-from genai.export.checkpoint import Checkpoint, architecture_of, read_config
-from genai.export.decoder import build_decoder, check_decoder
-from genai.export.draft import Draft, check_context
-from genai.export.fallback import ForeignOptions, check_via, draft_with_others, why_no_exporter
+from genai.export.architecture import DecoderSpec
+from genai.export.architecture.family import Family
+from genai.export.build.decoder_graph import build_decoder, check_decoder
+from genai.export.build.graph_builder import OPSETS, GraphBuilder
+from genai.export.build.precision import Precision
+from genai.export.checkpoint.checkpoint import Checkpoint, architecture_of, read_config
+from genai.export.checkpoint.weights import WeightMap, Weights
 from genai.export.families import find_family
-from genai.export.family import Family
-from genai.export.folder_files import copy_companions, decoder_config, write_json
-from genai.export.precision import Precision
-from genai.export.spec import DecoderSpec
-from genai.export.weights import WeightMap, Weights
-from genai.export.writer import ExportProgress, write_graph
+from genai.export.foreign import ForeignOptions, check_via, draft_with_others, why_no_exporter
+from genai.export.write.draft import Draft, check_context
+from genai.export.write.folder_files import copy_companions, decoder_config, write_json
+from genai.export.write.graph_writer import ExportProgress, write_graph
 from genai.folder import (
     CONFIG_FILE,
     MANIFEST_FILE,
@@ -172,7 +172,15 @@ def _draft(
 def _native_draft(opened: Checkpoint, form: Precision, max_context: int | None) -> Draft:
     family = find_family(opened.architecture)
     spec, weight_map = _read_decoder(family, opened.config, max_context)
-    weights = Weights(opened, weight_map, spec, prefixes=family.prefixes, ignored=family.ignored)
+    weights = Weights(
+        opened,
+        weight_map,
+        shapes=spec.parameters(),
+        num_layers=len(spec.layers),
+        tied=spec.tied,
+        prefixes=family.prefixes,
+        ignored=family.ignored,
+    )
     graph = GraphBuilder(form, weights)
     build_decoder(graph, spec)
     return Draft(

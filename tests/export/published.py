@@ -12,9 +12,9 @@ import torch
 import transformers
 from transformers.core_model_loading import revert_weight_conversion
 
-from genai.export.checkpoint import Array, Checkpoint
+from genai.export.architecture import DecoderSpec
+from genai.export.checkpoint.checkpoint import Array, Checkpoint
 from genai.export.families import find_family
-from genai.export.spec import DecoderSpec
 
 __all__ = ["ShapesOnly", "as_transformers", "read_spec", "stored_shapes"]
 

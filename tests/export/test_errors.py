@@ -16,7 +16,7 @@ from safetensors.numpy import load_file, save_file
 
 from genai.errors import CheckpointError, ExportError, OptionError, UnsupportedModelError
 from genai.export import check_exportable, export_model
-from genai.export import writer as writer_module
+from genai.export.write import graph_writer as writer_module
 from tests.checkpoints import VOCAB_SIZE, make_checkpoint
 
 

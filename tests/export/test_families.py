@@ -15,9 +15,9 @@ from safetensors.numpy import load_file, save_file
 
 from genai.errors import GenaiError
 from genai.export import export_model
+from genai.export.architecture import ACTIVATIONS
+from genai.export.architecture.family import Family
 from genai.export.families import FAMILIES, find_family
-from genai.export.family import Family
-from genai.export.spec import ACTIVATIONS
 from tests.checkpoints import FAMILIES as NAMES
 from tests.checkpoints import VOCAB_SIZE, load_reference, make_checkpoint, make_config
 from tests.export.runner import GraphRunner

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from genai.errors import CheckpointError, GenaiError, UnsupportedModelError
 from genai.export import export_model
-from genai.export.fp8 import Fp8Rows
+from genai.export.checkpoint.fp8 import Fp8Rows
 from tests.checkpoints import VOCAB_SIZE, load_reference, make_checkpoint
 from tests.export.runner import GraphRunner
 

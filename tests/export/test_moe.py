@@ -20,13 +20,13 @@ from transformers.models.phimoe.modeling_phimoe import PhimoeTopKRouter
 from transformers.models.qwen2_moe.modeling_qwen2_moe import Qwen2MoeTopKRouter
 
 from genai.errors import CheckpointError, UnsupportedModelError
-from genai.export.builder import GraphBuilder
+from genai.export.architecture import ClampedGate, MlpSpec, MoeSpec, RouterSpec
+from genai.export.build.graph_builder import GraphBuilder
+from genai.export.build.moe import has_kernel, kernel_experts, plain_experts
+from genai.export.build.precision import Precision
+from genai.export.build.routing import Routing, route
 from genai.export.families import find_family
-from genai.export.ops.moe import has_kernel, kernel_experts, plain_experts
-from genai.export.ops.routing import Routing, route
-from genai.export.precision import Precision
-from genai.export.spec import ClampedGate, MlpSpec, MoeSpec, RouterSpec
-from genai.export.writer import write_graph
+from genai.export.write.graph_writer import write_graph
 from genai.quantize import BlockScheme, dequantize_rows, quantize_rows, quantize_scales
 from tests.checkpoints import make_config
 

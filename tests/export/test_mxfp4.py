@@ -13,7 +13,7 @@ from transformers.integrations.mxfp4 import convert_moe_packed_tensors
 
 from genai.errors import CheckpointError
 from genai.export import export_model
-from genai.export.mxfp4 import Mxfp4Rows
+from genai.export.checkpoint.mxfp4 import Mxfp4Rows
 from tests.checkpoints import VOCAB_SIZE, load_reference, make_checkpoint
 from tests.export.runner import GraphRunner, without_worst_positions
 

@@ -16,14 +16,14 @@ import pytest
 import torch
 import transformers
 
-from genai.export.builder import GraphBuilder
-from genai.export.decoder import build_decoder
+from genai.export.architecture.rope import RopeSpec
+from genai.export.build.decoder_graph import build_decoder
+from genai.export.build.graph_builder import GraphBuilder
+from genai.export.build.precision import Precision
+from genai.export.checkpoint.weights import Weights
 from genai.export.exporter import check_exportable
 from genai.export.families import find_family
-from genai.export.folder_files import decoder_config
-from genai.export.precision import Precision
-from genai.export.rope import RopeSpec
-from genai.export.weights import Weights
+from genai.export.write.folder_files import decoder_config
 from genai.folder import DecoderConfig
 from tests.export.published import ShapesOnly, as_transformers, read_spec, stored_shapes
 
@@ -197,7 +197,15 @@ def test_the_graph_is_built_in_real_widths(repo: str, precision: str, tmp_path: 
     shapes, num_parameters = stored_shapes(config)
     family, spec = find_family(config["architectures"][0]), read_spec(config)
     checkpoint = ShapesOnly(tmp_path, config, shapes)
-    weights = Weights(checkpoint, family.weights, spec, prefixes=family.prefixes, ignored=family.ignored)
+    weights = Weights(
+        checkpoint,
+        family.weights,
+        shapes=spec.parameters(),
+        num_layers=len(spec.layers),
+        tied=spec.tied,
+        prefixes=family.prefixes,
+        ignored=family.ignored,
+    )
     assert sum(view.size for view in weights.values()) == num_parameters
     graph = GraphBuilder(Precision.named(precision), weights)
     build_decoder(graph, spec)

@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from genai.export.builder import GraphBuilder
-from genai.export.decoder import build_decoder
+from genai.export.build.decoder_graph import build_decoder
+from genai.export.build.graph_builder import GraphBuilder
+from genai.export.build.precision import Precision
+from genai.export.checkpoint.weights import Weights
 from genai.export.exporter import check_exportable
 from genai.export.families import find_family
-from genai.export.precision import Precision
-from genai.export.weights import Weights
 from tests.export.published import ShapesOnly, as_transformers, read_spec, stored_shapes
 
 NUM_LAYERS = 5
@@ -65,7 +65,15 @@ def test_the_graph_is_built_in_real_widths(repo: str, tmp_path: Path) -> None:
     family = find_family(config["architectures"][0])
     spec, weight_map = family.read(config)
     checkpoint = ShapesOnly(tmp_path, config, shapes)
-    weights = Weights(checkpoint, weight_map, spec, prefixes=family.prefixes, ignored=family.ignored)
+    weights = Weights(
+        checkpoint,
+        weight_map,
+        shapes=spec.parameters(),
+        num_layers=len(spec.layers),
+        tied=spec.tied,
+        prefixes=family.prefixes,
+        ignored=family.ignored,
+    )
     assert sum(math.prod(view.shape) for view in weights.values()) == num_parameters
     build_decoder(GraphBuilder(Precision.named("int4"), weights), spec)
     (tmp_path / "config.json").write_text(json.dumps(config))

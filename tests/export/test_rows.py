@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from genai.export import tensors
-from genai.export.rows import Experts, InterleavedRows, PaddedRows, Rows, SelectedRows, experts_of
-from genai.export.tensors import LazyTensor, stack
+from genai.export.build import tensors
+from genai.export.build.tensors import LazyTensor, stack
+from genai.export.checkpoint.rows import Experts, InterleavedRows, PaddedRows, Rows, SelectedRows, experts_of
 
 MATRIX = np.arange(60, dtype=np.float32).reshape(12, 5)
 

@@ -7,7 +7,7 @@ import pytest
 
 from genai.config import GenerationConfig
 from genai.errors import GenaiError
-from genai.export.precision import Precision
+from genai.export.build.precision import Precision
 from genai.hub import Preset, find_preset, load_presets, resolve
 from genai.hub.presets import presets_folder
 

@@ -12,7 +12,7 @@ import importlib
 import pkgutil
 
 from genai.errors import UnsupportedModelError
-from genai.export.family import Family
+from genai.export.architecture.family import Family
 
 __all__ = ["FAMILIES", "find_family"]
 

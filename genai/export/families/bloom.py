@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from genai.export.family import Family
+from genai.export.architecture import AlibiSpec, AttentionSpec, DecoderSpec, LayerSpec, MlpSpec, NormSpec
+from genai.export.architecture.family import Family
+from genai.export.checkpoint.model_config import ModelConfig
+from genai.export.checkpoint.weights import Grouped, WeightMap
 from genai.export.layouts.llama import refuse_foreign_parts
-from genai.export.model_config import ModelConfig
-from genai.export.spec import AlibiSpec, AttentionSpec, DecoderSpec, LayerSpec, MlpSpec, NormSpec
-from genai.export.weights import Grouped, WeightMap
 
 __all__ = ["FAMILY"]
 

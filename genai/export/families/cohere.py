@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from genai.export.family import Family
+from genai.export.architecture import DecoderSpec
+from genai.export.architecture.family import Family
+from genai.export.checkpoint.model_config import ModelConfig
 from genai.export.layouts.cohere import (
     COHERE_DEFAULTS,
     COHERE_WEIGHTS,
@@ -12,8 +14,6 @@ from genai.export.layouts.cohere import (
     cohere_decoder,
     cohere_norm,
 )
-from genai.export.model_config import ModelConfig
-from genai.export.spec import DecoderSpec
 
 __all__ = ["FAMILY"]
 

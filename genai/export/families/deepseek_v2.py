@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from genai.export.family import Family
+from genai.export.architecture import DecoderSpec, RouterSpec
+from genai.export.architecture.family import Family
+from genai.export.checkpoint.model_config import ModelConfig
 from genai.export.layouts.deepseek import deepseek_decoder, deepseek_weights
-from genai.export.model_config import ModelConfig
-from genai.export.spec import DecoderSpec, RouterSpec
 
 __all__ = ["FAMILY"]
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from genai.export.family import Family
+from genai.export.architecture import DecoderSpec, LayerSpec
+from genai.export.architecture.family import Family
+from genai.export.checkpoint.model_config import ModelConfig
 from genai.export.layouts.gemma import gemma_norm
 from genai.export.layouts.llama import LLAMA_WEIGHTS, decoder_of, llama_attention, llama_mlp
-from genai.export.model_config import ModelConfig
-from genai.export.spec import DecoderSpec, LayerSpec
 
 __all__ = ["FAMILY"]
 

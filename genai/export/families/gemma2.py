@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from genai.export.family import Family
+from genai.export.architecture.family import Family
 from genai.export.layouts.gemma import GEMMA_WEIGHTS
 from genai.export.layouts.gemma2 import GEMMA2_DEFAULTS, gemma2_decoder
 

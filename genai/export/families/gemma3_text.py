@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from genai.export.family import Family
+from genai.export.architecture import DecoderSpec
+from genai.export.architecture.family import Family
+from genai.export.architecture.rope_config import read_rope
+from genai.export.checkpoint.model_config import ModelConfig
 from genai.export.layouts.gemma import GEMMA_WEIGHTS, gemma_attention, gemma_decoder, gemma_norm
 from genai.export.layouts.llama import sliding_windows
-from genai.export.model_config import ModelConfig
-from genai.export.rope_config import read_rope
-from genai.export.spec import DecoderSpec
 
 __all__ = ["FAMILY"]
 

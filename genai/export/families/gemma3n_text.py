@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from genai.export.family import Family
+from genai.export.architecture import AltUpSpec, DecoderSpec, LaurelSpec, MlpSpec
+from genai.export.architecture.family import Family
+from genai.export.architecture.rope_config import read_rope
+from genai.export.checkpoint.model_config import ModelConfig
+from genai.export.checkpoint.weights import Named, WeightMap
 from genai.export.layouts.gemma4 import (
     GEMMA4_DEFAULTS,
     GEMMA4_IGNORED,
@@ -17,10 +21,6 @@ from genai.export.layouts.gemma4 import (
     gemma4_types,
     source_layers,
 )
-from genai.export.model_config import ModelConfig
-from genai.export.rope_config import read_rope
-from genai.export.spec import AltUpSpec, DecoderSpec, LaurelSpec, MlpSpec
-from genai.export.weights import Named, WeightMap
 
 __all__ = ["FAMILY"]
 

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from genai.export.family import Family
+from genai.export.architecture import (
+    AttentionSpec,
+    DecoderSpec,
+    DenseAndExpertsSpec,
+    FeedForward,
+    MlpSpec,
+    MoeSpec,
+    RouterSpec,
+)
+from genai.export.architecture.family import Family
+from genai.export.architecture.rope_config import read_rope
+from genai.export.checkpoint.model_config import ModelConfig
+from genai.export.checkpoint.weights import Named, WeightMap
 from genai.export.layouts.gemma4 import (
     GEMMA4_DEFAULTS,
     GEMMA4_IGNORED,
@@ -17,18 +29,6 @@ from genai.export.layouts.gemma4 import (
     gemma4_types,
     source_layers,
 )
-from genai.export.model_config import ModelConfig
-from genai.export.rope_config import read_rope
-from genai.export.spec import (
-    AttentionSpec,
-    DecoderSpec,
-    DenseAndExpertsSpec,
-    FeedForward,
-    MlpSpec,
-    MoeSpec,
-    RouterSpec,
-)
-from genai.export.weights import Named, WeightMap
 
 __all__ = ["FAMILY"]
 

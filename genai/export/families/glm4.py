@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from genai.export.family import Family
+from genai.export.architecture import DecoderSpec
+from genai.export.architecture.family import Family
+from genai.export.checkpoint.model_config import ModelConfig
 from genai.export.layouts.glm import GLM_DEFAULTS, GLM_WEIGHTS, glm_attention
 from genai.export.layouts.llama import llama_decoder
-from genai.export.model_config import ModelConfig
-from genai.export.spec import DecoderSpec
 
 __all__ = ["FAMILY"]
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from genai.export.family import Family
+from genai.export.architecture import AttentionSpec, DecoderSpec, LayerSpec, NormSpec
+from genai.export.architecture.family import Family
+from genai.export.checkpoint.model_config import ModelConfig
 from genai.export.layouts.gpt import gpt_mlp
 from genai.export.layouts.llama import refuse_foreign_parts
-from genai.export.model_config import ModelConfig
-from genai.export.spec import AttentionSpec, DecoderSpec, LayerSpec, NormSpec
 
 __all__ = ["FAMILY"]
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from genai.export.family import Family
+from genai.export.architecture import AttentionSpec, DecoderSpec, LayerSpec, NormSpec
+from genai.export.architecture.family import Family
+from genai.export.architecture.rope_config import read_rope
+from genai.export.checkpoint.model_config import ModelConfig
+from genai.export.checkpoint.weights import Grouped, WeightMap
 from genai.export.layouts.gpt import gpt_mlp
 from genai.export.layouts.llama import decoder_of
-from genai.export.model_config import ModelConfig
-from genai.export.rope_config import read_rope
-from genai.export.spec import AttentionSpec, DecoderSpec, LayerSpec, NormSpec
-from genai.export.weights import Grouped, WeightMap
 
 __all__ = ["FAMILY"]
 

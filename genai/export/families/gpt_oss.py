@@ -10,12 +10,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from genai.export.family import Family
+from genai.export.architecture import ClampedGate, DecoderSpec, MoeSpec
+from genai.export.architecture.family import Family
+from genai.export.checkpoint.model_config import ModelConfig
+from genai.export.checkpoint.weights import Grouped, Mxfp4, Named, Transposed, WeightMap
 from genai.export.layouts.llama import LLAMA_WEIGHTS, llama_attention, sliding_windows
 from genai.export.layouts.moe import expert_mlp, moe_decoder, softmax_router
-from genai.export.model_config import ModelConfig
-from genai.export.spec import ClampedGate, DecoderSpec, MoeSpec
-from genai.export.weights import Grouped, Mxfp4, Named, Transposed, WeightMap
 
 __all__ = ["FAMILY"]
 

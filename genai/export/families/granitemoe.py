@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from genai.export.family import Family
+from genai.export.architecture import DecoderSpec, MoeSpec
+from genai.export.architecture.family import Family
+from genai.export.checkpoint.model_config import ModelConfig
 from genai.export.layouts.granite import GRANITE_DEFAULTS, granite_attention, with_granite_factors
 from genai.export.layouts.moe import MIXTRAL_WEIGHTS, expert_mlp, moe_decoder, softmax_router
-from genai.export.model_config import ModelConfig
-from genai.export.spec import DecoderSpec, MoeSpec
 
 __all__ = ["FAMILY"]
 

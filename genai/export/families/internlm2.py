@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from genai.export.family import Family
+from genai.export.architecture import DecoderSpec
+from genai.export.architecture.family import Family
+from genai.export.checkpoint.model_config import ModelConfig
+from genai.export.checkpoint.weights import Grouped, WeightMap
 from genai.export.layouts.llama import llama_attention, llama_decoder
-from genai.export.model_config import ModelConfig
-from genai.export.spec import DecoderSpec
-from genai.export.weights import Grouped, WeightMap
 
 __all__ = ["FAMILY"]
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from genai.export.family import Family
+from genai.export.architecture import DecoderSpec, MlpSpec
+from genai.export.architecture.family import Family
+from genai.export.checkpoint.model_config import ModelConfig
 from genai.export.layouts.lfm2 import LFM2_WEIGHTS, lfm2_decoder
-from genai.export.model_config import ModelConfig
-from genai.export.spec import DecoderSpec, MlpSpec
 
 __all__ = ["FAMILY"]
 

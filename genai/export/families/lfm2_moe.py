@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from genai.export.family import Family
+from genai.export.architecture import DecoderSpec, FeedForward, MlpSpec, MoeSpec, RouterSpec
+from genai.export.architecture.family import Family
+from genai.export.checkpoint.model_config import ModelConfig
+from genai.export.checkpoint.weights import Named
 from genai.export.layouts.lfm2 import LFM2_WEIGHTS, lfm2_decoder
 from genai.export.layouts.moe import expert_mlp
-from genai.export.model_config import ModelConfig
-from genai.export.spec import DecoderSpec, FeedForward, MlpSpec, MoeSpec, RouterSpec
-from genai.export.weights import Named
 
 __all__ = ["FAMILY"]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from genai.export.family import Family
+from genai.export.architecture.family import Family
 from genai.export.layouts.llama import LLAMA_WEIGHTS
 from genai.export.layouts.mistral import mistral_decoder
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from genai.export.family import Family
+from genai.export.architecture import DecoderSpec
+from genai.export.architecture.family import Family
+from genai.export.checkpoint.model_config import ModelConfig
 from genai.export.layouts.llama import llama_attention
 from genai.export.layouts.olmo import OLMO_WEIGHTS, olmo_decoder
-from genai.export.model_config import ModelConfig
-from genai.export.spec import DecoderSpec
 
 __all__ = ["FAMILY"]
 

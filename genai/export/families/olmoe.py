@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from genai.export.family import Family
+from genai.export.architecture import DecoderSpec, MoeSpec, NormSpec
+from genai.export.architecture.family import Family
+from genai.export.checkpoint.model_config import ModelConfig
 from genai.export.layouts.llama import llama_attention
 from genai.export.layouts.moe import QWEN_MOE_WEIGHTS, expert_mlp, moe_decoder, softmax_router
-from genai.export.model_config import ModelConfig
-from genai.export.spec import DecoderSpec, MoeSpec, NormSpec
 
 __all__ = ["FAMILY"]
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from genai.export.family import Family
+from genai.export.architecture import DecoderSpec
+from genai.export.architecture.family import Family
+from genai.export.architecture.rope_config import read_rope
+from genai.export.checkpoint.model_config import ModelConfig
 from genai.export.layouts.llama import head_dim_of, llama_attention, llama_decoder
-from genai.export.model_config import ModelConfig
-from genai.export.rope_config import read_rope
-from genai.export.spec import DecoderSpec
 
 __all__ = ["FAMILY"]
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from genai.export.family import Family
+from genai.export.architecture import DecoderSpec, MoeSpec
+from genai.export.architecture.family import Family
+from genai.export.checkpoint.model_config import ModelConfig
 from genai.export.layouts.llama import llama_attention, sliding_windows
 from genai.export.layouts.moe import (
     QWEN_MOE_WEIGHTS,
@@ -13,8 +15,6 @@ from genai.export.layouts.moe import (
     moe_decoder,
     softmax_router,
 )
-from genai.export.model_config import ModelConfig
-from genai.export.spec import DecoderSpec, MoeSpec
 
 __all__ = ["FAMILY"]
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from genai.export.family import Family
+from genai.export.architecture import DecoderSpec
+from genai.export.architecture.family import Family
+from genai.export.checkpoint.model_config import ModelConfig
+from genai.export.checkpoint.weights import WeightMap
 from genai.export.layouts.qwen_next import (
     QWEN_NEXT_DEFAULTS,
     SEPARATE_INPUTS,
@@ -10,9 +13,6 @@ from genai.export.layouts.qwen_next import (
     qwen_next_experts,
     qwen_next_weights,
 )
-from genai.export.model_config import ModelConfig
-from genai.export.spec import DecoderSpec
-from genai.export.weights import WeightMap
 
 __all__ = ["FAMILY"]
 

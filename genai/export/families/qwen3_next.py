@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from genai.export.family import Family
+from genai.export.architecture import DecoderSpec
+from genai.export.architecture.family import Family
+from genai.export.checkpoint.model_config import ModelConfig
+from genai.export.checkpoint.weights import Grouped, WeightMap
 from genai.export.layouts.qwen_next import (
     QWEN_NEXT_DEFAULTS,
     qwen_next_decoder,
     qwen_next_experts,
     qwen_next_weights,
 )
-from genai.export.model_config import ModelConfig
-from genai.export.spec import DecoderSpec
-from genai.export.weights import Grouped, WeightMap
 
 __all__ = ["FAMILY"]
 

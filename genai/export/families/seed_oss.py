@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from genai.export.family import Family
+from genai.export.architecture import DecoderSpec
+from genai.export.architecture.family import Family
+from genai.export.checkpoint.model_config import ModelConfig
 from genai.export.layouts.llama import LLAMA_WEIGHTS, llama_attention, llama_decoder
-from genai.export.model_config import ModelConfig
-from genai.export.spec import DecoderSpec
 
 __all__ = ["FAMILY"]
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from genai.export.family import Family
+from genai.export.architecture import DecoderSpec, LayerSpec, NormSpec
+from genai.export.architecture.family import Family
+from genai.export.checkpoint.model_config import ModelConfig
 from genai.export.layouts.llama import LLAMA_WEIGHTS, decoder_of, llama_attention, llama_mlp
-from genai.export.model_config import ModelConfig
-from genai.export.spec import DecoderSpec, LayerSpec, NormSpec
 
 __all__ = ["FAMILY"]
 

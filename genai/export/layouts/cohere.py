@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from genai.export.architecture import AttentionSpec, DecoderSpec, LayerSpec, NormSpec
+from genai.export.architecture.rope_config import read_rope
+from genai.export.checkpoint.model_config import ModelConfig
+from genai.export.checkpoint.weights import WeightMap
 from genai.export.layouts.llama import LLAMA_WEIGHTS, decoder_of, head_dim_of, llama_attention, llama_mlp
-from genai.export.model_config import ModelConfig
-from genai.export.rope_config import read_rope
-from genai.export.spec import AttentionSpec, DecoderSpec, LayerSpec, NormSpec
-from genai.export.weights import WeightMap
 
 __all__ = ["COHERE_DEFAULTS", "COHERE_WEIGHTS", "cohere_attention", "cohere_decoder", "cohere_norm"]
 

@@ -5,11 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from genai.export.layouts.llama import decoder_of, llama_mlp
-from genai.export.layouts.moe import QWEN_MOE_WEIGHTS, expert_mlp
-from genai.export.model_config import ModelConfig
-from genai.export.rope_config import read_rope
-from genai.export.spec import (
+from genai.export.architecture import (
     DecoderSpec,
     LatentAttentionSpec,
     LayerSpec,
@@ -17,7 +13,11 @@ from genai.export.spec import (
     NormSpec,
     RouterSpec,
 )
-from genai.export.weights import Grouped, WeightMap
+from genai.export.architecture.rope_config import read_rope
+from genai.export.checkpoint.model_config import ModelConfig
+from genai.export.checkpoint.weights import Grouped, WeightMap
+from genai.export.layouts.llama import decoder_of, llama_mlp
+from genai.export.layouts.moe import QWEN_MOE_WEIGHTS, expert_mlp
 
 __all__ = ["deepseek_decoder", "deepseek_weights", "latent_attention_of"]
 

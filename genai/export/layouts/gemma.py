@@ -8,11 +8,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from genai.export.architecture import AttentionSpec, DecoderSpec, LayerSpec, NormSpec
+from genai.export.architecture.rope_config import max_positions_reason
+from genai.export.checkpoint.model_config import ModelConfig
+from genai.export.checkpoint.weights import WeightMap
 from genai.export.layouts.llama import LLAMA_WEIGHTS, llama_mlp, refuse_foreign_parts
-from genai.export.model_config import ModelConfig
-from genai.export.rope_config import max_positions_reason
-from genai.export.spec import AttentionSpec, DecoderSpec, LayerSpec, NormSpec
-from genai.export.weights import WeightMap
 
 __all__ = ["GEMMA_WEIGHTS", "gemma_attention", "gemma_decoder", "gemma_norm"]
 

@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from genai.export.architecture import DecoderSpec
+from genai.export.architecture.rope_config import read_rope
+from genai.export.checkpoint.model_config import ModelConfig
 from genai.export.layouts.gemma import gemma_attention, gemma_decoder
 from genai.export.layouts.llama import sliding_windows
-from genai.export.model_config import ModelConfig
-from genai.export.rope_config import read_rope
-from genai.export.spec import DecoderSpec
 
 __all__ = ["GEMMA2_DEFAULTS", "gemma2_decoder"]
 

@@ -6,11 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-from genai.export.layouts.gemma import GEMMA_WEIGHTS
-from genai.export.layouts.llama import layer_types, refuse_foreign_parts
-from genai.export.model_config import ModelConfig
-from genai.export.rope import RopeSpec
-from genai.export.spec import (
+from genai.export.architecture import (
     ACTIVATIONS,
     Activation,
     AttentionSpec,
@@ -22,7 +18,11 @@ from genai.export.spec import (
     NormSpec,
     PerLayerInputSpec,
 )
-from genai.export.weights import WeightMap
+from genai.export.architecture.rope import RopeSpec
+from genai.export.checkpoint.model_config import ModelConfig
+from genai.export.checkpoint.weights import WeightMap
+from genai.export.layouts.gemma import GEMMA_WEIGHTS
+from genai.export.layouts.llama import layer_types, refuse_foreign_parts
 
 __all__ = [
     "GEMMA4_DEFAULTS",

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from genai.export.architecture import AttentionSpec
+from genai.export.architecture.rope_config import read_rope
+from genai.export.checkpoint.model_config import ModelConfig
+from genai.export.checkpoint.weights import WeightMap
 from genai.export.layouts.llama import LLAMA_WEIGHTS, llama_attention
-from genai.export.model_config import ModelConfig
-from genai.export.rope_config import read_rope
-from genai.export.spec import AttentionSpec
-from genai.export.weights import WeightMap
 
 __all__ = ["GLM_DEFAULTS", "GLM_WEIGHTS", "glm_attention"]
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from genai.export.model_config import ModelConfig
-from genai.export.spec import ACTIVATIONS, MlpSpec
+from genai.export.architecture import ACTIVATIONS, MlpSpec
+from genai.export.checkpoint.model_config import ModelConfig
 
 __all__ = ["gpt_mlp"]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+from genai.export.architecture import AttentionSpec, DecoderSpec
+from genai.export.checkpoint.model_config import ModelConfig
 from genai.export.layouts.llama import llama_attention
-from genai.export.model_config import ModelConfig
-from genai.export.spec import AttentionSpec, DecoderSpec
 
 __all__ = ["GRANITE_DEFAULTS", "granite_attention", "with_granite_factors"]
 

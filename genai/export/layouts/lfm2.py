@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from genai.export.layouts.llama import head_dim_of, layer_types
-from genai.export.model_config import ModelConfig
-from genai.export.rope_config import max_positions_reason, read_rope
-from genai.export.spec import (
+from genai.export.architecture import (
     AttentionSpec,
     DecoderSpec,
     FeedForward,
@@ -16,7 +13,10 @@ from genai.export.spec import (
     NormSpec,
     ShortConvolutionSpec,
 )
-from genai.export.weights import WeightMap
+from genai.export.architecture.rope_config import max_positions_reason, read_rope
+from genai.export.checkpoint.model_config import ModelConfig
+from genai.export.checkpoint.weights import WeightMap
+from genai.export.layouts.llama import head_dim_of, layer_types
 
 __all__ = ["LFM2_WEIGHTS", "lfm2_decoder"]
 

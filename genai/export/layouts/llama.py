@@ -8,11 +8,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from genai.export.model_config import ModelConfig
-from genai.export.rope import RopeSpec
-from genai.export.rope_config import max_positions_reason, read_rope
-from genai.export.spec import ACTIVATIONS, AttentionSpec, DecoderSpec, LayerSpec, MlpSpec, MoeSpec, NormSpec
-from genai.export.weights import WeightMap
+from genai.export.architecture import (
+    ACTIVATIONS,
+    AttentionSpec,
+    DecoderSpec,
+    LayerSpec,
+    MlpSpec,
+    MoeSpec,
+    NormSpec,
+)
+from genai.export.architecture.rope import RopeSpec
+from genai.export.architecture.rope_config import max_positions_reason, read_rope
+from genai.export.checkpoint.model_config import ModelConfig
+from genai.export.checkpoint.weights import WeightMap
 
 __all__ = [
     "LLAMA_WEIGHTS",

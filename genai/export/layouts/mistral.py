@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from genai.export.architecture import DecoderSpec, QueryScaling
+from genai.export.checkpoint.model_config import ModelConfig
 from genai.export.layouts.llama import llama_attention, llama_decoder
-from genai.export.model_config import ModelConfig
-from genai.export.spec import DecoderSpec, QueryScaling
 
 __all__ = ["mistral_decoder"]
 

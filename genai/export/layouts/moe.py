@@ -8,9 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from genai.export.layouts.llama import LLAMA_WEIGHTS, decoder_of, llama_mlp
-from genai.export.model_config import ModelConfig
-from genai.export.spec import (
+from genai.export.architecture import (
     ACTIVATIONS,
     AttentionSpec,
     DecoderSpec,
@@ -20,7 +18,9 @@ from genai.export.spec import (
     NormSpec,
     RouterSpec,
 )
-from genai.export.weights import WeightMap
+from genai.export.checkpoint.model_config import ModelConfig
+from genai.export.checkpoint.weights import WeightMap
+from genai.export.layouts.llama import LLAMA_WEIGHTS, decoder_of, llama_mlp
 
 __all__ = [
     "MIXTRAL_WEIGHTS",

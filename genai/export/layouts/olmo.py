@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from genai.export.architecture import AttentionSpec, DecoderSpec, LayerSpec, NormSpec
+from genai.export.checkpoint.model_config import ModelConfig
+from genai.export.checkpoint.weights import WeightMap
 from genai.export.layouts.llama import LLAMA_WEIGHTS, decoder_of, llama_mlp
-from genai.export.model_config import ModelConfig
-from genai.export.spec import AttentionSpec, DecoderSpec, LayerSpec, NormSpec
-from genai.export.weights import WeightMap
 
 __all__ = ["OLMO_WEIGHTS", "olmo_decoder"]
 

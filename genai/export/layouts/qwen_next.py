@@ -4,11 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from genai.export.layouts.llama import decoder_of, layer_types, llama_mlp
-from genai.export.layouts.moe import QWEN_MOE_WEIGHTS, dense_layers, expert_mlp, softmax_router
-from genai.export.model_config import ModelConfig
-from genai.export.rope_config import read_rope
-from genai.export.spec import (
+from genai.export.architecture import (
     AttentionSpec,
     DecoderSpec,
     FeedForward,
@@ -18,7 +14,11 @@ from genai.export.spec import (
     MoeSpec,
     NormSpec,
 )
-from genai.export.weights import Grouped, IfStored, Named, WeightMap
+from genai.export.architecture.rope_config import read_rope
+from genai.export.checkpoint.model_config import ModelConfig
+from genai.export.checkpoint.weights import Grouped, IfStored, Named, WeightMap
+from genai.export.layouts.llama import decoder_of, layer_types, llama_mlp
+from genai.export.layouts.moe import QWEN_MOE_WEIGHTS, dense_layers, expert_mlp, softmax_router
 
 __all__ = [
     "QWEN_NEXT_DEFAULTS",

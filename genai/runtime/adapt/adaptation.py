@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from onnx import ModelProto
 
 from genai.folder import GraphNames
-from genai.runtime.adapt.attention import keep_whole_windows, promote_lengths, shared_caches
 from genai.runtime.adapt.fused_cache import split_stacked_caches
 from genai.runtime.adapt.graph import remove_unused
+from genai.runtime.adapt.lengths import keep_whole_windows, promote_lengths, shared_caches
 from genai.runtime.adapt.logits import promote_num_logits
 from genai.runtime.adapt.long_rope import promote_rope_choice
 from genai.runtime.adapt.names import rename_ports

@@ -1,0 +1,49 @@
+"""What a decoder is, as frozen values: the only thing that a family says to the builder besides weight names.
+
+A spec holds numbers and choices that are already checked; it knows neither config.json nor ONNX. What mixes tokens in
+a layer (its mixer) and what transforms them one by one (its feed-forward block) are unions: a new kind is a spec here,
+a function in `genai.export.build`, and a case where the two are joined.
+"""
+
+from __future__ import annotations
+
+from genai.export.architecture.altup import AltUpSpec, LaurelSpec
+from genai.export.architecture.attention import AlibiSpec, AttentionSpec, QueryScaling
+from genai.export.architecture.decoder import DecoderSpec
+from genai.export.architecture.dense_and_experts import DenseAndExpertsSpec
+from genai.export.architecture.feed_forward import ACTIVATIONS, Activation, MlpSpec
+from genai.export.architecture.gated_delta import GatedDeltaSpec
+from genai.export.architecture.latent_attention import LatentAttentionSpec
+from genai.export.architecture.layer import FeedForward, LayerSpec, Mixer
+from genai.export.architecture.moe import ClampedGate, MoeSpec, RouterSpec
+from genai.export.architecture.norm import NormSpec
+from genai.export.architecture.parameters import Shapes
+from genai.export.architecture.per_layer_input import PerLayerInputSpec
+from genai.export.architecture.short_convolution import ShortConvolutionSpec
+from genai.export.architecture.state import StateSpec
+
+__all__ = [
+    "ACTIVATIONS",
+    "Activation",
+    "AlibiSpec",
+    "AltUpSpec",
+    "AttentionSpec",
+    "ClampedGate",
+    "DecoderSpec",
+    "DenseAndExpertsSpec",
+    "FeedForward",
+    "GatedDeltaSpec",
+    "LatentAttentionSpec",
+    "LaurelSpec",
+    "LayerSpec",
+    "Mixer",
+    "MlpSpec",
+    "MoeSpec",
+    "NormSpec",
+    "PerLayerInputSpec",
+    "QueryScaling",
+    "RouterSpec",
+    "Shapes",
+    "ShortConvolutionSpec",
+    "StateSpec",
+]

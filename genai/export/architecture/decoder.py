@@ -1,0 +1,112 @@
+"""A whole decoder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from genai.export.architecture.altup import AltUpSpec
+from genai.export.architecture.attention import AlibiSpec, AttentionSpec
+from genai.export.architecture.latent_attention import LatentAttentionSpec
+from genai.export.architecture.layer import LayerSpec
+from genai.export.architecture.norm import NormSpec
+from genai.export.architecture.parameters import Shapes, linear_shapes, norm_shapes, scoped
+from genai.export.architecture.per_layer_input import PerLayerInputSpec
+from genai.export.architecture.rope import RopeSpec
+
+__all__ = ["DecoderSpec"]
+
+
+@dataclass(frozen=True, slots=True)
+class DecoderSpec:
+    """A whole decoder.
+
+    Args:
+        vocab_size: Rows of the embedding and of the head.
+        hidden_size: Width of the residual stream.
+        max_positions: Longest sequence.
+        layers: The layers, in order.
+        final_norm: Before the head.
+        tied: Whether the head's weight is the embedding's.
+        embedding_scale: Factor on the embeddings.
+        embedding_norm: On the embeddings, if any.
+        learned_positions: Rows of the position embedding that is added to the token's, if there is one.
+        position_offset: Rows of the position embedding before that of position 0.
+        head_bias: Whether the head has a bias.
+        logit_scale: Factor on the logits.
+        logit_softcap: Logits become softcap * tanh(logit / softcap); `None` is off.
+        altup: The several residual streams, if there is not just one.
+        per_layer_input: What every layer adds to the stream for each token by itself, if anything.
+        max_positions_reason: Why sequences can be no longer than max_positions, where there is a special reason.
+    """
+
+    vocab_size: int
+    hidden_size: int
+    max_positions: int
+    layers: tuple[LayerSpec, ...]
+    final_norm: NormSpec
+    tied: bool
+    embedding_scale: float = 1.0
+    embedding_norm: NormSpec | None = None
+    learned_positions: int | None = None
+    position_offset: int = 0
+    head_bias: bool = False
+    logit_scale: float = 1.0
+    logit_softcap: float | None = None
+    altup: AltUpSpec | None = None
+    per_layer_input: PerLayerInputSpec | None = None
+    max_positions_reason: str | None = None
+
+    @property
+    def ropes(self) -> tuple[RopeSpec, ...]:
+        """The distinct rotary embeddings, in the order of their first use."""
+        return tuple(dict.fromkeys(layer.mixer.rope for layer in self.layers if layer.mixer.rope))
+
+    @property
+    def alibis(self) -> tuple[AlibiSpec, ...]:
+        """The distinct linear biases, in the order of their first use."""
+        return tuple(dict.fromkeys(a.alibi for a in self.attentions if a.alibi is not None))
+
+    @property
+    def attentions(self) -> tuple[AttentionSpec, ...]:
+        """The layers' mixers that are softmax attention."""
+        return tuple(layer.mixer for layer in self.layers if isinstance(layer.mixer, AttentionSpec))
+
+    @property
+    def attention(self) -> AttentionSpec | LatentAttentionSpec:
+        """The first mixer with keys and values, whose heads stand for all in configurations."""
+        kinds = (AttentionSpec, LatentAttentionSpec)
+        return next(layer.mixer for layer in self.layers if isinstance(layer.mixer, kinds))
+
+    @property
+    def rope_switch_length(self) -> int | None:
+        """Longest sequence whose positions use the first rows of the rotary tables; `None` if all do."""
+        return next((rope.switch_length for rope in self.ropes if rope.switch_length is not None), None)
+
+    def limited_to(self, max_positions: int) -> DecoderSpec:
+        """Return the decoder for sequences of at most this length, without what only longer ones need."""
+        layers = [replace(layer, mixer=layer.mixer.limited_to(max_positions)) for layer in self.layers]
+        return replace(self, max_positions=max_positions, layers=tuple(layers))
+
+    def parameters(self) -> Shapes:
+        """Return the shape of every parameter by its canonical name; matrices are [outputs, inputs]."""
+        shapes = linear_shapes("embedding", self.vocab_size, self.hidden_size)
+        if self.learned_positions is not None:
+            rows = self.learned_positions + self.position_offset
+            shapes |= linear_shapes("position_embedding", rows, self.hidden_size)
+        shapes |= norm_shapes("embedding_norm", self.embedding_norm, self.hidden_size)
+        for index, layer in enumerate(self.layers):
+            shapes |= scoped(f"layers.{index}", layer.parameters(self.hidden_size))
+            if self.altup is not None:
+                shapes |= scoped(f"layers.{index}", self.altup.layer_parameters(self.hidden_size))
+            if self.per_layer_input is not None:
+                shapes |= scoped(f"layers.{index}", self.per_layer_input.layer_parameters(self.hidden_size))
+        if self.altup is not None:
+            shapes |= self.altup.parameters(self.hidden_size)
+        if self.per_layer_input is not None:
+            shapes |= self.per_layer_input.parameters(self.hidden_size, len(self.layers))
+        shapes |= norm_shapes("final_norm", self.final_norm, self.hidden_size)
+        if not self.tied:
+            shapes |= linear_shapes("head", self.vocab_size, self.hidden_size)
+        if self.head_bias:
+            shapes["head.bias"] = (self.vocab_size,)
+        return shapes

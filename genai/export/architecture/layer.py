@@ -1,0 +1,67 @@
+"""A decoder layer: a mixer, a feed-forward block, and the norms around them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from genai.export.architecture.altup import LaurelSpec
+from genai.export.architecture.attention import AttentionSpec
+from genai.export.architecture.dense_and_experts import DenseAndExpertsSpec
+from genai.export.architecture.feed_forward import MlpSpec
+from genai.export.architecture.gated_delta import GatedDeltaSpec
+from genai.export.architecture.latent_attention import LatentAttentionSpec
+from genai.export.architecture.moe import MoeSpec
+from genai.export.architecture.norm import NormSpec
+from genai.export.architecture.parameters import Shapes, norm_shapes, scoped
+from genai.export.architecture.short_convolution import ShortConvolutionSpec
+
+__all__ = ["FeedForward", "LayerSpec", "Mixer"]
+
+Mixer = AttentionSpec | GatedDeltaSpec | LatentAttentionSpec | ShortConvolutionSpec
+"""What lets tokens see earlier ones, of any kind."""
+
+FeedForward = DenseAndExpertsSpec | MlpSpec | MoeSpec
+"""What transforms tokens one by one, of any kind."""
+
+
+@dataclass(frozen=True, slots=True)
+class LayerSpec:
+    """A decoder layer: where the norms are, and whether mixer and feed-forward run one after the other.
+
+    Args:
+        mixer: What lets tokens see earlier ones.
+        mlp: The feed-forward block.
+        input_norm: Before the mixer, if any.
+        mlp_norm: Before the feed-forward block, if any; a parallel layer without one reads what the mixer reads.
+        mixer_output_norm: On the mixer's output before it is added, if any.
+        mlp_output_norm: On the feed-forward block's output before it is added, if any.
+        parallel: Mixer and feed-forward block both read the layer's input, and their sum is added.
+        residual_scale: Factor on what is added to the residual stream.
+        laurel: A learned residual beside the mixer, if any.
+        has_scalar: Whether the residual stream is multiplied by a learned scalar after the layer.
+    """
+
+    mixer: Mixer
+    mlp: FeedForward
+    input_norm: NormSpec | None
+    mlp_norm: NormSpec | None = None
+    mixer_output_norm: NormSpec | None = None
+    mlp_output_norm: NormSpec | None = None
+    parallel: bool = False
+    residual_scale: float = 1.0
+    laurel: LaurelSpec | None = None
+    has_scalar: bool = False
+
+    def parameters(self, hidden_size: int) -> Shapes:
+        """Return the shapes of its parameters, by their names within the layer."""
+        scalar: Shapes = {"scalar": (1,)} if self.has_scalar else {}
+        return (
+            norm_shapes("input_norm", self.input_norm, hidden_size)
+            | scoped(self.mixer.scope, self.mixer.parameters(hidden_size))
+            | norm_shapes("mixer_output_norm", self.mixer_output_norm, hidden_size)
+            | norm_shapes("mlp_norm", self.mlp_norm, hidden_size)
+            | scoped(self.mlp.scope, self.mlp.parameters(hidden_size))
+            | norm_shapes("mlp_output_norm", self.mlp_output_norm, hidden_size)
+            | (self.laurel.parameters(hidden_size) if self.laurel is not None else {})
+            | scalar
+        )

@@ -1,0 +1,211 @@
+"""Attention as com.microsoft's GroupQueryAttention, over key/value buffers that past and present share."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import onnx_ir as ir
+
+from genai.errors import UnsupportedModelError
+from genai.export.build.graph_builder import MICROSOFT, GraphBuilder
+from genai.export.build.linear import linear
+from genai.export.build.norms import normalize
+from genai.export.build.positions import Positions
+from genai.export.architecture.rope import RopeSpec
+from genai.export.architecture import AttentionSpec, NormSpec, QueryScaling
+from genai.export.build.tensors import from_array
+
+__all__ = ["attention", "attention_needs_position_ids", "check_attention", "rotate"]
+
+HEAD_DIM_MULTIPLE = 8
+ROTARY_MULTIPLE = 16
+
+
+def check_attention(spec: AttentionSpec) -> None:
+    """See that there is a kernel for an attention.
+
+    Raises:
+        UnsupportedModelError: There is none.
+    """
+    if spec.head_dim % HEAD_DIM_MULTIPLE:
+        raise UnsupportedModelError(
+            f"heads of {spec.head_dim} dimensions are not supported: ONNX Runtime's GroupQueryAttention needs a "
+            f"multiple of {HEAD_DIM_MULTIPLE}"
+        )
+
+
+def attention_needs_position_ids(spec: AttentionSpec) -> bool:
+    """Whether anything but GroupQueryAttention itself looks at positions."""
+    return _rotates_before(spec) or spec.query_scaling is not None
+
+
+def attention(
+    g: GraphBuilder,
+    x: ir.Value,
+    spec: AttentionSpec,
+    past_key: ir.Value,
+    past_value: ir.Value,
+    positions: Positions,
+) -> tuple[ir.Value, dict[str, ir.Value]]:
+    """Project, rotate, attend and project back.
+
+    Args:
+        g: The graph.
+        x: [batch_size, sequence_length, hidden_size].
+        spec: The attention.
+        past_key: [batch_size, num_kv_heads, past_sequence_length, head_dim]; the present one of the layer that it
+            reads, if it reads another layer's.
+        past_value: Of the same shape.
+        positions: What all layers share.
+
+    Returns:
+        The output, shaped as x, and its present states.
+    """
+    query, key, value, gate = _projections(g, x, spec, positions)
+    inside = spec.rope if spec.rope is not None and not _rotates_before(spec) else None
+    table = positions.tables[inside] if inside is not None else None
+    heads, *presents = g.ops(
+        "GroupQueryAttention",
+        [
+            query,
+            key,
+            value,
+            past_key,
+            past_value,
+            positions.lengths.seqlens_k,
+            positions.lengths.total_sequence_length,
+            table.cos if table else None,
+            table.sin if table else None,
+            None,
+            positions.alibis[spec.alibi] if spec.alibi is not None else None,
+            _sinks(g) if spec.sinks else None,
+        ],
+        1 + len(spec.states()),
+        domain=MICROSOFT,
+        num_heads=spec.num_heads,
+        kv_num_heads=spec.num_kv_heads,
+        scale=spec.scale if spec.scale is not None else 1 / math.sqrt(spec.head_dim),
+        softcap=spec.softcap or 0.0,
+        local_window_size=spec.window or -1,
+        do_rotary=int(inside is not None),
+        rotary_interleaved=int(inside is not None and inside.interleaved),
+    )
+    if gate is not None:
+        heads = g.op("Mul", [heads, g.op("Sigmoid", [gate])])
+    return linear(g, heads, "output"), {
+        state.name: present for state, present in zip(spec.states(), presents, strict=True)
+    }
+
+
+def rotate(g: GraphBuilder, x: ir.Value, rope: RopeSpec, positions: Positions, *, num_heads: int) -> ir.Value:
+    """Apply a rotary embedding to the heads of [batch_size, sequence_length, num_heads * head_dim]."""
+    table = positions.tables[rope]
+    return g.op(
+        "RotaryEmbedding",
+        [x, positions.position_ids, table.cos, table.sin],
+        domain=MICROSOFT,
+        num_heads=num_heads,
+        rotary_embedding_dim=rope.dim,
+        interleaved=int(rope.interleaved),
+    )
+
+
+def _rotates_before(spec: AttentionSpec) -> bool:
+    """Whether the rotation happens before GroupQueryAttention instead of inside it.
+
+    Its kernels want heads and rotary parts of multiples of 16. For rows that are chosen by a sequence's length they
+    would have to follow its position_ids input, but they take the rows of a first prompt from the first element
+    alone, whatever the other sequences of the batch are.
+    """
+    if spec.rope is None:
+        return False
+    fits = spec.rope.dim % ROTARY_MULTIPLE == 0 and spec.head_dim % ROTARY_MULTIPLE == 0
+    return not fits or spec.rope.switch_length is not None or spec.qk_norm_after_rope
+
+
+def _projections(
+    g: GraphBuilder, x: ir.Value, spec: AttentionSpec, positions: Positions
+) -> tuple[ir.Value, ir.Value | None, ir.Value | None, ir.Value | None]:
+    """Queries, keys, values and gates; the first three packed where nothing has to touch them before the attention."""
+    sizes = spec.projections
+    packed = linear(g, x, *sizes, name="qkv")
+    if spec.qkv_clip is not None:
+        packed = g.op("Clip", [packed, g.scalar(-spec.qkv_clip), g.scalar(spec.qkv_clip)])
+    touched = (spec.qk_norm, spec.v_norm, spec.query_scaling)
+    is_plain = not _rotates_before(spec) and all(part is None for part in touched)
+    if is_plain and list(sizes) == ["q", "k", "v"]:
+        return packed, None, None, None
+    parts = g.ops("Split", [packed, g.integers(*sizes.values())], len(sizes), axis=-1)
+    by_module = dict(zip(sizes, parts, strict=True))
+    query, gate = by_module["q"], by_module.get("gate")
+    query = _normalize_and_rotate(g, query, "q_norm", spec.num_heads, spec, positions)
+    if spec.query_scaling is not None:
+        query = g.op("Mul", [query, _scaling_of(g, spec.query_scaling, positions)])
+    if spec.reads_layer is not None:  # no new keys: the kernel attends to the cache as it is, and writes none
+        nothing = g.op("Slice", [query, g.integers(0, 0), g.integers(0, spec.kv_size), g.integers(1, 2)])
+        return query, nothing, nothing, gate
+    key = by_module["k"]
+    value = by_module.get("v", key)
+    key = _normalize_and_rotate(g, key, "k_norm", spec.num_kv_heads, spec, positions)
+    if spec.v_norm is not None:
+        value = _normalize_heads(g, value, "v_norm", spec.v_norm, spec.head_dim)
+    return query, key, value, gate
+
+
+def _normalize_and_rotate(
+    g: GraphBuilder, x: ir.Value, norm: str, num_heads: int, spec: AttentionSpec, positions: Positions
+) -> ir.Value:
+    """Do to queries or keys what comes before GroupQueryAttention, in the attention's order."""
+    if not spec.qk_norm_after_rope:
+        x = _normalize_projection(g, x, norm, num_heads, spec)
+    if spec.rope is not None and _rotates_before(spec):
+        x = rotate(g, x, spec.rope, positions, num_heads=num_heads)
+    return _normalize_projection(g, x, norm, num_heads, spec) if spec.qk_norm_after_rope else x
+
+
+def _normalize_projection(
+    g: GraphBuilder, x: ir.Value, name: str, num_heads: int, spec: AttentionSpec
+) -> ir.Value:
+    if spec.qk_norm is None:
+        return x
+    if spec.qk_norm_over == "projection":
+        return normalize(g, x, name, spec.qk_norm, num_heads * spec.head_dim)
+    own_weights = spec.qk_norm_over == "heads"
+    return _normalize_heads(g, x, name, spec.qk_norm, spec.head_dim, own_weights=own_weights)
+
+
+def _normalize_heads(
+    g: GraphBuilder, x: ir.Value, name: str, norm: NormSpec, head_dim: int, *, own_weights: bool = False
+) -> ir.Value:
+    """Normalize each head; GroupQueryAttention's own q_norm_weight has no CPU kernel.
+
+    With weights of their own the heads are normalized without one and multiplied, packed again, by all of them.
+    """
+    heads = g.op("Reshape", [x, g.integers(0, 0, -1, head_dim)])
+    if not own_weights:
+        return g.op("Reshape", [normalize(g, heads, name, norm, head_dim), g.integers(0, 0, -1)])
+    plain = NormSpec(norm.kind, norm.eps, weight=False)
+    packed = g.op("Reshape", [normalize(g, heads, name, plain, head_dim), g.integers(0, 0, -1)])
+    with g.scope(name):
+        weights = g.parameter("weight")[:].astype(np.float32).reshape(-1) + np.float32(norm.offset)
+        packed = g.op("Mul", [packed, g.initializer("weights", from_array(weights, g.precision.float_type))])
+        if not norm.bias:
+            return packed
+        biases = from_array(g.parameter("bias")[:].reshape(-1), g.precision.float_type)
+        return g.op("Add", [packed, g.initializer("biases", biases)])
+
+
+def _scaling_of(g: GraphBuilder, scaling: QueryScaling, positions: Positions) -> ir.Value:
+    """The factor on the queries of each new token: [batch_size, sequence_length, 1]."""
+    interval = g.constant(np.asarray(scaling.interval, np.int64))
+    steps = g.op("Div", [positions.position_ids, interval])  # whole numbers: rounded down
+    grown = g.op("Log", [g.op("Add", [g.op("Cast", [steps], to=ir.DataType.FLOAT), g.float32(1.0)])])
+    factor = g.op("Add", [g.op("Mul", [grown, g.float32(scaling.beta)]), g.float32(1.0)])
+    if g.precision.float_type != ir.DataType.FLOAT:
+        factor = g.op("Cast", [factor], to=g.precision.float_type)
+    return g.op("Unsqueeze", [factor, g.integers(2)])
+
+
+def _sinks(g: GraphBuilder) -> ir.Value:
+    return g.initializer("sinks", from_array(g.parameter("sinks")[:], g.precision.float_type))

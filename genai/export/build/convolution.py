@@ -1,0 +1,64 @@
+"""Causal convolutions with a filter per channel, whose last inputs are a state."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import onnx_ir as ir
+
+from genai.export.build.graph_builder import MICROSOFT, GraphBuilder
+from genai.export.build.linear import linear
+from genai.export.architecture import ShortConvolutionSpec
+from genai.export.build.tensors import from_array
+
+__all__ = ["causal_convolution", "short_convolution"]
+
+
+def short_convolution(
+    g: GraphBuilder, x: ir.Value, spec: ShortConvolutionSpec, past: ir.Value
+) -> tuple[ir.Value, ir.Value]:
+    """Return output(after * convolution(before * value)) and the convolution's present state.
+
+    Args:
+        g: The graph.
+        x: [batch_size, sequence_length, hidden_size].
+        spec: The convolution.
+        past: [batch_size, num_channels, width - 1].
+    """
+    packed = linear(g, x, "before", "after", "value", name="projections")
+    sizes = g.integers(*[spec.num_channels] * 3)
+    before, after, value = g.ops("Split", [packed, sizes], 3, axis=-1)
+    mixed, present = causal_convolution(g, g.op("Mul", [before, value]), past)
+    return linear(g, g.op("Mul", [after, mixed]), "output"), present
+
+
+def causal_convolution(
+    g: GraphBuilder, x: ir.Value, past: ir.Value, *, activation: Literal["none", "silu"] = "none"
+) -> tuple[ir.Value, ir.Value]:
+    """Convolve each channel with its filter, the parameter `filter` of this scope, over past and new inputs.
+
+    The state's axes are those of onnxruntime-genai's graphs.
+
+    Args:
+        g: The graph.
+        x: [batch_size, sequence_length, channels].
+        past: [batch_size, channels, width - 1], the inputs before x; zeros before the first token.
+        activation: Applied to the output.
+
+    Returns:
+        The output, shaped as x, and the last width - 1 inputs, shaped as past.
+    """
+    dtype = g.precision.float_type
+    weights = [g.initializer("filter.weight", from_array(g.parameter("filter.weight")[:], dtype)), None]
+    if g.has_parameter("filter.bias"):
+        weights[1] = g.initializer("filter.bias", from_array(g.parameter("filter.bias")[:], dtype))
+    channels_first = g.op("Transpose", [x], perm=[0, 2, 1])
+    output, present = g.ops(
+        "CausalConvWithState",
+        [channels_first, *weights, past],
+        2,
+        domain=MICROSOFT,
+        ndim=1,
+        activation=activation,
+    )
+    return g.op("Transpose", [output], perm=[0, 2, 1]), present

@@ -1,0 +1,176 @@
+"""A decoder's graph from its spec: inputs, layers, head and outputs, as DESIGN.md's graph contract says."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import onnx_ir as ir
+
+from genai.export.build.graph_builder import GraphBuilder
+from genai.export.build.feed_forwards import feed_forward
+from genai.export.build.linear import table
+from genai.export.build.mixers import check_mixer, mix, needs_position_ids
+from genai.export.build.norms import ResidualStream, normalize
+from genai.export.build.per_layer_input import layer_input, per_layer_inputs
+from genai.export.build.positions import (
+    Positions,
+    make_alibi,
+    make_lengths,
+    make_position_ids,
+    make_rope_table,
+)
+from genai.export.build.streams import AltUpStreams, LayerInput, SingleStream, Streams, laurel
+from genai.export.build.vocabulary import embed, logits_of
+from genai.export.architecture import AttentionSpec, DecoderSpec, LayerSpec, StateSpec
+from genai.export.build.tensors import from_array
+
+__all__ = ["build_decoder", "check_decoder"]
+
+INT64 = ir.DataType.INT64
+
+
+def check_decoder(spec: DecoderSpec) -> None:
+    """See that `build_decoder` can build a decoder, before anybody has its weights.
+
+    Raises:
+        UnsupportedModelError: It cannot.
+    """
+    for layer in spec.layers:
+        check_mixer(layer.mixer)
+
+
+def build_decoder(g: GraphBuilder, spec: DecoderSpec) -> None:
+    """Add the whole decoder to an empty graph."""
+    input_ids = g.input("input_ids", INT64, ["batch_size", "sequence_length"])
+    attention_mask = g.input("attention_mask", INT64, ["batch_size", "total_sequence_length"])
+    pasts = [_past_inputs(g, index, layer) for index, layer in enumerate(spec.layers)]
+    num_logits_to_keep = g.overridable_input("num_logits_to_keep", np.asarray([1], np.int64))
+
+    positions = _positions(g, spec, input_ids, attention_mask)
+    embedding = table(g, "embedding")
+    hidden = embed(g, spec, embedding, input_ids, positions.position_ids)
+    streams = _streams(g, spec, hidden)
+    inputs = per_layer_inputs(g, spec, input_ids, hidden)
+    presents = _layers(g, spec, streams, inputs, pasts, positions)
+    stream = streams.finish(num_logits_to_keep, positions.lengths.sequence_length)
+    hidden = stream.normalize("final_norm", spec.final_norm)
+    logits = logits_of(g, hidden, spec, embedding)
+
+    # The axis of positions is declared with num_logits_to_keep's default: onnxruntime-genai takes the 1 as the sign
+    # that a prompt has logits for its last position only. Who overrides the input renames the axis first.
+    g.output(logits, "logits", ir.DataType.FLOAT, ["batch_size", 1, spec.vocab_size])
+    for index, (layer, present) in enumerate(zip(spec.layers, presents, strict=True)):
+        for state in layer.mixer.states():
+            shape = _state_shape(state, "total_sequence_length")
+            g.output(present[state.name], f"present.{index}.{state.name}", _state_type(g, state), shape)
+    if spec.rope_switch_length is not None:
+        g.metadata["genai.rope_switch_length"] = str(spec.rope_switch_length)
+
+
+def _positions(
+    g: GraphBuilder, spec: DecoderSpec, input_ids: ir.Value, attention_mask: ir.Value
+) -> Positions:
+    """Derive what the layers share."""
+    lengths = make_lengths(g, input_ids, attention_mask)
+    mixers = [layer.mixer for layer in spec.layers]
+    wants_ids = spec.learned_positions is not None or any(needs_position_ids(mixer) for mixer in mixers)
+    return Positions(
+        lengths=lengths,
+        position_ids=make_position_ids(g, lengths, spec.rope_switch_length) if wants_ids else None,
+        tables={
+            rope: make_rope_table(g, rope, f"rope.{index}", spec.max_positions)
+            for index, rope in enumerate(spec.ropes)
+        },
+        alibis={alibi: make_alibi(g, lengths, alibi) for alibi in spec.alibis},
+    )
+
+
+def _layers(
+    g: GraphBuilder,
+    spec: DecoderSpec,
+    streams: Streams,
+    inputs: Sequence[ir.Value],
+    pasts: Sequence[Mapping[str, ir.Value]],
+    positions: Positions,
+) -> list[Mapping[str, ir.Value]]:
+    """Add all layers, with their own inputs of the tokens if they have any; return their present states."""
+    presents: list[Mapping[str, ir.Value]] = []
+    for index, (layer, past) in enumerate(zip(spec.layers, pasts, strict=True)):
+        source = layer.mixer.reads_layer if isinstance(layer.mixer, AttentionSpec) else None
+        with g.scope(f"layers.{index}"):
+            stream = streams.enter()
+            states = past if source is None else presents[source]
+            presents.append(_decoder_layer(g, stream, layer, states, positions))
+            streams.leave(_layer_input(g, spec, inputs[index]) if inputs else None)
+            if layer.has_scalar:
+                scalar = from_array(g.parameter("scalar")[:], g.precision.float_type)
+                stream.scale(g.initializer("scalar", scalar))
+    return presents
+
+
+def _streams(g: GraphBuilder, spec: DecoderSpec, hidden: ir.Value) -> Streams:
+    if spec.altup is not None:
+        return AltUpStreams(g, spec.altup, hidden, spec.hidden_size)
+    return SingleStream(ResidualStream(g, hidden, spec.hidden_size))
+
+
+def _layer_input(g: GraphBuilder, spec: DecoderSpec, value: ir.Value) -> LayerInput:
+    """What turns a layer's result into what its own input of the tokens, `value`, adds to it."""
+    inputs = spec.per_layer_input
+    assert inputs is not None
+    return lambda x: layer_input(g, x, inputs, value, size=spec.hidden_size)
+
+
+def _decoder_layer(
+    g: GraphBuilder,
+    stream: ResidualStream,
+    layer: LayerSpec,
+    past: Mapping[str, ir.Value],
+    positions: Positions,
+) -> Mapping[str, ir.Value]:
+    """Add one layer's mixer and feed-forward block to the stream; return its states after the new tokens."""
+    x = stream.normalize("input_norm", layer.input_norm)
+    mixed = mix(g, x, layer.mixer, past, positions)
+    output = mixed.output
+    if layer.mixer_output_norm is not None:
+        output = normalize(g, output, "mixer_output_norm", layer.mixer_output_norm, stream.size)
+    if not layer.parallel:
+        stream.add(_scaled(g, output, layer.residual_scale))
+    if layer.laurel is not None:
+        stream.add(laurel(g, x, layer.laurel, size=stream.size))
+        stream.scale(g.scalar(math.sqrt(0.5)))
+    if layer.mlp_norm is not None or not layer.parallel:
+        x = stream.normalize("mlp_norm", layer.mlp_norm)
+    transformed = feed_forward(g, x, layer.mlp)
+    if layer.mlp_output_norm is not None:
+        transformed = normalize(g, transformed, "mlp_output_norm", layer.mlp_output_norm, stream.size)
+    if layer.parallel:
+        transformed = g.op("Add", [output, transformed])
+    stream.add(_scaled(g, transformed, layer.residual_scale))
+    return mixed.present
+
+
+def _scaled(g: GraphBuilder, x: ir.Value, factor: float) -> ir.Value:
+    return x if factor == 1.0 else g.op("Mul", [x, g.scalar(factor)])
+
+
+def _past_inputs(g: GraphBuilder, index: int, layer: LayerSpec) -> dict[str, ir.Value]:
+    """Add the inputs with a layer's states, by their specs' names."""
+    return {
+        state.name: g.input(
+            f"past_key_values.{index}.{state.name}",
+            _state_type(g, state),
+            _state_shape(state, "past_sequence_length"),
+        )
+        for state in layer.mixer.states()
+    }
+
+
+def _state_type(g: GraphBuilder, state: StateSpec) -> ir.DataType:
+    return ir.DataType.FLOAT if state.is_float32 else g.precision.float_type
+
+
+def _state_shape(state: StateSpec, length: str) -> list[int | str]:
+    return ["batch_size", *(length if size is None else size for size in state.shape)]

@@ -1,0 +1,100 @@
+"""Linear attention by the gated delta rule, as com.microsoft's LinearAttention computes it."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import onnx_ir as ir
+
+from genai.export.build.graph_builder import MICROSOFT, GraphBuilder
+from genai.export.build.activations import activate
+from genai.export.build.convolution import causal_convolution
+from genai.export.build.linear import linear
+from genai.export.build.norms import normalize
+from genai.export.architecture import GatedDeltaSpec
+from genai.export.build.tensors import from_array
+
+__all__ = ["gated_delta"]
+
+UNIT_LENGTH_EPS = 1e-6  # added to the squared length of queries and keys
+FLOAT = ir.DataType.FLOAT
+
+
+def gated_delta(
+    g: GraphBuilder, x: ir.Value, spec: GatedDeltaSpec, past_conv: ir.Value, past_matrices: ir.Value
+) -> tuple[ir.Value, ir.Value, ir.Value]:
+    """Project, convolve, update the heads' matrices token by token, read them, and project back.
+
+    The recurrence is computed in float32 in every precision: it multiplies what it has seen by thousands of decays.
+
+    Args:
+        g: The graph.
+        x: [batch_size, sequence_length, hidden_size].
+        spec: The attention.
+        past_conv: [batch_size, num_channels, conv_width - 1].
+        past_matrices: float32 [batch_size, num_value_heads, key_dim, value_dim].
+
+    Returns:
+        The output, shaped as x, and the two present states.
+    """
+    packed = linear(g, x, "q", "k", "v", "gate", name="qkvz")
+    mixed, gate = g.ops("Split", [packed, g.integers(spec.num_channels, spec.values_size)], 2, axis=-1)
+    mixed, present_conv = causal_convolution(g, mixed, past_conv, activation="silu")
+    queries_keys, value = g.ops(
+        "Split", [_as_float(g, mixed), g.integers(2 * spec.keys_size, spec.values_size)], 2, axis=-1
+    )
+    query, key = g.ops(
+        "Split",
+        [_of_unit_length(g, queries_keys, spec.key_dim), g.integers(spec.keys_size, spec.keys_size)],
+        2,
+        axis=-1,
+    )
+    decay, beta = _rates(g, x, spec)
+    heads, present_matrices = g.ops(
+        "LinearAttention",
+        [query, key, value, past_matrices, decay, beta],
+        2,
+        domain=MICROSOFT,
+        update_rule="gated_delta",
+        q_num_heads=spec.num_key_heads,
+        kv_num_heads=spec.num_value_heads,
+        scale=1 / math.sqrt(spec.key_dim),
+    )
+    if g.precision.float_type != FLOAT:
+        heads = g.op("Cast", [heads], to=g.precision.float_type)
+    heads = g.op("Reshape", [heads, g.integers(0, 0, -1, spec.value_dim)])
+    heads = normalize(g, heads, "norm", spec.norm, spec.value_dim)
+    heads = g.op("Reshape", [heads, g.integers(0, 0, -1)])
+    return (
+        linear(g, g.op("Mul", [heads, activate(g, gate, "silu")]), "output"),
+        present_conv,
+        present_matrices,
+    )
+
+
+def _rates(g: GraphBuilder, x: ir.Value, spec: GatedDeltaSpec) -> tuple[ir.Value, ir.Value]:
+    """The logarithms of the decays, and the update rates, float32 [batch_size, sequence_length, num_value_heads].
+
+    Their projections are small and decide what is forgotten: they are not quantized.
+    """
+    packed = _as_float(g, linear(g, x, "decay", "beta", name="rates", quantize=False))
+    raw, beta = g.ops("Split", [packed, g.integers(spec.num_value_heads, spec.num_value_heads)], 2, axis=-1)
+    bias = g.initializer("decay_bias", from_array(g.parameter("decay_bias")[:], FLOAT))
+    rates = -np.exp(g.parameter("decay_rates")[:].astype(np.float32))
+    factors = g.initializer("decay_factors", from_array(rates, FLOAT))
+    steps = g.op("Softplus", [g.op("Add", [raw, bias])])
+    return g.op("Mul", [steps, factors]), g.op("Sigmoid", [beta])
+
+
+def _of_unit_length(g: GraphBuilder, x: ir.Value, head_dim: int) -> ir.Value:
+    """Divide each head by the square root of its squared length + eps: an RMS norm with weights 1 / sqrt(head_dim)."""
+    weights = np.full(head_dim, head_dim**-0.5, np.float32)
+    heads = g.op("Reshape", [x, g.integers(0, 0, -1, head_dim)])
+    operands = [heads, g.initializer("unit_length.weight", from_array(weights, FLOAT))]
+    scaled = g.op("RMSNormalization", operands, axis=-1, epsilon=UNIT_LENGTH_EPS / head_dim)
+    return g.op("Reshape", [scaled, g.integers(0, 0, -1)])
+
+
+def _as_float(g: GraphBuilder, x: ir.Value) -> ir.Value:
+    return x if g.precision.float_type == FLOAT else g.op("Cast", [x], to=FLOAT)

@@ -1,0 +1,207 @@
+"""A small builder of ONNX graphs over onnx_ir: names, nodes, constants and lazily computed initializers.
+
+It knows the parameters' names and the precision, and nothing of decoders.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from genai.export.build.precision import Precision
+from genai.export.checkpoint.rows import Rows
+from genai.export.build.tensors import LazyTensor
+
+__all__ = ["IR_VERSION", "OPSETS", "GraphBuilder"]
+
+IR_VERSION = 10
+OPSETS: Mapping[str, int] = {"": 23, "com.microsoft": 1}
+"""The opset of each domain: 23 is the first with RMSNormalization, which ONNX's checker knows."""
+
+MICROSOFT = "com.microsoft"
+
+AttributeValue = int | float | str | Sequence[int] | ir.DataType
+
+
+@dataclass(slots=True)
+class GraphBuilder:
+    """A graph under construction.
+
+    Args:
+        precision: The types of activations and weights.
+        parameters: The weights by canonical name; a scope's path is the prefix of the names in it.
+    """
+
+    precision: Precision
+    parameters: Mapping[str, Rows]
+    inputs: list[ir.Value] = field(default_factory=list)
+    outputs: list[ir.Value] = field(default_factory=list)
+    nodes: list[ir.Node] = field(default_factory=list)
+    constants: dict[str, ir.Value] = field(default_factory=dict)
+    initializers: dict[str, ir.Value] = field(default_factory=dict)
+    tensors: dict[str, LazyTensor] = field(default_factory=dict)
+    storage: dict[str, str] = field(default_factory=dict)
+    metadata: dict[str, str] = field(default_factory=dict)
+    _scope: list[str] = field(default_factory=list)
+    _num_named: dict[str, int] = field(default_factory=dict)
+
+    @contextlib.contextmanager
+    def scope(self, name: str) -> Iterator[None]:
+        """Prefix the names of nodes, values, initializers and parameters within the block."""
+        self._scope.append(name)
+        try:
+            yield
+        finally:
+            self._scope.pop()
+
+    def path(self, name: str) -> str:
+        """Return a name with the scopes around it."""
+        return ".".join((*self._scope, name))
+
+    def parameter(self, name: str) -> Rows:
+        """Return a parameter of this scope."""
+        return self.parameters[self.path(name)]
+
+    def has_parameter(self, name: str) -> bool:
+        """Whether this scope has a parameter of this name."""
+        return self.path(name) in self.parameters
+
+    def input(self, name: str, dtype: ir.DataType, shape: Sequence[int | str]) -> ir.Value:
+        """Add an input of the graph."""
+        value = ir.Value(name=name, shape=ir.Shape(shape), type=ir.TensorType(dtype))
+        self.inputs.append(value)
+        return value
+
+    def output(self, value: ir.Value, name: str, dtype: ir.DataType, shape: Sequence[int | str]) -> None:
+        """Make a value an output of the graph, under this name."""
+        value.name, value.shape, value.type = name, ir.Shape(shape), ir.TensorType(dtype)
+        self.outputs.append(value)
+
+    def op(
+        self,
+        op_type: str,
+        inputs: Sequence[ir.Value | None],
+        *,
+        domain: str = "",
+        name: str | None = None,
+        **attributes: AttributeValue,
+    ) -> ir.Value:
+        """Add a node with one output and return it; `name` is the output's name, exactly."""
+        return self.ops(
+            op_type, inputs, 1, domain=domain, names=None if name is None else [name], **attributes
+        )[0]
+
+    def ops(
+        self,
+        op_type: str,
+        inputs: Sequence[ir.Value | None],
+        num_outputs: int,
+        *,
+        domain: str = "",
+        names: Sequence[str] | None = None,
+        **attributes: AttributeValue,
+    ) -> list[ir.Value]:
+        """Add a node with several outputs and return them; an empty name is an output that is not wanted."""
+        node_name = self._unique(self.path(op_type))
+        if names is None:
+            names = [node_name if index == 0 else f"{node_name}:{index}" for index in range(num_outputs)]
+        trimmed = list(inputs)
+        while trimmed and trimmed[-1] is None:
+            trimmed.pop()
+        node = ir.Node(
+            domain,
+            op_type,
+            trimmed,
+            [_attribute(key, value) for key, value in attributes.items()],
+            outputs=[ir.Value(name=name) for name in names],
+            name=node_name,
+        )
+        self.nodes.append(node)
+        return list(node.outputs)
+
+    def constant(self, values: NDArray[np.generic]) -> ir.Value:
+        """Return a small constant, kept inside the protobuf; equal ones are one."""
+        text = "_".join(str(value) for value in values.reshape(-1).tolist()) + f"_{values.ndim}d"
+        name = f"constants.{values.dtype}.{text}"
+        if name not in self.constants:
+            tensor = ir.tensor(values, name=name)
+            value = ir.Value(name=name, shape=ir.Shape(values.shape), type=ir.TensorType(tensor.dtype))
+            value.const_value = tensor
+            self.constants[name] = value
+        return self.constants[name]
+
+    def integers(self, *values: int) -> ir.Value:
+        """Return a constant int64 [n]."""
+        return self.constant(np.asarray(values, np.int64))
+
+    def scalar(self, value: float) -> ir.Value:
+        """Return a constant of the graph's float type, of no axes."""
+        return self.constant(np.asarray(value, self.precision.float_type.numpy()))
+
+    def float32(self, value: float) -> ir.Value:
+        """Return a constant float32 of no axes, whatever the graph's float type is."""
+        return self.constant(np.asarray(value, np.float32))
+
+    def overridable_input(self, name: str, default: NDArray[np.generic]) -> ir.Value:
+        """Add an input that has a default: an initializer that is also listed as an input."""
+        value = self.input(name, ir.DataType.from_numpy(default.dtype), default.shape)
+        value.const_value = ir.tensor(default, name=name)
+        self.constants[name] = value
+        return value
+
+    def initializer(self, name: str, tensor: LazyTensor, *, shares: ir.Value | None = None) -> ir.Value:
+        """Add a tensor that will lie in the external data file.
+
+        Args:
+            name: Its name within the scope.
+            tensor: Its shape, type and rows.
+            shares: An earlier initializer that has the same bytes, perhaps under another shape: they are
+                stored once.
+        """
+        name = self.path(name)
+        assert name not in self.tensors, f"{name} is there already"
+        value = ir.Value(name=name, shape=ir.Shape(tensor.shape), type=ir.TensorType(tensor.dtype))
+        self.tensors[name], self.initializers[name] = tensor, value
+        self.storage[name] = self.storage[str(shares.name)] if shares is not None else name
+        assert tensor.num_bytes == self.tensors[self.storage[name]].num_bytes, f"{name} cannot share bytes"
+        return value
+
+    def model(self, *, producer: str, version: str) -> ir.Model:
+        """Return the finished model; the initializers' `const_value` is set by whoever writes them."""
+        graph = ir.Graph(
+            self.inputs,
+            self.outputs,
+            nodes=self.nodes,
+            initializers=[*self.constants.values(), *self.initializers.values()],
+            opset_imports=dict(OPSETS),
+            name="decoder",
+        )
+        return ir.Model(
+            graph,
+            ir_version=IR_VERSION,
+            producer_name=producer,
+            producer_version=version,
+            metadata_props=self.metadata,
+        )
+
+    def _unique(self, name: str) -> str:
+        count = self._num_named.get(name, 0)
+        self._num_named[name] = count + 1
+        return name if count == 0 else f"{name}_{count}"
+
+
+def _attribute(name: str, value: AttributeValue) -> ir.Attr:
+    if isinstance(value, ir.DataType):
+        return ir.AttrInt64(name, int(value))
+    if isinstance(value, bool | int):
+        return ir.AttrInt64(name, int(value))
+    if isinstance(value, float):
+        return ir.AttrFloat32(name, value)
+    if isinstance(value, str):
+        return ir.AttrString(name, value)
+    return ir.AttrInt64s(name, list(value))

@@ -1,0 +1,76 @@
+"""What lets tokens see earlier ones: the one place where a kind of mixer is joined to its operator."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from genai.export.build.graph_builder import GraphBuilder
+from genai.export.build.attention import attention, attention_needs_position_ids, check_attention
+from genai.export.build.convolution import short_convolution
+from genai.export.build.gated_delta import gated_delta
+from genai.export.build.latent_attention import check_latent_attention, latent_attention
+from genai.export.build.positions import Positions
+from genai.export.architecture import (
+    AttentionSpec,
+    GatedDeltaSpec,
+    LatentAttentionSpec,
+    Mixer,
+    ShortConvolutionSpec,
+)
+
+__all__ = ["Mixed", "check_mixer", "mix", "needs_position_ids"]
+
+
+@dataclass(frozen=True, slots=True)
+class Mixed:
+    """What a mixer gives.
+
+    Args:
+        output: [batch_size, sequence_length, hidden_size].
+        present: Its states after the new tokens, by their specs' names.
+    """
+
+    output: ir.Value
+    present: Mapping[str, ir.Value]
+
+
+def mix(
+    g: GraphBuilder, x: ir.Value, spec: Mixer, past: Mapping[str, ir.Value], positions: Positions
+) -> Mixed:
+    """Let tokens see earlier ones: [batch_size, sequence_length, hidden_size] both ways."""
+    with g.scope(spec.scope):
+        match spec:
+            case AttentionSpec():
+                return Mixed(*attention(g, x, spec, past["key"], past["value"], positions))
+            case LatentAttentionSpec():
+                output, key, value = latent_attention(g, x, spec, past["key"], past["value"], positions)
+                return Mixed(output, {"key": key, "value": value})
+            case ShortConvolutionSpec():
+                output, conv = short_convolution(g, x, spec, past["conv_state"])
+                return Mixed(output, {"conv_state": conv})
+            case GatedDeltaSpec():
+                conv_state, recurrent_state = past["conv_state"], past["recurrent_state"]
+                output, conv, matrices = gated_delta(g, x, spec, conv_state, recurrent_state)
+                return Mixed(output, {"conv_state": conv, "recurrent_state": matrices})
+
+
+def check_mixer(spec: Mixer) -> None:
+    """See that there is a kernel for a mixer.
+
+    Raises:
+        UnsupportedModelError: There is none.
+    """
+    if isinstance(spec, AttentionSpec):
+        check_attention(spec)
+    elif isinstance(spec, LatentAttentionSpec):
+        check_latent_attention(spec)
+
+
+def needs_position_ids(spec: Mixer) -> bool:
+    """Whether a mixer needs the positions of the new tokens as a value."""
+    if isinstance(spec, AttentionSpec):
+        return attention_needs_position_ids(spec)
+    return isinstance(spec, LatentAttentionSpec)
