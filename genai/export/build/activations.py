@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from genai.export.build.graph_builder import MICROSOFT, GraphBuilder
 from genai.export.architecture import Activation
+from genai.export.build.graph_builder import MICROSOFT, GraphBuilder
 
 __all__ = ["activate"]
 

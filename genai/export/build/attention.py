@@ -8,12 +8,12 @@ import numpy as np
 import onnx_ir as ir
 
 from genai.errors import UnsupportedModelError
+from genai.export.architecture import AttentionSpec, NormSpec, QueryScaling
+from genai.export.architecture.rope import RopeSpec
 from genai.export.build.graph_builder import MICROSOFT, GraphBuilder
 from genai.export.build.linear import linear
 from genai.export.build.norms import normalize
 from genai.export.build.positions import Positions
-from genai.export.architecture.rope import RopeSpec
-from genai.export.architecture import AttentionSpec, NormSpec, QueryScaling
 from genai.export.build.tensors import from_array
 
 __all__ = ["attention", "attention_needs_position_ids", "check_attention", "rotate"]

@@ -6,9 +6,9 @@ from typing import Literal
 
 import onnx_ir as ir
 
+from genai.export.architecture import ShortConvolutionSpec
 from genai.export.build.graph_builder import MICROSOFT, GraphBuilder
 from genai.export.build.linear import linear
-from genai.export.architecture import ShortConvolutionSpec
 from genai.export.build.tensors import from_array
 
 __all__ = ["causal_convolution", "short_convolution"]

@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import onnx_ir as ir
 
-from genai.export.build.graph_builder import GraphBuilder
+from genai.export.architecture import AttentionSpec, DecoderSpec, LayerSpec, StateSpec
 from genai.export.build.feed_forwards import feed_forward
+from genai.export.build.graph_builder import GraphBuilder
 from genai.export.build.linear import table
 from genai.export.build.mixers import check_mixer, mix, needs_position_ids
 from genai.export.build.norms import ResidualStream, normalize
@@ -22,9 +23,8 @@ from genai.export.build.positions import (
     make_rope_table,
 )
 from genai.export.build.streams import AltUpStreams, LayerInput, SingleStream, Streams, laurel
-from genai.export.build.vocabulary import embed, logits_of
-from genai.export.architecture import AttentionSpec, DecoderSpec, LayerSpec, StateSpec
 from genai.export.build.tensors import from_array
+from genai.export.build.vocabulary import embed, logits_of
 
 __all__ = ["build_decoder", "check_decoder"]
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
+from genai.export.architecture import DenseAndExpertsSpec
 from genai.export.build.graph_builder import GraphBuilder
 from genai.export.build.mlp import mlp
 from genai.export.build.moe import moe
 from genai.export.build.norms import normalize
-from genai.export.architecture import DenseAndExpertsSpec
 
 __all__ = ["dense_and_experts"]
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from genai.export.build.graph_builder import GraphBuilder
+from genai.export.architecture import DenseAndExpertsSpec, FeedForward, MlpSpec, MoeSpec
 from genai.export.build.dense_and_experts import dense_and_experts
+from genai.export.build.graph_builder import GraphBuilder
 from genai.export.build.mlp import mlp
 from genai.export.build.moe import moe
-from genai.export.architecture import DenseAndExpertsSpec, FeedForward, MlpSpec, MoeSpec
 
 __all__ = ["feed_forward"]
 

@@ -7,12 +7,12 @@ import math
 import numpy as np
 import onnx_ir as ir
 
-from genai.export.build.graph_builder import MICROSOFT, GraphBuilder
+from genai.export.architecture import GatedDeltaSpec
 from genai.export.build.activations import activate
 from genai.export.build.convolution import causal_convolution
+from genai.export.build.graph_builder import MICROSOFT, GraphBuilder
 from genai.export.build.linear import linear
 from genai.export.build.norms import normalize
-from genai.export.architecture import GatedDeltaSpec
 from genai.export.build.tensors import from_array
 
 __all__ = ["gated_delta"]

@@ -14,8 +14,8 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from genai.export.build.precision import Precision
-from genai.export.checkpoint.rows import Rows
 from genai.export.build.tensors import LazyTensor
+from genai.export.checkpoint.rows import Rows
 
 __all__ = ["IR_VERSION", "OPSETS", "GraphBuilder"]
 

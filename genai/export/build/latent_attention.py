@@ -11,14 +11,14 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from genai.errors import UnsupportedModelError
-from genai.export.build.graph_builder import MICROSOFT, GraphBuilder
-from genai.export.checkpoint.checkpoint import Array
+from genai.export.architecture import LatentAttentionSpec
 from genai.export.build.attention import HEAD_DIM_MULTIPLE, rotate
+from genai.export.build.graph_builder import MICROSOFT, GraphBuilder
 from genai.export.build.linear import linear
 from genai.export.build.norms import normalize
 from genai.export.build.positions import Positions
-from genai.export.architecture import LatentAttentionSpec
 from genai.export.build.tensors import LazyTensor
+from genai.export.checkpoint.checkpoint import Array
 
 __all__ = ["check_latent_attention", "latent_attention"]
 

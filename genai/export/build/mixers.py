@@ -7,12 +7,6 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from genai.export.build.graph_builder import GraphBuilder
-from genai.export.build.attention import attention, attention_needs_position_ids, check_attention
-from genai.export.build.convolution import short_convolution
-from genai.export.build.gated_delta import gated_delta
-from genai.export.build.latent_attention import check_latent_attention, latent_attention
-from genai.export.build.positions import Positions
 from genai.export.architecture import (
     AttentionSpec,
     GatedDeltaSpec,
@@ -20,6 +14,12 @@ from genai.export.architecture import (
     Mixer,
     ShortConvolutionSpec,
 )
+from genai.export.build.attention import attention, attention_needs_position_ids, check_attention
+from genai.export.build.convolution import short_convolution
+from genai.export.build.gated_delta import gated_delta
+from genai.export.build.graph_builder import GraphBuilder
+from genai.export.build.latent_attention import check_latent_attention, latent_attention
+from genai.export.build.positions import Positions
 
 __all__ = ["Mixed", "check_mixer", "mix", "needs_position_ids"]
 

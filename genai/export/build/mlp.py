@@ -6,10 +6,10 @@ from statistics import NormalDist
 
 import onnx_ir as ir
 
-from genai.export.build.graph_builder import GraphBuilder
-from genai.export.build.activations import activate
-from genai.export.build.linear import linear
 from genai.export.architecture import MlpSpec
+from genai.export.build.activations import activate
+from genai.export.build.graph_builder import GraphBuilder
+from genai.export.build.linear import linear
 
 __all__ = ["mlp"]
 

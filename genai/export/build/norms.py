@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from genai.export.build.graph_builder import MICROSOFT, GraphBuilder
 from genai.export.architecture import NormSpec
+from genai.export.build.graph_builder import MICROSOFT, GraphBuilder
 from genai.export.build.tensors import from_array
 
 __all__ = ["ResidualStream", "normalize"]

@@ -6,11 +6,11 @@ import math
 
 import onnx_ir as ir
 
-from genai.export.build.graph_builder import GraphBuilder
+from genai.export.architecture import DecoderSpec, PerLayerInputSpec
 from genai.export.build.activations import activate
+from genai.export.build.graph_builder import GraphBuilder
 from genai.export.build.linear import linear, look_up, table
 from genai.export.build.norms import normalize
-from genai.export.architecture import DecoderSpec, PerLayerInputSpec
 
 __all__ = ["layer_input", "per_layer_inputs"]
 

@@ -13,11 +13,11 @@ import ml_dtypes
 import numpy as np
 import onnx_ir as ir
 
-from genai.export.build.graph_builder import GraphBuilder
-from genai.export.checkpoint.checkpoint import Array
-from genai.export.architecture.rope import RopeSpec
 from genai.export.architecture import AlibiSpec
+from genai.export.architecture.rope import RopeSpec
+from genai.export.build.graph_builder import GraphBuilder
 from genai.export.build.tensors import LazyTensor
+from genai.export.checkpoint.checkpoint import Array
 
 __all__ = [
     "Lengths",

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
+from genai.export.architecture import RouterSpec
 from genai.export.build.graph_builder import GraphBuilder
 from genai.export.build.linear import linear
-from genai.export.architecture import RouterSpec
 from genai.export.build.tensors import from_array
 
 __all__ = ["Routing", "route"]

@@ -9,10 +9,10 @@ from typing import Protocol
 import numpy as np
 import onnx_ir as ir
 
+from genai.export.architecture import AltUpSpec, LaurelSpec
 from genai.export.build.graph_builder import GraphBuilder
 from genai.export.build.linear import linear
 from genai.export.build.norms import ResidualStream, normalize
-from genai.export.architecture import AltUpSpec, LaurelSpec
 from genai.export.build.tensors import from_array, stack_transposed
 
 __all__ = ["AltUpStreams", "SingleStream", "Streams", "laurel"]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
+from genai.export.architecture import DecoderSpec
 from genai.export.build.graph_builder import GraphBuilder
 from genai.export.build.linear import Table, linear, look_up, project, table
 from genai.export.build.norms import normalize
-from genai.export.architecture import DecoderSpec
 
 __all__ = ["embed", "logits_of"]
 
