@@ -68,8 +68,8 @@ def export(
 
     The folder runs here and in onnxruntime-genai; nothing appears at DIR until it is complete.
     """
+    from genai.config import ExportSettings
     from genai.export import check_exportable, check_via, export_model
-    from genai.export.build.precision import Precision
     from genai.folder import check_target
     from genai.hub import resolve, resolve_checkpoint
     from genai.hub.presets import export_settings
@@ -77,7 +77,7 @@ def export(
     preset = resolve(checkpoint, revision=revision).preset
     precision, block_size = export_settings(preset, precision=precision, block_size=block_size)
     # All of this before gigabytes are fetched for an export that cannot be made.
-    Precision.named(precision, block_size=block_size)
+    ExportSettings(precision, block_size)
     check_via(via)
     if optimum_python is not None and via not in ("auto", "optimum"):
         raise OptionError(f"--optimum-python is for --via optimum or auto, not {via}: leave one of them out")

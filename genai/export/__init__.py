@@ -9,7 +9,7 @@ What no family describes, `foreign` exports with transformers' or Optimum's expo
 
 from __future__ import annotations
 
-from genai.export.build.precision import PRECISIONS
+from genai.config import PRECISIONS
 from genai.export.exporter import check_exportable, export_model
 from genai.export.foreign import VIAS, ForeignOptions, OptimumEnvironment, check_via
 from genai.export.write.graph_writer import ExportProgress

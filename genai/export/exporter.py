@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from genai._version import __version__
+from genai.config import ExportSettings
 from genai.errors import CheckpointError, ExportError, UnsupportedModelError
 from genai.export.architecture import DecoderSpec
 from genai.export.architecture.family import Family
@@ -77,7 +78,7 @@ def export_model(
         OptionError: The precision, block size or context is impossible.
         ExportError: The target exists, the disk refuses, or the exporter is not installed.
     """
-    form = Precision.named(precision, block_size=block_size)
+    form = Precision.of(ExportSettings(precision, block_size))
     check_via(via)
     path, foreign = Path(checkpoint), options or ForeignOptions()
     _check_target(Path(output), path)
@@ -94,7 +95,7 @@ def export_model(
             revision=revision,
             architecture=architecture_of(read_config(path), path),
             precision=precision,
-            quantization=form.scheme.to_json() if form.scheme else {},
+            quantization=form.to_json(),
             opset=draft.opset,
             versions={
                 PRODUCER: __version__,
@@ -126,7 +127,7 @@ def check_exportable(
     Raises:
         CheckpointError, UnsupportedModelError, OptionError, ExportError: As `export_model` would.
     """
-    Precision.named(precision, block_size=block_size)
+    Precision.of(ExportSettings(precision, block_size))
     check_via(via)
     path = Path(checkpoint)
     with _naming(path):

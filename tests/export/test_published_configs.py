@@ -16,6 +16,7 @@ import pytest
 import torch
 import transformers
 
+from genai.config import ExportSettings
 from genai.export.architecture.rope import RopeSpec
 from genai.export.build.decoder_graph import build_decoder
 from genai.export.build.graph_builder import GraphBuilder
@@ -207,7 +208,7 @@ def test_the_graph_is_built_in_real_widths(repo: str, precision: str, tmp_path: 
         ignored=family.ignored,
     )
     assert sum(view.size for view in weights.values()) == num_parameters
-    graph = GraphBuilder(Precision.named(precision), weights)
+    graph = GraphBuilder(Precision.of(ExportSettings(precision)), weights)
     build_decoder(graph, spec)
     assert len(graph.inputs) == 2 + 2 * NUM_LAYERS + 1
     rotary_dim, eos_token_ids, windows = PUBLISHED[repo][1:]

@@ -12,7 +12,7 @@ import transformers
 
 from genai.export import export_model
 from genai.folder import ModelFolder
-from genai.quantize import BlockScheme, dequantize_rows, quantize_rows, quantize_scales
+from genai.quantize import BlockScheme, dequantize_rows, quantize_rows
 from tests.checkpoints import FAMILIES, VOCAB_SIZE, has_experts, load_reference, make_checkpoint
 from tests.export.runner import GraphRunner, without_worst_positions
 
@@ -60,8 +60,10 @@ def _is_positions(model: transformers.PreTrainedModel, module: torch.nn.Module) 
 
 def _round_trip(weight: torch.Tensor, scheme: BlockScheme) -> torch.Tensor:
     rows = weight.numpy().astype(np.float32)
-    codes, scales = quantize_rows(rows, scheme), quantize_scales(rows, scheme)
-    return torch.from_numpy(dequantize_rows(codes, scales, scheme, num_columns=rows.shape[1]).copy())
+    rounded = quantize_rows(rows, scheme)
+    return torch.from_numpy(
+        dequantize_rows(rounded.codes, rounded.scales, scheme, num_columns=rows.shape[1]).copy()
+    )
 
 
 def with_float_activations(folder: ModelFolder) -> ModelFolder:

@@ -78,7 +78,7 @@ def _rates(g: GraphBuilder, x: ir.Value, spec: GatedDeltaSpec) -> tuple[ir.Value
 
     Their projections are small and decide what is forgotten: they are not quantized.
     """
-    packed = _as_float(g, linear(g, x, "decay", "beta", name="rates", quantize=False))
+    packed = _as_float(g, linear(g, x, "decay", "beta", name="rates"))
     raw, beta = g.ops("Split", [packed, g.integers(spec.num_value_heads, spec.num_value_heads)], 2, axis=-1)
     bias = g.initializer("decay_bias", from_array(g.parameter("decay_bias")[:], FLOAT))
     rates = -np.exp(g.parameter("decay_rates")[:].astype(np.float32))

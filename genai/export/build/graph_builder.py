@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from genai.export.build.precision import Precision
 from genai.export.build.tensors import LazyTensor
 from genai.export.checkpoint.rows import Rows
+from genai.quantize import BlockScheme
 
 __all__ = ["IR_VERSION", "OPSETS", "GraphBuilder"]
 
@@ -70,6 +71,10 @@ class GraphBuilder:
     def has_parameter(self, name: str) -> bool:
         """Whether this scope has a parameter of this name."""
         return self.path(name) in self.parameters
+
+    def scheme_of(self, module: str) -> BlockScheme | None:
+        """How a module of this scope is quantized; `None` if it is stored as floats."""
+        return self.precision.scheme_of(self.path(module))
 
     def input(self, name: str, dtype: ir.DataType, shape: Sequence[int | str]) -> ir.Value:
         """Add an input of the graph."""

@@ -50,7 +50,7 @@ def route(g: GraphBuilder, x: ir.Value, spec: RouterSpec) -> Routing:
 
     The rules are computed in float32 whatever the precision is, as transformers does.
     """
-    outputs = linear(g, x, "router", quantize=False)
+    outputs = linear(g, x, "router")
     is_half = g.precision.float_type != FLOAT
     with g.scope("router"):
         outputs = g.op("Cast", [outputs], to=FLOAT) if is_half else outputs

@@ -134,7 +134,7 @@ def _export(
     report = apply_passes(model)
     decoder = _describe(facts, cache, checkpoint, shares_cache=_shares_cache(model.graph))
     return ForeignGraph(
-        graph=finish_graph(model, precision.scheme),
+        graph=finish_graph(model, precision),
         decoder=decoder,
         versions=facts["versions"],
         notes=_notes(facts, report),
