@@ -1,4 +1,4 @@
-"""A graph as an exporter left it, brought to the names, axes and order of every decoder graph of this package.
+"""A graph as transformers' exporter left it, brought to the names, axes and order of every decoder graph of this package.
 
 It knows how the exporters name inputs and outputs, and refuses a graph that the runtime could not feed or whose rows
 or lengths a trace has fixed; it does not change what the graph computes.

@@ -1,12 +1,11 @@
-"""A program of its own: export a checkpoint with transformers' or Optimum's exporter and check the graph.
+"""A program of its own: export a checkpoint with transformers' exporter and check the graph.
 
-`python exporter_program.py JOB`, where JOB is a JSON file with "exporter" ("transformers" or "optimum"), "checkpoint",
-"output" (an empty folder), "dtype" (PyTorch's name) and "result" (a file to write). The graph is compared with PyTorch
-before it is handed over, since a trace can silently hold for the traced lengths only.
+`python exporter_program.py JOB`, where JOB is a JSON file with "checkpoint", "output" (an empty folder), "dtype"
+(PyTorch's name) and "result" (a file to write). The graph is compared with PyTorch before it is handed over, since a
+trace can silently hold for the traced lengths only.
 
-It runs in a process of its own because PyTorch's exporters print, warn and patch globals, because their memory is
-then returned, and because Optimum needs another transformers than everybody else. So it imports nothing of genai, and
-runs with transformers 4.57 as well as 5. What becomes of the graph is decided by who started it.
+It runs in a process of its own because PyTorch's exporter prints, warns and patches globals, and because its memory is
+then returned. It imports nothing of genai. What becomes of the graph is decided by who started it.
 """
 
 from __future__ import annotations
@@ -35,7 +34,8 @@ CHECKS = ((1, 0, 6), (1, 6, 1), (2, 5, 3), (3, 0, 4), (2, 8, 1), (1, 0, 1))
 TOLERANCES = {"float32": 1e-3, "float16": 3e-2}
 LENGTH_DEPENDENT_ROPE = ("dynamic", "longrope")
 SIZES = ("hidden_size", "num_attention_heads", "num_hidden_layers", "vocab_size", "max_position_embeddings")
-OPTIMUM_DTYPES = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}
+TOKEN_INPUTS = ("input_ids", "attention_mask", "position_ids")
+TOOLS = ("torch", "transformers", "onnxscript")
 
 
 class UnsupportedError(Exception):
@@ -56,7 +56,7 @@ def main(job_file: str) -> None:
     job = json.loads(Path(job_file).read_text(encoding="utf-8"))
     result: dict[str, Any]
     try:
-        result = export(job["exporter"], Path(job["checkpoint"]), Path(job["output"]), job["dtype"])
+        result = export(Path(job["checkpoint"]), Path(job["output"]), job["dtype"])
     except (MemoryError, OSError):
         raise  # no fault of the model: the exit status tells
     except Exception as error:  # noqa: BLE001 (whatever goes wrong is the answer)
@@ -65,21 +65,18 @@ def main(job_file: str) -> None:
     Path(job["result"]).write_text(json.dumps(result), encoding="utf-8")
 
 
-def export(exporter: str, checkpoint: Path, output: Path, dtype: str) -> dict[str, Any]:
+def export(checkpoint: Path, output: Path, dtype: str) -> dict[str, Any]:
     """Write model.onnx and its weights, and return what is known of them."""
     model = load(checkpoint, dtype)
     cases = [run_reference(model, *lengths) for lengths in CHECKS]
     facts = {
         "vocab_size": cases[0].logits.shape[-1],
         "config": describe(model.config),
-        "versions": versions_of(exporter),
+        "versions": {name: metadata.version(name) for name in TOOLS},
     }
-    if exporter == "transformers":
-        export_with_transformers(model, output / "model.onnx")
+    write_graph(model, output / "model.onnx")
     del model
     gc.collect()  # before the same weights are loaded again
-    if exporter == "optimum":
-        export_with_optimum(checkpoint, output, dtype)
     return facts | {"deviation": compare(output / "model.onnx", cases, dtype)}
 
 
@@ -89,12 +86,6 @@ def describe(config: Any) -> dict[str, Any]:
     text = config.get_text_config(decoder=True)
     found = {name: getattr(text, name, None) for name in SIZES}
     return {**values, **{name: size for name, size in found.items() if isinstance(size, int)}}
-
-
-def versions_of(exporter: str) -> dict[str, str]:
-    """Return the versions of the packages that made the graph."""
-    packages = ("onnxscript",) if exporter == "transformers" else ("optimum", "optimum-onnx")
-    return {name: metadata.version(name) for name in ("torch", "transformers", *packages)}
 
 
 def load(checkpoint: Path, dtype: str) -> Any:
@@ -161,7 +152,7 @@ def run_reference(model: Any, batch: int, past: int, sequence: int) -> Case:
     return Case(inputs, past, logits[:, past:].float())
 
 
-def export_with_transformers(model: Any, path: Path) -> None:
+def write_graph(model: Any, path: Path) -> None:
     """Write the graph of one step of any length over any past.
 
     Raises:
@@ -220,21 +211,6 @@ def cache_tensors(cache: Any) -> list[torch.Tensor]:
     return tensors
 
 
-def export_with_optimum(checkpoint: Path, output: Path, dtype: str) -> None:
-    """Write the graph as Optimum's text-generation-with-past task makes it."""
-    from optimum.exporters.onnx import main_export
-
-    main_export(
-        str(checkpoint),
-        output,
-        task="text-generation-with-past",
-        dtype=OPTIMUM_DTYPES[dtype],
-        library_name="transformers",
-        local_files_only=True,
-        do_validation=False,
-    )
-
-
 def compare(path: Path, cases: list[Case], dtype: str) -> float | None:
     """Return the largest difference of a logit relative to the largest logit, in ONNX Runtime against PyTorch.
 
@@ -291,13 +267,9 @@ def empty_cache(session: Any, batch: int) -> list[Any]:
     dtypes = {"tensor(float16)": torch.float16, "tensor(float)": torch.float32}
     caches = []
     for value in session.get_inputs():
-        if "past_key_values" in value.name:
-            # The batch's axis is a name, or a product of one and the heads; the past's axis is a name of its own.
-            shape = [
-                axis if isinstance(axis, int) else 0 if "past" in axis or index else batch
-                for index, axis in enumerate(value.shape)
-            ]
-            caches.append(torch.zeros(shape, dtype=dtypes[value.type]).numpy())
+        if value.name not in TOKEN_INPUTS:
+            _, heads, _, width = value.shape
+            caches.append(torch.zeros((batch, heads, 0, width), dtype=dtypes[value.type]).numpy())
     return caches
 
 
@@ -307,7 +279,7 @@ def run(session: Any, inputs: Mapping[str, torch.Tensor], cache: list[Any], star
     for value in session.get_inputs():
         if value.name == "attention_mask":
             feeds[value.name] = inputs["attention_mask"][:, :stop].numpy()
-        elif "past_key_values" in value.name:
+        elif value.name not in TOKEN_INPUTS:
             feeds[value.name] = next(remaining)
         elif value.name == "position_ids":
             positions = (inputs["attention_mask"].cumsum(-1) - 1).clamp(min=0)
