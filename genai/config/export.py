@@ -15,7 +15,7 @@ EXPORT_VERSION = 2
 
 PRECISIONS = ("fp32", "fp16", "bf16", "int8", "int4")
 
-VIAS = ("auto", "native", "transformers", "optimum")
+VIAS = ("auto", "native", "transformers")
 """What `via` may be: an exporter, or "auto" for the first in this order that takes the model."""
 
 MIN_BLOCK_SIZE, MAX_BLOCK_SIZE = 16, 256
@@ -29,7 +29,7 @@ class ExportSettings:
         precision: "fp32", "fp16", "bf16", "int8" or "int4".
         block_size: Weights per scale at int8 and int4: 32, 64 or 128 (any power of two from 16 to 256).
         max_context: Longest sequence that the folder is made for; `None` is the checkpoint's own limit.
-        via: "native", "transformers" or "optimum" names an exporter; "auto" takes the first that takes the model.
+        via: "native" or "transformers" names an exporter; "auto" takes the first that takes the model.
 
     Raises:
         OptionError: A value is none of these.

@@ -44,7 +44,7 @@ def resolve_checkpoint(
     offline: bool = False,
     update: bool = False,
     progress: Progress | None = None,
-    check: Callable[[Path], None] | None = None,
+    check: Callable[[Path], object] | None = None,
 ) -> Checkpoint:
     """Return the checkpoint that a path, alias or hub id stands for, downloaded if need be.
 

@@ -22,8 +22,8 @@ from genai.export.build.decoder_graph import build_decoder
 from genai.export.build.graph_builder import GraphBuilder
 from genai.export.build.precision import Precision
 from genai.export.checkpoint.weights import Weights
-from genai.export.exporter import check_exportable
 from genai.export.families import find_family
+from genai.export.plan import plan_export
 from genai.export.write.folder_files import decoder_config
 from genai.folder import DecoderConfig
 from tests.export.published import ShapesOnly, as_transformers, read_spec, stored_shapes
@@ -215,7 +215,7 @@ def test_the_graph_is_built_in_real_widths(repo: str, precision: str, tmp_path: 
     assert [layer.mixer.window for layer in spec.layers] == windows
     assert {rope.dim for rope in spec.ropes} == ({rotary_dim} if rotary_dim else set())
     (tmp_path / "config.json").write_text(json.dumps(config))
-    check_exportable(tmp_path, precision=precision)
+    plan_export(tmp_path, ExportSettings(precision=precision))
     written = DecoderConfig.from_json(decoder_config(checkpoint, family, spec).to_json())
     assert written.eos_token_ids == eos_token_ids
     assert written.bos_token_id == config["bos_token_id"]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from genai.config import ExportSettings, GenerationConfig
+from genai.config import GenerationConfig
 from genai.errors import GenaiError
 from genai.export.build.precision import Precision
 from genai.hub import Preset, find_preset, load_presets, resolve
@@ -22,7 +22,7 @@ def test_every_preset_is_complete():
         assert preset.license
         assert preset.parameters
         assert (preset.repo is None) != (preset.path is None)
-        Precision.of(ExportSettings(preset.precision, preset.block_size))
+        Precision.of(preset.settings)
         GenerationConfig().merge(**preset.generation)
         for alias in preset.aliases:
             assert resolve(alias).preset == preset
