@@ -20,7 +20,7 @@ from genai.export.checkpoint.weights import Weights
 from genai.export.foreign import draft_foreign
 from genai.export.plan import ExportPlan, NativeDecoder, plan_export
 from genai.export.write.draft import Draft
-from genai.export.write.folder_files import copy_companions, decoder_config, write_json
+from genai.export.write.folder_files import copy_text_files, decoder_config, write_json
 from genai.export.write.graph_writer import ExportProgress, write_graph
 from genai.folder import (
     CONFIG_FILE,
@@ -167,7 +167,7 @@ def _write_files(
 ) -> dict[str, str]:
     """Write every file but the manifest; return their sha256 by name."""
     digests = write_graph(draft.graph, folder, producer=PRODUCER, version=__version__, progress=progress)
-    copied = copy_companions(plan.checkpoint, folder)
+    copied = copy_text_files(plan.checkpoint, folder)
     write_json(folder / CONFIG_FILE, draft.decoder.to_json())
     return digests | {name: sha256_of(folder / name) for name in (*copied, CONFIG_FILE)}
 

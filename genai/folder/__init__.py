@@ -12,8 +12,7 @@ from genai.folder.files import (
     GENERATION_CONFIG_FILE,
     HF_CONFIG_FILE,
     MANIFEST_FILE,
-    TEMPLATE_FOLDER,
-    TEXT_FILES,
+    is_text_file,
 )
 from genai.folder.graph_names import GraphNames, StageConfig
 from genai.folder.manifest import Manifest
@@ -25,14 +24,13 @@ __all__ = [
     "GENERATION_CONFIG_FILE",
     "HF_CONFIG_FILE",
     "MANIFEST_FILE",
-    "TEMPLATE_FOLDER",
-    "TEXT_FILES",
     "DecoderConfig",
     "GraphNames",
     "Manifest",
     "ModelFolder",
     "StageConfig",
     "check_target",
+    "is_text_file",
     "sha256_of",
     "staged_folder",
 ]

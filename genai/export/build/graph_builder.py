@@ -177,7 +177,7 @@ class GraphBuilder:
         return value
 
     def model(self, *, producer: str, version: str) -> ir.Model:
-        """Return the finished model; the initializers' `const_value` is set by whoever writes them."""
+        """Return the finished model; the initializers get their `const_value` when they are written."""
         graph = ir.Graph(
             self.inputs,
             self.outputs,
