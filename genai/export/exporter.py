@@ -14,7 +14,7 @@ from genai.errors import CheckpointError, ExportError, UnsupportedModelError
 from genai.export.architecture import DecoderSpec
 from genai.export.architecture.family import Family
 from genai.export.build.decoder_graph import build_decoder, check_decoder
-from genai.export.build.graph_builder import OPSETS, GraphBuilder
+from genai.export.build.graph_builder import GraphBuilder
 from genai.export.build.precision import Precision
 from genai.export.checkpoint.checkpoint import Checkpoint, architecture_of, read_config
 from genai.export.checkpoint.weights import WeightMap, Weights
@@ -32,6 +32,7 @@ from genai.folder import (
     sha256_of,
     staged_folder,
 )
+from genai.graph.opset import OPSETS
 
 __all__ = ["check_exportable", "export_model"]
 

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from genai.export.build.graph_builder import MICROSOFT, GraphBuilder
+from genai.export.build.graph_builder import GraphBuilder
 from genai.export.build.tensors import LazyTensor, stack, stack_transposed
 from genai.export.checkpoint.checkpoint import Array
 from genai.export.checkpoint.rows import Rows
+from genai.graph.opset import MICROSOFT
 from genai.quantize import BlockScheme, quantize_rows, quantize_scales
 
 __all__ = ["ACCURACY_LEVEL", "Table", "linear", "look_up", "multiply", "project", "table"]

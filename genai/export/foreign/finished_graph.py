@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 import numpy as np
 import onnx_ir as ir
 
-from genai.export.build.graph_builder import MICROSOFT
 from genai.export.build.linear import ACCURACY_LEVEL
 from genai.export.build.tensors import LazyTensor
 from genai.export.checkpoint.checkpoint import Array
 from genai.export.foreign.products import Product, feeds_top_k, find_embedding, find_products
+from genai.graph.opset import MICROSOFT
 from genai.quantize import BlockScheme, quantize_rows, quantize_scales
 
 __all__ = ["FinishedGraph", "finish_graph"]
