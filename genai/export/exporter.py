@@ -14,7 +14,7 @@ from genai.config import EXPORT_VERSION, ExportSettings
 from genai.errors import ExportError
 from genai.export.architecture import DecoderSpec
 from genai.export.build.decoder_graph import build_decoder
-from genai.export.build.graph_builder import OPSETS, GraphBuilder
+from genai.export.build.graph_builder import GraphBuilder
 from genai.export.checkpoint.checkpoint import Checkpoint, naming_checkpoint
 from genai.export.checkpoint.weights import Weights
 from genai.export.foreign import draft_foreign
@@ -31,6 +31,7 @@ from genai.folder import (
     sha256_of,
     staged_folder,
 )
+from genai.graph.opset import OPSETS
 
 __all__ = ["carry_out", "export_model"]
 

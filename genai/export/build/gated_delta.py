@@ -10,10 +10,11 @@ import onnx_ir as ir
 from genai.export.architecture import GatedDeltaSpec
 from genai.export.build.activations import activate
 from genai.export.build.convolution import causal_convolution
-from genai.export.build.graph_builder import MICROSOFT, GraphBuilder
+from genai.export.build.graph_builder import GraphBuilder
 from genai.export.build.linear import linear
 from genai.export.build.norms import normalize
 from genai.export.build.tensors import from_array
+from genai.graph.operators import LINEAR_ATTENTION
 
 __all__ = ["gated_delta"]
 
@@ -52,10 +53,12 @@ def gated_delta(
     )
     decay, beta = _rates(g, x, spec)
     heads, present_matrices = g.ops(
-        "LinearAttention",
-        [query, key, value, past_matrices, decay, beta],
+        LINEAR_ATTENTION.op_type,
+        LINEAR_ATTENTION.arrange(
+            query=query, key=key, value=value, past_state=past_matrices, decay=decay, beta=beta
+        ),
         2,
-        domain=MICROSOFT,
+        domain=LINEAR_ATTENTION.domain,
         update_rule="gated_delta",
         q_num_heads=spec.num_key_heads,
         kv_num_heads=spec.num_value_heads,

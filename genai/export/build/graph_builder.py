@@ -13,20 +13,14 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from genai.export.build.emitter import AttributeValue, make_node
 from genai.export.build.precision import Precision
 from genai.export.build.tensors import LazyTensor
 from genai.export.checkpoint.rows import Rows
+from genai.graph.opset import IR_VERSION, OPSETS
 from genai.quantize import BlockScheme
 
-__all__ = ["IR_VERSION", "OPSETS", "GraphBuilder"]
-
-IR_VERSION = 10
-OPSETS: Mapping[str, int] = {"": 23, "com.microsoft": 1}
-"""The opset of each domain: 23 is the first with RMSNormalization, which ONNX's checker knows."""
-
-MICROSOFT = "com.microsoft"
-
-AttributeValue = int | float | str | Sequence[int] | ir.DataType
+__all__ = ["GraphBuilder"]
 
 
 @dataclass(slots=True)
@@ -115,17 +109,7 @@ class GraphBuilder:
         node_name = self._unique(self.path(op_type))
         if names is None:
             names = [node_name if index == 0 else f"{node_name}:{index}" for index in range(num_outputs)]
-        trimmed = list(inputs)
-        while trimmed and trimmed[-1] is None:
-            trimmed.pop()
-        node = ir.Node(
-            domain,
-            op_type,
-            trimmed,
-            [_attribute(key, value) for key, value in attributes.items()],
-            outputs=[ir.Value(name=name) for name in names],
-            name=node_name,
-        )
+        node = make_node(op_type, inputs, names, domain=domain, name=node_name, attributes=attributes)
         self.nodes.append(node)
         return list(node.outputs)
 
@@ -198,15 +182,3 @@ class GraphBuilder:
         count = self._num_named.get(name, 0)
         self._num_named[name] = count + 1
         return name if count == 0 else f"{name}_{count}"
-
-
-def _attribute(name: str, value: AttributeValue) -> ir.Attr:
-    if isinstance(value, ir.DataType):
-        return ir.AttrInt64(name, int(value))
-    if isinstance(value, bool | int):
-        return ir.AttrInt64(name, int(value))
-    if isinstance(value, float):
-        return ir.AttrFloat32(name, value)
-    if isinstance(value, str):
-        return ir.AttrString(name, value)
-    return ir.AttrInt64s(name, list(value))

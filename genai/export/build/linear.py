@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from genai.export.build.graph_builder import MICROSOFT, GraphBuilder
+from genai.export.build.graph_builder import GraphBuilder
 from genai.export.build.quantized import (
     StoredMatrix,
     quantize_stacked,
@@ -20,6 +20,7 @@ from genai.export.build.quantized import (
 )
 from genai.export.build.tensors import stack, stack_transposed
 from genai.export.checkpoint.rows import Rows
+from genai.graph.opset import MICROSOFT
 from genai.quantize import BlockScheme
 
 __all__ = ["Table", "linear", "look_up", "multiply", "project", "table"]

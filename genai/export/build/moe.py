@@ -23,13 +23,14 @@ import onnx_ir as ir
 
 from genai.export.architecture import ClampedGate, MoeSpec
 from genai.export.build.activations import activate
-from genai.export.build.graph_builder import MICROSOFT, GraphBuilder
+from genai.export.build.graph_builder import GraphBuilder
 from genai.export.build.linear import linear, multiply
 from genai.export.build.mlp import mlp
 from genai.export.build.quantized import StoredMatrix, quantize_stacked, quantized_experts, store_experts
 from genai.export.build.routing import Routing, route
 from genai.export.build.tensors import LazyTensor, from_array, stack
 from genai.export.checkpoint.rows import InterleavedRows, PaddedRows, Rows, experts_of
+from genai.graph.opset import MICROSOFT
 from genai.quantize import BlockScheme
 
 __all__ = ["has_kernel", "kernel_experts", "moe", "plain_experts"]

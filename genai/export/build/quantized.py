@@ -17,15 +17,15 @@ import numpy as np
 import onnx_ir as ir
 
 from genai.errors import UnsupportedModelError
-from genai.export.build.graph_builder import MICROSOFT
 from genai.export.build.tensors import LazyTensor, from_array, stack
 from genai.export.checkpoint.checkpoint import Array
 from genai.export.checkpoint.rows import Rows
+from genai.graph.operators import GATHER_BLOCK_QUANTIZED, MATMUL_NBITS, QMOE
 from genai.quantize import BlockScheme, QuantizedMatrix, quantize_matrix
 
 __all__ = [
-    "Emitter",
     "StoredMatrix",
+    "WeightEmitter",
     "quantize_stacked",
     "quantized_experts",
     "quantized_product",
@@ -36,7 +36,7 @@ __all__ = [
 ]
 
 
-class Emitter(Protocol):
+class WeightEmitter(Protocol):
     """Adds nodes and initializers to a graph: one under construction, or one that is there already."""
 
     def op(
@@ -81,7 +81,7 @@ def quantize_stacked(views: Sequence[Rows], scheme: BlockScheme) -> QuantizedMat
 
 
 def store_matrix(
-    g: Emitter, name: str, matrix: QuantizedMatrix, *, shares: StoredMatrix | None = None
+    g: WeightEmitter, name: str, matrix: QuantizedMatrix, *, shares: StoredMatrix | None = None
 ) -> StoredMatrix:
     """Store a matrix for `quantized_product`.
 
@@ -98,12 +98,12 @@ def store_matrix(
     return _store(g, name, matrix, codes, (matrix.num_rows,))
 
 
-def store_table(g: Emitter, name: str, matrix: QuantizedMatrix) -> StoredMatrix:
+def store_table(g: WeightEmitter, name: str, matrix: QuantizedMatrix) -> StoredMatrix:
     """Store a matrix for `quantized_rows`; a product can share its bytes."""
     return _store(g, name, matrix, _codes(matrix, (matrix.num_rows,), is_flat=True), (matrix.num_rows,))
 
 
-def store_experts(g: Emitter, name: str, matrix: QuantizedMatrix, *, num_experts: int) -> StoredMatrix:
+def store_experts(g: WeightEmitter, name: str, matrix: QuantizedMatrix, *, num_experts: int) -> StoredMatrix:
     """Store the matrices of several experts, which are stacked in one, for `quantized_experts`.
 
     Raises:
@@ -116,16 +116,18 @@ def store_experts(g: Emitter, name: str, matrix: QuantizedMatrix, *, num_experts
 
 
 def quantized_product(
-    g: Emitter, x: ir.Value, stored: StoredMatrix, bias: ir.Value | None, *, accuracy_level: int
+    g: WeightEmitter, x: ir.Value, stored: StoredMatrix, bias: ir.Value | None, *, accuracy_level: int
 ) -> ir.Value:
     """Multiply by a stored matrix: [..., inputs] -> [..., outputs]."""
     matrix = stored.matrix
     if matrix.input_order is not None:
         x = g.op("Gather", [x, _order(g, f"{stored.name}.input_order", matrix.input_order)], axis=-1)
     return g.op(
-        "MatMulNBits",
-        [x, stored.codes, stored.scales, stored.zero_points, None, bias],
-        domain=MICROSOFT,
+        MATMUL_NBITS.op_type,
+        MATMUL_NBITS.arrange(
+            A=x, B=stored.codes, scales=stored.scales, zero_points=stored.zero_points, bias=bias
+        ),
+        domain=MATMUL_NBITS.domain,
         K=matrix.num_columns,
         N=matrix.num_rows,
         bits=matrix.scheme.bits,
@@ -134,13 +136,15 @@ def quantized_product(
     )
 
 
-def quantized_rows(g: Emitter, stored: StoredMatrix, indices: ir.Value) -> ir.Value:
+def quantized_rows(g: WeightEmitter, stored: StoredMatrix, indices: ir.Value) -> ir.Value:
     """Return rows of a stored table as floats: [*indices.shape, columns]."""
     matrix = stored.matrix
     found = g.op(
-        "GatherBlockQuantized",
-        [stored.codes, indices, stored.scales, stored.zero_points],
-        domain=MICROSOFT,
+        GATHER_BLOCK_QUANTIZED.op_type,
+        GATHER_BLOCK_QUANTIZED.arrange(
+            data=stored.codes, indices=indices, scales=stored.scales, zero_points=stored.zero_points
+        ),
+        domain=GATHER_BLOCK_QUANTIZED.domain,
         bits=matrix.scheme.bits,
         block_size=matrix.scheme.block_size,
         gather_axis=0,
@@ -155,7 +159,7 @@ def quantized_rows(g: Emitter, stored: StoredMatrix, indices: ir.Value) -> ir.Va
 
 
 def quantized_experts(
-    g: Emitter,
+    g: WeightEmitter,
     inputs: Sequence[ir.Value],
     gate_up: tuple[StoredMatrix, ir.Value | None],
     down: tuple[StoredMatrix, ir.Value | None],
@@ -177,12 +181,23 @@ def quantized_experts(
     (first, first_bias), (second, second_bias) = gate_up, down
     scheme = first.matrix.scheme
     assert scheme == second.matrix.scheme, "QMoE has one number of bits"
-    operands = [*inputs, first.codes, first.scales, first_bias, second.codes, second.scales, second_bias]
-    operands += [None, None, None, first.zero_points, second.zero_points]
+    x, logits = inputs
+    operands = QMOE.arrange(
+        input=x,
+        router_probs=logits,
+        fc1_experts_weights=first.codes,
+        fc1_scales=first.scales,
+        fc1_experts_bias=first_bias,
+        fc1_zero_points=first.zero_points,
+        fc2_experts_weights=second.codes,
+        fc2_scales=second.scales,
+        fc2_experts_bias=second_bias,
+        fc2_zero_points=second.zero_points,
+    )
     return g.op(
-        "QMoE",
+        QMOE.op_type,
         operands,
-        domain=MICROSOFT,
+        domain=QMOE.domain,
         **attributes,
         expert_weight_bits=scheme.bits,
         block_size=scheme.block_size,
@@ -192,7 +207,7 @@ def quantized_experts(
 
 
 def _store(
-    g: Emitter, name: str, matrix: QuantizedMatrix, codes: LazyTensor, rows: tuple[int, ...]
+    g: WeightEmitter, name: str, matrix: QuantizedMatrix, codes: LazyTensor, rows: tuple[int, ...]
 ) -> StoredMatrix:
     """Store codes and what belongs to them, in this order, in which their rows are read once."""
     num_blocks = matrix.scheme.num_blocks(matrix.num_columns)
@@ -225,5 +240,5 @@ def _tensor(
     )
 
 
-def _order(g: Emitter, name: str, indices: Array) -> ir.Value:
+def _order(g: WeightEmitter, name: str, indices: Array) -> ir.Value:
     return g.initializer(name, from_array(indices, ir.DataType.INT64))

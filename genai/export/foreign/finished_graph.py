@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from genai.export.build.graph_builder import MICROSOFT
 from genai.export.build.precision import Precision
 from genai.export.build.quantized import (
     StoredMatrix,
@@ -26,6 +25,7 @@ from genai.export.build.quantized import (
 from genai.export.build.tensors import LazyTensor
 from genai.export.checkpoint.checkpoint import Array
 from genai.export.foreign.products import Product, find_embedding, find_products, module_of
+from genai.graph.opset import MICROSOFT
 from genai.quantize import BlockScheme
 
 __all__ = ["FinishedGraph", "finish_graph"]
