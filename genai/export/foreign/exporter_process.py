@@ -28,7 +28,6 @@ _SHOWN_CHARACTERS = 4000
 _ENVIRONMENT = {
     "HF_HUB_OFFLINE": "1",  # the checkpoint is here: nothing may be fetched
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-    "NO_COLOR": "1",
     "ORT_DISABLE_TELEMETRY": "1",
     "PYTHONIOENCODING": "utf-8",
     "PYTHONWARNINGS": "ignore",  # nobody reads them, and "error" would end the exporter

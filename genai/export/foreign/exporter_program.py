@@ -14,6 +14,7 @@ import gc
 import importlib
 import inspect
 import json
+import re
 import sys
 import traceback
 from collections.abc import Mapping
@@ -35,7 +36,12 @@ TOLERANCES = {"float32": 1e-3, "float16": 3e-2}
 LENGTH_DEPENDENT_ROPE = ("dynamic", "longrope")
 SIZES = ("hidden_size", "num_attention_heads", "num_hidden_layers", "vocab_size", "max_position_embeddings")
 TOKEN_INPUTS = ("input_ids", "attention_mask", "position_ids")
+CACHE_ARGUMENTS = ("cache", "past_key_values")
+"""What a decoder's forward pass calls its cache: since transformers 5.24, and before."""
 TOOLS = ("torch", "transformers", "onnxscript")
+
+
+COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class UnsupportedError(Exception):
@@ -61,7 +67,8 @@ def main(job_file: str) -> None:
         raise  # no fault of the model: the exit status tells
     except Exception as error:  # noqa: BLE001 (whatever goes wrong is the answer)
         traceback.print_exc()
-        result = {"error": str(error) if isinstance(error, UnsupportedError) else one_line(error)}
+        is_told = isinstance(error, UnsupportedError)
+        result = {"error": str(error) if is_told else f"PyTorch failed on it ({one_line(error)})"}
     Path(job["result"]).write_text(json.dumps(result), encoding="utf-8")
 
 
@@ -112,10 +119,7 @@ def load(checkpoint: Path, dtype: str) -> Any:
         )
     if model.config.is_encoder_decoder:
         raise UnsupportedError("it is an encoder-decoder, not a decoder")
-    parameters = inspect.signature(model.forward).parameters
-    for name in ("attention_mask", "past_key_values"):
-        if name not in parameters:
-            raise UnsupportedError(f"its forward pass takes no {name}")
+    cache_argument(model)
     config = model.config.get_text_config(decoder=True)
     rope = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
     parts = [rope, *(part for part in rope.values() if isinstance(part, dict))]
@@ -125,6 +129,22 @@ def load(checkpoint: Path, dtype: str) -> Any:
             f"its rotary frequencies depend on the length ({', '.join(sorted(changing))}), which a trace fixes"
         )
     return model
+
+
+def cache_argument(model: Any) -> str:
+    """Return what the forward pass calls the cache that it takes and returns.
+
+    Raises:
+        UnsupportedError: It takes none, or no mask.
+    """
+    parameters = inspect.signature(model.forward).parameters
+    known = [name for name in CACHE_ARGUMENTS if name in parameters]
+    if known and "attention_mask" in parameters:
+        return known[0]
+    raise UnsupportedError(
+        f"the forward pass of {type(model).__name__} in transformers {transformers.__version__} takes "
+        f"{', '.join(parameters)}; expected attention_mask and {' or '.join(CACHE_ARGUMENTS)} among them"
+    )
 
 
 def sample_inputs(model: Any, batch: int, length: int) -> dict[str, torch.Tensor]:
@@ -162,21 +182,22 @@ def write_graph(model: Any, path: Path) -> None:
     from torch.export import Dim
 
     check_layers(model)
+    argument = cache_argument(model)
     inputs = sample_inputs(model, BATCH, PAST + SEQUENCE)
     with torch.no_grad():
         # A cache without a config keeps every position in all layers; a window then stands in the mask.
         first = {name: tensor[:, :PAST] for name, tensor in inputs.items()}
-        cache = model(**first, past_key_values=DynamicCache(), use_cache=True).past_key_values
+        cache = model(**first, **{argument: DynamicCache()}, use_cache=True)[argument]
     inputs = {
         name: tensor if name == "attention_mask" else tensor[:, PAST:] for name, tensor in inputs.items()
     }
     # Only these axes vary; what is fixed stays a number.
     shapes: dict[str, Any] = {name: {0: Dim.AUTO, 1: Dim.AUTO} for name in inputs}
-    shapes["past_key_values"] = [{0: Dim.AUTO, 2: Dim.AUTO} for _ in cache_tensors(cache)]
+    shapes[argument] = [{0: Dim.AUTO, 2: Dim.AUTO} for _ in cache_tensors(cache)]
     exporters: Any = importlib.import_module("transformers.exporters")
     exported = exporters.OnnxExporter().export(
         model,
-        {**inputs, "past_key_values": cache},
+        {**inputs, argument: cache},
         config=exporters.OnnxConfig(dynamic=True, dynamic_shapes=shapes),
     )
     ir.save(exported.program, path, external_data=f"{path.name}.data")
@@ -290,8 +311,10 @@ def run(session: Any, inputs: Mapping[str, torch.Tensor], cache: list[Any], star
 
 
 def one_line(error: BaseException) -> str:
-    """Return an error's kind and the first line of what it says."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    """Return the kind and the first line of the error at the bottom; PyTorch wraps it in colours and advice."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = [line.strip() for line in COLOURS.sub("", str(error)).splitlines() if line.strip()]
     return f"{type(error).__name__}: {lines[0] if lines else ''}"[:400]
 
 
