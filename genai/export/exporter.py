@@ -31,6 +31,7 @@ from genai.folder import (
     check_target,
     sha256_of,
     staged_folder,
+    write_genai_config,
 )
 
 __all__ = ["check_exportable", "export_model"]
@@ -87,7 +88,7 @@ def export_model(
         folder = stack.enter_context(staged_folder(output, overwrite=overwrite))
         digests = write_graph(draft.graph, folder, producer=PRODUCER, version=__version__, progress=progress)
         copied = copy_companions(path, folder)
-        write_json(folder / CONFIG_FILE, draft.decoder.to_json())
+        write_json(folder / CONFIG_FILE, write_genai_config(draft.decoder))
         digests |= {name: sha256_of(folder / name) for name in (*copied, CONFIG_FILE)}
         manifest = Manifest(
             source=source if source is not None else str(path),

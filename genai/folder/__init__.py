@@ -15,6 +15,7 @@ from genai.folder.files import (
     TEMPLATE_FOLDER,
     TEXT_FILES,
 )
+from genai.folder.genai_config import read_genai_config, write_genai_config
 from genai.folder.graph_names import GraphNames, StageConfig
 from genai.folder.manifest import Manifest
 from genai.folder.model_folder import ModelFolder
@@ -33,6 +34,8 @@ __all__ = [
     "ModelFolder",
     "StageConfig",
     "check_target",
+    "read_genai_config",
     "sha256_of",
     "staged_folder",
+    "write_genai_config",
 ]
