@@ -9,7 +9,7 @@ from genai.errors import OptionError
 from genai.evaluation.report import Report
 from genai.evaluation.tolerance import tolerance_for
 from genai.evaluation.validation import Validation
-from genai.hub import Checkpoint, Progress, resolve_checkpoint
+from genai.hub import LocalCheckpoint, Progress, resolve_checkpoint
 
 if TYPE_CHECKING:
     from genai.evaluation.running import Continuation
@@ -54,7 +54,7 @@ def check_folder(
 def validate_folder(
     folder: Path | str,
     *,
-    against: str | Path | Checkpoint | None = None,
+    against: str | Path | LocalCheckpoint | None = None,
     max_error: float | None = None,
     max_kl: float | None = None,
     min_top1: float | None = None,
@@ -110,8 +110,8 @@ def validate_folder(
 
 
 def find_reference(
-    against: str | Path | Checkpoint, *, offline: bool = False, progress: Progress | None = None
-) -> Checkpoint:
+    against: str | Path | LocalCheckpoint, *, offline: bool = False, progress: Progress | None = None
+) -> LocalCheckpoint:
     """Return the checkpoint to compare with, downloaded if need be.
 
     Raises:
@@ -119,6 +119,6 @@ def find_reference(
     """
     from genai.evaluation import reference  # noqa: F401 (what is missing is told before anything is downloaded)
 
-    if isinstance(against, Checkpoint):
+    if isinstance(against, LocalCheckpoint):
         return against
     return resolve_checkpoint(against, offline=offline, progress=progress)

@@ -27,7 +27,7 @@ from genai.evaluation.structure import (
 )
 from genai.evaluation.tolerance import TOLERANCES, Tolerance
 from genai.folder import ModelFolder
-from genai.hub import Checkpoint, Progress
+from genai.hub import LocalCheckpoint, Progress
 
 if TYPE_CHECKING:
     from genai.evaluation.running import Continuation
@@ -62,7 +62,7 @@ class Validation:
     _folder: ModelFolder | None = field(default=None, init=False)
     _checks: list[Check] = field(default_factory=list, init=False)
     _ran_on: str | None = field(default=None, init=False)
-    _against: Checkpoint | None = field(default=None, init=False)
+    _against: LocalCheckpoint | None = field(default=None, init=False)
     _versions: dict[str, str] = field(default_factory=lambda: {"genai": __version__}, init=False)
 
     def report(self) -> Report:
@@ -173,7 +173,7 @@ class Validation:
 
     def check_parity(
         self,
-        checkpoint: Checkpoint,
+        checkpoint: LocalCheckpoint,
         continuations: list[Continuation],
         tolerance: Tolerance,
         *,
