@@ -21,7 +21,7 @@ from genai.errors import (
     OptionError,
     UnsupportedModelError,
 )
-from genai.folder import DecoderConfig, Manifest, ModelFolder, staged_folder
+from genai.folder import DecoderConfig, Manifest, ModelFolder, staged_folder, write_genai_config
 from genai.hub import Store, load_presets, remove_model
 from genai.prepare import prepare_model
 from tests.checkpoints import make_checkpoint
@@ -40,7 +40,7 @@ CONFIG = {
     "vocab_size": 100,
 }
 CHECKPOINT = {"config.json": json.dumps(CONFIG), "tokenizer.json": "{}", "model.safetensors": b"weights"}
-MODEL_FOLDER = {"genai_config.json": json.dumps(DECODER.to_json()), "model.onnx": b"graph"}
+MODEL_FOLDER = {"genai_config.json": json.dumps(write_genai_config(DECODER)), "model.onnx": b"graph"}
 
 
 @pytest.fixture

@@ -30,6 +30,7 @@ from genai.folder import (
     check_target,
     sha256_of,
     staged_folder,
+    write_genai_config,
 )
 from genai.graph.opset import OPSETS
 
@@ -169,7 +170,7 @@ def _write_files(
     """Write every file but the manifest; return their sha256 by name."""
     digests = write_graph(draft.graph, folder, producer=PRODUCER, version=__version__, progress=progress)
     copied = copy_text_files(plan.checkpoint, folder)
-    write_json(folder / CONFIG_FILE, draft.decoder.to_json())
+    write_json(folder / CONFIG_FILE, write_genai_config(draft.decoder))
     return digests | {name: sha256_of(folder / name) for name in (*copied, CONFIG_FILE)}
 
 

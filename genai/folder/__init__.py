@@ -14,6 +14,7 @@ from genai.folder.files import (
     MANIFEST_FILE,
     is_text_file,
 )
+from genai.folder.genai_config import read_genai_config, write_genai_config
 from genai.folder.graph_names import GraphNames, StageConfig
 from genai.folder.manifest import Manifest
 from genai.folder.model_folder import ModelFolder
@@ -31,6 +32,8 @@ __all__ = [
     "StageConfig",
     "check_target",
     "is_text_file",
+    "read_genai_config",
     "sha256_of",
     "staged_folder",
+    "write_genai_config",
 ]

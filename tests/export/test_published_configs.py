@@ -25,7 +25,7 @@ from genai.export.checkpoint.weights import Weights
 from genai.export.families import find_family
 from genai.export.plan import plan_export
 from genai.export.write.folder_files import decoder_config
-from genai.folder import DecoderConfig
+from genai.folder import read_genai_config, write_genai_config
 from tests.export.published import ShapesOnly, as_transformers, read_spec, stored_shapes
 
 NUM_LAYERS = 7
@@ -216,7 +216,7 @@ def test_the_graph_is_built_in_real_widths(repo: str, precision: str, tmp_path: 
     assert {rope.dim for rope in spec.ropes} == ({rotary_dim} if rotary_dim else set())
     (tmp_path / "config.json").write_text(json.dumps(config))
     plan_export(tmp_path, ExportSettings(precision=precision))
-    written = DecoderConfig.from_json(decoder_config(checkpoint, family, spec).to_json())
+    written = read_genai_config(write_genai_config(decoder_config(checkpoint, family, spec)))
     assert written.eos_token_ids == eos_token_ids
     assert written.bos_token_id == config["bos_token_id"]
     assert written.context_length == config.get("max_position_embeddings", 1024)

@@ -15,7 +15,7 @@ import pytest
 
 from genai.config import EXPORT_VERSION, ExportSettings
 from genai.errors import ExportError
-from genai.folder import DecoderConfig, ModelFolder, staged_folder
+from genai.folder import DecoderConfig, ModelFolder, staged_folder, write_genai_config
 from genai.hub import ExportKey, Store, fingerprint, genai_home
 
 KEY = ExportKey("owner/name", "0123456789abcdef0123", ExportSettings("int4", 32))
@@ -24,7 +24,7 @@ KEY = ExportKey("owner/name", "0123456789abcdef0123", ExportSettings("int4", 32)
 def write(folder: Path) -> None:
     """Write the smallest model folder that loads."""
     decoder = DecoderConfig("phi3", "model.onnx", 8, 16, 4, 1, 1, 1, 4)
-    (folder / "genai_config.json").write_text(json.dumps(decoder.to_json()))
+    (folder / "genai_config.json").write_text(json.dumps(write_genai_config(decoder)))
     (folder / "model.onnx").touch()
 
 
