@@ -15,6 +15,7 @@ from genai.errors import UnsupportedModelError
 from genai.export.build.graph_builder import GraphBuilder
 from genai.export.build.precision import Precision
 from genai.export.build.quantized import (
+    quantize_stacked,
     quantized_experts,
     quantized_product,
     quantized_rows,
@@ -108,6 +109,35 @@ def test_a_product_shares_the_bytes_of_a_table(tmp_path: Path) -> None:
 
     ids, weights = np.arange(NUM_ROWS), matrix.dequantize()
     assert relative_error(run(build, {"ids": ids}, tmp_path / "model"), weights @ weights.T) < 1e-5
+
+
+class CountedRows:
+    """A matrix, and how often each of its rows was read."""
+
+    def __init__(self, rows: np.ndarray) -> None:
+        self.shape, self._rows = rows.shape, rows
+        self.num_reads = np.zeros(len(rows), int)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, rows: slice) -> np.ndarray:
+        self.num_reads[rows] += 1
+        return self._rows[rows]
+
+
+def test_writing_reads_every_row_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether the matrices are a product's, a table's or experts', and although they pass in many chunks."""
+    monkeypatch.setattr("genai.export.build.tensors.CHUNK_BYTES", 4096)
+    rng, scheme = np.random.default_rng(0), BlockScheme(4, 16)
+    views = [CountedRows(rng.standard_normal((96, 64)).astype(np.float32)) for _ in range(6)]
+    g = GraphBuilder(Precision.of(ExportSettings()), {})
+    store_matrix(g, "product", quantize_stacked(views[:2], scheme))
+    table = store_table(g, "table", quantize_stacked(views[2:3], scheme))
+    store_matrix(g, "head", table.matrix, shares=table)
+    store_experts(g, "experts", quantize_stacked(views[3:], scheme), num_experts=3)
+    write_graph(g, tmp_path, producer="test", version="0")
+    assert all((view.num_reads == 1).all() for view in views)
 
 
 @pytest.mark.parametrize("bits", [4, 8])

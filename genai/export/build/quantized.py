@@ -110,7 +110,10 @@ def store_experts(g: WeightEmitter, name: str, matrix: QuantizedMatrix, *, num_e
         UnsupportedModelError: They have an order of the inputs, for which QMoE has no operand.
     """
     if matrix.input_order is not None:
-        raise UnsupportedModelError(f"{name}: quantized experts with an order of the inputs (act-order)")
+        raise UnsupportedModelError(
+            f"{name}: experts were quantized with an order of the inputs (act-order), for which ONNX Runtime's QMoE "
+            "has no operand; export the checkpoint that they were quantized from"
+        )
     rows = (num_experts, matrix.num_rows // num_experts)
     return _store(g, name, matrix, _codes(matrix, rows, is_flat=True), rows)
 
