@@ -135,6 +135,11 @@ class GraphInterface:
         return self.takes_ragged_rows and self.max_rows is None and self.rope_switch_length is None
 
     @property
+    def gathers_rows(self) -> bool:
+        """Whether a run's rows are brought together from wherever their slots lie, so that those need no neighbours."""
+        return all(port.grows for port in self.cache)
+
+    @property
     def is_stable(self) -> bool:
         """Whether all shapes of a decoding step stay as they are while the rows do, so that it is bound once."""
         return "attention_mask" not in self.feeds and not any(port.grows for port in self.cache)
