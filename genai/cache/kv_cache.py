@@ -28,6 +28,8 @@ from genai.cache.snapshots import SnapshotStore
 __all__ = ["KVCache"]
 
 MIN_CAPACITY = 256
+MIN_BRANCH = 16
+"""A shorter beginning that two prompts share is not worth a run of its own, for a snapshot at its end."""
 MIN_ROOM = 16
 """Positions that every sequence must have left where capacity is given up for another slot."""
 
@@ -243,7 +245,7 @@ class KVCache:
         if self.can_truncate:
             return 0
         shared = max(slot.common_prefix(token_ids, key) for slot in self.slots)
-        return shared if shared < len(token_ids) - 1 else 0
+        return shared if MIN_BRANCH <= shared < len(token_ids) - 1 else 0
 
     def _add_slots(self) -> bool:
         """Add slots while all are in use; near the byte limit one, of a capacity that leaves some room in each."""
