@@ -179,7 +179,7 @@ def _fetch_and_export(snapshot: Snapshot, target: Path, key: ExportKey, request:
 
 
 def _export(checkpoint: Path, target: Path, key: ExportKey, commit: str | None, request: _Request) -> None:
-    from genai.export import ForeignOptions, export_model
+    from genai.export import export_model
 
     what = f"Exporting {Path(key.source).name} to {key.precision}"
 
@@ -194,7 +194,7 @@ def _export(checkpoint: Path, target: Path, key: ExportKey, commit: str | None, 
         progress=report,
         source=key.source,
         revision=commit,
-        options=ForeignOptions(note=lambda line: request.report(line, 0, 0)),
+        note=lambda line: request.report(line, 0, 0),
     )
 
 

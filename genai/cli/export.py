@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
 import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,14 +11,13 @@ import typer
 
 from genai.cli.command import command
 from genai.cli.options import BlockSize, JsonFlag, OfflineFlag, Revision
-from genai.cli.output import format_bytes, is_terminal, print_json, print_note, print_result
+from genai.cli.output import format_bytes, print_json, print_note, print_result
 from genai.cli.progress import StageProgress
 from genai.cli.validate import validate_export
-from genai.errors import OptionError
 
 if TYPE_CHECKING:
     from genai.evaluation import Report
-    from genai.export import ExportProgress, ForeignOptions
+    from genai.export import ExportProgress
     from genai.folder import ModelFolder
 
 __all__ = ["export"]
@@ -29,7 +26,7 @@ __all__ = ["export"]
 @command(
     "genai export ./checkpoint -o ./model --precision int4",
     "genai export microsoft/Phi-4-mini-instruct -o ./phi --precision int8 --block-size 64",
-    "genai export bigcode/gpt_bigcode-santacoder -o ./santacoder --via transformers",
+    "genai export ./checkpoint -o ./model --via transformers",
 )
 def export(
     checkpoint: Annotated[
@@ -47,15 +44,8 @@ def export(
     ] = None,
     via: Annotated[
         str,
-        typer.Option(help="Exporter: native, transformers or optimum; auto takes the first that can do it."),
+        typer.Option(help="Exporter: native or transformers; auto takes the first that can do it."),
     ] = "auto",
-    optimum_python: Annotated[
-        Path | None,
-        typer.Option(metavar="PYTHON", help="A Python that has optimum-onnx, instead of installing it."),
-    ] = None,
-    yes: Annotated[
-        bool, typer.Option("--yes", "-y", help="Install Optimum's exporter, if it is needed, without asking.")
-    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is at DIR.")] = False,
     revision: Revision = None,
     offline: OfflineFlag = False,
@@ -79,17 +69,13 @@ def export(
     # All of this before gigabytes are fetched for an export that cannot be made.
     Precision.named(precision, block_size=block_size)
     check_via(via)
-    if optimum_python is not None and via not in ("auto", "optimum"):
-        raise OptionError(f"--optimum-python is for --via optimum or auto, not {via}: leave one of them out")
     check_target(output, overwrite=overwrite)
-    options = _foreign_options(optimum_python, yes=yes)
     check = partial(
         check_exportable,
         precision=precision,
         block_size=block_size,
         max_context=max_context,
         via=via,
-        options=options,
     )
     with StageProgress() as progress:
         found = resolve_checkpoint(
@@ -113,7 +99,7 @@ def export(
             revision=found.revision,
             max_context=max_context,
             via=via,
-            options=options,
+            note=print_note,
         )
     seconds = time.perf_counter() - begun
     report = validate_export(output) if validate else None
@@ -149,27 +135,3 @@ def _tell(folder: ModelFolder, seconds: float, report: Report | None, *, as_json
 
 def _by(exporter: str) -> str:
     return "" if exporter == "native" else f"via {exporter} "
-
-
-def _foreign_options(optimum_python: Path | None, *, yes: bool) -> ForeignOptions:
-    """Return how other exporters may be run: they are installed after --yes, or a yes on the terminal."""
-    from genai.export import ForeignOptions, OptimumEnvironment
-
-    confirm: Callable[[str], bool] | None = None
-    if yes:
-        confirm = _agree
-    elif is_terminal(sys.stdin):
-        confirm = _ask
-    return ForeignOptions(
-        optimum=OptimumEnvironment(interpreter=optimum_python), confirm=confirm, note=print_note
-    )
-
-
-def _agree(question: str) -> bool:  # noqa: ARG001 (the answer is given)
-    return True
-
-
-def _ask(question: str) -> bool:
-    sys.stderr.write(f"{question} [y/N] ")
-    sys.stderr.flush()
-    return sys.stdin.readline().strip().lower() in ("y", "yes")

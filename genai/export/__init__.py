@@ -4,14 +4,14 @@
 checkpoint ─► family: config.json -> DecoderSpec ─► build_decoder: GraphBuilder + ops/ ─► writer ─► model folder
                        weight names -> Weights ──────────────┘ lazily, row by row
 ```
-What no family describes, `foreign` exports with transformers' or Optimum's exporter, in a process of its own.
+What no family describes, `foreign` exports with transformers' own exporter, in a process of its own.
 """
 
 from __future__ import annotations
 
 from genai.export.build.precision import PRECISIONS
 from genai.export.exporter import check_exportable, export_model
-from genai.export.foreign import VIAS, ForeignOptions, OptimumEnvironment, check_via
+from genai.export.via import VIAS, check_via
 from genai.export.write.graph_writer import ExportProgress
 from genai.quantize import BlockScheme
 
@@ -20,8 +20,6 @@ __all__ = [
     "VIAS",
     "BlockScheme",
     "ExportProgress",
-    "ForeignOptions",
-    "OptimumEnvironment",
     "check_exportable",
     "check_via",
     "export_model",

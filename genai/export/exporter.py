@@ -19,7 +19,8 @@ from genai.export.build.precision import Precision
 from genai.export.checkpoint.checkpoint import Checkpoint, architecture_of, read_config
 from genai.export.checkpoint.weights import WeightMap, Weights
 from genai.export.families import find_family
-from genai.export.foreign import ForeignOptions, check_via, draft_with_others, why_no_exporter
+from genai.export.foreign import check_foreign, draft_foreign
+from genai.export.via import check_via
 from genai.export.write.draft import Draft, check_context
 from genai.export.write.folder_files import copy_companions, decoder_config, write_json
 from genai.export.write.graph_writer import ExportProgress, write_graph
@@ -51,12 +52,12 @@ def export_model(
     revision: str | None = None,
     max_context: int | None = None,
     via: str = "auto",
-    options: ForeignOptions | None = None,
+    note: Callable[[str], None] | None = None,
 ) -> ModelFolder:
     """Export a Hugging Face checkpoint to a model folder.
 
     The native exporter reads, converts and writes weights a few megabytes at a time, and needs neither torch nor
-    transformers; the others load the checkpoint with both. The folder appears at `output` only when it is complete.
+    transformers; transformers' own loads the checkpoint with both. The folder appears at `output` only when it is complete.
 
     Args:
         checkpoint: Folder with config.json and safetensors.
@@ -68,8 +69,8 @@ def export_model(
         source: Where the checkpoint came from, for the manifest; its path if not given.
         revision: The checkpoint's revision, for the manifest.
         max_context: Longest sequence the folder is made for; the checkpoint's own limit if not given.
-        via: "native", "transformers" or "optimum" names an exporter; "auto" takes the first that takes the model.
-        options: How the other exporters may be run; by default nothing is installed for them.
+        via: "native" or "transformers" names an exporter; "auto" takes the first that takes the model.
+        note: Told when an exporter other than the native one is used, and why.
 
     Raises:
         CheckpointError: The checkpoint is incomplete or damaged, or has a weight that the precision cannot hold.
@@ -79,11 +80,11 @@ def export_model(
     """
     form = Precision.named(precision, block_size=block_size)
     check_via(via)
-    path, foreign = Path(checkpoint), options or ForeignOptions()
+    path = Path(checkpoint)
     _check_target(Path(output), path)
     check_target(Path(output), overwrite=overwrite)
     with contextlib.ExitStack() as stack, _naming(path):
-        draft = stack.enter_context(_draft(path, Path(output), via, form, max_context, foreign))
+        draft = stack.enter_context(_draft(path, Path(output), via, form, max_context, note))
         folder = stack.enter_context(staged_folder(output, overwrite=overwrite))
         digests = write_graph(draft.graph, folder, producer=PRODUCER, version=__version__, progress=progress)
         copied = copy_companions(path, folder)
@@ -119,7 +120,6 @@ def check_exportable(
     block_size: int = 32,
     max_context: int | None = None,
     via: str = "auto",
-    options: ForeignOptions | None = None,
 ) -> None:
     """See that `export_model` would take a checkpoint, as far as its config.json tells; no weights need be there.
 
@@ -136,16 +136,17 @@ def check_exportable(
             raise UnsupportedModelError(reason)
         if via == "native" or (via == "auto" and reason is None):
             return
-        lack = why_no_exporter(config, options or ForeignOptions(), via=via)
-        if lack is not None and reason is not None:
-            raise UnsupportedModelError(f"{reason}. Nor does another exporter take it: {lack}")
-        if lack is not None:
-            raise ExportError(f"{path}: {lack}")
+        check_foreign(config, why_not_native=reason)
 
 
 @contextlib.contextmanager
 def _draft(
-    path: Path, output: Path, via: str, form: Precision, max_context: int | None, options: ForeignOptions
+    path: Path,
+    output: Path,
+    via: str,
+    form: Precision,
+    max_context: int | None,
+    note: Callable[[str], None] | None,
 ) -> Iterator[Draft]:
     """Yield what the exporter that `via` stands for makes of a checkpoint."""
     opened = Checkpoint.open(path) if via == "native" else None
@@ -156,15 +157,14 @@ def _draft(
     if via == "native" or (via == "auto" and reason is None):
         yield _native_draft(opened or Checkpoint.open(path), form, max_context)
         return
-    with draft_with_others(
+    with draft_foreign(
         path,
         config,
-        via=via,
-        why_not_native=None if reason is None else reason.split(". ")[0],
+        why_not_native=reason,
         precision=form,
         beside=output,
         max_context=max_context,
-        options=options,
+        note=note,
     ) as draft:
         yield draft
 

@@ -26,7 +26,7 @@ class Manifest:
         versions: Versions of the tools that made the folder.
         created: Date and time in ISO 8601, UTC.
         files: sha256 by file name, of every other file of the folder.
-        exporter: What made the graph: "native", "transformers" or "optimum".
+        exporter: What made the graph: "native" or "transformers"; "optimum" in folders of earlier versions.
         exporter_notes: Why that one, and what it and the passes after it did.
         attributes: Facts about the graph that the runtime needs and genai_config.json has no key for.
         validation: Results of `genai validate`, empty until it ran.

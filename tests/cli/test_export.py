@@ -114,43 +114,8 @@ def test_what_cannot_be_exported_is_not_fetched(cli: Cli, hub: HubServer, tmp_pa
 def test_via(cli: Cli, checkpoint: Path, tmp_path: Path) -> None:
     done = cli("export", checkpoint, "-o", tmp_path / "model", "--via", "native", "--json", "--no-validate")
     assert json.loads(done.stdout)["exporter"] == "native"
-    done = cli("export", checkpoint, "-o", tmp_path / "other", "--via", "optimun")
+    done = cli("export", checkpoint, "-o", tmp_path / "other", "--via", "transformer")
     assert (done.code, done.error) == (
         2,
-        'via must be one of auto, native, transformers, optimum, not "optimun". Did you mean "optimum"?',
+        'via must be one of auto, native, transformers, not "transformer". Did you mean "transformers"?',
     )
-
-
-def test_a_python_with_optimum_is_no_use_to_another_exporter(
-    cli: Cli, checkpoint: Path, tmp_path: Path
-) -> None:
-    done = cli(
-        *("export", checkpoint, "-o", tmp_path / "model", "--via", "native"),
-        *("--optimum-python", sys.executable),
-    )
-    assert (done.code, "--optimum-python is for --via optimum or auto" in done.error) == (2, True)
-    assert not (tmp_path / "model").exists()
-
-
-def test_optimum_is_not_installed_without_a_yes(cli: Cli, checkpoint: Path, tmp_path: Path) -> None:
-    done = cli("export", checkpoint, "-o", tmp_path / "model", "--via", "optimum")
-    assert done.code == 1
-    assert "pass --yes" in done.error
-    done = cli(
-        *("export", checkpoint, "-o", tmp_path / "model", "--via", "optimum"),
-        *("--optimum-python", tmp_path / "no-python"),
-    )
-    assert (done.code, "there is no Python at" in done.error) == (1, True)
-    assert not (tmp_path / "model").exists()
-
-
-def test_a_terminal_is_asked_before_optimum_is_installed(
-    cli: Cli, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("genai.cli.export.is_terminal", lambda stream: stream is sys.stdin)
-    done = cli("export", checkpoint, "-o", tmp_path / "model", "--via", "optimum", stdin="no\n")
-    assert done.code == 1
-    assert "Make it in " in done.stderr
-    assert "? [y/N] " in done.stderr
-    assert "pass --yes" in done.stderr.splitlines()[-1]
-    assert not any(tmp_path.glob("home/**/optimum-env"))

@@ -38,6 +38,29 @@ def test_a_config_may_name_no_end_of_sequence(tmp_path: Path) -> None:
     assert ModelFolder.load(make(tmp_path, "model.onnx", genai_config=config)).eos_token_ids == ()
 
 
+def test_a_manifest_may_name_an_exporter_of_an_earlier_version(tmp_path: Path) -> None:
+    needed = (
+        "source",
+        "revision",
+        "architecture",
+        "precision",
+        "quantization",
+        "opset",
+        "versions",
+        "created",
+    )
+    values = {
+        **dict.fromkeys(needed, ""),
+        "files": {},
+        "exporter": "optimum",
+        "exporter_notes": {"reason": "asked"},
+    }
+    path = make(tmp_path, "model.onnx", genai_config=CONFIG, manifest=values)
+    manifest = ModelFolder.load(path).manifest
+    assert manifest is not None
+    assert manifest.exporter == "optimum"
+
+
 def test_optimums_folder(tmp_path: Path) -> None:
     path = make(
         tmp_path,

@@ -1,4 +1,4 @@
-"""Exports by other exporters, for decoders that the native one has no family for.
+"""Exports by transformers' own exporter, for decoders that the native one has no family for.
 
 ```
 checkpoint ─► exporter_program.py, in a process of its own ─► raw graph, checked against PyTorch
@@ -8,14 +8,6 @@ checkpoint ─► exporter_program.py, in a process of its own ─► raw graph,
 
 from __future__ import annotations
 
-from genai.export.foreign.chain import VIAS, ForeignOptions, check_via, draft_with_others, why_no_exporter
-from genai.export.foreign.optimum_environment import OptimumEnvironment
+from genai.export.foreign.foreign_export import check_foreign, draft_foreign
 
-__all__ = [
-    "VIAS",
-    "ForeignOptions",
-    "OptimumEnvironment",
-    "check_via",
-    "draft_with_others",
-    "why_no_exporter",
-]
+__all__ = ["check_foreign", "draft_foreign"]

@@ -1,6 +1,6 @@
-"""A graph as an exporter left it, brought to the names, axes and order of every decoder graph of this package.
+"""A graph as transformers' exporter left it, brought to the names, axes and order of every decoder graph of this package.
 
-It knows how the exporters name inputs and outputs, and refuses a graph that the runtime could not feed or whose rows
+It knows how the exporter names inputs and outputs, and refuses a graph that the runtime could not feed or whose rows
 or lengths a trace has fixed; it does not change what the graph computes.
 """
 
@@ -16,8 +16,9 @@ from genai.errors import UnsupportedModelError
 
 __all__ = ["CacheShape", "make_canonical"]
 
-_PAST = re.compile(r"(?:input\.)?past_key_values\.(?:layers\.)?(\d+)\.(key|value)s?")
-_PRESENT = re.compile(r"(?:output\.)?(?:past_key_values|present)\.(?:layers\.)?(\d+)\.(key|value)s?")
+# Since transformers 5.24 a cache is named so; before, it was past_key_values.
+_PAST = re.compile(r"(?:input\.)?(?:cache|past_key_values)\.layers\.(\d+)\.(key|value)s")
+_PRESENT = re.compile(r"(?:output\.)?(?:cache|past_key_values)\.layers\.(\d+)\.(key|value)s")
 _TOKEN_INPUTS = ("input_ids", "attention_mask", "position_ids")
 _AXES: Mapping[str, tuple[str, str]] = {
     "input_ids": ("batch_size", "sequence_length"),

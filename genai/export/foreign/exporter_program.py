@@ -1,12 +1,11 @@
-"""A program of its own: export a checkpoint with transformers' or Optimum's exporter and check the graph.
+"""A program of its own: export a checkpoint with transformers' exporter and check the graph.
 
-`python exporter_program.py JOB`, where JOB is a JSON file with "exporter" ("transformers" or "optimum"), "checkpoint",
-"output" (an empty folder), "dtype" (PyTorch's name) and "result" (a file to write). The graph is compared with PyTorch
-before it is handed over, since a trace can silently hold for the traced lengths only.
+`python exporter_program.py JOB`, where JOB is a JSON file with "checkpoint", "output" (an empty folder), "dtype"
+(PyTorch's name) and "result" (a file to write). The graph is compared with PyTorch before it is handed over, since a
+trace can silently hold for the traced lengths only.
 
-It runs in a process of its own because PyTorch's exporters print, warn and patch globals, because their memory is
-then returned, and because Optimum needs another transformers than everybody else. So it imports nothing of genai, and
-runs with transformers 4.57 as well as 5. What becomes of the graph is decided by who started it.
+It runs in a process of its own because PyTorch's exporter prints, warns and patches globals, and because its memory is
+then returned. It imports nothing of genai. What becomes of the graph is decided by who started it.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ import gc
 import importlib
 import inspect
 import json
+import re
 import sys
 import traceback
 from collections.abc import Mapping
@@ -35,7 +35,13 @@ CHECKS = ((1, 0, 6), (1, 6, 1), (2, 5, 3), (3, 0, 4), (2, 8, 1), (1, 0, 1))
 TOLERANCES = {"float32": 1e-3, "float16": 3e-2}
 LENGTH_DEPENDENT_ROPE = ("dynamic", "longrope")
 SIZES = ("hidden_size", "num_attention_heads", "num_hidden_layers", "vocab_size", "max_position_embeddings")
-OPTIMUM_DTYPES = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}
+TOKEN_INPUTS = ("input_ids", "attention_mask", "position_ids")
+CACHE_ARGUMENTS = ("cache", "past_key_values")
+"""What a decoder's forward pass calls its cache: since transformers 5.24, and before."""
+TOOLS = ("torch", "transformers", "onnxscript")
+
+
+COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class UnsupportedError(Exception):
@@ -56,30 +62,28 @@ def main(job_file: str) -> None:
     job = json.loads(Path(job_file).read_text(encoding="utf-8"))
     result: dict[str, Any]
     try:
-        result = export(job["exporter"], Path(job["checkpoint"]), Path(job["output"]), job["dtype"])
+        result = export(Path(job["checkpoint"]), Path(job["output"]), job["dtype"])
     except (MemoryError, OSError):
         raise  # no fault of the model: the exit status tells
     except Exception as error:  # noqa: BLE001 (whatever goes wrong is the answer)
         traceback.print_exc()
-        result = {"error": str(error) if isinstance(error, UnsupportedError) else one_line(error)}
+        is_told = isinstance(error, UnsupportedError)
+        result = {"error": str(error) if is_told else f"PyTorch failed on it ({one_line(error)})"}
     Path(job["result"]).write_text(json.dumps(result), encoding="utf-8")
 
 
-def export(exporter: str, checkpoint: Path, output: Path, dtype: str) -> dict[str, Any]:
+def export(checkpoint: Path, output: Path, dtype: str) -> dict[str, Any]:
     """Write model.onnx and its weights, and return what is known of them."""
     model = load(checkpoint, dtype)
     cases = [run_reference(model, *lengths) for lengths in CHECKS]
     facts = {
         "vocab_size": cases[0].logits.shape[-1],
         "config": describe(model.config),
-        "versions": versions_of(exporter),
+        "versions": {name: metadata.version(name) for name in TOOLS},
     }
-    if exporter == "transformers":
-        export_with_transformers(model, output / "model.onnx")
+    write_graph(model, output / "model.onnx")
     del model
     gc.collect()  # before the same weights are loaded again
-    if exporter == "optimum":
-        export_with_optimum(checkpoint, output, dtype)
     return facts | {"deviation": compare(output / "model.onnx", cases, dtype)}
 
 
@@ -89,12 +93,6 @@ def describe(config: Any) -> dict[str, Any]:
     text = config.get_text_config(decoder=True)
     found = {name: getattr(text, name, None) for name in SIZES}
     return {**values, **{name: size for name, size in found.items() if isinstance(size, int)}}
-
-
-def versions_of(exporter: str) -> dict[str, str]:
-    """Return the versions of the packages that made the graph."""
-    packages = ("onnxscript",) if exporter == "transformers" else ("optimum", "optimum-onnx")
-    return {name: metadata.version(name) for name in ("torch", "transformers", *packages)}
 
 
 def load(checkpoint: Path, dtype: str) -> Any:
@@ -121,10 +119,7 @@ def load(checkpoint: Path, dtype: str) -> Any:
         )
     if model.config.is_encoder_decoder:
         raise UnsupportedError("it is an encoder-decoder, not a decoder")
-    parameters = inspect.signature(model.forward).parameters
-    for name in ("attention_mask", "past_key_values"):
-        if name not in parameters:
-            raise UnsupportedError(f"its forward pass takes no {name}")
+    cache_argument(model)
     config = model.config.get_text_config(decoder=True)
     rope = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
     parts = [rope, *(part for part in rope.values() if isinstance(part, dict))]
@@ -134,6 +129,22 @@ def load(checkpoint: Path, dtype: str) -> Any:
             f"its rotary frequencies depend on the length ({', '.join(sorted(changing))}), which a trace fixes"
         )
     return model
+
+
+def cache_argument(model: Any) -> str:
+    """Return what the forward pass calls the cache that it takes and returns.
+
+    Raises:
+        UnsupportedError: It takes none, or no mask.
+    """
+    parameters = inspect.signature(model.forward).parameters
+    known = [name for name in CACHE_ARGUMENTS if name in parameters]
+    if known and "attention_mask" in parameters:
+        return known[0]
+    raise UnsupportedError(
+        f"the forward pass of {type(model).__name__} in transformers {transformers.__version__} takes "
+        f"{', '.join(parameters)}; expected attention_mask and {' or '.join(CACHE_ARGUMENTS)} among them"
+    )
 
 
 def sample_inputs(model: Any, batch: int, length: int) -> dict[str, torch.Tensor]:
@@ -161,7 +172,7 @@ def run_reference(model: Any, batch: int, past: int, sequence: int) -> Case:
     return Case(inputs, past, logits[:, past:].float())
 
 
-def export_with_transformers(model: Any, path: Path) -> None:
+def write_graph(model: Any, path: Path) -> None:
     """Write the graph of one step of any length over any past.
 
     Raises:
@@ -171,21 +182,22 @@ def export_with_transformers(model: Any, path: Path) -> None:
     from torch.export import Dim
 
     check_layers(model)
+    argument = cache_argument(model)
     inputs = sample_inputs(model, BATCH, PAST + SEQUENCE)
     with torch.no_grad():
         # A cache without a config keeps every position in all layers; a window then stands in the mask.
         first = {name: tensor[:, :PAST] for name, tensor in inputs.items()}
-        cache = model(**first, past_key_values=DynamicCache(), use_cache=True).past_key_values
+        cache = model(**first, **{argument: DynamicCache()}, use_cache=True)[argument]
     inputs = {
         name: tensor if name == "attention_mask" else tensor[:, PAST:] for name, tensor in inputs.items()
     }
     # Only these axes vary; what is fixed stays a number.
     shapes: dict[str, Any] = {name: {0: Dim.AUTO, 1: Dim.AUTO} for name in inputs}
-    shapes["past_key_values"] = [{0: Dim.AUTO, 2: Dim.AUTO} for _ in cache_tensors(cache)]
+    shapes[argument] = [{0: Dim.AUTO, 2: Dim.AUTO} for _ in cache_tensors(cache)]
     exporters: Any = importlib.import_module("transformers.exporters")
     exported = exporters.OnnxExporter().export(
         model,
-        {**inputs, "past_key_values": cache},
+        {**inputs, argument: cache},
         config=exporters.OnnxConfig(dynamic=True, dynamic_shapes=shapes),
     )
     ir.save(exported.program, path, external_data=f"{path.name}.data")
@@ -218,21 +230,6 @@ def cache_tensors(cache: Any) -> list[torch.Tensor]:
     if not tensors or any(tensor is None or tensor.ndim != 4 for tensor in tensors):
         raise UnsupportedError("its cache is not one key and one value tensor of four axes per layer")
     return tensors
-
-
-def export_with_optimum(checkpoint: Path, output: Path, dtype: str) -> None:
-    """Write the graph as Optimum's text-generation-with-past task makes it."""
-    from optimum.exporters.onnx import main_export
-
-    main_export(
-        str(checkpoint),
-        output,
-        task="text-generation-with-past",
-        dtype=OPTIMUM_DTYPES[dtype],
-        library_name="transformers",
-        local_files_only=True,
-        do_validation=False,
-    )
 
 
 def compare(path: Path, cases: list[Case], dtype: str) -> float | None:
@@ -291,13 +288,9 @@ def empty_cache(session: Any, batch: int) -> list[Any]:
     dtypes = {"tensor(float16)": torch.float16, "tensor(float)": torch.float32}
     caches = []
     for value in session.get_inputs():
-        if "past_key_values" in value.name:
-            # The batch's axis is a name, or a product of one and the heads; the past's axis is a name of its own.
-            shape = [
-                axis if isinstance(axis, int) else 0 if "past" in axis or index else batch
-                for index, axis in enumerate(value.shape)
-            ]
-            caches.append(torch.zeros(shape, dtype=dtypes[value.type]).numpy())
+        if value.name not in TOKEN_INPUTS:
+            _, heads, _, width = value.shape
+            caches.append(torch.zeros((batch, heads, 0, width), dtype=dtypes[value.type]).numpy())
     return caches
 
 
@@ -307,7 +300,7 @@ def run(session: Any, inputs: Mapping[str, torch.Tensor], cache: list[Any], star
     for value in session.get_inputs():
         if value.name == "attention_mask":
             feeds[value.name] = inputs["attention_mask"][:, :stop].numpy()
-        elif "past_key_values" in value.name:
+        elif value.name not in TOKEN_INPUTS:
             feeds[value.name] = next(remaining)
         elif value.name == "position_ids":
             positions = (inputs["attention_mask"].cumsum(-1) - 1).clamp(min=0)
@@ -318,8 +311,10 @@ def run(session: Any, inputs: Mapping[str, torch.Tensor], cache: list[Any], star
 
 
 def one_line(error: BaseException) -> str:
-    """Return an error's kind and the first line of what it says."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    """Return the kind and the first line of the error at the bottom; PyTorch wraps it in colours and advice."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = [line.strip() for line in COLOURS.sub("", str(error)).splitlines() if line.strip()]
     return f"{type(error).__name__}: {lines[0] if lines else ''}"[:400]
 
 

@@ -1,4 +1,4 @@
-"""An export by another exporter, up to a graph that can be written: run it, bring its graph into shape, describe it."""
+"""An export by transformers' exporter, up to a draft that can be written: run it, bring its graph into shape, describe it."""
 
 from __future__ import annotations
 
@@ -6,10 +6,8 @@ import contextlib
 import dataclasses
 import gc
 import shutil
-import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,23 +16,20 @@ import onnx_ir as ir
 from genai.errors import ExportError, ModelFolderError, UnsupportedModelError
 from genai.export.build.precision import Precision
 from genai.export.foreign.canonical import CacheShape, make_canonical
-from genai.export.foreign.finished_graph import FinishedGraph, finish_graph
-from genai.export.foreign.older_config import link_older_checkpoint
-from genai.export.foreign.optimum_environment import OptimumEnvironment
+from genai.export.foreign.exporter_process import EXPORTER, run_exporter
+from genai.export.foreign.finished_graph import finish_graph
 from genai.export.foreign.passes import PassReport, apply_passes
 from genai.export.foreign.transformers_tools import why_no_transformers
-from genai.export.foreign.worker import run_worker
+from genai.export.write.draft import Draft, check_context
+from genai.export.write.folder_files import token_settings
 from genai.export.write.graph_writer import MODEL_FILE
 from genai.folder import DecoderConfig
 from genai.folder.graph_files import GraphFile
 from genai.folder.hf_config import decoder_from_hf_config
 
-__all__ = ["TITLES", "ForeignGraph", "export_with_optimum", "export_with_transformers"]
+__all__ = ["check_foreign", "draft_foreign"]
 
-TITLES: Mapping[str, str] = {"transformers": "transformers' exporter", "optimum": "Optimum's exporter"}
-"""What messages call each exporter."""
-
-_PROGRAM = Path(__file__).with_name("exporter_program.py")
+_LANGUAGE_MODELS = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
 _DTYPES = {
     ir.DataType.FLOAT: "float32",
     ir.DataType.FLOAT16: "float16",
@@ -42,102 +37,110 @@ _DTYPES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class ForeignGraph:
-    """A graph that another exporter made, ready to be written.
+def check_foreign(config: Mapping[str, Any], *, why_not_native: str | None) -> None:
+    """See that transformers' exporter can be tried on a model, as far as its config.json tells.
 
     Args:
-        graph: The graph; it reads its weights from files that go when the block of its making ends.
-        decoder: What the graph and the config say of the decoder; its token ids are config.json's.
-        versions: Versions of the tools that made it, by name.
-        notes: What the manifest says of the export: the largest deviation from PyTorch, what passes did.
-    """
-
-    graph: FinishedGraph
-    decoder: DecoderConfig
-    versions: Mapping[str, str]
-    notes: Mapping[str, Any]
-
-
-@contextlib.contextmanager
-def export_with_transformers(
-    checkpoint: Path, config: Mapping[str, Any], *, precision: Precision, beside: Path
-) -> Iterator[ForeignGraph]:
-    """Yield the graph that transformers' own exporter makes of a checkpoint.
-
-    Args:
-        checkpoint: The checkpoint's folder.
-        config: The content of its config.json.
-        precision: Types of activations and weights.
-        beside: The export's target; temporary files lie next to it.
+        config: The content of config.json.
+        why_not_native: Why the native exporter does not take it; `None` if transformers' was asked for.
 
     Raises:
-        UnsupportedModelError: The exporter cannot make a graph of this model that generation can use.
-        ExportError: The exporter is not installed, or died.
+        UnsupportedModelError: The model is no decoder, or neither exporter takes it.
+        ExportError: The exporter that was asked for cannot run.
     """
-    if (lack := why_no_transformers(config)) is not None:
-        raise ExportError(f"transformers' exporter cannot run: {lack}")
-    with _scratch(beside) as scratch:
-        # Its own folder must not be searched for modules.
-        interpreter = (sys.executable, "-P")
-        yield _export("transformers", interpreter, checkpoint, precision, scratch)
+    _check_is_decoder(config)
+    if (lack := why_no_transformers(config)) is None:
+        return
+    if why_not_native is None:
+        raise ExportError(f"{EXPORTER} cannot run: {lack}")
+    raise UnsupportedModelError(f"{why_not_native.rstrip('.')}. Nor can {EXPORTER} run: {lack}")
 
 
 @contextlib.contextmanager
-def export_with_optimum(
+def draft_foreign(
     checkpoint: Path,
     config: Mapping[str, Any],
     *,
+    why_not_native: str | None,
     precision: Precision,
     beside: Path,
-    environment: OptimumEnvironment,
-    confirm: Callable[[str], bool] | None = None,
-    note: Callable[[str], None] | None = None,
-) -> Iterator[ForeignGraph]:
-    """Yield the graph that Optimum's exporter makes of a checkpoint, in an environment of its own.
+    max_context: int | None,
+    note: Callable[[str], None] | None,
+) -> Iterator[Draft]:
+    """Yield the draft that transformers' exporter makes of a checkpoint; its weights lie in files that go afterwards.
 
     Args:
         checkpoint: The checkpoint's folder.
         config: The content of its config.json.
+        why_not_native: Why the native exporter does not take it; `None` if transformers' was asked for.
         precision: Types of activations and weights.
         beside: The export's target; temporary files lie next to it.
-        environment: Where Optimum is or would be installed.
-        confirm: Asked before anything is installed; without it nothing is.
-        note: Told what takes long.
+        max_context: Longest sequence the folder is made for; the model's own limit if not given.
+        note: Told that this exporter is used, and why.
 
     Raises:
         UnsupportedModelError: The exporter cannot make a graph of this model that generation can use.
         ExportError: The exporter is not installed, or died.
+        OptionError: The context is longer than the model's.
     """
+    check_foreign(config, why_not_native=why_not_native)
+    reason = None if why_not_native is None else _first_sentence(why_not_native)
+    if note is not None:
+        note(f"Exporting with {EXPORTER}{', as asked' if reason is None else f': {reason}'}")
     with _scratch(beside) as scratch:
-        older = scratch / "checkpoint"
-        older.mkdir()
-        link_older_checkpoint(checkpoint, config, older)
-        interpreter = environment.prepare(confirm=confirm, note=note)
-        yield _export("optimum", (str(interpreter), "-I"), older, precision, scratch)
+        try:
+            draft = _export(checkpoint, precision, scratch)
+        except UnsupportedModelError as error:
+            if reason is None:
+                raise
+            raise UnsupportedModelError(f"{reason}; {error}") from error
+        decoder = dataclasses.replace(
+            _limit_context(draft.decoder, max_context), **_tokens(checkpoint, config, draft.decoder)
+        )
+        yield dataclasses.replace(
+            draft, decoder=decoder, notes={"reason": reason or "asked for", **draft.notes}
+        )
 
 
-def _export(
-    exporter: str, interpreter: tuple[str, ...], checkpoint: Path, precision: Precision, scratch: Path
-) -> ForeignGraph:
+def _check_is_decoder(config: Mapping[str, Any]) -> None:
+    if config.get("is_encoder_decoder"):
+        raise UnsupportedModelError(
+            "it is an encoder with a decoder; genai runs models that are a decoder alone"
+        )
+    architecture = str(next(iter(config.get("architectures") or ()), ""))
+    if architecture and not architecture.endswith(_LANGUAGE_MODELS):
+        raise UnsupportedModelError(
+            f'the architecture "{architecture}" is no language model; genai runs those that end in '
+            f"{', '.join(_LANGUAGE_MODELS)}"
+        )
+
+
+def _first_sentence(reason: str) -> str:
+    return reason.split(". ")[0].rstrip(".")
+
+
+def _export(checkpoint: Path, precision: Precision, scratch: Path) -> Draft:
+    """Return the draft as the graph and the exporter tell of it, for sequences as long as the model's own limit."""
     output = scratch / "graph"
     output.mkdir()
     job = {
-        "exporter": exporter,
         "checkpoint": str(checkpoint.resolve()),
         "output": str(output),
         "dtype": _DTYPES[precision.float_type],
     }
-    facts = run_worker(interpreter, _PROGRAM, job, folder=scratch, exporter=TITLES[exporter])
+    facts = run_exporter(job, folder=scratch)
     model = ir.load(output / "model.onnx")
     cache = make_canonical(model)
     report = apply_passes(model)
     decoder = _describe(facts, cache, checkpoint, shares_cache=_shares_cache(model.graph))
-    return ForeignGraph(
-        graph=finish_graph(model, precision.scheme),
+    graph = finish_graph(model, precision.scheme)
+    return Draft(
+        graph=graph,
         decoder=decoder,
-        versions=facts["versions"],
+        opset=graph.opsets,
+        exporter="transformers",
         notes=_notes(facts, report),
+        versions=facts["versions"],
     )
 
 
@@ -173,6 +176,21 @@ def _notes(facts: Mapping[str, Any], report: PassReport) -> dict[str, Any]:
         "passes": dict(report.changes),
         "refused_passes": dict(report.refusals),
     }
+
+
+def _tokens(checkpoint: Path, config: Mapping[str, Any], decoder: DecoderConfig) -> dict[str, Any]:
+    """Return the fields that generation_config.json and config.json tell; unset ids stay the family's defaults."""
+    found = token_settings(checkpoint, config)
+    search = {**found.pop("search"), **decoder.search}
+    return {**{name: value for name, value in found.items() if value not in (None, ())}, "search": search}
+
+
+def _limit_context(decoder: DecoderConfig, max_context: int | None) -> DecoderConfig:
+    """Return the decoder for sequences of at most this length."""
+    if max_context is None:
+        return decoder
+    check_context(max_context, decoder.context_length)
+    return dataclasses.replace(decoder, context_length=max_context)
 
 
 @contextlib.contextmanager

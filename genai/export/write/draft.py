@@ -21,7 +21,7 @@ class Draft:
         graph: The graph.
         decoder: The content of genai_config.json.
         opset: ONNX opset by domain.
-        exporter: "native", "transformers" or "optimum".
+        exporter: "native" or "transformers".
         notes: What the manifest says of the choice and the work of the exporter.
         versions: Versions of the exporter's own tools.
         attributes: Facts about the graph that the runtime needs and genai_config.json has no key for.

@@ -1,4 +1,4 @@
-"""Tiny random checkpoints of families that only transformers, or Optimum too, may know, with a tokenizer.
+"""Tiny random checkpoints of families that transformers knows and genai may not, with a tokenizer.
 
 Heads are 16 wide, which attention with a shared cache can do, but for persimmon's, which are 12 wide.
 """

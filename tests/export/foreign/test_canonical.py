@@ -20,8 +20,9 @@ def canonical(model: onnx.ModelProto | None = None) -> tuple[ir.Model, CacheShap
     return graph, make_canonical(graph)
 
 
-def test_names_order_and_axes() -> None:
-    model, cache = canonical()
+@pytest.mark.parametrize("prefix", ["cache.layers", "past_key_values.layers"])
+def test_names_order_and_axes(prefix: str) -> None:
+    model, cache = canonical(raw_decoder(prefix=prefix))
     assert cache == CacheShape(num_layers=1, num_kv_heads=1, head_dim=WIDTH)
     assert {value.name: str(value.shape) for value in model.graph.inputs} == {
         "input_ids": "[batch_size,sequence_length]",

@@ -1,10 +1,7 @@
-"""The passes over what transformers' and Optimum's exporters make of whole families: proven in all of them."""
+"""The passes over what transformers' exporter makes of whole families: proven in all of them."""
 
 from __future__ import annotations
 
-import json
-import os
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,16 +12,13 @@ import pytest
 import torch
 import transformers
 
-from genai.export.foreign import exporter_program
 from genai.export.foreign.canonical import make_canonical
-from genai.export.foreign.older_config import link_older_checkpoint
+from genai.export.foreign.exporter_process import run_exporter
 from genai.export.foreign.passes import apply_passes
-from genai.export.foreign.worker import run_worker
 from tests.export.foreign.passes.running import SharedRun, make_session, run_growing, run_shared
 
 pytestmark = pytest.mark.slow
 
-OPTIMUM_PYTHON = Path(os.environ.get("GENAI_TEST_OPTIMUM_PYTHON", "optimum/bin/python"))
 TOKENS = np.random.default_rng(5).integers(3, 331, 30).tolist()
 
 _COMMON: Mapping[str, Any] = {
@@ -83,32 +77,17 @@ def checkpoint(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
     return folder
 
 
-def export_raw(checkpoint: Path, exporter: str, folder: Path) -> ir.Model:
+def export_raw(checkpoint: Path, folder: Path) -> ir.Model:
     """Return the graph as the exporter makes it, under the canonical names."""
-    interpreter = (sys.executable, "-P")
-    if exporter == "optimum":
-        if not OPTIMUM_PYTHON.is_file():
-            pytest.skip(f"Optimum's exporter is not installed: no {OPTIMUM_PYTHON}")
-        config = json.loads((checkpoint / "config.json").read_text())
-        (folder / "checkpoint").mkdir()
-        link_older_checkpoint(checkpoint, config, folder / "checkpoint")
-        checkpoint, interpreter = folder / "checkpoint", (str(OPTIMUM_PYTHON), "-I")
-    job = {
-        "exporter": exporter,
-        "checkpoint": str(checkpoint),
-        "output": str(folder),
-        "dtype": "float32",
-    }
-    run_worker(interpreter, Path(exporter_program.__file__), job, folder=folder, exporter=exporter)
+    run_exporter({"checkpoint": str(checkpoint), "output": str(folder), "dtype": "float32"}, folder=folder)
     model = ir.load(folder / "model.onnx")
     make_canonical(model)
     return model
 
 
-@pytest.mark.parametrize("exporter", ["transformers", "optimum"])
 @pytest.mark.parametrize("checkpoint", FAMILIES, indirect=True)
-def test_every_pass_on_and_off(checkpoint: Path, exporter: str, tmp_path: Path) -> None:
-    model = export_raw(checkpoint, exporter, tmp_path)
+def test_every_pass_on_and_off(checkpoint: Path, tmp_path: Path) -> None:
+    model = export_raw(checkpoint, tmp_path)
     before = make_session(model, tmp_path, "before")
     report = apply_passes(model)
     assert report.refusals == {}

@@ -1,9 +1,9 @@
-"""Which exporter is taken and what is said about it; with a program in the exporters' place that answers at once."""
+"""Which exporter is taken and what is said about it; with a program in the exporter's place that answer at once."""
 
 from __future__ import annotations
 
 import json
-import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +12,9 @@ import onnxruntime as ort
 import pytest
 
 from genai.errors import ExportError, OptionError, UnsupportedModelError
-from genai.export import (
-    VIAS,
-    ForeignOptions,
-    OptimumEnvironment,
-    check_exportable,
-    export_model,
-)
+from genai.export import VIAS, check_exportable, export_model
 from genai.export.foreign import foreign_export
+from genai.export.foreign.exporter_process import run_exporter
 from genai.export.foreign.transformers_tools import why_no_transformers
 from genai.folder import sha256_of
 from genai.prepare import prepare_model
@@ -28,7 +23,7 @@ from tests.export.foreign.graphs import VOCAB_SIZE, WIDTH, save_raw_decoder
 
 CONFIG = {
     "architectures": ["OddForCausalLM"],
-    "model_type": "gpt_bigcode",
+    "model_type": "biogpt",
     "n_positions": 64,
     "n_embd": WIDTH,
     "n_layer": 1,
@@ -36,12 +31,12 @@ CONFIG = {
     "vocab_size": VOCAB_SIZE,
     "eos_token_id": 3,
 }
-# Answers for each exporter: a reason, or the graph that lies beside it.
+# Answers with a reason, or with the graph that lies beside it.
 PROGRAM = """
 import json, shutil, sys
 from pathlib import Path
 here, job = Path(__file__).parent, json.loads(Path(sys.argv[1]).read_text())
-answer = json.loads((here / "answers.json").read_text())[job["exporter"]]
+answer = json.loads((here / "answer.json").read_text())
 if "error" not in answer:
     for name in ("model.onnx", "model.onnx.data"):
         shutil.copy(here / name, job["output"])
@@ -66,36 +61,28 @@ def checkpoint(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The file with the exporters' answers; both make a good graph until a test says otherwise."""
+def answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The file with the exporter's answer; it makes a good graph until a test says otherwise."""
     folder = tmp_path / "program"
     folder.mkdir()
     (folder / "program.py").write_text(PROGRAM)
     save_raw_decoder(folder / "model.onnx")
-    (folder / "answers.json").write_text(json.dumps({"transformers": GOOD, "optimum": GOOD}))
-    monkeypatch.setattr(foreign_export, "_PROGRAM", folder / "program.py")
-    monkeypatch.setattr(OptimumEnvironment, "_check", lambda self, interpreter: None)
-    return folder / "answers.json"
+    (folder / "answer.json").write_text(json.dumps(GOOD))
+    program = partial(run_exporter, program=folder / "program.py")
+    monkeypatch.setattr(foreign_export, "run_exporter", program)
+    return folder / "answer.json"
 
 
-def options(lines: list[str] | None = None, *, optimum: bool = True) -> ForeignOptions:
-    interpreter = Path(sys.executable) if optimum else None
-    return ForeignOptions(
-        optimum=OptimumEnvironment(interpreter=interpreter, home=Path("/nowhere")),
-        note=None if lines is None else lines.append,
-    )
-
-
-def jobs(answers: Path) -> list[dict[str, str]]:
-    path = answers.with_name("jobs.jsonl")
+def jobs(answer: Path) -> list[dict[str, str]]:
+    path = answer.with_name("jobs.jsonl")
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def test_auto_says_which_and_why(checkpoint: Path, answers: Path, tmp_path: Path) -> None:
+def test_auto_says_which_and_why(checkpoint: Path, answer: Path, tmp_path: Path) -> None:
     lines: list[str] = []
-    folder = export_model(checkpoint, tmp_path / "model", precision="fp32", options=options(lines))
-    reason = 'native: the architecture "OddForCausalLM" is not one of genai\'s families'
-    assert lines == [f"Exporting with transformers' exporter ({reason})"]
+    folder = export_model(checkpoint, tmp_path / "model", precision="fp32", note=lines.append)
+    reason = 'the architecture "OddForCausalLM" is not one of genai\'s families'
+    assert lines == [f"Exporting with transformers' exporter: {reason}"]
     manifest = folder.manifest
     assert manifest is not None
     assert (manifest.exporter, manifest.architecture) == ("transformers", "OddForCausalLM")
@@ -111,14 +98,12 @@ def test_auto_says_which_and_why(checkpoint: Path, answers: Path, tmp_path: Path
         "tokenizer.json",
         "generation_config.json",
     } <= manifest.files.keys()
-    assert [job["exporter"] for job in jobs(answers)] == ["transformers"]
+    assert [job["dtype"] for job in jobs(answer)] == ["float32"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint", "model", "program"]
 
 
-def test_the_folder_describes_the_decoder(checkpoint: Path, answers: Path, tmp_path: Path) -> None:
-    decoder = export_model(
-        checkpoint, tmp_path / "model", precision="fp32", options=options(), max_context=50
-    ).decoder
+def test_the_folder_describes_the_decoder(checkpoint: Path, answer: Path, tmp_path: Path) -> None:
+    decoder = export_model(checkpoint, tmp_path / "model", precision="fp32", max_context=50).decoder
     assert (decoder.model_type, decoder.vocab_size, decoder.context_length) == ("decoder", VOCAB_SIZE, 50)
     assert (decoder.num_layers, decoder.num_heads, decoder.num_kv_heads, decoder.head_dim) == (1, 1, 1, WIDTH)
     assert decoder.eos_token_ids == (3, 5)
@@ -126,9 +111,9 @@ def test_the_folder_describes_the_decoder(checkpoint: Path, answers: Path, tmp_p
 
 
 @pytest.mark.parametrize("precision", ["fp32", "int8", "int4"])
-def test_the_graph_runs(precision: str, checkpoint: Path, answers: Path, tmp_path: Path) -> None:
+def test_the_graph_runs(precision: str, checkpoint: Path, answer: Path, tmp_path: Path) -> None:
     """A prompt in two pieces gives what it gives whole, and what the raw graph gives."""
-    folder = export_model(checkpoint, tmp_path / "model", precision=precision, options=options())
+    folder = export_model(checkpoint, tmp_path / "model", precision=precision)
     session = ort.InferenceSession(folder.model_path, providers=["CPUExecutionProvider"])
     ids = np.asarray([[3, 9, 27, 5, 14]])
 
@@ -148,7 +133,7 @@ def test_the_graph_runs(precision: str, checkpoint: Path, answers: Path, tmp_pat
     whole = run(0, 5, [room, room])[0]
     first = run(0, 3, [room, room])
     np.testing.assert_allclose(run(3, 5, first[1:])[0], whole[:, 3:], rtol=0, atol=1e-4)
-    raw = ort.InferenceSession(answers.with_name("model.onnx"), providers=["CPUExecutionProvider"])
+    raw = ort.InferenceSession(answer.with_name("model.onnx"), providers=["CPUExecutionProvider"])
     empty = np.zeros((1, 1, 0, WIDTH), np.float32)
     names = [value.name for value in raw.get_inputs() if "past" in value.name]
     (expected,) = raw.run(
@@ -161,96 +146,71 @@ def test_the_graph_runs(precision: str, checkpoint: Path, answers: Path, tmp_pat
     assert precision == "fp32" or error > 1e-4
 
 
-def test_a_known_family_stays_native(answers: Path, tmp_path: Path) -> None:
+def test_a_known_family_stays_native(answer: Path, tmp_path: Path) -> None:
     checkpoint = make_checkpoint("llama", tmp_path / "llama")
     lines: list[str] = []
-    folder = export_model(checkpoint, tmp_path / "model", options=options(lines))
+    folder = export_model(checkpoint, tmp_path / "model", note=lines.append)
     assert folder.manifest is not None
     assert folder.manifest.exporter == "native"
     assert folder.manifest.exporter_notes == {"reason": "LlamaForCausalLM is one of genai's own families"}
-    assert (lines, jobs(answers)) == ([], [])
+    assert (lines, jobs(answer)) == ([], [])
     asked = export_model(
-        checkpoint, tmp_path / "other", precision="fp32", via="optimum", options=options(lines)
+        checkpoint, tmp_path / "other", precision="fp32", via="transformers", note=lines.append
     )
     assert asked.manifest is not None
-    assert asked.manifest.exporter == "optimum"
-    assert lines == ["Exporting with Optimum's exporter, as asked"]
+    assert asked.manifest.exporter == "transformers"
+    assert lines == ["Exporting with transformers' exporter, as asked"]
 
 
-def test_optimum_is_next_after_transformers(checkpoint: Path, answers: Path, tmp_path: Path) -> None:
-    answers.write_text(json.dumps({"transformers": BAD, "optimum": GOOD}))
-    lines: list[str] = []
-    folder = export_model(checkpoint, tmp_path / "model", precision="fp32", options=options(lines))
-    assert folder.manifest is not None
-    assert folder.manifest.exporter == "optimum"
-    assert lines[1].startswith("Exporting with Optimum's exporter (native: ")
-    assert "transformers: transformers' exporter cannot export it: it has wings" in lines[1]
-    # It read a config of its own, in the older terms.
-    assert Path(jobs(answers)[1]["checkpoint"]) != checkpoint
-
-
-def test_all_three_reasons(checkpoint: Path, answers: Path, tmp_path: Path) -> None:
-    answers.write_text(json.dumps({"transformers": BAD, "optimum": {"error": "it has fins"}}))
+def test_both_reasons(checkpoint: Path, answer: Path, tmp_path: Path) -> None:
+    answer.write_text(json.dumps(BAD))
     with pytest.raises(
         UnsupportedModelError,
-        match=r'checkpoint: no exporter takes it: native: the architecture "OddForCausalLM" is not one of genai.s families; '
-        r"transformers: .* it has wings; optimum: Optimum's exporter cannot export it: it has fins",
+        match=r'checkpoint: the architecture "OddForCausalLM" is not one of genai.s families; '
+        r"transformers' exporter cannot export it: it has wings$",
     ):
-        export_model(checkpoint, tmp_path / "model", options=options())
+        export_model(checkpoint, tmp_path / "model")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint", "program"]
 
 
-def test_optimum_is_not_installed_unasked(checkpoint: Path, answers: Path, tmp_path: Path) -> None:
-    answers.write_text(json.dumps({"transformers": BAD, "optimum": GOOD}))
+def test_the_one_that_is_asked_for_fails_alone(checkpoint: Path, answer: Path, tmp_path: Path) -> None:
+    answer.write_text(json.dumps(BAD))
     with pytest.raises(
-        UnsupportedModelError, match=r"it has wings; optimum: its own environment is not made"
+        UnsupportedModelError, match=r"checkpoint: transformers' exporter cannot export it: it has wings$"
     ):
-        export_model(checkpoint, tmp_path / "model", options=options(optimum=False))
-    with pytest.raises(ExportError, match=r"Optimum's exporter cannot run: .* pass --yes"):
-        export_model(checkpoint, tmp_path / "model", via="optimum", options=options(optimum=False))
-    refusing = ForeignOptions(
-        optimum=OptimumEnvironment(home=tmp_path / "envs"), confirm=lambda question: False
-    )
-    with pytest.raises(UnsupportedModelError, match=r"optimum: Optimum's exporter cannot run: its own"):
-        export_model(checkpoint, tmp_path / "model", options=refusing)
-
-
-def test_the_one_that_is_asked_for_fails_alone(checkpoint: Path, answers: Path, tmp_path: Path) -> None:
-    answers.write_text(json.dumps({"transformers": BAD, "optimum": GOOD}))
-    with pytest.raises(
-        UnsupportedModelError, match=r"transformers' exporter cannot export it: it has wings$"
-    ):
-        export_model(checkpoint, tmp_path / "model", via="transformers", options=options())
+        export_model(checkpoint, tmp_path / "model", via="transformers")
     with pytest.raises(UnsupportedModelError, match=r'"OddForCausalLM" is not one of genai.s families\.'):
         check_exportable(checkpoint, via="native")
 
 
 def test_an_unknown_exporter(checkpoint: Path, tmp_path: Path) -> None:
     for call in (check_exportable, lambda path, **more: export_model(path, tmp_path / "model", **more)):
-        with pytest.raises(OptionError, match=r'via must be one of auto, native.*, not "optimm".*"optimum"'):
-            call(checkpoint, via="optimm")
+        with pytest.raises(
+            OptionError, match=r'via must be one of auto, native.*, not "transformer".*"transformers"'
+        ):
+            call(checkpoint, via="transformer")
     assert VIAS[0] == "auto"
 
 
-def test_nothing_is_left_of_an_exporter_that_died(checkpoint: Path, answers: Path, tmp_path: Path) -> None:
-    answers.unlink()
+def test_nothing_is_left_of_an_exporter_that_died(checkpoint: Path, answer: Path, tmp_path: Path) -> None:
+    answer.unlink()
     with pytest.raises(ExportError, match=r"transformers' exporter ended without a result"):
-        export_model(checkpoint, tmp_path / "model", options=options())
+        export_model(checkpoint, tmp_path / "model")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint", "program"]
 
 
-def test_an_encoder_decoder(checkpoint: Path, answers: Path, tmp_path: Path) -> None:
+def test_an_encoder_decoder(checkpoint: Path, answer: Path, tmp_path: Path) -> None:
     (checkpoint / "config.json").write_text(json.dumps({**CONFIG, "is_encoder_decoder": True}))
     with pytest.raises(UnsupportedModelError, match="it is an encoder with a decoder"):
-        export_model(checkpoint, tmp_path / "model", options=options())
+        export_model(checkpoint, tmp_path / "model")
     with pytest.raises(UnsupportedModelError, match="it is an encoder with a decoder"):
         check_exportable(checkpoint)
 
 
 @pytest.mark.parametrize("max_context", [0, 65, True])
-def test_an_impossible_context(max_context: int, checkpoint: Path, answers: Path, tmp_path: Path) -> None:
+def test_an_impossible_context(max_context: int, checkpoint: Path, answer: Path, tmp_path: Path) -> None:
     with pytest.raises(OptionError, match="max_context must be"):
-        export_model(checkpoint, tmp_path / "model", options=options(), max_context=max_context)
+        export_model(checkpoint, tmp_path / "model", max_context=max_context)
 
 
 def test_tools_that_are_missing_are_named(
@@ -261,27 +221,24 @@ def test_tools_that_are_missing_are_named(
     )
     lack = "it needs no_such_tool >= 1.2, and it is not installed; install genai[export]"
     assert why_no_transformers(CONFIG) == lack
-    with pytest.raises(ExportError, match=r"checkpoint: transformers: it needs no_such_tool >= 1.2"):
+    with pytest.raises(ExportError, match=r"exporter cannot run: it needs no_such_tool >= 1.2"):
         check_exportable(checkpoint, via="transformers")
     with pytest.raises(ExportError, match=r"transformers' exporter cannot run: it needs no_such_tool"):
         export_model(checkpoint, tmp_path / "model", via="transformers")
-    with pytest.raises(UnsupportedModelError, match=r"Nor does another exporter take it: .*genai\[export\]"):
-        check_exportable(checkpoint, options=options(optimum=False))
+    with pytest.raises(UnsupportedModelError, match=r"Nor can transformers' exporter run: .*genai\[export\]"):
+        check_exportable(checkpoint)
     monkeypatch.setattr("genai.export.foreign.transformers_tools.TRANSFORMERS_TOOLS", {"numpy": (999,)})
     assert "numpy >= 999, and " in str(why_no_transformers(CONFIG))
 
 
 def test_a_type_that_nobody_knows_is_refused_before_the_weights_are_there(checkpoint: Path) -> None:
-    (checkpoint / "config.json").write_text(json.dumps({**CONFIG, "model_type": "gpt_bigcod"}))
-    with pytest.raises(
-        UnsupportedModelError, match=r'has no decoder of the type "gpt_bigcod"; optimum: optimum-onnx'
-    ):
+    (checkpoint / "config.json").write_text(json.dumps({**CONFIG, "model_type": "biogbt"}))
+    with pytest.raises(UnsupportedModelError, match=r'has no decoder of the type "biogbt"'):
         check_exportable(checkpoint)
-    check_exportable(checkpoint, options=options())  # what the user's own Python knows, only it can tell
 
 
 def test_prepare_exports_through_auto(
-    checkpoint: Path, answers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    checkpoint: Path, answer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GENAI_HOME", str(tmp_path / "home"))
     (checkpoint / "model.safetensors").write_bytes(b"weights that only the exporter reads")
@@ -289,7 +246,7 @@ def test_prepare_exports_through_auto(
     assert manifest is not None
     assert (manifest.exporter, manifest.precision) == ("transformers", "int4")
     prepare_model(checkpoint)
-    assert len(jobs(answers)) == 1
+    assert len(jobs(answer)) == 1
 
 
 def test_prepare_names_what_to_install(
@@ -300,19 +257,19 @@ def test_prepare_names_what_to_install(
         "genai.export.foreign.transformers_tools.TRANSFORMERS_TOOLS", {"no_such_tool": (1, 2)}
     )
     (checkpoint / "model.safetensors").write_bytes(b"weights that only the exporter reads")
-    with pytest.raises(UnsupportedModelError, match=r"native: .* install genai\[export\]; optimum: .*--yes"):
+    with pytest.raises(UnsupportedModelError, match=r"families.* install genai\[export\]"):
         prepare_model(checkpoint)
 
 
 @pytest.mark.parametrize("architecture", ["OddForSequenceClassification", "OddModel"])
-@pytest.mark.parametrize("via", ["auto", "transformers", "optimum"])
+@pytest.mark.parametrize("via", ["auto", "transformers"])
 def test_what_is_no_language_model(
-    architecture: str, via: str, checkpoint: Path, answers: Path, tmp_path: Path
+    architecture: str, via: str, checkpoint: Path, answer: Path, tmp_path: Path
 ) -> None:
     path = checkpoint / "config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "architectures": [architecture]}))
     with pytest.raises(UnsupportedModelError, match=f'"{architecture}" is no language model'):
-        check_exportable(checkpoint, via=via, options=options())
+        check_exportable(checkpoint, via=via)
     with pytest.raises(UnsupportedModelError, match=f'"{architecture}" is no language model'):
-        export_model(checkpoint, tmp_path / "model", via=via, options=options())
-    assert not jobs(answers)
+        export_model(checkpoint, tmp_path / "model", via=via)
+    assert not jobs(answer)

@@ -1,4 +1,4 @@
-"""An exporter's program: its result comes back, its noise does not, and its end is always understood."""
+"""The exporter's process: its result comes back, its noise does not, and its end is always understood."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from genai.errors import ExportError, UnsupportedModelError
-from genai.export.foreign.worker import run_worker
+from genai.export.foreign.exporter_process import run_exporter
 
 PROGRAM = """
 import json, os, sys, warnings
@@ -23,7 +23,7 @@ def run(tmp_path: Path, lines: str, **job: object) -> dict[str, object]:
     script.write_text(PROGRAM + lines)
     folder = tmp_path / "job"
     folder.mkdir()
-    return run_worker((sys.executable, "-P"), script, job, folder=folder, exporter="the exporter")
+    return run_exporter(job, folder=folder, program=script)
 
 
 def test_the_result_comes_back_without_the_noise(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -41,7 +41,7 @@ def test_the_result_comes_back_without_the_noise(tmp_path: Path, capfd: pytest.C
 
 def test_a_reason_is_told_with_the_log_as_a_note(tmp_path: Path) -> None:
     with pytest.raises(
-        UnsupportedModelError, match=r"the exporter cannot export it: it has no cache"
+        UnsupportedModelError, match=r"transformers' exporter cannot export it: it has no cache"
     ) as caught:
         run(tmp_path, 'Path(job["result"]).write_text(json.dumps({"error": "it has no cache"}))')
     assert "noise" in caught.value.__notes__[0]
@@ -60,9 +60,10 @@ def test_a_program_that_dies(lines: str, message: str, tmp_path: Path) -> None:
         run(tmp_path, lines)
 
 
-def test_a_python_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match=r"nowhere/python cannot be started for Optimum: No such file"):
-        run_worker(("/nowhere/python",), tmp_path / "x.py", {}, folder=tmp_path, exporter="Optimum")
+def test_a_python_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    with pytest.raises(ExportError, match=r"nowhere/python cannot be started for transformers' exporter: No"):
+        run(tmp_path, "")
 
 
 def test_an_interrupt_ends_the_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
