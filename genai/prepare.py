@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -33,17 +34,16 @@ from genai.hub.checkpoint import check_checkpoint_folder
 from genai.hub.presets import export_settings
 
 if TYPE_CHECKING:
-    from genai.export import ExportProgress
+    from genai.export import ExportPlan
 
 __all__ = ["prepare_model"]
 
 
 @dataclass(frozen=True, slots=True)
 class _Request:
-    """What a caller of `prepare_model` asked for."""
+    """What a caller of `prepare_model` asked for; `choices` are the settings of an export that it made."""
 
-    precision: str | None
-    block_size: int | None
+    choices: Mapping[str, Any]
     variant: str | None
     provider: str
     offline: bool
@@ -52,14 +52,8 @@ class _Request:
     store: Store
 
     def key(self, source: str, revision: str, preset: Preset | None) -> ExportKey:
-        """Name the export that answers the request: the caller's settings, else the preset's."""
-        settings = export_settings(preset, precision=self.precision, block_size=self.block_size)
-        return ExportKey(source, revision, *settings)
-
-    @property
-    def wants_export(self) -> bool:
-        """Whether the caller chose settings that only an export has."""
-        return self.precision is not None or self.block_size is not None
+        """Name the export that answers the request: with the caller's settings, else the preset's."""
+        return ExportKey(source, revision, export_settings(preset, **self.choices))
 
     def report(self, what: str, done: int, total: int) -> None:
         """Tell the caller how far it is, if it wants to know."""
@@ -106,11 +100,13 @@ def prepare_model(
         ExportError: The export could not be written.
         OptionError: An option is impossible, or does not fit the model.
     """
-    if variant is not None and (precision is not None or block_size is not None):
+    given = {"precision": precision, "block_size": block_size}
+    choices = {name: value for name, value in given.items() if value is not None}
+    if variant is not None and choices:
         raise OptionError(
-            "variant chooses among ONNX files, precision and block_size are of an export: give one"
+            f"variant chooses among ONNX files, {' and '.join(given)} are of an export: give one"
         )
-    request = _Request(precision, block_size, variant, provider, offline, update, progress, store or Store())
+    request = _Request(choices, variant, provider, offline, update, progress, store or Store())
     model = resolve(name, revision=revision)
     folder = _prepare_local(model, request) if isinstance(model, LocalModel) else _prepare_hub(model, request)
     return _with_defaults(folder, model.preset)
@@ -118,10 +114,8 @@ def prepare_model(
 
 def _prepare_local(model: LocalModel, request: _Request) -> ModelFolder:
     path = model.path
-    is_exported_anyway = (
-        request.wants_export and is_checkpoint_folder(path) and not (path / CONFIG_FILE).is_file()
-    )
-    if ModelFolder.is_model_folder(path) and not is_exported_anyway:
+    is_exported_anyway = is_checkpoint_folder(path) and not (path / CONFIG_FILE).is_file()
+    if ModelFolder.is_model_folder(path) and not (request.choices and is_exported_anyway):
         _check_no_settings(str(path), request)
         return ModelFolder.load(path, variant=request.variant, provider=request.provider)
     if model.preset is not None:
@@ -135,10 +129,8 @@ def _prepare_local(model: LocalModel, request: _Request) -> ModelFolder:
         )
     key = request.key(str(path.resolve()), fingerprint(path), None)
     waiting = partial(request.report, f"Waiting for another process that exports {path.name}", 0, 0)
-    return ModelFolder.load(
-        request.store.find_or_make(
-            key, lambda target: _export(path, target, key, None, request), on_wait=waiting
-        )
+    return request.store.find_or_make(
+        key, lambda target: _export_local(path, target, key, request), on_wait=waiting
     )
 
 
@@ -147,10 +139,10 @@ def _prepare_hub(model: HubModel, request: _Request) -> ModelFolder:
     if not request.update and request.variant is None:
         commit = store.commit(model.source, model.revision) or model.revision
         if (found := store.find(request.key(model.source, commit, model.preset))) is not None:
-            return ModelFolder.load(found)
+            return found
     snapshot = find_snapshot(
         model,
-        prefer_checkpoint=request.wants_export or (model.preset is not None and request.variant is None),
+        prefer_checkpoint=bool(request.choices) or (model.preset is not None and request.variant is None),
         variant=request.variant,
         provider=request.provider,
         offline=request.offline,
@@ -162,36 +154,38 @@ def _prepare_hub(model: HubModel, request: _Request) -> ModelFolder:
         return ModelFolder.load(path, variant=snapshot.selection.variant)
     key = request.key(model.source, snapshot.commit, model.preset)
     waiting = partial(request.report, f"Waiting for another process that prepares {model.source}", 0, 0)
-    path = store.find_or_make(
+    folder = store.find_or_make(
         key, lambda target: _fetch_and_export(snapshot, target, key, request), on_wait=waiting
     )
     store.remember_commit(model.source, model.revision, snapshot.commit)
-    return ModelFolder.load(path)
+    return folder
 
 
-def _fetch_and_export(snapshot: Snapshot, target: Path, key: ExportKey, request: _Request) -> None:
-    from genai.export import check_exportable
+def _export_local(checkpoint: Path, target: Path, key: ExportKey, request: _Request) -> ModelFolder:
+    from genai.export import plan_export
 
-    # Before gigabytes are fetched for an export that cannot be made.
-    check_exportable(snapshot.path, precision=key.precision, block_size=key.block_size)
-    checkpoint = fetch(snapshot, offline=request.offline, progress=request.progress)
-    _export(checkpoint, target, key, snapshot.commit, request)
+    return _export(plan_export(checkpoint, key.settings), target, key, None, request)
 
 
-def _export(checkpoint: Path, target: Path, key: ExportKey, commit: str | None, request: _Request) -> None:
-    from genai.export import export_model
+def _fetch_and_export(snapshot: Snapshot, target: Path, key: ExportKey, request: _Request) -> ModelFolder:
+    from genai.export import plan_export
 
-    what = f"Exporting {Path(key.source).name} to {key.precision}"
+    # Planned before gigabytes are fetched, perhaps for an export that cannot be made.
+    plan = plan_export(snapshot.path, key.settings)
+    fetch(snapshot, offline=request.offline, progress=request.progress)
+    return _export(plan, target, key, snapshot.commit, request)
 
-    def report(step: ExportProgress) -> None:
-        request.report(what, step.bytes_done, step.bytes_total)
 
-    export_model(
-        checkpoint,
+def _export(
+    plan: ExportPlan, target: Path, key: ExportKey, commit: str | None, request: _Request
+) -> ModelFolder:
+    from genai.export import carry_out
+
+    what = f"Exporting {Path(key.source).name} to {key.settings.precision}"
+    return carry_out(
+        plan,
         target,
-        precision=key.precision,
-        block_size=key.block_size,
-        progress=report,
+        progress=lambda step: request.report(what, step.bytes_done, step.bytes_total),
         source=key.source,
         revision=commit,
         note=lambda line: request.report(line, 0, 0),
@@ -199,11 +193,10 @@ def _export(checkpoint: Path, target: Path, key: ExportKey, commit: str | None, 
 
 
 def _check_no_settings(source: str, request: _Request) -> None:
-    for option in ("precision", "block_size"):
-        if getattr(request, option) is not None:
-            raise OptionError(
-                f"{option} cannot be chosen for {source}: it is a model folder already, not a checkpoint"
-            )
+    if request.choices:
+        raise OptionError(
+            f"{next(iter(request.choices))} cannot be chosen for {source}: it is a model folder already, not a checkpoint"
+        )
 
 
 def _with_defaults(folder: ModelFolder, preset: Preset | None) -> ModelFolder:

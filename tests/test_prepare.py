@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import genai.export
-from genai.config import GenerationConfig
+from genai.config import ExportSettings, GenerationConfig
 from genai.errors import (
     CheckpointError,
     GenaiError,
@@ -21,7 +21,7 @@ from genai.errors import (
     OptionError,
     UnsupportedModelError,
 )
-from genai.folder import DecoderConfig, Manifest, ModelFolder, staged_folder
+from genai.folder import DecoderConfig, Manifest, ModelFolder, staged_folder, write_genai_config
 from genai.hub import Store, load_presets, remove_model
 from genai.prepare import prepare_model
 from tests.checkpoints import make_checkpoint
@@ -40,7 +40,7 @@ CONFIG = {
     "vocab_size": 100,
 }
 CHECKPOINT = {"config.json": json.dumps(CONFIG), "tokenizer.json": "{}", "model.safetensors": b"weights"}
-MODEL_FOLDER = {"genai_config.json": json.dumps(DECODER.to_json()), "model.onnx": b"graph"}
+MODEL_FOLDER = {"genai_config.json": json.dumps(write_genai_config(DECODER)), "model.onnx": b"graph"}
 
 
 @pytest.fixture
@@ -50,16 +50,15 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
 
 
 class Exporter:
-    """Stands in for `export_model`: writes a folder of the right form, and counts."""
+    """Stands in for `carry_out`: writes a folder of the right form, and counts."""
 
     def __init__(self) -> None:
         self.calls: list[dict[str, object]] = []
         self.generation: dict[str, object] = {}
 
-    def __call__(
-        self, checkpoint, output, *, precision, block_size, progress, source, revision, options
-    ) -> ModelFolder:
-        assert (checkpoint / "model.safetensors").is_file()
+    def __call__(self, plan, output, *, progress, source, revision, note) -> ModelFolder:
+        assert (plan.checkpoint / "model.safetensors").is_file()
+        precision, block_size = plan.settings.precision, plan.settings.block_size
         self.calls.append(
             {"precision": precision, "block_size": block_size, "source": source, "revision": revision}
         )
@@ -69,7 +68,7 @@ class Exporter:
                 (folder / name).write_bytes(data if isinstance(data, bytes) else data.encode())
             (folder / "manifest.json").write_text(json.dumps(manifest.to_json()))
             (folder / "generation_config.json").write_text(json.dumps(self.generation))
-            options.tell("Exporting by other means")
+            note("Exporting by other means")
             progress(genai.export.ExportProgress(1, 2, 10, 20, "lm_head"))
         return ModelFolder.load(output)
 
@@ -77,7 +76,7 @@ class Exporter:
 @pytest.fixture
 def exporter(monkeypatch: pytest.MonkeyPatch) -> Exporter:
     stand_in = Exporter()
-    monkeypatch.setattr(genai.export, "export_model", stand_in)
+    monkeypatch.setattr(genai.export, "carry_out", stand_in)
     return stand_in
 
 
@@ -265,7 +264,7 @@ def test_a_repository_with_a_model_folder_runs_as_it_is(hub: HubServer, exporter
 
 def test_an_alias_brings_its_settings(hub: HubServer, exporter: Exporter, monkeypatch: pytest.MonkeyPatch):
     presets = tuple(
-        dataclasses.replace(preset, precision="int8", block_size=64) if preset.alias == "phi" else preset
+        dataclasses.replace(preset, settings=ExportSettings("int8", 64)) if preset.alias == "phi" else preset
         for preset in load_presets()
     )
     monkeypatch.setattr("genai.hub.presets.load_presets", lambda: presets)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -58,47 +58,36 @@ def export(
 
     The folder runs here and in onnxruntime-genai; nothing appears at DIR until it is complete.
     """
-    from genai.export import check_exportable, check_via, export_model
-    from genai.export.build.precision import Precision
+    from genai.export import carry_out, plan_export
     from genai.folder import check_target
     from genai.hub import resolve, resolve_checkpoint
     from genai.hub.presets import export_settings
 
     preset = resolve(checkpoint, revision=revision).preset
-    precision, block_size = export_settings(preset, precision=precision, block_size=block_size)
-    # All of this before gigabytes are fetched for an export that cannot be made.
-    Precision.named(precision, block_size=block_size)
-    check_via(via)
-    check_target(output, overwrite=overwrite)
-    check = partial(
-        check_exportable,
-        precision=precision,
-        block_size=block_size,
-        max_context=max_context,
-        via=via,
+    settings = export_settings(
+        preset, precision=precision, block_size=block_size, max_context=max_context, via=via
     )
+    check_target(output, overwrite=overwrite)
+    # Planned once, before gigabytes are fetched for an export that cannot be made.
+    plan = cache(partial(plan_export, settings=settings))
     with StageProgress() as progress:
         found = resolve_checkpoint(
-            checkpoint, revision=revision, offline=offline, progress=progress, check=check
+            checkpoint, revision=revision, offline=offline, progress=progress, check=plan
         )
     begun = time.perf_counter()
     with StageProgress(is_quiet=True) as progress:
 
         def show(step: ExportProgress) -> None:
             tensors = f"{step.num_tensors_done} of {step.num_tensors} tensors"
-            progress(f"Exporting to {precision}", step.bytes_done, step.bytes_total, tensors)
+            progress(f"Exporting to {settings.precision}", step.bytes_done, step.bytes_total, tensors)
 
-        folder = export_model(
-            found.path,
+        folder = carry_out(
+            plan(found.path),
             output,
-            precision=precision,
-            block_size=block_size,
             overwrite=overwrite,
             progress=show,
             source=found.source,
             revision=found.revision,
-            max_context=max_context,
-            via=via,
             note=print_note,
         )
     seconds = time.perf_counter() - begun

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,6 +13,7 @@ from genai.cli.command import command
 from genai.cli.options import JsonFlag, OfflineFlag, Variant
 from genai.cli.output import format_table, print_json, print_note, print_result, uses_color
 from genai.cli.progress import StageProgress, StatusLine
+from genai.errors import ModelFolderError, OptionError
 
 if TYPE_CHECKING:
     from genai.evaluation import Report
@@ -20,6 +22,30 @@ __all__ = ["validate", "validate_export"]
 
 COLORS = {"failed": 31, "skipped": 2}
 """The terminal's red and dim (ECMA-48, select graphic rendition)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComparisonOptions:
+    """How the folder is compared with a checkpoint; None leaves the precision's limit."""
+
+    max_error: Annotated[
+        float | None, typer.Option(help="Most difference of a logit; 1e-4 for fp32 if not given.")
+    ] = None
+    max_kl: Annotated[
+        float | None, typer.Option(help="Most mean KL divergence, in nats per token; else the precision's.")
+    ] = None
+    min_top1: Annotated[
+        float | None,
+        typer.Option("--min-top1", help="Least share of positions with the same best token, 0 to 1."),
+    ] = None
+    new_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Greedy tokens to compare after every prompt; 64 if not given.")
+    ] = None
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """The options that the user gave."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 @command(
@@ -37,19 +63,7 @@ def validate(
             help="Compare with this checkpoint (folder, alias or hub id) in transformers.",
         ),
     ] = None,
-    max_error: Annotated[
-        float | None, typer.Option(help="Most difference of a logit; 1e-4 for fp32 if not given.")
-    ] = None,
-    max_kl: Annotated[
-        float | None, typer.Option(help="Most mean KL divergence, in nats per token; else the precision's.")
-    ] = None,
-    min_top1: Annotated[
-        float | None,
-        typer.Option("--min-top1", help="Least share of positions with the same best token, 0 to 1."),
-    ] = None,
-    new_tokens: Annotated[
-        int | None, typer.Option(min=1, help="Greedy tokens to compare after every prompt; 64 if not given.")
-    ] = None,
+    comparison: ComparisonOptions,
     variant: Variant = None,
     provider: Annotated[str, typer.Option(help="Execution provider; `genai providers` lists them.")] = "auto",
     num_threads: Annotated[int | None, typer.Option(min=1, help="Threads per operator.")] = None,
@@ -61,31 +75,18 @@ def validate(
     Its files against each other and their checksums, that it runs, that batches and the cache change nothing, and
     with --against that it computes what the checkpoint does. The result is written to the folder's manifest.json.
     """
-    from genai.errors import ModelFolderError
-    from genai.evaluation import NUM_PARITY_TOKENS, find_reference, validate_folder
-    from genai.hub import LocalModel, resolve
-    from genai.prepare import prepare_model
+    from genai.evaluation import find_reference, validate_folder
 
     if against is None:
-        _refuse_without_reference(
-            max_error=max_error, max_kl=max_kl, min_top1=min_top1, new_tokens=new_tokens
-        )
-    found = resolve(model)
+        _refuse_without_reference(comparison)
     with StageProgress() as downloads:
-        path = (
-            found.path
-            if isinstance(found, LocalModel)
-            else prepare_model(model, variant=variant, offline=offline, progress=downloads).path
-        )
+        path, is_packaged = _find_folder(model, variant=variant, offline=offline, progress=downloads)
         reference = find_reference(against, offline=offline, progress=downloads) if against else None
     with StatusLine() as stages:
         report = validate_folder(
             path,
             against=reference,
-            max_error=max_error,
-            max_kl=max_kl,
-            min_top1=min_top1,
-            new_tokens=NUM_PARITY_TOKENS if new_tokens is None else new_tokens,
+            **comparison.given,
             provider=provider,
             variant=variant,
             num_threads=num_threads,
@@ -95,14 +96,9 @@ def validate(
         print_json({"path": str(path), **report.to_json()})
     else:
         print_result(_format_report(report))
-    # What comes with the package stays as it was installed.
-    if not (isinstance(found, LocalModel) and found.preset is not None):
+    if not is_packaged:  # which stays as it was installed
         _record(report)
-    if not report.is_ok:
-        names = ", ".join(check.name for check in report.failures)
-        raise ModelFolderError(
-            f"{path} failed {len(report.failures)} of {len(report.checks)} checks: {names}"
-        )
+    _raise_failures(report)
 
 
 def validate_export(folder: Path) -> Report:
@@ -111,7 +107,6 @@ def validate_export(folder: Path) -> Report:
     Raises:
         ModelFolderError: A check failed.
     """
-    from genai.errors import ModelFolderError
     from genai.evaluation import check_folder, record_report
 
     with StatusLine() as stages:
@@ -124,18 +119,36 @@ def validate_export(folder: Path) -> Report:
     return report
 
 
-def _refuse_without_reference(**values: float | None) -> None:
+def _find_folder(
+    model: str, *, variant: str | None, offline: bool, progress: StageProgress
+) -> tuple[Path, bool]:
+    """Return the folder that a name stands for, and whether it came with the package."""
+    from genai.hub import LocalModel, resolve
+    from genai.prepare import prepare_model
+
+    found = resolve(model)
+    if isinstance(found, LocalModel):
+        return found.path, found.preset is not None
+    return prepare_model(model, variant=variant, offline=offline, progress=progress).path, False
+
+
+def _refuse_without_reference(comparison: ComparisonOptions) -> None:
     """See that no option about the comparison with a checkpoint is given where there is none.
 
     Raises:
         OptionError: One is.
     """
-    from genai.errors import OptionError
-
-    given = [f"--{name.replace('_', '-')}" for name, value in values.items() if value is not None]
-    if given:
+    if given := [f"--{name.replace('_', '-')}" for name in comparison.given]:
         raise OptionError(
             f"{', '.join(given)}: for the comparison with a checkpoint, so give --against CHECKPOINT, too"
+        )
+
+
+def _raise_failures(report: Report) -> None:
+    if not report.is_ok:
+        names = ", ".join(check.name for check in report.failures)
+        raise ModelFolderError(
+            f"{report.path} failed {len(report.failures)} of {len(report.checks)} checks: {names}"
         )
 
 
@@ -152,7 +165,6 @@ def _format_report(report: Report) -> str:
 
 def _record(report: Report) -> None:
     """Keep the report in the folder, if it can be written to."""
-    from genai.errors import ModelFolderError
     from genai.evaluation import record_report
 
     try:

@@ -4,12 +4,11 @@
 torch and transformers, which only `genai.evaluation.reference` imports.
 """
 
-from genai.evaluation.record import record_report
+from genai.evaluation.manifest_entry import record_report
 from genai.evaluation.report import Check, Report
-from genai.evaluation.validate import NUM_PARITY_TOKENS, check_folder, find_reference, validate_folder
+from genai.evaluation.validate import check_folder, find_reference, validate_folder
 
 __all__ = [
-    "NUM_PARITY_TOKENS",
     "Check",
     "Report",
     "check_folder",

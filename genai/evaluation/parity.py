@@ -14,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from genai.errors import CheckpointError, TokenizerError
+from genai.evaluation.continuation import Continuation, log_softmax
 from genai.evaluation.prompts import TEXTS
 from genai.evaluation.report import Check, failed, passed, skipped
-from genai.evaluation.running import Continuation, log_softmax
 from genai.evaluation.tolerance import Tolerance
 from genai.text import Tokenizer
 

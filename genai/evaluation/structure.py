@@ -11,7 +11,7 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto,
 
 from genai.errors import ChatTemplateError, ProviderError, TokenizerError
 from genai.evaluation.graphs import FolderGraphs, num_bytes_of, tensors_of
-from genai.evaluation.positions import tables_too_short
+from genai.evaluation.position_tables import tables_too_short
 from genai.evaluation.report import Check, failed, passed, skipped
 from genai.folder import DecoderConfig, ModelFolder
 from genai.folder.files import OTHER_TOKENIZER_FILES, TOKENIZER_FILE

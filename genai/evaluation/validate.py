@@ -6,15 +6,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from genai.errors import OptionError
+from genai.evaluation.checklist import Checklist
 from genai.evaluation.report import Report
 from genai.evaluation.tolerance import tolerance_for
-from genai.evaluation.validation import Validation
-from genai.hub import Checkpoint, Progress, resolve_checkpoint
+from genai.hub import LocalCheckpoint, Progress, resolve_checkpoint
 
 if TYPE_CHECKING:
-    from genai.evaluation.running import Continuation
+    from genai.evaluation.continuation import Continuation
 
-__all__ = ["NUM_PARITY_TOKENS", "check_folder", "find_reference", "validate_folder"]
+__all__ = ["check_folder", "find_reference", "validate_folder"]
 
 NUM_PARITY_TOKENS = 64
 
@@ -40,21 +40,21 @@ def check_folder(
         OptionError: An option is impossible.
         ProviderError: The named provider is not available here.
     """
-    validation = Validation(Path(folder), progress, provider=provider, variant=variant)
-    validation.check_structure()
-    generator = validation.load(num_threads)
+    checklist = Checklist(Path(folder), progress, provider=provider, variant=variant)
+    checklist.check_structure()
+    generator = checklist.load(num_threads)
     if generator is None:
-        validation.skip("run", reason="the folder is not loaded")
+        checklist.skip("run", reason="the folder is not loaded")
     else:
         with generator:
-            validation.check_run(generator)
-    return validation.report()
+            checklist.check_run(generator)
+    return checklist.report()
 
 
 def validate_folder(
     folder: Path | str,
     *,
-    against: str | Path | Checkpoint | None = None,
+    against: str | Path | LocalCheckpoint | None = None,
     max_error: float | None = None,
     max_kl: float | None = None,
     min_top1: float | None = None,
@@ -91,27 +91,27 @@ def validate_folder(
     if new_tokens < 1:
         raise OptionError(f"new_tokens must be at least 1, not {new_tokens}")
     checkpoint = None if against is None else find_reference(against, offline=offline, progress=progress)
-    validation = Validation(Path(folder), progress, provider=provider, variant=variant)
-    validation.check_structure()
-    tolerance = tolerance_for(validation.precision or "fp32", **limits)
-    generator = validation.load(num_threads)
+    checklist = Checklist(Path(folder), progress, provider=provider, variant=variant)
+    checklist.check_structure()
+    tolerance = tolerance_for(checklist.precision or "fp32", **limits)
+    generator = checklist.load(num_threads)
     continuations: list[Continuation] = []
     if generator is None:
-        validation.skip("run", "cached", "batched", reason="the folder is not loaded")
+        checklist.skip("run", "cached", "batched", reason="the folder is not loaded")
     else:
         with generator:
-            validation.check_run(generator)
-            validation.check_ways_of_running(generator, tolerance)
+            checklist.check_run(generator)
+            checklist.check_ways_of_running(generator, tolerance)
             if checkpoint is not None:
-                continuations = validation.continue_prompts(generator, new_tokens)
+                continuations = checklist.continue_prompts(generator, new_tokens)
     if checkpoint is not None:
-        validation.check_parity(checkpoint, continuations, tolerance, num_wanted=new_tokens)
-    return validation.report()
+        checklist.check_parity(checkpoint, continuations, tolerance, num_wanted=new_tokens)
+    return checklist.report()
 
 
 def find_reference(
-    against: str | Path | Checkpoint, *, offline: bool = False, progress: Progress | None = None
-) -> Checkpoint:
+    against: str | Path | LocalCheckpoint, *, offline: bool = False, progress: Progress | None = None
+) -> LocalCheckpoint:
     """Return the checkpoint to compare with, downloaded if need be.
 
     Raises:
@@ -119,6 +119,6 @@ def find_reference(
     """
     from genai.evaluation import reference  # noqa: F401 (what is missing is told before anything is downloaded)
 
-    if isinstance(against, Checkpoint):
+    if isinstance(against, LocalCheckpoint):
         return against
     return resolve_checkpoint(against, offline=offline, progress=progress)

@@ -1,17 +1,18 @@
 """Export: a Hugging Face checkpoint becomes a model folder, natively without torch, transformers or ONNX Runtime.
 
 ```
-checkpoint ─► family: config.json -> DecoderSpec ─► build_decoder: GraphBuilder + ops/ ─► writer ─► model folder
-                       weight names -> Weights ──────────────┘ lazily, row by row
+config.json ─► plan: family -> DecoderSpec ─► build_decoder: GraphBuilder ─► writer ─► model folder
+weights     ─► views by the family's names ─────────┘ lazily, row by row
 ```
+A plan is made from config.json alone (`plan_export`), before any weights need be there, and then carried out.
 What no family describes, `foreign` exports with transformers' own exporter, in a process of its own.
 """
 
 from __future__ import annotations
 
-from genai.export.build.precision import PRECISIONS
-from genai.export.exporter import check_exportable, export_model
-from genai.export.via import VIAS, check_via
+from genai.config import PRECISIONS, VIAS, ExportSettings
+from genai.export.exporter import carry_out, export_model
+from genai.export.plan import ExportPlan, plan_export
 from genai.export.write.graph_writer import ExportProgress
 from genai.quantize import BlockScheme
 
@@ -19,8 +20,10 @@ __all__ = [
     "PRECISIONS",
     "VIAS",
     "BlockScheme",
+    "ExportPlan",
     "ExportProgress",
-    "check_exportable",
-    "check_via",
+    "ExportSettings",
+    "carry_out",
     "export_model",
+    "plan_export",
 ]

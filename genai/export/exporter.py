@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import datetime
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 from genai._version import __version__
-from genai.errors import CheckpointError, ExportError, UnsupportedModelError
+from genai.config import EXPORT_VERSION, ExportSettings
+from genai.errors import ExportError
 from genai.export.architecture import DecoderSpec
-from genai.export.architecture.family import Family
-from genai.export.build.decoder_graph import build_decoder, check_decoder
-from genai.export.build.graph_builder import OPSETS, GraphBuilder
-from genai.export.build.precision import Precision
-from genai.export.checkpoint.checkpoint import Checkpoint, architecture_of, read_config
-from genai.export.checkpoint.weights import WeightMap, Weights
-from genai.export.families import find_family
-from genai.export.foreign import check_foreign, draft_foreign
-from genai.export.via import check_via
-from genai.export.write.draft import Draft, check_context
-from genai.export.write.folder_files import copy_companions, decoder_config, write_json
+from genai.export.build.decoder_graph import build_decoder
+from genai.export.build.graph_builder import GraphBuilder
+from genai.export.checkpoint.checkpoint import Checkpoint, naming_checkpoint
+from genai.export.checkpoint.weights import Weights
+from genai.export.foreign import draft_foreign
+from genai.export.plan import ExportPlan, NativeDecoder, plan_export
+from genai.export.write.draft import Draft
+from genai.export.write.folder_files import copy_text_files, decoder_config, write_json
 from genai.export.write.graph_writer import ExportProgress, write_graph
 from genai.folder import (
     CONFIG_FILE,
@@ -32,9 +30,11 @@ from genai.folder import (
     check_target,
     sha256_of,
     staged_folder,
+    write_genai_config,
 )
+from genai.graph.opset import OPSETS
 
-__all__ = ["check_exportable", "export_model"]
+__all__ = ["carry_out", "export_model"]
 
 PRODUCER = "genai"
 TOOLS = ("onnx", "onnx-ir", "numpy", "ml_dtypes")
@@ -78,163 +78,81 @@ def export_model(
         OptionError: The precision, block size or context is impossible.
         ExportError: The target exists, the disk refuses, or the exporter is not installed.
     """
-    form = Precision.named(precision, block_size=block_size)
-    check_via(via)
-    path = Path(checkpoint)
-    _check_target(Path(output), path)
-    check_target(Path(output), overwrite=overwrite)
-    with contextlib.ExitStack() as stack, _naming(path):
-        draft = stack.enter_context(_draft(path, Path(output), via, form, max_context, note))
-        folder = stack.enter_context(staged_folder(output, overwrite=overwrite))
-        digests = write_graph(draft.graph, folder, producer=PRODUCER, version=__version__, progress=progress)
-        copied = copy_companions(path, folder)
-        write_json(folder / CONFIG_FILE, draft.decoder.to_json())
-        digests |= {name: sha256_of(folder / name) for name in (*copied, CONFIG_FILE)}
-        manifest = Manifest(
-            source=source if source is not None else str(path),
-            revision=revision,
-            architecture=architecture_of(read_config(path), path),
-            precision=precision,
-            quantization=form.scheme.to_json() if form.scheme else {},
-            opset=draft.opset,
-            versions={
-                PRODUCER: __version__,
-                **{tool: metadata.version(tool) for tool in TOOLS},
-                **draft.versions,
-            },
-            created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            files=dict(sorted(digests.items())),
-            exporter=draft.exporter,
-            exporter_notes=draft.notes,
-            attributes=draft.attributes,
-        )
-        write_json(folder / MANIFEST_FILE, manifest.to_json())
-        ModelFolder.load(folder)  # what cannot be read must not appear
-    return ModelFolder.load(output)
-
-
-def check_exportable(
-    checkpoint: Path | str,
-    *,
-    precision: str = "int4",
-    block_size: int = 32,
-    max_context: int | None = None,
-    via: str = "auto",
-) -> None:
-    """See that `export_model` would take a checkpoint, as far as its config.json tells; no weights need be there.
-
-    Raises:
-        CheckpointError, UnsupportedModelError, OptionError, ExportError: As `export_model` would.
-    """
-    Precision.named(precision, block_size=block_size)
-    check_via(via)
-    path = Path(checkpoint)
-    with _naming(path):
-        config = read_config(path)
-        reason = _why_not_native(path, config, max_context) if via in ("auto", "native") else None
-        if via == "native" and reason is not None:
-            raise UnsupportedModelError(reason)
-        if via == "native" or (via == "auto" and reason is None):
-            return
-        check_foreign(config, why_not_native=reason)
-
-
-@contextlib.contextmanager
-def _draft(
-    path: Path,
-    output: Path,
-    via: str,
-    form: Precision,
-    max_context: int | None,
-    note: Callable[[str], None] | None,
-) -> Iterator[Draft]:
-    """Yield what the exporter that `via` stands for makes of a checkpoint."""
-    opened = Checkpoint.open(path) if via == "native" else None
-    config = read_config(path) if opened is None else opened.config
-    reason = _why_not_native(path, config, max_context) if via in ("auto", "native") else None
-    if via == "native" and reason is not None:
-        raise UnsupportedModelError(reason)
-    if via == "native" or (via == "auto" and reason is None):
-        yield _native_draft(opened or Checkpoint.open(path), form, max_context)
-        return
-    with draft_foreign(
-        path,
-        config,
-        why_not_native=reason,
-        precision=form,
-        beside=output,
-        max_context=max_context,
+    settings = ExportSettings(precision, block_size, max_context, via)
+    return carry_out(
+        plan_export(checkpoint, settings),
+        output,
+        overwrite=overwrite,
+        progress=progress,
+        source=source,
+        revision=revision,
         note=note,
-    ) as draft:
-        yield draft
+    )
 
 
-def _native_draft(opened: Checkpoint, form: Precision, max_context: int | None) -> Draft:
-    family = find_family(opened.architecture)
-    spec, weight_map = _read_decoder(family, opened.config, max_context)
+def carry_out(
+    plan: ExportPlan,
+    output: Path | str,
+    *,
+    overwrite: bool = False,
+    progress: Callable[[ExportProgress], None] | None = None,
+    source: str | None = None,
+    revision: str | None = None,
+    note: Callable[[str], None] | None = None,
+) -> ModelFolder:
+    """Make the model folder of a plan, whose checkpoint is whole by now; arguments and errors as `export_model`'s."""
+    output = Path(output)
+    _check_target(output, plan.checkpoint)
+    check_target(output, overwrite=overwrite)
+    with contextlib.ExitStack() as stack, naming_checkpoint(plan.checkpoint):
+        draft = stack.enter_context(_draft(plan, output, note))
+        staged = stack.enter_context(staged_folder(output, overwrite=overwrite))
+        digests = _write_files(plan, draft, staged, progress)
+        manifest = _manifest(plan, draft, digests, source=source, revision=revision)
+        write_json(staged / MANIFEST_FILE, manifest.to_json())
+        folder = ModelFolder.load(staged)  # what cannot be read must not appear
+    return dataclasses.replace(folder, path=output)
+
+
+def _draft(
+    plan: ExportPlan, output: Path, note: Callable[[str], None] | None
+) -> contextlib.AbstractContextManager[Draft]:
+    """Return a context that holds the draft of the plan's exporter, and what the draft reads from."""
+    if plan.native is not None:
+        return contextlib.nullcontext(_native_draft(plan, plan.native))
+    return draft_foreign(
+        plan.checkpoint,
+        plan.config,
+        why_not_native=plan.why_not_native,
+        precision=plan.precision,
+        beside=output,
+        max_context=plan.settings.max_context,
+        note=note,
+    )
+
+
+def _native_draft(plan: ExportPlan, decoder: NativeDecoder) -> Draft:
+    checkpoint = Checkpoint.open(plan.checkpoint, config=plan.config)
+    family, spec = decoder.family, decoder.spec
     weights = Weights(
-        opened,
-        weight_map,
+        checkpoint,
+        decoder.weight_map,
         shapes=spec.parameters(),
         num_layers=len(spec.layers),
         tied=spec.tied,
         prefixes=family.prefixes,
         ignored=family.ignored,
     )
-    graph = GraphBuilder(form, weights)
+    graph = GraphBuilder(plan.precision, weights)
     build_decoder(graph, spec)
     return Draft(
         graph=graph,
-        decoder=decoder_config(opened, family, spec),
+        decoder=decoder_config(checkpoint, family, spec),
         opset=OPSETS,
         exporter="native",
-        notes={"reason": f"{opened.architecture} is one of genai's own families"},
+        notes={"reason": f"{plan.architecture} is one of genai's own families"},
         attributes=_attributes(spec),
     )
-
-
-def _why_not_native(path: Path, config: Mapping[str, Any], max_context: int | None) -> str | None:
-    """Say why the native exporter does not take a config.json; `None` if it does."""
-    try:
-        _read_decoder(find_family(architecture_of(config, path)), config, max_context)
-    except UnsupportedModelError as error:
-        return str(error)
-    return None
-
-
-def _read_decoder(
-    family: Family, config: Mapping[str, Any], max_context: int | None
-) -> tuple[DecoderSpec, WeightMap]:
-    """Return the decoder that a config.json describes, and where its parameters are."""
-    spec, weight_map = family.read(config)
-    check_decoder(spec)
-    return _limit_context(spec, max_context), weight_map
-
-
-@contextlib.contextmanager
-def _naming(path: Path) -> Iterator[None]:
-    """Put the checkpoint's path before messages that do not name it."""
-    try:
-        yield
-    except CheckpointError as error:
-        if str(path) in str(error):
-            raise
-        raise type(error)(f"{path}: {error}") from error
-
-
-def _check_target(output: Path, checkpoint: Path) -> None:
-    """Refuse to replace the checkpoint, or a folder around it, with the export."""
-    target, source = output.resolve(), checkpoint.resolve()
-    if target == source or target in source.parents:
-        raise ExportError(f"{output}: exporting there would replace the checkpoint; choose another folder")
-
-
-def _limit_context(spec: DecoderSpec, max_context: int | None) -> DecoderSpec:
-    """Return the spec for sequences of at most this length."""
-    if max_context is None:
-        return spec.limited_to(spec.max_positions)
-    check_context(max_context, spec.max_positions, reason=spec.max_positions_reason)
-    return spec.limited_to(max_context)
 
 
 def _attributes(spec: DecoderSpec) -> dict[str, object]:
@@ -244,3 +162,42 @@ def _attributes(spec: DecoderSpec) -> dict[str, object]:
     if spec.max_positions_reason is not None:
         attributes["context_limit_reason"] = spec.max_positions_reason
     return attributes
+
+
+def _write_files(
+    plan: ExportPlan, draft: Draft, folder: Path, progress: Callable[[ExportProgress], None] | None
+) -> dict[str, str]:
+    """Write every file but the manifest; return their sha256 by name."""
+    digests = write_graph(draft.graph, folder, producer=PRODUCER, version=__version__, progress=progress)
+    copied = copy_text_files(plan.checkpoint, folder)
+    write_json(folder / CONFIG_FILE, write_genai_config(draft.decoder))
+    return digests | {name: sha256_of(folder / name) for name in (*copied, CONFIG_FILE)}
+
+
+def _manifest(
+    plan: ExportPlan, draft: Draft, digests: Mapping[str, str], *, source: str | None, revision: str | None
+) -> Manifest:
+    tools = {tool: metadata.version(tool) for tool in TOOLS}
+    return Manifest(
+        source=source if source is not None else str(plan.checkpoint),
+        revision=revision,
+        architecture=plan.architecture,
+        precision=plan.settings.precision,
+        quantization=plan.precision.to_json(),
+        opset=draft.opset,
+        versions={PRODUCER: __version__, **tools, **draft.versions},
+        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        files=dict(sorted(digests.items())),
+        exporter=draft.exporter,
+        exporter_notes=draft.notes,
+        settings=dataclasses.asdict(plan.settings),
+        export_version=EXPORT_VERSION,
+        attributes=draft.attributes,
+    )
+
+
+def _check_target(output: Path, checkpoint: Path) -> None:
+    """Refuse to replace the checkpoint, or a folder around it, with the export."""
+    target, source = output.resolve(), checkpoint.resolve()
+    if target == source or target in source.parents:
+        raise ExportError(f"{output}: exporting there would replace the checkpoint; choose another folder")

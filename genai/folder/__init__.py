@@ -12,9 +12,9 @@ from genai.folder.files import (
     GENERATION_CONFIG_FILE,
     HF_CONFIG_FILE,
     MANIFEST_FILE,
-    TEMPLATE_FOLDER,
-    TEXT_FILES,
+    is_text_file,
 )
+from genai.folder.genai_config import read_genai_config, write_genai_config
 from genai.folder.graph_names import GraphNames, StageConfig
 from genai.folder.manifest import Manifest
 from genai.folder.model_folder import ModelFolder
@@ -25,14 +25,15 @@ __all__ = [
     "GENERATION_CONFIG_FILE",
     "HF_CONFIG_FILE",
     "MANIFEST_FILE",
-    "TEMPLATE_FOLDER",
-    "TEXT_FILES",
     "DecoderConfig",
     "GraphNames",
     "Manifest",
     "ModelFolder",
     "StageConfig",
     "check_target",
+    "is_text_file",
+    "read_genai_config",
     "sha256_of",
     "staged_folder",
+    "write_genai_config",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any
 
 from genai.folder.graph_names import GraphNames, StageConfig
 
@@ -60,20 +60,3 @@ class DecoderConfig:
     layer_types: tuple[str, ...] = ()
     tokenizer_dir: str = ""
     max_positions: int | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the content of a genai_config.json that onnxruntime-genai accepts."""
-        from genai.folder.genai_config import write_genai_config
-
-        return write_genai_config(self)
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> Self:
-        """Read a genai_config.json, whoever wrote it.
-
-        Raises:
-            ModelFolderError: A key that generation cannot do without is missing or makes no sense.
-        """
-        from genai.folder.genai_config import read_genai_config
-
-        return cls(**read_genai_config(values))

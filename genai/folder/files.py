@@ -22,6 +22,7 @@ __all__ = [
     "TEXT_FILES",
     "TOKENIZER_CONFIG_FILE",
     "TOKENIZER_FILE",
+    "is_text_file",
     "read_json",
 ]
 
@@ -57,6 +58,18 @@ TEXT_FILES = (
 
 TEMPLATE_FOLDER = "additional_chat_templates"
 """The folder of further chat templates, `<name>.jinja`."""
+
+
+def is_text_file(name: str) -> bool:
+    """Whether a file of a folder, by its path in there, says how text is made: tokenizer, template, or defaults.
+
+    >>> is_text_file("tokenizer.json"), is_text_file(f"{TEMPLATE_FOLDER}/rag.jinja"), is_text_file("config.json")
+    (True, True, False)
+    """
+    folder, _, file = name.rpartition("/")
+    if folder:
+        return folder == TEMPLATE_FOLDER and file.endswith(".jinja")
+    return file in TEXT_FILES or file == GENERATION_CONFIG_FILE
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -5,15 +5,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from genai.errors import ModelFolderError
+from genai.folder.decoder_config import DecoderConfig
 from genai.folder.files import CONFIG_FILE
 from genai.folder.genai_config_keys import INPUT_KEYS, OTHER_PARTS, OUTPUT_KEYS, report_unknown_keys
 from genai.folder.graph_names import GraphNames, StageConfig
-
-if TYPE_CHECKING:
-    from genai.folder.decoder_config import DecoderConfig
 
 __all__ = ["read_genai_config", "write_genai_config"]
 
@@ -26,8 +24,8 @@ _PROVIDERS = {"dml": "directml"}
 """What genai calls execution providers for which onnxruntime-genai has another name."""
 
 
-def read_genai_config(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields of a DecoderConfig that a genai_config.json describes.
+def read_genai_config(values: Mapping[str, Any]) -> DecoderConfig:
+    """Return the decoder that a genai_config.json describes, whoever wrote it.
 
     Raises:
         ModelFolderError: A key that generation cannot do without is missing, or a value makes no sense, or the model
@@ -37,30 +35,34 @@ def read_genai_config(values: Mapping[str, Any]) -> dict[str, Any]:
     decoder = _section(model, "model.decoder", needed=True)
     _check_is_text_decoder(model, decoder)
     stages = tuple(_stages(decoder))
-    fields = {
-        "model_type": _value(model, "model.type", str),
-        "filename": stages[0].filename if stages else _file_name(decoder, "model.decoder.filename"),
-        "vocab_size": _value(model, "model.vocab_size", int),
-        "context_length": _positive(model, "model.context_length"),
-        "num_layers": _value(decoder, "model.decoder.num_hidden_layers", int),
-        "num_kv_heads": (num_kv_heads := _value(decoder, "model.decoder.num_key_value_heads", int)),
-        "num_heads": (num_heads := _value(decoder, "model.decoder.num_attention_heads", int, num_kv_heads)),
-        "head_dim": (head_dim := _value(decoder, "model.decoder.head_size", int)),
-        "hidden_size": _value(decoder, "model.decoder.hidden_size", int, num_heads * head_dim),
-        "bos_token_id": _value(model, "model.bos_token_id", int, None),
-        "pad_token_id": (pad := _value(model, "model.pad_token_id", int, None)),
-        "eos_token_ids": _eos_token_ids(model, pad),
-        "search": _section(values, "search"),
-        "session_options": _session_options(decoder, "model.decoder"),
-        "provider_options": _provider_options(decoder, "model.decoder"),
-        "names": _graph_names(decoder),
-        "stages": stages,
-        "sliding_window": _section(decoder, "model.decoder.sliding_window") or None,
-        "layer_types": tuple(map(str, _value(decoder, "model.decoder.layer_types", list, []))),
-        "tokenizer_dir": _file_name(model, "model.tokenizer_dir") if model.get("tokenizer_dir") else "",
-    }
+    num_kv_heads = _value(decoder, "model.decoder.num_key_value_heads", int)
+    num_heads = _value(decoder, "model.decoder.num_attention_heads", int, num_kv_heads)
+    head_dim = _value(decoder, "model.decoder.head_size", int)
+    pad_token_id = _value(model, "model.pad_token_id", int, None)
+    config = DecoderConfig(
+        model_type=_value(model, "model.type", str),
+        filename=stages[0].filename if stages else _file_name(decoder, "model.decoder.filename"),
+        vocab_size=_value(model, "model.vocab_size", int),
+        context_length=_positive(model, "model.context_length"),
+        hidden_size=_value(decoder, "model.decoder.hidden_size", int, num_heads * head_dim),
+        num_layers=_value(decoder, "model.decoder.num_hidden_layers", int),
+        num_heads=num_heads,
+        num_kv_heads=num_kv_heads,
+        head_dim=head_dim,
+        eos_token_ids=_eos_token_ids(model, pad_token_id),
+        bos_token_id=_value(model, "model.bos_token_id", int, None),
+        pad_token_id=pad_token_id,
+        search=_section(values, "search"),
+        session_options=_session_options(decoder, "model.decoder"),
+        provider_options=_provider_options(decoder, "model.decoder"),
+        names=_graph_names(decoder),
+        stages=stages,
+        sliding_window=_section(decoder, "model.decoder.sliding_window") or None,
+        layer_types=tuple(map(str, _value(decoder, "model.decoder.layer_types", list, []))),
+        tokenizer_dir=_file_name(model, "model.tokenizer_dir") if model.get("tokenizer_dir") else "",
+    )
     report_unknown_keys(values)
-    return fields
+    return config
 
 
 def write_genai_config(config: DecoderConfig) -> dict[str, Any]:

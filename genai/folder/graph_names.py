@@ -8,6 +8,21 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from genai.graph.names import (
+    ATTENTION_MASK,
+    CONV_STATE,
+    INPUT_IDS,
+    KEY,
+    LOGITS,
+    PAST_SEQUENCE_LENGTH,
+    POSITION_IDS,
+    RECURRENT_STATE,
+    TOTAL_SEQUENCE_LENGTH,
+    VALUE,
+    past_name,
+    present_name,
+)
+
 __all__ = ["GraphNames", "StageConfig"]
 
 
@@ -36,22 +51,22 @@ class GraphNames:
         logits: Scores of the next token.
     """
 
-    input_ids: str = "input_ids"
-    attention_mask: str = "attention_mask"
-    position_ids: str = "position_ids"
-    past_key: str = "past_key_values.%d.key"
-    past_value: str = "past_key_values.%d.value"
-    present_key: str = "present.%d.key"
-    present_value: str = "present.%d.value"
-    past: str = "past_key_values.%d"
-    present: str = "present.%d"
-    past_conv: str = "past_key_values.%d.conv_state"
-    present_conv: str = "present.%d.conv_state"
-    past_recurrent: str = "past_key_values.%d.recurrent_state"
-    present_recurrent: str = "present.%d.recurrent_state"
-    past_sequence_length: str = "past_sequence_length"
-    total_sequence_length: str = "total_sequence_length"
-    logits: str = "logits"
+    input_ids: str = INPUT_IDS
+    attention_mask: str = ATTENTION_MASK
+    position_ids: str = POSITION_IDS
+    past_key: str = past_name("%d", KEY)
+    past_value: str = past_name("%d", VALUE)
+    present_key: str = present_name("%d", KEY)
+    present_value: str = present_name("%d", VALUE)
+    past: str = past_name("%d", "")
+    present: str = present_name("%d", "")
+    past_conv: str = past_name("%d", CONV_STATE)
+    present_conv: str = present_name("%d", CONV_STATE)
+    past_recurrent: str = past_name("%d", RECURRENT_STATE)
+    present_recurrent: str = present_name("%d", RECURRENT_STATE)
+    past_sequence_length: str = PAST_SEQUENCE_LENGTH
+    total_sequence_length: str = TOTAL_SEQUENCE_LENGTH
+    logits: str = LOGITS
 
     def canonical(self, names: Iterable[str]) -> dict[str, str]:
         """Return the canonical name of each of a graph's names that has another one.

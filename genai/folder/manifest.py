@@ -28,6 +28,8 @@ class Manifest:
         files: sha256 by file name, of every other file of the folder.
         exporter: What made the graph: "native" or "transformers"; "optimum" in folders of earlier versions.
         exporter_notes: Why that one, and what it and the passes after it did.
+        settings: What the export was asked for: the fields of `genai.config.ExportSettings`.
+        export_version: `genai.config.EXPORT_VERSION` when it was made; 1 for folders that do not say.
         attributes: Facts about the graph that the runtime needs and genai_config.json has no key for.
         validation: Results of `genai validate`, empty until it ran.
     """
@@ -43,6 +45,8 @@ class Manifest:
     files: Mapping[str, str]
     exporter: str = "native"
     exporter_notes: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    export_version: int = 1
     attributes: Mapping[str, Any] = field(default_factory=dict)
     validation: Mapping[str, Any] = field(default_factory=dict)
 

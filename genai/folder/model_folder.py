@@ -10,6 +10,7 @@ from genai.config import GenerationConfig
 from genai.errors import ModelFolderError, OptionError
 from genai.folder.decoder_config import DecoderConfig
 from genai.folder.files import CONFIG_FILE, HF_CONFIG_FILE, MANIFEST_FILE, read_json
+from genai.folder.genai_config import read_genai_config
 from genai.folder.generation_defaults import LengthLimits, read_generation_defaults, read_length_limits
 from genai.folder.graph_files import NO_CACHE, check_is_decoder, choose_graph, find_graphs
 from genai.folder.hf_config import decoder_from_hf_config
@@ -101,7 +102,7 @@ def _read_decoder(path: Path, *, variant: str | None, provider: str) -> tuple[De
             raise OptionError(
                 f'{path} has no variant "{variant}": its {CONFIG_FILE} names the one model that it holds'
             )
-        return DecoderConfig.from_json(read_json(path / CONFIG_FILE)), None
+        return read_genai_config(read_json(path / CONFIG_FILE)), None
     if not graphs:
         raise ModelFolderError(_nothing_here(path, names))
     values = read_json(path / HF_CONFIG_FILE)

@@ -6,7 +6,7 @@ An alias, a hub id or a path is resolved (`resolve`), downloaded through hugging
 
 from __future__ import annotations
 
-from genai.hub.checkpoint import Checkpoint, resolve_checkpoint
+from genai.hub.checkpoint import LocalCheckpoint, resolve_checkpoint
 from genai.hub.download import Snapshot, fetch, find_snapshot
 from genai.hub.inventory import ModelEntry, find_model, list_models, remove_model
 from genai.hub.names import HubModel, LocalModel, is_checkpoint_folder, resolve
@@ -15,9 +15,9 @@ from genai.hub.progress import Progress
 from genai.hub.store import ExportKey, Store, StoredExport, fingerprint, genai_home
 
 __all__ = [
-    "Checkpoint",
     "ExportKey",
     "HubModel",
+    "LocalCheckpoint",
     "LocalModel",
     "ModelEntry",
     "Preset",

@@ -14,27 +14,24 @@ from genai.folder import ModelFolder
 from genai.folder.graph_files import NO_CACHE
 from genai.hub.download import fetch, find_snapshot
 from genai.hub.names import LocalModel, is_checkpoint_folder, resolve
-from genai.hub.presets import Preset
 from genai.hub.progress import Progress
 
-__all__ = ["Checkpoint", "check_checkpoint_folder", "resolve_checkpoint"]
+__all__ = ["LocalCheckpoint", "check_checkpoint_folder", "resolve_checkpoint"]
 
 
 @dataclass(frozen=True, slots=True)
-class Checkpoint:
+class LocalCheckpoint:
     """A checkpoint on this machine.
 
     Args:
         path: Its folder: config.json, safetensors, tokenizer.
         source: "owner/name[:subfolder]", or the path that was given.
         revision: Commit hash of the repository; `None` for a local folder.
-        preset: The preset of the repository, if there is one.
     """
 
     path: Path
     source: str
     revision: str | None
-    preset: Preset | None
 
 
 def resolve_checkpoint(
@@ -44,8 +41,8 @@ def resolve_checkpoint(
     offline: bool = False,
     update: bool = False,
     progress: Progress | None = None,
-    check: Callable[[Path], None] | None = None,
-) -> Checkpoint:
+    check: Callable[[Path], object] | None = None,
+) -> LocalCheckpoint:
     """Return the checkpoint that a path, alias or hub id stands for, downloaded if need be.
 
     Args:
@@ -67,12 +64,12 @@ def resolve_checkpoint(
         check_checkpoint_folder(model.path)
         if check is not None:
             check(model.path)
-        return Checkpoint(model.path, str(model.path.resolve()), None, model.preset)
+        return LocalCheckpoint(model.path, str(model.path.resolve()), None)
     snapshot = find_snapshot(model, checkpoint=True, offline=offline, update=update)
     if check is not None:
         check(snapshot.path)
     path = fetch(snapshot, offline=offline, progress=progress)
-    return Checkpoint(path, model.source, snapshot.commit, model.preset)
+    return LocalCheckpoint(path, model.source, snapshot.commit)
 
 
 def check_checkpoint_folder(path: Path) -> None:

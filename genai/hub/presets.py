@@ -12,14 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+from genai.config import ExportSettings
 from genai.errors import GenaiError, did_you_mean
 
 __all__ = ["Preset", "export_settings", "find_preset", "load_presets", "presets_folder"]
 
 _PACKAGE = Path(__file__).resolve().parent.parent
-
-
-DEFAULT_PRECISION, DEFAULT_BLOCK_SIZE = "int4", 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +34,7 @@ class Preset:
         revision: Branch, tag or commit of the repository.
         download_bytes: About how much is downloaded.
         gated: Whether its page asks to accept a licence before a download.
-        precision: Export precision unless the caller says otherwise.
-        block_size: Export block size unless the caller says otherwise.
+        settings: How it is exported unless the caller says otherwise; a file has them as keys of their own.
         generation: Generation options that the repository's own generation_config.json may lack.
     """
 
@@ -50,8 +47,7 @@ class Preset:
     revision: str = "main"
     download_bytes: int = 0
     gated: bool = False
-    precision: str = DEFAULT_PRECISION
-    block_size: int = DEFAULT_BLOCK_SIZE
+    settings: ExportSettings = field(default_factory=ExportSettings)
     generation: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -71,14 +67,19 @@ class Preset:
         Raises:
             GenaiError: A key is unknown or missing, or it names neither or both of repo and path.
         """
-        known = {f.name for f in dataclasses.fields(cls)}
+        settings = {f.name for f in dataclasses.fields(ExportSettings)}
+        known = {f.name for f in dataclasses.fields(cls)} - {"settings"} | settings
         for key in values:
             if key not in known:
                 raise GenaiError(f'unknown key "{key}" in a preset.{did_you_mean(key, known)}')
         if not values.get("aliases") or ("repo" in values) == ("path" in values):
             raise GenaiError('a preset needs "aliases" and one of "repo" and "path"')
         try:
-            return cls(**{**values, "aliases": tuple(values["aliases"])})
+            return cls(
+                **{key: value for key, value in values.items() if key not in (*settings, "aliases")},
+                aliases=tuple(values["aliases"]),
+                settings=ExportSettings(**{key: values[key] for key in settings & values.keys()}),
+            )
         except TypeError as error:
             raise GenaiError(f"a preset is incomplete: {error}") from error
 
@@ -129,12 +130,10 @@ def find_preset(*, alias: str | None = None, repo: str | None = None) -> Preset 
     return None
 
 
-def export_settings(
-    preset: Preset | None, *, precision: str | None, block_size: int | None
-) -> tuple[str, int]:
-    """Return the precision and block size of an export: the caller's, else the preset's, else genai's own."""
-    if precision is None:
-        precision = preset.precision if preset else DEFAULT_PRECISION
-    if block_size is None:
-        block_size = preset.block_size if preset else DEFAULT_BLOCK_SIZE
-    return precision, block_size
+def export_settings(preset: Preset | None, **options: Any) -> ExportSettings:
+    """Return the settings of an export: the caller's where they are not `None`, else the preset's, else genai's own.
+
+    Raises:
+        OptionError: A value is impossible.
+    """
+    return (preset.settings if preset else ExportSettings()).merge(**options)

@@ -11,12 +11,11 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from genai.errors import CheckpointError, ModelFolderError, OptionError
-from genai.folder import CONFIG_FILE, GENERATION_CONFIG_FILE, HF_CONFIG_FILE, TEMPLATE_FOLDER, TEXT_FILES
+from genai.folder import CONFIG_FILE, HF_CONFIG_FILE, is_text_file
 from genai.folder.graph_files import check_is_decoder, choose_graph, companions_of, find_graphs
 
 __all__ = ["Selection", "select_files"]
 
-_SMALL_FILES = frozenset({*TEXT_FILES, HF_CONFIG_FILE, GENERATION_CONFIG_FILE})
 _INDEX_FILE = "model.safetensors.index.json"
 _WEIGHTS = re.compile(r"model(?:-(?P<part>\d+)-of-(?P<parts>\d+))?\.safetensors")
 _FOREIGN_WEIGHTS = (".bin", ".gguf", ".h5", ".msgpack", ".onnx", ".ot", ".pt", ".pth")
@@ -80,14 +79,14 @@ def select_files(
     inside = _inside(folder, names)
     here = sorted(name for name in inside if "/" not in name)
     graphs = find_graphs(inside) if HF_CONFIG_FILE in here else ()
-    templates = sorted(
-        name for name in inside if re.fullmatch(rf"{TEMPLATE_FOLDER}/[^/]+\.jinja", name) is not None
-    )
+    text_files = [name for name in inside if is_text_file(name)]
     if CONFIG_FILE in here and not checkpoint and (variant is None or not graphs):
         _check_no_variant(variant, source)
-        chosen = [name for name in here if not name.endswith(_NOT_FOR_MODEL_FOLDERS)]
-        return Selection(_within(folder, chosen + templates), is_model_folder=True)
-    small = [name for name in here if name in _SMALL_FILES] + templates
+        others = [
+            name for name in here if name not in text_files and not name.endswith(_NOT_FOR_MODEL_FOLDERS)
+        ]
+        return Selection(_within(folder, others + text_files), is_model_folder=True)
+    small = [*([HF_CONFIG_FILE] if HF_CONFIG_FILE in here else []), *text_files]
     has_safetensors = any(name.endswith(".safetensors") for name in here)
     if graphs and not checkpoint and not (prefer_checkpoint and has_safetensors):
         check_is_decoder(inside, source=source)

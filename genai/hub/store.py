@@ -5,10 +5,11 @@ killed ones. It knows neither hub nor exporter: who makes a folder passes in how
 
 ```
 GENAI_HOME/
-  models/<owner>--<name>/<revision>-<precision>[-<block size>]/   one model folder each
-  refs/<owner>--<name>/<branch or tag>                            the commit that it stood for when last asked
+  models/<owner>--<name>/<revision>-<settings>-v<version>/   one model folder each
+  refs/<owner>--<name>/<branch or tag>                       the commit that it stood for when last asked
   locks/
 ```
+Exports of an earlier version of what an export writes are not found; they stay listed until they are removed.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from genai.config import EXPORT_VERSION, ExportSettings
 from genai.errors import ExportError, GenaiError, ModelFolderError
 from genai.folder import Manifest, ModelFolder
 
@@ -51,28 +53,24 @@ class ExportKey:
     Args:
         source: "owner/name[:subfolder]", or the path of a local checkpoint.
         revision: Commit hash of the repository, or `fingerprint` of the local checkpoint.
-        precision: As for `export_model`.
-        block_size: As for `export_model`; means nothing unless quantized.
+        settings: How it is exported.
+        version: The version of what an export writes.
     """
 
     source: str
     revision: str
-    precision: str
-    block_size: int
+    settings: ExportSettings
+    version: int = EXPORT_VERSION
 
     @property
     def name(self) -> str:
         """The folder's name within its source's.
 
-        >>> ExportKey("owner/name", "0123456789abcdef", "int4", 32).name
-        '0123456789ab-int4-32'
-        >>> ExportKey("owner/name", "0123456789abcdef", "fp32", 32).name
-        '0123456789ab-fp32'
+        >>> ExportKey("owner/name", "0123456789abcdef", ExportSettings(), version=2).name
+        '0123456789ab-int4-32-v2'
         """
-        quantized = self.precision.startswith("int")
-        block = f"-{self.block_size}" if quantized else ""
         revision = urllib.parse.quote(self.revision[:_REVISION_DIGITS], safe="")
-        return f"{revision}-{self.precision}{block}"
+        return f"{revision}-{self.settings.name}-v{self.version}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,23 +108,29 @@ class Store:
         """Return where an export is or would be."""
         return self._home / "models" / _folder_name(key.source) / key.name
 
-    def find(self, key: ExportKey) -> Path | None:
+    def find(self, key: ExportKey) -> ModelFolder | None:
         """Return the folder of an export if the store has it and it is not damaged."""
         path = self.path(key)
+        if not path.is_dir():
+            return None
         try:
-            ModelFolder.load(path)
+            return ModelFolder.load(path)
         except GenaiError:
             return None
-        return path
 
     def find_or_make(
-        self, key: ExportKey, make: Callable[[Path], object], *, on_wait: Callable[[], None] | None = None
-    ) -> Path:
+        self,
+        key: ExportKey,
+        make: Callable[[Path], ModelFolder],
+        *,
+        on_wait: Callable[[], None] | None = None,
+    ) -> ModelFolder:
         """Return the folder of an export, made now if the store lacks it or it is damaged, once however many ask.
 
         Args:
             key: Which export.
-            make: Writes the folder at the path it is given, whole or not at all (as `staged_folder` does).
+            make: Writes the folder at the path it is given, whole or not at all (as `staged_folder` does), and
+                returns it.
             on_wait: Called once if somebody else is making it.
 
         Raises:
@@ -137,12 +141,10 @@ class Store:
         path = self.path(key)
         with self._locked(path, on_wait):
             _remove_leftovers(path)
-            if (found := self.find(key)) is None:
-                shutil.rmtree(path, ignore_errors=True)
-                make(path)
-                found = self.find(key)
-                assert found is not None, "make wrote no model folder"
-            return found
+            if (found := self.find(key)) is not None:
+                return found
+            shutil.rmtree(path, ignore_errors=True)
+            return make(path)
 
     def exports(self) -> tuple[StoredExport, ...]:
         """List the exports, damaged ones included."""

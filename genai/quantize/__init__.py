@@ -1,11 +1,22 @@
-"""Weight quantization: schemes, and the arithmetic that turns float rows into codes and scales.
+"""Weight quantization: schemes, quantized matrices as values, and the arithmetic that rounds float rows.
 
 Pure numpy on rows of a matrix; nothing here knows graphs, checkpoints or files.
 """
 
 from __future__ import annotations
 
-from genai.quantize.rtn import dequantize_rows, quantize_rows, quantize_scales
+from genai.quantize.matrix import QuantizedMatrix, quantize_matrix
+from genai.quantize.packing import pack_codes, unpack_codes
+from genai.quantize.rtn import QuantizedRows, dequantize_rows, quantize_rows
 from genai.quantize.scheme import BlockScheme
 
-__all__ = ["BlockScheme", "dequantize_rows", "quantize_rows", "quantize_scales"]
+__all__ = [
+    "BlockScheme",
+    "QuantizedMatrix",
+    "QuantizedRows",
+    "dequantize_rows",
+    "pack_codes",
+    "quantize_matrix",
+    "quantize_rows",
+    "unpack_codes",
+]

@@ -7,59 +7,74 @@ below that of `max(abs) / 7`, whose codes never reach -8; a least-squares scale 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
+from genai.quantize.packing import pack_codes, unpack_codes
 from genai.quantize.scheme import BlockScheme
 
-__all__ = ["dequantize_rows", "quantize_rows", "quantize_scales"]
+__all__ = ["QuantizedRows", "dequantize_rows", "quantize_rows"]
 
 Floats = NDArray[np.float32]
 Codes = NDArray[np.uint8]
 
 
-def quantize_scales(rows: Floats, scheme: BlockScheme) -> Floats:
-    """Return the scale of each block: float32 [rows, blocks]; 0 for a block of zeros.
+@dataclass(frozen=True, slots=True)
+class QuantizedRows:
+    """Some rows of a matrix, rounded.
+
+    Args:
+        codes: Packed, uint8 [rows, blocks, block_bytes].
+        scales: float32 [rows, blocks]; 0 for a block of zeros.
+    """
+
+    codes: Codes
+    scales: Floats
+
+
+def quantize_rows(rows: Floats, scheme: BlockScheme) -> QuantizedRows:
+    """Round to the nearest codes; the columns that pad the last block have code 0.
 
     Args:
         rows: float32 [rows, columns].
-        scheme: The bits and block size.
+        scheme: The bits and block size; symmetric.
     """
-    return _scales_of(_blocks_of(rows, scheme), scheme)
-
-
-def quantize_rows(rows: Floats, scheme: BlockScheme) -> Codes:
-    """Return the packed codes: uint8 [rows, blocks, block_bytes].
-
-    At 4 bits the code of an even column is the low half of its byte. The columns that pad the last block are 0.
-
-    Args:
-        rows: float32 [rows, columns].
-        scheme: The bits and block size.
-    """
+    assert scheme.is_symmetric, "rounding to nearest chooses no zero points"
     blocks = _blocks_of(rows, scheme)
-    scales = _scales_of(blocks, scheme)[..., None]
-    is_normal = np.abs(scales) >= np.finfo(np.float32).tiny  # the inverse of a smaller one is infinite
-    inverse = np.divide(1.0, scales, out=np.zeros_like(scales), where=is_normal)
+    scales = _scales_of(blocks, scheme)
+    factors = scales[..., None]
+    is_normal = np.abs(factors) >= np.finfo(np.float32).tiny  # the inverse of a smaller one is infinite
+    inverse = np.divide(1.0, factors, out=np.zeros_like(factors), where=is_normal)
     codes = np.multiply(blocks, inverse)
     np.rint(codes, out=codes)
     codes += scheme.zero_point
     np.clip(codes, 0, 2 * scheme.zero_point - 1, out=codes)
-    whole = codes.astype(np.uint8)
-    if scheme.bits == 8:
-        return whole
-    packed: Codes = whole[..., 0::2] | (whole[..., 1::2] << np.uint8(4))
-    return packed
+    return QuantizedRows(pack_codes(codes.astype(np.uint8), bits=scheme.bits), scales)
 
 
-def dequantize_rows(codes: Codes, scales: Floats, scheme: BlockScheme, *, num_columns: int) -> Floats:
-    """Return the weights that codes and scales stand for: float32 [rows, columns]."""
-    whole = codes if scheme.bits == 8 else np.stack([codes & 15, codes >> 4], axis=-1)
-    blocks = whole.reshape(*scales.shape, scheme.block_size).astype(np.float32) - np.float32(
-        scheme.zero_point
-    )
+def dequantize_rows(
+    codes: Codes, scales: Floats, scheme: BlockScheme, *, num_columns: int, zero_points: Codes | None = None
+) -> Floats:
+    """Return the weights that codes and scales stand for: float32 [rows, columns].
+
+    Args:
+        codes: Packed, uint8 [rows, blocks, block_bytes].
+        scales: float32 [rows, blocks].
+        scheme: The bits and block size.
+        num_columns: Columns without those that pad the last block.
+        zero_points: Packed, uint8 [rows, zero_point_bytes]; the scheme's one if not given.
+    """
+    num_rows, num_blocks = scales.shape
+    whole = unpack_codes(codes, bits=scheme.bits, count=scheme.block_size)
+    blocks = whole.astype(np.float32)
+    if zero_points is None:
+        blocks -= np.float32(scheme.zero_point)
+    else:
+        blocks -= unpack_codes(zero_points, bits=scheme.bits, count=num_blocks)[..., None]
     blocks *= scales[..., None]
-    return blocks.reshape(len(scales), -1)[:, :num_columns]
+    return blocks.reshape(num_rows, -1)[:, :num_columns]
 
 
 def _blocks_of(rows: Floats, scheme: BlockScheme) -> Floats:

@@ -5,23 +5,25 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from genai.config import check_block_size
 from genai.errors import OptionError
 
 __all__ = ["BlockScheme"]
 
-MIN_BLOCK_SIZE, MAX_BLOCK_SIZE = 16, 256
-
 
 @dataclass(frozen=True, slots=True)
 class BlockScheme:
-    """Symmetric quantization in blocks along the input axis, one float scale per block.
+    """Quantization in blocks along the input axis, one float scale per block.
 
-    A weight is `(code - zero_point) * scale` with code in [0, 2**bits) and the zero point in the middle, which is
-    what MatMulNBits and GatherBlockQuantized assume when they are given no zero points.
+    A weight is `(code - zero_point) * scale` with code in [0, 2**bits). A symmetric scheme has the zero point in the
+    middle, which is what MatMulNBits, QMoE and GatherBlockQuantized assume when they are given none; in any other
+    each block has its own.
 
     Args:
         bits: Bits per weight, 4 or 8.
         block_size: Weights per scale, a power of two from 16 to 256.
+        is_symmetric: Whether all blocks have the zero point in the middle.
+        method: How the codes were chosen, for the manifest: "rtn" is round to nearest.
 
     Raises:
         OptionError: A value is none of these.
@@ -33,21 +35,17 @@ class BlockScheme:
 
     bits: int
     block_size: int
+    is_symmetric: bool = True
+    method: str = "rtn"
 
     def __post_init__(self) -> None:
         if self.bits not in (4, 8):
             raise OptionError(f"bits must be 4 or 8, not {self.bits!r}")
-        size = self.block_size
-        is_power_of_two = isinstance(size, int) and size > 0 and size & (size - 1) == 0
-        if not is_power_of_two or not MIN_BLOCK_SIZE <= size <= MAX_BLOCK_SIZE:
-            raise OptionError(
-                f"block_size must be a power of two from {MIN_BLOCK_SIZE} to {MAX_BLOCK_SIZE} "
-                f"(usually 32, 64 or 128), not {size!r}"
-            )
+        check_block_size(self.block_size)
 
     @property
     def zero_point(self) -> int:
-        """The code that stands for 0."""
+        """The code that stands for 0 in a symmetric scheme."""
         return 1 << (self.bits - 1)
 
     @property
@@ -59,6 +57,15 @@ class BlockScheme:
         """Number of blocks in a row; the last one may be padded."""
         return -(-num_columns // self.block_size)
 
+    def zero_point_bytes(self, num_columns: int) -> int:
+        """Bytes that the packed zero points of a row take."""
+        return -(-self.num_blocks(num_columns) * self.bits // 8)
+
     def to_json(self) -> dict[str, Any]:
         """Return what a manifest says of this scheme."""
-        return {"method": "rtn", "bits": self.bits, "block_size": self.block_size, "symmetric": True}
+        return {
+            "method": self.method,
+            "bits": self.bits,
+            "block_size": self.block_size,
+            "symmetric": self.is_symmetric,
+        }

@@ -177,10 +177,7 @@ class Tokenizer:
         messages: Sequence[Message | Mapping[str, Any]],
         *,
         tools: Sequence[Mapping[str, Any]] | None = None,
-        documents: Sequence[Mapping[str, Any]] | None = None,
-        add_generation_prompt: bool = True,
-        continue_final_message: bool = False,
-        **variables: Any,
+        **options: Any,
     ) -> str:
         """Return a conversation as the prompt that the model was trained on; options as `ChatTemplate.render`.
 
@@ -193,14 +190,7 @@ class Tokenizer:
                 "this model has no chat template, so it cannot be talked to with messages: pass a plain prompt to "
                 "generate instead, or put the template it was trained with into the folder as chat_template.jinja"
             )
-        return template.render(
-            messages,
-            tools=tools,
-            documents=documents,
-            add_generation_prompt=add_generation_prompt,
-            continue_final_message=continue_final_message,
-            **variables,
-        )
+        return template.render(messages, tools=tools, **options)
 
     def encode_chat(self, messages: Sequence[Message | Mapping[str, Any]], **options: Any) -> list[int]:
         """Return the token ids of a conversation; options as `apply_chat_template`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from genai.cli.chat.presenter import Presenter
 from genai.cli.chat.repl import Repl
 from genai.cli.chat.session import Session
 from genai.config import GenerationConfig, Message
@@ -107,7 +108,7 @@ class Conversation:
         self.model = FakeModel(**model)
         self.screen = RecordingScreen()
         self.session = Session(self.model, system=system)
-        self.repl = Repl(self.session, self.screen, shows_stats=shows_stats)
+        self.repl = Repl(Presenter(self.session, self.screen, shows_stats=shows_stats))
 
     def say(self, *lines: str) -> None:
         for line in lines:

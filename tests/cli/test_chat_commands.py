@@ -81,6 +81,11 @@ def test_set(talk: Conversation, line: str, name: str, value: object) -> None:
     assert getattr(talk.session.config, name) == getattr(GenerationConfig(), name)
 
 
+def test_the_default_of_an_option_that_is_not_set(talk: Conversation) -> None:
+    talk.say("/set temperature default")
+    assert (talk.screen.errors, talk.screen.notes) == ([], ["temperature = 1.0"])
+
+
 @pytest.mark.parametrize(
     ("line", "error"),
     [

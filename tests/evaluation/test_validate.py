@@ -15,9 +15,9 @@ import torch
 
 from genai.errors import GenaiError, ModelFolderError, OptionError
 from genai.evaluation import Report, record_report, validate_folder
+from genai.evaluation.continuation import Continuation
 from genai.evaluation.parity import measure_difference
 from genai.evaluation.prompts import TEXTS, make_prompts
-from genai.evaluation.running import Continuation
 from genai.evaluation.tolerance import TOLERANCES, tolerance_for
 from genai.folder import MANIFEST_FILE, ModelFolder
 from genai.runtime import Decoder

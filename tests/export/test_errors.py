@@ -15,7 +15,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from genai.errors import CheckpointError, ExportError, OptionError, UnsupportedModelError
-from genai.export import check_exportable, export_model
+from genai.export import ExportSettings, export_model, plan_export
 from genai.export.write import graph_writer as writer_module
 from tests.checkpoints import VOCAB_SIZE, make_checkpoint
 
@@ -134,7 +134,7 @@ def test_heads_that_onnx_runtime_cannot_compute(tmp_path: Path) -> None:
     checkpoint = make_checkpoint("llama", tmp_path / "checkpoint", head_dim=20)
     assert_fails(checkpoint, UnsupportedModelError, "heads of 20 dimensions", "multiple of 8")
     with pytest.raises(UnsupportedModelError, match="heads of 20 dimensions"):
-        check_exportable(checkpoint, via="native")
+        plan_export(checkpoint, ExportSettings(via="native"))
 
 
 def test_gemma_with_bidirectional_attention(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from transformers.models.gpt_oss.modeling_gpt_oss import GptOssTopKRouter
 from transformers.models.phimoe.modeling_phimoe import PhimoeTopKRouter
 from transformers.models.qwen2_moe.modeling_qwen2_moe import Qwen2MoeTopKRouter
 
+from genai.config import ExportSettings
 from genai.errors import CheckpointError, UnsupportedModelError
 from genai.export.architecture import ClampedGate, MlpSpec, MoeSpec, RouterSpec
 from genai.export.build.graph_builder import GraphBuilder
@@ -27,7 +28,7 @@ from genai.export.build.precision import Precision
 from genai.export.build.routing import Routing, route
 from genai.export.families import find_family
 from genai.export.write.graph_writer import write_graph
-from genai.quantize import BlockScheme, dequantize_rows, quantize_rows, quantize_scales
+from genai.quantize import BlockScheme, dequantize_rows, quantize_rows
 from tests.checkpoints import make_config
 
 NUM_EXPERTS, HIDDEN_SIZE, WIDTH = 5, 48, 40
@@ -57,7 +58,7 @@ def run_graph(
     precision: str = "fp32",
 ) -> dict[str, np.ndarray]:
     """Build a graph of a few operators and run it; inputs and outputs are float32 or the precision's type."""
-    g = GraphBuilder(Precision.named(precision, block_size=16), parameters)
+    g = GraphBuilder(Precision.of(ExportSettings(precision, 16)), parameters)
     for name, value in build(g).items():
         g.output(value, name, value.type.dtype if value.type else g.precision.float_type, ["a", "b", "c"])
     folder.mkdir()
@@ -109,8 +110,8 @@ def expected_output(spec: MoeSpec, x: np.ndarray, logits: np.ndarray, precision:
 
 def _round_trip(rows: np.ndarray, bits: int) -> np.ndarray:
     scheme = BlockScheme(bits, 16)
-    codes, scales = quantize_rows(rows, scheme), quantize_scales(rows, scheme)
-    return dequantize_rows(codes, scales, scheme, num_columns=rows.shape[1])
+    rounded = quantize_rows(rows, scheme)
+    return dequantize_rows(rounded.codes, rounded.scales, scheme, num_columns=rows.shape[1])
 
 
 def _expert_output(

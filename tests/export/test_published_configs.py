@@ -16,15 +16,16 @@ import pytest
 import torch
 import transformers
 
+from genai.config import ExportSettings
 from genai.export.architecture.rope import RopeSpec
 from genai.export.build.decoder_graph import build_decoder
 from genai.export.build.graph_builder import GraphBuilder
 from genai.export.build.precision import Precision
 from genai.export.checkpoint.weights import Weights
-from genai.export.exporter import check_exportable
 from genai.export.families import find_family
+from genai.export.plan import plan_export
 from genai.export.write.folder_files import decoder_config
-from genai.folder import DecoderConfig
+from genai.folder import read_genai_config, write_genai_config
 from tests.export.published import ShapesOnly, as_transformers, read_spec, stored_shapes
 
 NUM_LAYERS = 7
@@ -207,15 +208,15 @@ def test_the_graph_is_built_in_real_widths(repo: str, precision: str, tmp_path: 
         ignored=family.ignored,
     )
     assert sum(view.size for view in weights.values()) == num_parameters
-    graph = GraphBuilder(Precision.named(precision), weights)
+    graph = GraphBuilder(Precision.of(ExportSettings(precision)), weights)
     build_decoder(graph, spec)
     assert len(graph.inputs) == 2 + 2 * NUM_LAYERS + 1
     rotary_dim, eos_token_ids, windows = PUBLISHED[repo][1:]
     assert [layer.mixer.window for layer in spec.layers] == windows
     assert {rope.dim for rope in spec.ropes} == ({rotary_dim} if rotary_dim else set())
     (tmp_path / "config.json").write_text(json.dumps(config))
-    check_exportable(tmp_path, precision=precision)
-    written = DecoderConfig.from_json(decoder_config(checkpoint, family, spec).to_json())
+    plan_export(tmp_path, ExportSettings(precision=precision))
+    written = read_genai_config(write_genai_config(decoder_config(checkpoint, family, spec)))
     assert written.eos_token_ids == eos_token_ids
     assert written.bos_token_id == config["bos_token_id"]
     assert written.context_length == config.get("max_position_embeddings", 1024)

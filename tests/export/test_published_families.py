@@ -12,12 +12,13 @@ from typing import Any
 
 import pytest
 
+from genai.config import ExportSettings
 from genai.export.build.decoder_graph import build_decoder
 from genai.export.build.graph_builder import GraphBuilder
 from genai.export.build.precision import Precision
 from genai.export.checkpoint.weights import Weights
-from genai.export.exporter import check_exportable
 from genai.export.families import find_family
+from genai.export.plan import plan_export
 from tests.export.published import ShapesOnly, as_transformers, read_spec, stored_shapes
 
 NUM_LAYERS = 5
@@ -75,6 +76,6 @@ def test_the_graph_is_built_in_real_widths(repo: str, tmp_path: Path) -> None:
         ignored=family.ignored,
     )
     assert sum(math.prod(view.shape) for view in weights.values()) == num_parameters
-    build_decoder(GraphBuilder(Precision.named("int4"), weights), spec)
+    build_decoder(GraphBuilder(Precision.of(ExportSettings("int4")), weights), spec)
     (tmp_path / "config.json").write_text(json.dumps(config))
-    check_exportable(tmp_path)
+    plan_export(tmp_path)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +12,10 @@ import pytest
 import torch
 import transformers
 
-from genai.export import export_model
+from genai.config import ExportSettings
+from genai.export import carry_out, export_model, plan_export
 from genai.folder import ModelFolder
-from genai.quantize import BlockScheme, dequantize_rows, quantize_rows, quantize_scales
+from genai.quantize import BlockScheme, dequantize_rows, quantize_rows
 from tests.checkpoints import FAMILIES, VOCAB_SIZE, has_experts, load_reference, make_checkpoint
 from tests.export.runner import GraphRunner, without_worst_positions
 
@@ -30,11 +33,16 @@ QUANTIZED_ATTRIBUTES = ("accuracy_level", "block_size", "expert_weight_bits", "w
 """What QMoE has and MoE has not."""
 
 
-def dequantized_reference(checkpoint: Path, scheme: BlockScheme) -> transformers.PreTrainedModel:
-    """Return transformers' model with every matrix rounded as the export rounds it."""
+def dequantized_reference(
+    checkpoint: Path, default: BlockScheme, schemes: Mapping[str, BlockScheme] | None = None
+) -> transformers.PreTrainedModel:
+    """Return transformers' model with every matrix rounded as the export rounds it; some otherwise, by their names."""
     model = load_reference(checkpoint)
+    if schemes:  # a tied head may be rounded otherwise than the embedding
+        model.lm_head.weight = torch.nn.Parameter(model.lm_head.weight.detach().clone())
     with torch.no_grad():
         for name, module in model.named_modules():
+            scheme = (schemes or {}).get(name, default)
             if name.endswith(UNQUANTIZED) or _is_positions(model, module):
                 continue
             if isinstance(module, torch.nn.Linear | torch.nn.Embedding):
@@ -60,8 +68,10 @@ def _is_positions(model: transformers.PreTrainedModel, module: torch.nn.Module) 
 
 def _round_trip(weight: torch.Tensor, scheme: BlockScheme) -> torch.Tensor:
     rows = weight.numpy().astype(np.float32)
-    codes, scales = quantize_rows(rows, scheme), quantize_scales(rows, scheme)
-    return torch.from_numpy(dequantize_rows(codes, scales, scheme, num_columns=rows.shape[1]).copy())
+    rounded = quantize_rows(rows, scheme)
+    return torch.from_numpy(
+        dequantize_rows(rounded.codes, rounded.scales, scheme, num_columns=rows.shape[1]).copy()
+    )
 
 
 def with_float_activations(folder: ModelFolder) -> ModelFolder:
@@ -107,9 +117,12 @@ def relative_error(found: np.ndarray, expected: np.ndarray) -> float:
     return float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
 
 
-def expected_logits(checkpoint: Path, scheme: BlockScheme) -> np.ndarray:
+def expected_logits(
+    checkpoint: Path, default: BlockScheme, schemes: Mapping[str, BlockScheme] | None = None
+) -> np.ndarray:
     with torch.no_grad():
-        return dequantized_reference(checkpoint, scheme)(torch.tensor([PROMPT])).logits[0].numpy()
+        model = dequantized_reference(checkpoint, default, schemes)
+        return model(torch.tensor([PROMPT])).logits[0].numpy()
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -148,6 +161,55 @@ def test_tied_embeddings_are_stored_once(precision: str, tmp_path: Path) -> None
         sizes[tied] = (exported.path / "model.onnx.data").stat().st_size
     table = {"fp32": 48 * 4, "fp16": 48 * 2, "int8": 64 + 2 * 4, "int4": 32 + 2 * 4}[precision] * VOCAB_SIZE
     assert table - 256 <= sizes[False] - sizes[True] <= table + 256
+
+
+INT4, INT8, LARGE_BLOCKS = BlockScheme(4, 32), BlockScheme(8, 32), BlockScheme(4, 64)
+
+
+def export_with(checkpoint: Path, output: Path, schemes: Mapping[str, BlockScheme | None]) -> ModelFolder:
+    """Export at int4 with other schemes for some modules."""
+    plan = plan_export(checkpoint, ExportSettings("int4", via="native"))
+    plan = dataclasses.replace(plan, precision=plan.precision.with_schemes(schemes))
+    return carry_out(plan, output)
+
+
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize(
+    ("schemes", "names"),
+    [
+        ({"head": INT8}, {"lm_head": INT8}),
+        ({"embedding": INT8}, {"model.embed_tokens": INT8}),
+        ({"layers.1.*down": INT8}, {"model.layers.1.mlp.down_proj": INT8}),
+        # Parts of what is one product otherwise.
+        ({"layers.0.attention.v": INT8}, {"model.layers.0.self_attn.v_proj": INT8}),
+        ({"*.0.mlp.gate": LARGE_BLOCKS}, {"model.layers.0.mlp.gate_proj": LARGE_BLOCKS}),
+    ],
+)
+def test_modules_have_schemes_of_their_own(
+    schemes: dict[str, BlockScheme], names: dict[str, BlockScheme], tied: bool, tmp_path: Path
+) -> None:
+    checkpoint = make_checkpoint("llama", tmp_path / "checkpoint", tie_word_embeddings=tied)
+    exported = export_with(checkpoint, tmp_path / "model", schemes)
+    assert exported.manifest is not None
+    recorded = exported.manifest.quantization
+    assert recorded == {**INT4.to_json(), "modules": {path: s.to_json() for path, s in schemes.items()}}
+    expected = expected_logits(checkpoint, INT4, names)
+    other = expected_logits(checkpoint, INT4)
+    assert relative_error(other, expected) > 1e-3
+    assert relative_error(GraphRunner(exported).feed(PROMPT), expected) < 5e-2
+    assert relative_error(GraphRunner(with_float_activations(exported)).feed(PROMPT), expected) < 1e-4
+
+
+@pytest.mark.parametrize("part", ["gate", "down"])
+def test_experts_whose_matrices_differ_are_computed_one_by_one(part: str, tmp_path: Path) -> None:
+    """QMoE has one scheme for all of them."""
+    checkpoint = make_checkpoint("mixtral", tmp_path / "checkpoint")
+    same = export_with(checkpoint, tmp_path / "same", {})
+    exported = export_with(checkpoint, tmp_path / "model", {f"layers.1.*experts.{part}": INT8})
+    kinds = [node.op_type for node in onnx.load(exported.model_path, load_external_data=False).graph.node]
+    assert kinds.count("QMoE") == 1
+    found, expected = (GraphRunner(with_float_activations(f)).feed(PROMPT) for f in (exported, same))
+    assert 1e-3 < relative_error(*without_worst_positions(found, expected, share=0.5)) < 0.3
 
 
 def test_scales_and_floats_of_quantized_graphs_are_fp32(tmp_path: Path) -> None:

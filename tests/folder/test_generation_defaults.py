@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 
 from genai.config import GenerationConfig
 from genai.errors import ModelFolderError
-from genai.folder import DecoderConfig, ModelFolder
+from genai.folder import ModelFolder, read_genai_config, write_genai_config
 from genai.folder.generation_defaults import LengthLimits
 from tests.folder.test_genai_config import config
 
 
 def load(folder: Path, search: dict[str, Any], own: dict[str, Any] | None = None) -> ModelFolder:
-    decoder = DecoderConfig.from_json(config(search=search))
-    (folder / "genai_config.json").write_text(json.dumps(decoder.to_json()))
+    decoder = read_genai_config(config(search=search))
+    (folder / "genai_config.json").write_text(json.dumps(write_genai_config(decoder)))
     (folder / "model.onnx").touch()
     if own is not None:
         (folder / "generation_config.json").write_text(json.dumps(own))

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from genai.config import ExportSettings
 from genai.errors import ModelNotFoundError
-from genai.folder import Manifest, staged_folder
+from genai.folder import Manifest, ModelFolder, staged_folder
 from genai.hub import (
     ExportKey,
     HubModel,
@@ -32,14 +33,15 @@ DECODER = {
 
 
 def add_export(store: Store, source: str, revision: str = "a" * 40, precision: str = "int4") -> Path:
-    def make(target: Path) -> None:
+    def make(target: Path) -> ModelFolder:
         manifest = Manifest(source, revision, "Phi3ForCausalLM", precision, {}, {}, {}, "2026-11-21", {})
         with staged_folder(target) as folder:
             (folder / "genai_config.json").write_text(json.dumps(DECODER))
             (folder / "manifest.json").write_text(json.dumps(manifest.to_json()))
             (folder / "model.onnx").write_bytes(b"graph")
+        return ModelFolder.load(target)
 
-    return store.find_or_make(ExportKey(source, revision, precision, 32), make)
+    return store.find_or_make(ExportKey(source, revision, ExportSettings(precision)), make).path
 
 
 def test_presets_are_listed_whether_here_or_not(hub: HubServer):

@@ -22,7 +22,7 @@ def test_every_preset_is_complete():
         assert preset.license
         assert preset.parameters
         assert (preset.repo is None) != (preset.path is None)
-        Precision.named(preset.precision, block_size=preset.block_size)
+        Precision.of(preset.settings)
         GenerationConfig().merge(**preset.generation)
         for alias in preset.aliases:
             assert resolve(alias).preset == preset

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import multiprocessing
 import os
@@ -12,32 +13,35 @@ from pathlib import Path
 
 import pytest
 
+from genai.config import EXPORT_VERSION, ExportSettings
 from genai.errors import ExportError
-from genai.folder import DecoderConfig, staged_folder
+from genai.folder import DecoderConfig, ModelFolder, staged_folder, write_genai_config
 from genai.hub import ExportKey, Store, fingerprint, genai_home
 
-KEY = ExportKey("owner/name", "0123456789abcdef0123", "int4", 32)
+KEY = ExportKey("owner/name", "0123456789abcdef0123", ExportSettings("int4", 32))
 
 
 def write(folder: Path) -> None:
     """Write the smallest model folder that loads."""
     decoder = DecoderConfig("phi3", "model.onnx", 8, 16, 4, 1, 1, 1, 4)
-    (folder / "genai_config.json").write_text(json.dumps(decoder.to_json()))
+    (folder / "genai_config.json").write_text(json.dumps(write_genai_config(decoder)))
     (folder / "model.onnx").touch()
 
 
-def make(target: Path) -> None:
+def make(target: Path) -> ModelFolder:
     with staged_folder(target) as folder:
         write(folder)
+    return ModelFolder.load(target)
 
 
-def make_slowly(target: Path) -> None:
+def make_slowly(target: Path) -> ModelFolder:
     """Make it and keep count of how often that happened, beside the store."""
     with staged_folder(target) as folder:
         time.sleep(0.3)
         with (target.parents[2] / "count").open("a") as count:
             count.write("x")
         write(folder)
+    return ModelFolder.load(target)
 
 
 def find_or_make_slowly(home: Path) -> None:
@@ -47,10 +51,28 @@ def find_or_make_slowly(home: Path) -> None:
 def test_an_export_is_made_once(tmp_path: Path):
     store = Store(tmp_path)
     assert store.find(KEY) is None
-    path = store.find_or_make(KEY, make)
-    assert path == store.path(KEY) == store.find(KEY)
-    assert path == tmp_path / "models" / "owner--name" / "0123456789ab-int4-32"
-    assert store.find_or_make(KEY, lambda _: pytest.fail("made twice")) == path
+    folder = store.find_or_make(KEY, make)
+    assert folder == store.find(KEY)
+    assert folder.path == store.path(KEY)
+    assert folder.path == tmp_path / "models" / "owner--name" / f"0123456789ab-int4-32-v{EXPORT_VERSION}"
+    assert store.find_or_make(KEY, lambda _: pytest.fail("made twice")) == folder
+
+
+def test_an_export_of_an_earlier_version_is_made_again(tmp_path: Path):
+    """A fix in the exporter raises the version; what was made before is listed and can be removed."""
+    store = Store(tmp_path)
+    old = dataclasses.replace(KEY, version=EXPORT_VERSION - 1)
+    unversioned = store.path(KEY).with_name("0123456789ab-int4-32")  # before the name had a version
+    store.find_or_make(old, make)
+    make(unversioned)
+    assert store.find(KEY) is None
+    new = store.find_or_make(KEY, make)
+    exports = store.exports()
+    assert [export.path for export in exports] == [unversioned, store.path(old), new.path]
+    assert {export.precision for export in exports} == {"int4"}
+    for export in exports[:2]:
+        store.remove(export)
+    assert [export.path for export in store.exports()] == [new.path]
 
 
 def test_two_threads_make_it_once(tmp_path: Path):
@@ -83,6 +105,7 @@ KILLED = """
 import sys, time
 from pathlib import Path
 from genai.folder import staged_folder
+from genai.config import ExportSettings
 from genai.hub import ExportKey, Store
 
 def make(target):
@@ -91,7 +114,7 @@ def make(target):
         print("started", flush=True)
         time.sleep(60)
 
-Store(Path(sys.argv[1])).find_or_make(ExportKey("owner/name", "0123456789abcdef0123", "int4", 32), make)
+Store(Path(sys.argv[1])).find_or_make(ExportKey("owner/name", "0123456789abcdef0123", ExportSettings("int4", 32)), make)
 """
 
 
@@ -113,7 +136,7 @@ def test_a_killed_export_leaves_nothing_whole_and_is_cleaned_up(tmp_path: Path):
 
 
 def test_a_failed_export_leaves_nothing(tmp_path: Path):
-    def fail(target: Path) -> None:
+    def fail(target: Path) -> ModelFolder:
         with staged_folder(target) as folder:
             (folder / "genai_config.json").write_text("{}")
             raise ExportError("no")
@@ -122,20 +145,23 @@ def test_a_failed_export_leaves_nothing(tmp_path: Path):
     with pytest.raises(ExportError, match="no"):
         store.find_or_make(KEY, fail)
     assert list(store.path(KEY).parent.iterdir()) == []
-    assert store.find_or_make(KEY, make).is_dir()
+    assert store.find_or_make(KEY, make).path.is_dir()
 
 
 def test_keys_tell_exports_apart():
     store = Store(Path("/store"))
     keys = [
         KEY,
-        ExportKey(KEY.source, KEY.revision, "int4", 128),
-        ExportKey(KEY.source, KEY.revision, "fp32", 32),
-        ExportKey(KEY.source, "f" * 40, "int4", 32),
-        ExportKey("owner/name:sub", KEY.revision, "int4", 32),
-        ExportKey("owner/name:sub/int4", KEY.revision, "int4", 32),
-        ExportKey("owner/name:sub--int4", KEY.revision, "int4", 32),
-        ExportKey("/checkpoints/name", KEY.revision, "int4", 32),
+        ExportKey(KEY.source, KEY.revision, ExportSettings("int4", 128)),
+        ExportKey(KEY.source, KEY.revision, ExportSettings("int4", 32, max_context=64)),
+        ExportKey(KEY.source, KEY.revision, ExportSettings("int4", 32, via="native")),
+        ExportKey(KEY.source, KEY.revision, ExportSettings("int4", 32), version=EXPORT_VERSION + 1),
+        ExportKey(KEY.source, KEY.revision, ExportSettings("fp32", 32)),
+        ExportKey(KEY.source, "f" * 40, ExportSettings("int4", 32)),
+        ExportKey("owner/name:sub", KEY.revision, ExportSettings("int4", 32)),
+        ExportKey("owner/name:sub/int4", KEY.revision, ExportSettings("int4", 32)),
+        ExportKey("owner/name:sub--int4", KEY.revision, ExportSettings("int4", 32)),
+        ExportKey("/checkpoints/name", KEY.revision, ExportSettings("int4", 32)),
     ]
     assert len({store.path(key) for key in keys}) == len(keys)
 
@@ -143,7 +169,7 @@ def test_keys_tell_exports_apart():
 @pytest.mark.parametrize("revision", ["../../../x", "/etc", "refs/pr/1", ".."])
 def test_no_revision_leads_out_of_its_sources_folder(revision: str):
     store = Store(Path("/store"))
-    path = store.path(ExportKey(KEY.source, revision, "int4", 32))
+    path = store.path(ExportKey(KEY.source, revision, ExportSettings("int4", 32)))
     assert path.parent == store.path(KEY).parent
     assert path.name not in ("", ".", "..")
 
@@ -151,7 +177,7 @@ def test_no_revision_leads_out_of_its_sources_folder(revision: str):
 def test_listing_and_removal(tmp_path: Path):
     store = Store(tmp_path)
     store.find_or_make(KEY, make)
-    store.find_or_make(ExportKey("owner/other", "f" * 40, "fp32", 32), make)
+    store.find_or_make(ExportKey("owner/other", "f" * 40, ExportSettings("fp32", 32)), make)
     first, second = store.exports()
     assert (first.source, first.revision, first.precision) == ("owner/name", "0123456789ab", "int4")
     assert (second.source, second.precision, second.manifest) == ("owner/other", "fp32", None)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
 from genai.errors import OptionError
-from genai.quantize import BlockScheme, dequantize_rows, quantize_rows, quantize_scales
+from genai.quantize import BlockScheme, dequantize_rows, quantize_rows
 
 SCHEMES = st.builds(BlockScheme, bits=st.sampled_from([4, 8]), block_size=st.sampled_from([16, 32, 64, 128]))
 
@@ -21,8 +21,8 @@ def random_rows(num_rows: int, num_columns: int, seed: int = 0) -> np.ndarray:
 
 
 def round_trip(rows: np.ndarray, scheme: BlockScheme) -> np.ndarray:
-    codes, scales = quantize_rows(rows, scheme), quantize_scales(rows, scheme)
-    return dequantize_rows(codes, scales, scheme, num_columns=rows.shape[1])
+    rounded = quantize_rows(rows, scheme)
+    return dequantize_rows(rounded.codes, rounded.scales, scheme, num_columns=rows.shape[1])
 
 
 @settings(deadline=None, max_examples=60)
@@ -32,7 +32,7 @@ def test_no_weight_is_off_by_more_than_its_scale(
 ) -> None:
     """Half a scale by rounding; a whole one where the positive end has no code."""
     rows = random_rows(num_rows, num_columns, seed)
-    scales = np.repeat(np.abs(quantize_scales(rows, scheme)), scheme.block_size, axis=1)[:, :num_columns]
+    scales = np.repeat(np.abs(quantize_rows(rows, scheme).scales), scheme.block_size, axis=1)[:, :num_columns]
     assert (np.abs(round_trip(rows, scheme) - rows) <= scales * 1.0001 + 1e-7).all()
 
 
@@ -40,8 +40,9 @@ def test_no_weight_is_off_by_more_than_its_scale(
 @given(scheme=SCHEMES, num_columns=st.integers(1, 300))
 def test_shapes_are_those_of_matmul_nbits(scheme: BlockScheme, num_columns: int) -> None:
     rows, num_blocks = random_rows(3, num_columns), -(-num_columns // scheme.block_size)
-    assert quantize_rows(rows, scheme).shape == (3, num_blocks, scheme.block_size * scheme.bits // 8)
-    assert quantize_scales(rows, scheme).shape == (3, num_blocks)
+    rounded = quantize_rows(rows, scheme)
+    assert rounded.codes.shape == (3, num_blocks, scheme.block_size * scheme.bits // 8)
+    assert rounded.scales.shape == (3, num_blocks)
 
 
 @pytest.mark.parametrize("bits", [4, 8])
@@ -79,7 +80,7 @@ def test_the_signed_scale_beats_the_symmetric_one() -> None:
 @pytest.mark.parametrize("num_columns", [64, 72])
 def test_onnx_runtime_reads_the_weights_we_mean(bits: int, num_columns: int) -> None:
     scheme, rows = BlockScheme(bits, 32), random_rows(10, num_columns)
-    codes, scales = quantize_rows(rows, scheme), quantize_scales(rows, scheme)
+    rounded = quantize_rows(rows, scheme)
     node = helper.make_node(
         "MatMulNBits",
         ["x", "codes", "scales"],
@@ -95,8 +96,8 @@ def test_onnx_runtime_reads_the_weights_we_mean(bits: int, num_columns: int) -> 
         "product",
         [
             helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", num_columns]),
-            helper.make_tensor_value_info("codes", TensorProto.UINT8, codes.shape),
-            helper.make_tensor_value_info("scales", TensorProto.FLOAT, scales.shape),
+            helper.make_tensor_value_info("codes", TensorProto.UINT8, rounded.codes.shape),
+            helper.make_tensor_value_info("scales", TensorProto.FLOAT, rounded.scales.shape),
         ],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 10])],
     )
@@ -105,7 +106,7 @@ def test_onnx_runtime_reads_the_weights_we_mean(bits: int, num_columns: int) -> 
     onnx.checker.check_model(model)
     session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     x = np.eye(num_columns, dtype=np.float32)
-    (weights,) = session.run(None, {"x": x, "codes": codes, "scales": scales})
+    (weights,) = session.run(None, {"x": x, "codes": rounded.codes, "scales": rounded.scales})
     np.testing.assert_allclose(weights.T, round_trip(rows, scheme), rtol=1e-5, atol=1e-6)
 
 

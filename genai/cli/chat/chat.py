@@ -102,6 +102,7 @@ def _answer_once(session: Session, text: str, *, shows_stats: bool, json: bool) 
 
 
 def _converse(session: Session, model: GeneratorModel, *, shows_stats: bool) -> None:
+    from genai.cli.chat.presenter import Presenter
     from genai.cli.chat.repl import Repl
     from genai.cli.chat.screen import StandardScreen
     from genai.cli.chat.terminal import converse
@@ -112,5 +113,5 @@ def _converse(session: Session, model: GeneratorModel, *, shows_stats: bool) -> 
         f"context of {model.context_length} tokens"
     )
     print_note("/help lists the commands, Ctrl-C stops an answer, Ctrl-D leaves.")
-    repl = Repl(session, StandardScreen(), shows_stats=shows_stats)
+    repl = Repl(Presenter(session, StandardScreen(), shows_stats=shows_stats))
     converse(repl, history_path=genai_home() / "chat_history")

@@ -1,4 +1,4 @@
-"""The commands of a conversation: /help, /set, /undo and the others, each a function over the `Repl`."""
+"""The commands of a conversation: /help, /set, /undo and the others, each a function over the `Presenter`."""
 
 from __future__ import annotations
 
@@ -7,16 +7,13 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from genai.cli.chat.presenter import Presenter
 from genai.cli.chat.saved import load_conversation, restore, save_conversation
 from genai.cli.chat.settings import OPTION_NAMES, format_value, parse_value
 from genai.cli.output import format_stats
 from genai.config import GenerationConfig
 from genai.errors import OptionError, did_you_mean
-
-if TYPE_CHECKING:
-    from genai.cli.chat.repl import Repl
 
 __all__ = ["COMMANDS", "ChatCommand", "Leave"]
 
@@ -32,76 +29,78 @@ class ChatCommand:
     Args:
         usage: How it is typed.
         help: What it does.
-        function: Called with the loop and what follows the name.
+        function: Called with the conversation's presenter and what follows the name.
     """
 
     usage: str
     help: str
-    function: Callable[[Repl, str], None]
+    function: Callable[[Presenter, str], None]
 
 
-def _system(repl: Repl, text: str) -> None:
-    session = repl.session
+def _system(presenter: Presenter, text: str) -> None:
+    session = presenter.session
     if text == "-":
         session.system = None
-        repl.screen.note("No system prompt any more.")
+        presenter.screen.note("No system prompt any more.")
     elif text:
         session.system = text
-        repl.screen.note("System prompt set.")
+        presenter.screen.note("System prompt set.")
     else:
-        repl.screen.text(session.system or "There is no system prompt; /system TEXT sets one.")
+        presenter.screen.text(session.system or "There is no system prompt; /system TEXT sets one.")
 
 
-def _clear(repl: Repl, _argument: str) -> None:
-    repl.session.clear()
-    repl.screen.note("The conversation starts over.")
+def _clear(presenter: Presenter, _argument: str) -> None:
+    presenter.session.clear()
+    presenter.screen.note("The conversation starts over.")
 
 
-def _undo(repl: Repl, _argument: str) -> None:
-    text = " ".join(repl.session.undo().split())
-    repl.screen.note(f"Taken back: {text[:60]}{'...' if len(text) > 60 else ''}")
+def _undo(presenter: Presenter, _argument: str) -> None:
+    text = " ".join(presenter.session.undo().split())
+    presenter.screen.note(f"Taken back: {text[:60]}{'...' if len(text) > 60 else ''}")
 
 
-def _regen(repl: Repl, _argument: str) -> None:
-    repl.regenerate()
+def _regen(presenter: Presenter, _argument: str) -> None:
+    presenter.regenerate()
 
 
-def _save(repl: Repl, argument: str) -> None:
+def _save(presenter: Presenter, argument: str) -> None:
     path = _path("/save", argument)
-    save_conversation(repl.session, path)
-    repl.screen.note(f"Saved {_count(len(repl.session.messages))} to {path}.")
+    save_conversation(presenter.session, path)
+    presenter.screen.note(f"Saved {_count(len(presenter.session.messages))} to {path}.")
 
 
-def _load(repl: Repl, argument: str) -> None:
+def _load(presenter: Presenter, argument: str) -> None:
     path = _path("/load", argument)
     saved = load_conversation(path)
-    restore(saved, repl.session)
-    repl.screen.note(f"Loaded {_count(len(saved.messages))} from {path}.")
-    if saved.model != repl.session.model.name:
-        repl.screen.note(f'It was held with "{saved.model}"; "{repl.session.model.name}" goes on with it.')
+    restore(saved, presenter.session)
+    presenter.screen.note(f"Loaded {_count(len(saved.messages))} from {path}.")
+    if saved.model != presenter.session.model.name:
+        presenter.screen.note(
+            f'It was held with "{saved.model}"; "{presenter.session.model.name}" goes on with it.'
+        )
 
 
-def _set(repl: Repl, argument: str) -> None:
-    session = repl.session
+def _set(presenter: Presenter, argument: str) -> None:
+    session = presenter.session
     if not argument:
-        _show_settings(repl)
+        _show_settings(presenter)
         return
     name, text = re.split(r"\s*=\s*|\s+|$", argument, maxsplit=1)
     name = name.replace("-", "_")
     if name not in OPTION_NAMES:
         raise OptionError(f'unknown generation option "{name}".{did_you_mean(name, OPTION_NAMES)}')
     if not text:
-        repl.screen.text(f"{name} = {format_value(getattr(session.config, name))}")
+        presenter.screen.text(f"{name} = {format_value(getattr(session.config, name))}")
         return
     if text == "default":
         session.reset_option(name)
     else:
         session.set_option(name, parse_value(name, text))
-    repl.screen.note(f"{name} = {format_value(getattr(session.config, name))}")
+    presenter.screen.note(f"{name} = {format_value(getattr(session.config, name))}")
 
 
-def _show(repl: Repl, _argument: str) -> None:
-    session = repl.session
+def _show(presenter: Presenter, _argument: str) -> None:
+    session = presenter.session
     facts = {
         **session.model.description,
         "context": f"{session.context_used} of {session.model.context_length} tokens used",
@@ -109,14 +108,14 @@ def _show(repl: Repl, _argument: str) -> None:
         "system": session.system or "none",
     }
     width = max(map(len, facts)) + 2
-    repl.screen.text("\n".join(f"{name.ljust(width)}{value}" for name, value in facts.items()))
-    _show_settings(repl)
+    presenter.screen.text("\n".join(f"{name.ljust(width)}{value}" for name, value in facts.items()))
+    _show_settings(presenter)
 
 
-def _show_settings(repl: Repl) -> None:
+def _show_settings(presenter: Presenter) -> None:
     """Show the options that do something: set by the user, or by the model's defaults."""
-    config, settings, plain = repl.session.config, repl.session.settings, GenerationConfig()
-    defaults = repl.session.model.defaults
+    config, settings, plain = presenter.session.config, presenter.session.settings, GenerationConfig()
+    defaults = presenter.session.model.defaults
     lines = []
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
@@ -125,24 +124,24 @@ def _show_settings(repl: Repl) -> None:
         elif value != getattr(plain, field.name) or field.name in ("max_new_tokens", "do_sample"):
             origin = "default" if value == getattr(defaults, field.name) else "implied"
             lines.append(f"{field.name} = {format_value(value)}  ({origin})")
-    repl.screen.text("\n".join(lines))
+    presenter.screen.text("\n".join(lines))
 
 
-def _stats(repl: Repl, _argument: str) -> None:
-    totals, last = repl.session.totals, repl.session.last
+def _stats(presenter: Presenter, _argument: str) -> None:
+    totals, last = presenter.session.totals, presenter.session.last
     if not totals.answers:
-        repl.screen.text("There was no answer yet.")
+        presenter.screen.text("There was no answer yet.")
         return
     if last is not None:
-        repl.screen.text(f"last answer  {format_stats(last.stats)}")
+        presenter.screen.text(f"last answer  {format_stats(last.stats)}")
     answers = "1 answer" if totals.answers == 1 else f"{totals.answers} answers"
-    repl.screen.text(
+    presenter.screen.text(
         f"session      {answers}, {totals.generated_tokens} tokens, {totals.tokens_per_second:.1f} tokens/s, "
         f"prompts {totals.prompt_tokens} ({totals.cached_prompt_tokens} cached)"
     )
 
 
-def _help(repl: Repl, _argument: str) -> None:
+def _help(presenter: Presenter, _argument: str) -> None:
     shown = {command.usage: command.help for command in COMMANDS.values()}
     width = max(map(len, shown)) + 2
     lines = [f"{usage.ljust(width)}{help_}" for usage, help_ in shown.items()]
@@ -151,10 +150,10 @@ def _help(repl: Repl, _argument: str) -> None:
         '""" begins and ends a message of several lines; Alt-Enter begins a new line, too.',
         "Ctrl-C stops an answer, Ctrl-D leaves.",
     ]
-    repl.screen.text("\n".join(lines))
+    presenter.screen.text("\n".join(lines))
 
 
-def _bye(_repl: Repl, _argument: str) -> None:
+def _bye(_presenter: Presenter, _argument: str) -> None:
     raise Leave
 
 

@@ -2,11 +2,37 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import typer
 
 from genai.cli.output import print_note, write_text
 
-__all__ = ["StandardScreen"]
+__all__ = ["Screen", "StandardScreen"]
+
+
+class Screen(Protocol):
+    """Where a conversation is shown."""
+
+    def answer(self, text: str) -> None:
+        """Show a piece of an answer, at once."""
+        ...
+
+    def end_answer(self) -> None:
+        """End the answer's last line."""
+        ...
+
+    def text(self, text: str) -> None:
+        """Show what a command was asked for."""
+        ...
+
+    def note(self, text: str) -> None:
+        """Show a remark."""
+        ...
+
+    def error(self, text: str) -> None:
+        """Show what went wrong."""
+        ...
 
 
 class StandardScreen:

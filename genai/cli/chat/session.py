@@ -150,12 +150,7 @@ class Session:
         self.replace_settings({**self.settings, name: value})
 
     def reset_option(self, name: str) -> None:
-        """Go back to the model's default of an option.
-
-        Raises:
-            OptionError: It is unknown.
-        """
-        self.model.defaults.merge(**{name: None} if name not in self.settings else {})
+        """Go back to the model's default of an option."""
         self.replace_settings({key: value for key, value in self.settings.items() if key != name})
 
     def replace_settings(self, settings: Mapping[str, Any]) -> None:

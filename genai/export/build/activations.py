@@ -5,7 +5,8 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from genai.export.architecture import Activation
-from genai.export.build.graph_builder import MICROSOFT, GraphBuilder
+from genai.export.build.graph_builder import GraphBuilder
+from genai.graph.opset import MICROSOFT
 
 __all__ = ["activate"]
 

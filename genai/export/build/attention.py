@@ -1,4 +1,4 @@
-"""Attention as com.microsoft's GroupQueryAttention, over key/value buffers that past and present share."""
+"""Attention over a cache of keys and values: projections, norms and rotation around GroupQueryAttention."""
 
 from __future__ import annotations
 
@@ -10,16 +10,19 @@ import onnx_ir as ir
 from genai.errors import UnsupportedModelError
 from genai.export.architecture import AttentionSpec, NormSpec, QueryScaling
 from genai.export.architecture.rope import RopeSpec
-from genai.export.build.graph_builder import MICROSOFT, GraphBuilder
+from genai.export.build.graph_builder import GraphBuilder
+from genai.export.build.group_query_attention import (
+    HEAD_DIM_MULTIPLE,
+    ROTARY_MULTIPLE,
+    group_query_attention,
+)
 from genai.export.build.linear import linear
 from genai.export.build.norms import normalize
 from genai.export.build.positions import Positions
 from genai.export.build.tensors import from_array
+from genai.graph.operators import ROTARY_EMBEDDING
 
 __all__ = ["attention", "attention_needs_position_ids", "check_attention", "rotate"]
-
-HEAD_DIM_MULTIPLE = 8
-ROTARY_MULTIPLE = 16
 
 
 def check_attention(spec: AttentionSpec) -> None:
@@ -64,32 +67,24 @@ def attention(
     """
     query, key, value, gate = _projections(g, x, spec, positions)
     inside = spec.rope if spec.rope is not None and not _rotates_before(spec) else None
-    table = positions.tables[inside] if inside is not None else None
-    heads, *presents = g.ops(
-        "GroupQueryAttention",
-        [
-            query,
-            key,
-            value,
-            past_key,
-            past_value,
-            positions.lengths.seqlens_k,
-            positions.lengths.total_sequence_length,
-            table.cos if table else None,
-            table.sin if table else None,
-            None,
-            positions.alibis[spec.alibi] if spec.alibi is not None else None,
-            _sinks(g) if spec.sinks else None,
-        ],
-        1 + len(spec.states()),
-        domain=MICROSOFT,
+    heads, *presents = group_query_attention(
+        g,
+        query,
+        key,
+        value,
+        past_key,
+        past_value,
+        positions.lengths,
         num_heads=spec.num_heads,
-        kv_num_heads=spec.num_kv_heads,
+        num_kv_heads=spec.num_kv_heads,
         scale=spec.scale if spec.scale is not None else 1 / math.sqrt(spec.head_dim),
-        softcap=spec.softcap or 0.0,
-        local_window_size=spec.window or -1,
-        do_rotary=int(inside is not None),
-        rotary_interleaved=int(inside is not None and inside.interleaved),
+        softcap=spec.softcap,
+        window=spec.window,
+        table=positions.tables[inside] if inside is not None else None,
+        interleaved=inside is not None and inside.interleaved,
+        bias=positions.alibis[spec.alibi] if spec.alibi is not None else None,
+        sinks=_sinks(g) if spec.sinks else None,
+        num_outputs=1 + len(spec.states()),
     )
     if gate is not None:
         heads = g.op("Mul", [heads, g.op("Sigmoid", [gate])])
@@ -102,9 +97,11 @@ def rotate(g: GraphBuilder, x: ir.Value, rope: RopeSpec, positions: Positions, *
     """Apply a rotary embedding to the heads of [batch_size, sequence_length, num_heads * head_dim]."""
     table = positions.tables[rope]
     return g.op(
-        "RotaryEmbedding",
-        [x, positions.position_ids, table.cos, table.sin],
-        domain=MICROSOFT,
+        ROTARY_EMBEDDING.op_type,
+        ROTARY_EMBEDDING.arrange(
+            input=x, position_ids=positions.position_ids, cos_cache=table.cos, sin_cache=table.sin
+        ),
+        domain=ROTARY_EMBEDDING.domain,
         num_heads=num_heads,
         rotary_embedding_dim=rope.dim,
         interleaved=int(rope.interleaved),

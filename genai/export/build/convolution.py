@@ -7,9 +7,10 @@ from typing import Literal
 import onnx_ir as ir
 
 from genai.export.architecture import ShortConvolutionSpec
-from genai.export.build.graph_builder import MICROSOFT, GraphBuilder
+from genai.export.build.graph_builder import GraphBuilder
 from genai.export.build.linear import linear
 from genai.export.build.tensors import from_array
+from genai.graph.operators import CAUSAL_CONV_WITH_STATE
 
 __all__ = ["causal_convolution", "short_convolution"]
 
@@ -49,15 +50,15 @@ def causal_convolution(
         The output, shaped as x, and the last width - 1 inputs, shaped as past.
     """
     dtype = g.precision.float_type
-    weights = [g.initializer("filter.weight", from_array(g.parameter("filter.weight")[:], dtype)), None]
+    weight, bias = g.initializer("filter.weight", from_array(g.parameter("filter.weight")[:], dtype)), None
     if g.has_parameter("filter.bias"):
-        weights[1] = g.initializer("filter.bias", from_array(g.parameter("filter.bias")[:], dtype))
+        bias = g.initializer("filter.bias", from_array(g.parameter("filter.bias")[:], dtype))
     channels_first = g.op("Transpose", [x], perm=[0, 2, 1])
     output, present = g.ops(
-        "CausalConvWithState",
-        [channels_first, *weights, past],
+        CAUSAL_CONV_WITH_STATE.op_type,
+        CAUSAL_CONV_WITH_STATE.arrange(input=channels_first, weight=weight, bias=bias, past_state=past),
         2,
-        domain=MICROSOFT,
+        domain=CAUSAL_CONV_WITH_STATE.domain,
         ndim=1,
         activation=activation,
     )

@@ -1,30 +1,35 @@
-"""A decoder's graph from its spec: inputs, layers, head and outputs, as DESIGN.md's graph contract says."""
+"""A decoder's graph from its spec: inputs, layers, head and outputs, by the graph contract (genai.graph)."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
 
-import numpy as np
 import onnx_ir as ir
 
-from genai.export.architecture import AttentionSpec, DecoderSpec, LayerSpec, StateSpec
+from genai.export.architecture import AlibiSpec, AttentionSpec, DecoderSpec, LayerSpec, StateSpec
+from genai.export.build.alibi import make_alibi
 from genai.export.build.feed_forwards import feed_forward
 from genai.export.build.graph_builder import GraphBuilder
+from genai.export.build.lengths import Lengths, make_lengths, make_num_logits_to_keep, make_position_ids
 from genai.export.build.linear import table
 from genai.export.build.mixers import check_mixer, mix, needs_position_ids
 from genai.export.build.norms import ResidualStream, normalize
 from genai.export.build.per_layer_input import layer_input, per_layer_inputs
-from genai.export.build.positions import (
-    Positions,
-    make_alibi,
-    make_lengths,
-    make_position_ids,
-    make_rope_table,
-)
+from genai.export.build.positions import Positions
+from genai.export.build.rope_tables import make_rope_table
 from genai.export.build.streams import AltUpStreams, LayerInput, SingleStream, Streams, laurel
 from genai.export.build.tensors import from_array
 from genai.export.build.vocabulary import embed, logits_of
+from genai.graph.axes import BATCH_SIZE, INPUT_SHAPES, PAST_LENGTH, TOTAL_LENGTH, logits_shape
+from genai.graph.names import (
+    ATTENTION_MASK,
+    INPUT_IDS,
+    LOGITS,
+    ROPE_SWITCH_LENGTH,
+    past_name,
+    present_name,
+)
 
 __all__ = ["build_decoder", "check_decoder"]
 
@@ -32,7 +37,7 @@ INT64 = ir.DataType.INT64
 
 
 def check_decoder(spec: DecoderSpec) -> None:
-    """See that `build_decoder` can build a decoder, before anybody has its weights.
+    """See that `build_decoder` can build a decoder, before its weights are there.
 
     Raises:
         UnsupportedModelError: It cannot.
@@ -43,10 +48,10 @@ def check_decoder(spec: DecoderSpec) -> None:
 
 def build_decoder(g: GraphBuilder, spec: DecoderSpec) -> None:
     """Add the whole decoder to an empty graph."""
-    input_ids = g.input("input_ids", INT64, ["batch_size", "sequence_length"])
-    attention_mask = g.input("attention_mask", INT64, ["batch_size", "total_sequence_length"])
+    input_ids = g.input(INPUT_IDS, INT64, INPUT_SHAPES[INPUT_IDS])
+    attention_mask = g.input(ATTENTION_MASK, INT64, INPUT_SHAPES[ATTENTION_MASK])
     pasts = [_past_inputs(g, index, layer) for index, layer in enumerate(spec.layers)]
-    num_logits_to_keep = g.overridable_input("num_logits_to_keep", np.asarray([1], np.int64))
+    num_logits_to_keep = make_num_logits_to_keep(g)
 
     positions = _positions(g, spec, input_ids, attention_mask)
     embedding = table(g, "embedding")
@@ -58,33 +63,41 @@ def build_decoder(g: GraphBuilder, spec: DecoderSpec) -> None:
     hidden = stream.normalize("final_norm", spec.final_norm)
     logits = logits_of(g, hidden, spec, embedding)
 
-    # The axis of positions is declared with num_logits_to_keep's default: onnxruntime-genai takes the 1 as the sign
-    # that a prompt has logits for its last position only. Who overrides the input renames the axis first.
-    g.output(logits, "logits", ir.DataType.FLOAT, ["batch_size", 1, spec.vocab_size])
+    g.output(logits, LOGITS, ir.DataType.FLOAT, logits_shape(spec.vocab_size))
     for index, (layer, present) in enumerate(zip(spec.layers, presents, strict=True)):
         for state in layer.mixer.states():
-            shape = _state_shape(state, "total_sequence_length")
-            g.output(present[state.name], f"present.{index}.{state.name}", _state_type(g, state), shape)
+            shape = _state_shape(state, TOTAL_LENGTH)
+            g.output(present[state.name], present_name(index, state.name), _state_type(g, state), shape)
     if spec.rope_switch_length is not None:
-        g.metadata["genai.rope_switch_length"] = str(spec.rope_switch_length)
+        g.metadata[f"genai.{ROPE_SWITCH_LENGTH}"] = str(spec.rope_switch_length)
 
 
 def _positions(
     g: GraphBuilder, spec: DecoderSpec, input_ids: ir.Value, attention_mask: ir.Value
 ) -> Positions:
     """Derive what the layers share."""
-    lengths = make_lengths(g, input_ids, attention_mask)
+    with g.scope("lengths"):
+        lengths = make_lengths(g, input_ids, attention_mask)
     mixers = [layer.mixer for layer in spec.layers]
     wants_ids = spec.learned_positions is not None or any(needs_position_ids(mixer) for mixer in mixers)
+    position_ids = None
+    if wants_ids:
+        with g.scope("positions"):
+            position_ids = make_position_ids(g, lengths, switch_length=spec.rope_switch_length)
     return Positions(
         lengths=lengths,
-        position_ids=make_position_ids(g, lengths, spec.rope_switch_length) if wants_ids else None,
+        position_ids=position_ids,
         tables={
             rope: make_rope_table(g, rope, f"rope.{index}", spec.max_positions)
             for index, rope in enumerate(spec.ropes)
         },
-        alibis={alibi: make_alibi(g, lengths, alibi) for alibi in spec.alibis},
+        alibis={alibi: _alibi(g, lengths, alibi) for alibi in spec.alibis},
     )
+
+
+def _alibi(g: GraphBuilder, lengths: Lengths, alibi: AlibiSpec) -> ir.Value:
+    with g.scope("alibi"):
+        return make_alibi(g, lengths, alibi, float_type=g.precision.float_type)
 
 
 def _layers(
@@ -160,9 +173,9 @@ def _past_inputs(g: GraphBuilder, index: int, layer: LayerSpec) -> dict[str, ir.
     """Add the inputs with a layer's states, by their specs' names."""
     return {
         state.name: g.input(
-            f"past_key_values.{index}.{state.name}",
+            past_name(index, state.name),
             _state_type(g, state),
-            _state_shape(state, "past_sequence_length"),
+            _state_shape(state, PAST_LENGTH),
         )
         for state in layer.mixer.states()
     }
@@ -173,4 +186,4 @@ def _state_type(g: GraphBuilder, state: StateSpec) -> ir.DataType:
 
 
 def _state_shape(state: StateSpec, length: str) -> list[int | str]:
-    return ["batch_size", *(length if size is None else size for size in state.shape)]
+    return [BATCH_SIZE, *(length if size is None else size for size in state.shape)]

@@ -10,10 +10,11 @@ import onnx_ir as ir
 from genai.export.architecture import GatedDeltaSpec
 from genai.export.build.activations import activate
 from genai.export.build.convolution import causal_convolution
-from genai.export.build.graph_builder import MICROSOFT, GraphBuilder
+from genai.export.build.graph_builder import GraphBuilder
 from genai.export.build.linear import linear
 from genai.export.build.norms import normalize
 from genai.export.build.tensors import from_array
+from genai.graph.operators import LINEAR_ATTENTION
 
 __all__ = ["gated_delta"]
 
@@ -52,10 +53,12 @@ def gated_delta(
     )
     decay, beta = _rates(g, x, spec)
     heads, present_matrices = g.ops(
-        "LinearAttention",
-        [query, key, value, past_matrices, decay, beta],
+        LINEAR_ATTENTION.op_type,
+        LINEAR_ATTENTION.arrange(
+            query=query, key=key, value=value, past_state=past_matrices, decay=decay, beta=beta
+        ),
         2,
-        domain=MICROSOFT,
+        domain=LINEAR_ATTENTION.domain,
         update_rule="gated_delta",
         q_num_heads=spec.num_key_heads,
         kv_num_heads=spec.num_value_heads,
@@ -78,7 +81,7 @@ def _rates(g: GraphBuilder, x: ir.Value, spec: GatedDeltaSpec) -> tuple[ir.Value
 
     Their projections are small and decide what is forgotten: they are not quantized.
     """
-    packed = _as_float(g, linear(g, x, "decay", "beta", name="rates", quantize=False))
+    packed = _as_float(g, linear(g, x, "decay", "beta", name="rates"))
     raw, beta = g.ops("Split", [packed, g.integers(spec.num_value_heads, spec.num_value_heads)], 2, axis=-1)
     bias = g.initializer("decay_bias", from_array(g.parameter("decay_bias")[:], FLOAT))
     rates = -np.exp(g.parameter("decay_rates")[:].astype(np.float32))

@@ -13,19 +13,14 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from genai.export.build.emitter import AttributeValue, make_node
 from genai.export.build.precision import Precision
 from genai.export.build.tensors import LazyTensor
 from genai.export.checkpoint.rows import Rows
+from genai.graph.opset import IR_VERSION, OPSETS
+from genai.quantize import BlockScheme
 
-__all__ = ["IR_VERSION", "OPSETS", "GraphBuilder"]
-
-IR_VERSION = 10
-OPSETS: Mapping[str, int] = {"": 23, "com.microsoft": 1}
-"""The opset of each domain: 23 is the first with RMSNormalization, which ONNX's checker knows."""
-
-MICROSOFT = "com.microsoft"
-
-AttributeValue = int | float | str | Sequence[int] | ir.DataType
+__all__ = ["GraphBuilder"]
 
 
 @dataclass(slots=True)
@@ -71,6 +66,10 @@ class GraphBuilder:
         """Whether this scope has a parameter of this name."""
         return self.path(name) in self.parameters
 
+    def scheme_of(self, module: str) -> BlockScheme | None:
+        """How a module of this scope is quantized; `None` if it is stored as floats."""
+        return self.precision.scheme_of(self.path(module))
+
     def input(self, name: str, dtype: ir.DataType, shape: Sequence[int | str]) -> ir.Value:
         """Add an input of the graph."""
         value = ir.Value(name=name, shape=ir.Shape(shape), type=ir.TensorType(dtype))
@@ -110,17 +109,7 @@ class GraphBuilder:
         node_name = self._unique(self.path(op_type))
         if names is None:
             names = [node_name if index == 0 else f"{node_name}:{index}" for index in range(num_outputs)]
-        trimmed = list(inputs)
-        while trimmed and trimmed[-1] is None:
-            trimmed.pop()
-        node = ir.Node(
-            domain,
-            op_type,
-            trimmed,
-            [_attribute(key, value) for key, value in attributes.items()],
-            outputs=[ir.Value(name=name) for name in names],
-            name=node_name,
-        )
+        node = make_node(op_type, inputs, names, domain=domain, name=node_name, attributes=attributes)
         self.nodes.append(node)
         return list(node.outputs)
 
@@ -172,7 +161,7 @@ class GraphBuilder:
         return value
 
     def model(self, *, producer: str, version: str) -> ir.Model:
-        """Return the finished model; the initializers' `const_value` is set by whoever writes them."""
+        """Return the finished model; the initializers get their `const_value` when they are written."""
         graph = ir.Graph(
             self.inputs,
             self.outputs,
@@ -193,15 +182,3 @@ class GraphBuilder:
         count = self._num_named.get(name, 0)
         self._num_named[name] = count + 1
         return name if count == 0 else f"{name}_{count}"
-
-
-def _attribute(name: str, value: AttributeValue) -> ir.Attr:
-    if isinstance(value, ir.DataType):
-        return ir.AttrInt64(name, int(value))
-    if isinstance(value, bool | int):
-        return ir.AttrInt64(name, int(value))
-    if isinstance(value, float):
-        return ir.AttrFloat32(name, value)
-    if isinstance(value, str):
-        return ir.AttrString(name, value)
-    return ir.AttrInt64s(name, list(value))

@@ -12,8 +12,9 @@ import onnx_ir as ir
 
 from genai.errors import UnsupportedModelError
 from genai.export.architecture import LatentAttentionSpec
-from genai.export.build.attention import HEAD_DIM_MULTIPLE, rotate
-from genai.export.build.graph_builder import MICROSOFT, GraphBuilder
+from genai.export.build.attention import rotate
+from genai.export.build.graph_builder import GraphBuilder
+from genai.export.build.group_query_attention import HEAD_DIM_MULTIPLE, group_query_attention
 from genai.export.build.linear import linear
 from genai.export.build.norms import normalize
 from genai.export.build.positions import Positions
@@ -58,14 +59,16 @@ def latent_attention(
         The output, shaped as x, and the present key and value.
     """
     query, key = _query_and_key(g, x, spec, positions)
-    lengths = positions.lengths
-    heads, present_key, present_value = g.ops(
-        "GroupQueryAttention",
-        [query, key, key, past_key, past_value, lengths.seqlens_k, lengths.total_sequence_length],
-        3,
-        domain=MICROSOFT,
+    heads, present_key, present_value = group_query_attention(
+        g,
+        query,
+        key,
+        key,
+        past_key,
+        past_value,
+        positions.lengths,
         num_heads=spec.num_heads,
-        kv_num_heads=spec.num_kv_heads,
+        num_kv_heads=spec.num_kv_heads,
         scale=spec.scale,
     )
     latents, _ = _split(g, _by_head(g, heads, spec.num_heads), spec.latent_dim, spec.rope.dim)
@@ -83,16 +86,16 @@ def _query_and_key(
     query, key = _split(g, packed, query_width, spec.head_dim)
     if spec.query_rank is not None:
         query = linear(g, normalize(g, query, "q_norm", spec.norm, spec.query_rank), "q_up")
-    latent, shared = _split(g, key, spec.latent_dim, spec.rope.dim)
+    latent, key_rope = _split(g, key, spec.latent_dim, spec.rope.dim)
     latent = normalize(g, latent, "kv_norm", spec.norm, spec.latent_dim)
-    shared = rotate(g, shared, spec.rope, positions, num_heads=1)
+    key_rope = rotate(g, key_rope, spec.rope, positions, num_heads=1)
 
-    still, turning = _split(g, _by_head(g, query, spec.num_heads), spec.nope_dim, spec.rope.dim)
-    turning = g.op("Reshape", [turning, g.integers(0, 0, -1)])
-    turning = rotate(g, turning, spec.rope, positions, num_heads=spec.num_heads)
-    absorbed = _product_by_head(g, still, _key_matrices(g, spec))
-    query = g.op("Concat", [absorbed, _by_head(g, turning, spec.num_heads)], axis=-1)
-    return g.op("Reshape", [query, g.integers(0, 0, -1)]), g.op("Concat", [latent, shared], axis=-1)
+    query_nope, query_rope = _split(g, _by_head(g, query, spec.num_heads), spec.nope_dim, spec.rope.dim)
+    query_rope = g.op("Reshape", [query_rope, g.integers(0, 0, -1)])
+    query_rope = rotate(g, query_rope, spec.rope, positions, num_heads=spec.num_heads)
+    absorbed = _product_by_head(g, query_nope, _key_matrices(g, spec))
+    query = g.op("Concat", [absorbed, _by_head(g, query_rope, spec.num_heads)], axis=-1)
+    return g.op("Reshape", [query, g.integers(0, 0, -1)]), g.op("Concat", [latent, key_rope], axis=-1)
 
 
 def _product_by_head(g: GraphBuilder, x: ir.Value, matrices: ir.Value) -> ir.Value:

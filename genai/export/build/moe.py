@@ -23,14 +23,15 @@ import onnx_ir as ir
 
 from genai.export.architecture import ClampedGate, MoeSpec
 from genai.export.build.activations import activate
-from genai.export.build.graph_builder import MICROSOFT, GraphBuilder
-from genai.export.build.linear import ACCURACY_LEVEL, linear, multiply
+from genai.export.build.graph_builder import GraphBuilder
+from genai.export.build.linear import linear, multiply
 from genai.export.build.mlp import mlp
+from genai.export.build.quantized import StoredMatrix, quantize_stacked, quantized_experts, store_experts
 from genai.export.build.routing import Routing, route
 from genai.export.build.tensors import LazyTensor, from_array, stack
-from genai.export.checkpoint.checkpoint import Array
 from genai.export.checkpoint.rows import InterleavedRows, PaddedRows, Rows, experts_of
-from genai.quantize import BlockScheme, quantize_rows, quantize_scales
+from genai.graph.opset import MICROSOFT
+from genai.quantize import BlockScheme
 
 __all__ = ["has_kernel", "kernel_experts", "moe", "plain_experts"]
 
@@ -47,7 +48,7 @@ def moe(g: GraphBuilder, x: ir.Value, spec: MoeSpec, *, routed_by: ir.Value | No
         routed_by: What the router reads, if not x.
     """
     routing = route(g, x if routed_by is None else routed_by, spec.router)
-    experts = kernel_experts if has_kernel(spec) else plain_experts
+    experts = kernel_experts if has_kernel(spec) and _have_one_scheme(g) else plain_experts
     total = experts(g, x, routing, spec)
     if routing.total is not None:
         total = g.op("Mul", [total, routing.total])
@@ -56,7 +57,7 @@ def moe(g: GraphBuilder, x: ir.Value, spec: MoeSpec, *, routed_by: ir.Value | No
     with g.scope("shared"):
         shared = mlp(g, x, spec.shared)
     if spec.shared_gate:
-        gate = g.op("Sigmoid", [linear(g, x, "shared_gate", quantize=False)])
+        gate = g.op("Sigmoid", [linear(g, x, "shared_gate")])
         shared = g.op("Mul", [shared, gate])
     return g.op("Add", [total, shared])
 
@@ -70,8 +71,8 @@ def has_kernel(spec: MoeSpec) -> bool:
 
 def kernel_experts(g: GraphBuilder, x: ir.Value, routing: Routing, spec: MoeSpec) -> ir.Value:
     """Let `MoE` or `QMoE` compute the experts: [batch_size, sequence_length, hidden_size] both ways."""
-    scheme = g.precision.scheme
     with g.scope("experts"):
+        scheme = g.scheme_of("down")
         gates, ups, downs = (experts_of(g.parameter(f"{name}.weight")) for name in ("gate", "up", "down"))
         hidden_size, width = downs[0].shape
         padded_size, padded_width = (_whole_blocks(size, scheme) for size in (hidden_size, width))
@@ -85,12 +86,7 @@ def kernel_experts(g: GraphBuilder, x: ir.Value, routing: Routing, spec: MoeSpec
     logits = g.op("Reshape", [routing.logits, g.integers(-1, spec.router.num_experts)])
     if padded_size != hidden_size:
         x = g.op("Pad", [x, g.integers(0, 0, 0, 0, 0, padded_size - hidden_size)])
-    total = g.op(
-        "MoE" if scheme is None else "QMoE",
-        [x, logits, *gate_up, gate_up_bias, *down, down_bias],
-        domain=MICROSOFT,
-        **_attributes(spec, scheme),
-    )
+    total = _kernel(g, [x, logits], (gate_up, gate_up_bias), (down, down_bias), spec)
     if padded_size == hidden_size:
         return total
     return g.op("Slice", [total, g.integers(0), g.integers(hidden_size), g.integers(-1)])
@@ -130,12 +126,22 @@ def _plain_expert(g: GraphBuilder, x: ir.Value, spec: MoeSpec, index: int) -> ir
         weights, *biases = (
             [experts_of(g.parameter(f"{name}.{kind}"))[index] for name in modules] for kind in kinds
         )
-        return multiply(g, x, weights, biases[0] if biases else [], name=f"{index}.{'_'.join(modules)}")
+        return multiply(
+            g,
+            x,
+            weights,
+            biases[0] if biases else [],
+            name=f"{index}.{'_'.join(modules)}",
+            scheme=g.scheme_of(modules[0]),
+        )
 
     if not spec.expert.gated:
         return project(activate(g, project(x, "up"), spec.expert.activation), "down")
-    width = spec.expert.intermediate_size
-    gate, up = g.ops("Split", [project(x, "gate", "up"), g.integers(width, width)], 2, axis=-1)
+    if g.scheme_of("gate") == g.scheme_of("up"):
+        width = spec.expert.intermediate_size
+        gate, up = g.ops("Split", [project(x, "gate", "up"), g.integers(width, width)], 2, axis=-1)
+    else:
+        gate, up = project(x, "gate"), project(x, "up")
     if spec.clamped_gate is None:
         return project(g.op("Mul", [activate(g, gate, spec.expert.activation), up]), "down")
     return project(_clamped(g, gate, up, spec.clamped_gate), "down")
@@ -148,7 +154,21 @@ def _clamped(g: GraphBuilder, gate: ir.Value, up: ir.Value, spec: ClampedGate) -
     return g.op("Mul", [gate, g.op("Add", [up, g.scalar(1.0)])])
 
 
-def _attributes(spec: MoeSpec, scheme: BlockScheme | None) -> dict[str, Any]:
+def _have_one_scheme(g: GraphBuilder) -> bool:
+    """Whether all matrices of the experts are stored alike, as the kernels want them."""
+    with g.scope("experts"):
+        return len({g.scheme_of(name) for name in ("gate", "up", "down")}) == 1
+
+
+def _kernel(
+    g: GraphBuilder,
+    inputs: list[ir.Value],
+    gate_up: tuple[ir.Value | StoredMatrix, ir.Value | None],
+    down: tuple[ir.Value | StoredMatrix, ir.Value | None],
+    spec: MoeSpec,
+) -> ir.Value:
+    """Add the kernel, with the tokens and the routing as inputs, and matrices and biases."""
+    (first, first_bias), (second, second_bias) = gate_up, down
     clamp = spec.clamped_gate
     attributes: dict[str, Any] = {
         "k": spec.router.num_experts_per_token,
@@ -160,10 +180,18 @@ def _attributes(spec: MoeSpec, scheme: BlockScheme | None) -> dict[str, Any]:
     }
     if clamp is not None:
         attributes["swiglu_limit"] = clamp.limit
-    if scheme is not None:
-        attributes |= {"expert_weight_bits": scheme.bits, "block_size": scheme.block_size}
-        attributes |= {"accuracy_level": ACCURACY_LEVEL, "weights_prepacked": 0}
-    return attributes
+    if isinstance(first, StoredMatrix) and isinstance(second, StoredMatrix):
+        return quantized_experts(
+            g,
+            inputs,
+            (first, first_bias),
+            (second, second_bias),
+            accuracy_level=g.precision.accuracy_level,
+            **attributes,
+        )
+    assert isinstance(first, ir.Value), "floats"
+    assert isinstance(second, ir.Value), "floats"
+    return g.op("MoE", [*inputs, first, first_bias, second, second_bias], domain=MICROSOFT, **attributes)
 
 
 def _whole_blocks(size: int, scheme: BlockScheme | None) -> int:
@@ -177,24 +205,11 @@ def _interleaved(gates: Sequence[Rows], ups: Sequence[Rows], num_rows: int) -> l
 
 def _matrices(
     g: GraphBuilder, name: str, experts: Sequence[Rows], scheme: BlockScheme | None
-) -> tuple[ir.Value, ...]:
-    """Store the experts' matrices: [num_experts, rows, columns]; quantized ones as codes and scales."""
+) -> ir.Value | StoredMatrix:
+    """Store the experts' matrices: [num_experts, rows, columns]."""
     if scheme is None:
-        return (g.initializer(f"{name}.weight", _stack_experts(experts, g.precision.float_type)),)
-    rows = _stack_experts(experts, FLOAT)
-    num_experts, num_rows, num_columns = rows.shape
-    num_blocks = scheme.num_blocks(num_columns)
-
-    def read_codes(start: int, stop: int) -> Array:
-        return quantize_rows(rows.read(start, stop), scheme).reshape(stop - start, -1)
-
-    def read_scales(start: int, stop: int) -> Array:
-        return quantize_scales(rows.read(start, stop), scheme)
-
-    codes_shape = (num_experts, num_rows, num_blocks * scheme.block_bytes)
-    codes = LazyTensor(ir.DataType.UINT8, codes_shape, read_codes, row_axes=2)
-    scales = LazyTensor(FLOAT, (num_experts, num_rows, num_blocks), read_scales, row_axes=2)
-    return g.initializer(f"{name}.weight", codes), g.initializer(f"{name}.scales", scales)
+        return g.initializer(f"{name}.weight", _stack_experts(experts, g.precision.float_type))
+    return store_experts(g, name, quantize_stacked(experts, scheme), num_experts=len(experts))
 
 
 def _biases(g: GraphBuilder, name: str, experts: Sequence[Rows]) -> ir.Value:

@@ -8,8 +8,10 @@ import numpy as np
 import onnx_ir as ir
 
 from genai.export.architecture import NormSpec
-from genai.export.build.graph_builder import MICROSOFT, GraphBuilder
+from genai.export.build.graph_builder import GraphBuilder
+from genai.export.build.lengths import keep_last
 from genai.export.build.tensors import from_array
+from genai.graph.operators import SKIP_LAYER_NORM, SKIP_RMS_NORM
 
 __all__ = ["ResidualStream", "normalize"]
 
@@ -61,13 +63,13 @@ class ResidualStream:
             return normalize(self.g, self.value, name, spec, self.size)
         with self.g.scope(name):
             weights = _weights(self.g, spec, self.size)
-            op_type = "SkipSimplifiedLayerNormalization" if spec.kind == "rms" else "SkipLayerNormalization"
-            names = [self.g.path(op_type), "", "", self.g.path("sum")]
+            operator = SKIP_RMS_NORM if spec.kind == "rms" else SKIP_LAYER_NORM
+            names = [self.g.path(operator.op_type), "", "", self.g.path("sum")]
             normalized, _, _, total = self.g.ops(
-                op_type,
+                operator.op_type,
                 [self.value, self.addend, *weights],
                 4,
-                domain=MICROSOFT,
+                domain=operator.domain,
                 names=names,
                 epsilon=spec.eps,
             )
@@ -81,11 +83,9 @@ class ResidualStream:
             count: How many to keep, int64 [1]; 0 keeps none.
             length: How many there are, int64 [1].
         """
-        start = self.g.op("Sub", [length, count])
-        operands = [start, length, self.g.integers(1)]
-        self.value = self.g.op("Slice", [self.value, *operands])
-        if self.addend is not None:
-            self.addend = self.g.op("Slice", [self.addend, *operands])
+        stream = [self.value] if self.addend is None else [self.value, self.addend]
+        self.value, *addends = keep_last(self.g, stream, count, length)
+        self.addend = addends[0] if addends else None
 
 
 def _weights(g: GraphBuilder, spec: NormSpec, size: int) -> list[ir.Value]:

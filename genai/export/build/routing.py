@@ -19,8 +19,8 @@ from genai.export.build.tensors import from_array
 __all__ = ["Routing", "route"]
 
 FLOAT = ir.DataType.FLOAT
-NOT_CHOSEN = -1e4  # far below the logarithm of any share, and within half precision
-SMALLEST_SHARE = 1e-30
+MASKED_LOGIT = -1e4  # far below the logarithm of any weight, and within half precision
+SMALLEST_WEIGHT = 1e-30
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +38,8 @@ class Routing:
 
 
 @dataclass(frozen=True, slots=True)
-class _Chosen:
-    """A token's experts, int64 and float32 [batch_size, sequence_length, num_experts_per_token]."""
+class _Selected:
+    """A token's experts and routing weights, int64 and float32 [batch_size, sequence_length, num_experts_per_token]."""
 
     experts: ir.Value
     weights: ir.Value
@@ -50,7 +50,7 @@ def route(g: GraphBuilder, x: ir.Value, spec: RouterSpec) -> Routing:
 
     The rules are computed in float32 whatever the precision is, as transformers does.
     """
-    outputs = linear(g, x, "router", quantize=False)
+    outputs = linear(g, x, "router")
     is_half = g.precision.float_type != FLOAT
     with g.scope("router"):
         outputs = g.op("Cast", [outputs], to=FLOAT) if is_half else outputs
@@ -69,54 +69,54 @@ def _rule(g: GraphBuilder, outputs: ir.Value, spec: RouterSpec) -> tuple[ir.Valu
             return outputs, _scaled(g, None, spec)
         best, _ = g.ops("TopK", [g.op("Softmax", [outputs], axis=-1), count], 2, axis=-1)
         return outputs, _scaled(g, _sum(g, best), spec)
-    chosen = (
-        _sparse_mixer(g, outputs, spec) if spec.scores == "sparse_mixer" else _best(g, outputs, spec, count)
+    selected = (
+        _sparse_mixer(g, outputs, spec) if spec.scores == "sparse_mixer" else _top_k(g, outputs, spec, count)
     )
-    total = _sum(g, chosen.weights)
-    shares = g.op("Max", [g.op("Div", [chosen.weights, total]), g.float32(SMALLEST_SHARE)])
-    nobody = g.op("Expand", [g.float32(NOT_CHOSEN), g.op("Shape", [outputs])])
-    logits = g.op("ScatterElements", [nobody, chosen.experts, g.op("Log", [shares])], axis=-1)
+    total = _sum(g, selected.weights)
+    normalized = g.op("Max", [g.op("Div", [selected.weights, total]), g.float32(SMALLEST_WEIGHT)])
+    masked = g.op("Expand", [g.float32(MASKED_LOGIT), g.op("Shape", [outputs])])
+    logits = g.op("ScatterElements", [masked, selected.experts, g.op("Log", [normalized])], axis=-1)
     return logits, _scaled(g, None if spec.normalize else total, spec)
 
 
-def _best(g: GraphBuilder, outputs: ir.Value, spec: RouterSpec, count: ir.Value) -> _Chosen:
+def _top_k(g: GraphBuilder, outputs: ir.Value, spec: RouterSpec, count: ir.Value) -> _Selected:
     """The experts of the best scores, perhaps after a correction and within the best groups."""
     scores = g.op("Sigmoid", [outputs]) if spec.scores == "sigmoid" else g.op("Softmax", [outputs], axis=-1)
-    preferred = scores
+    corrected = scores
     if spec.correction_bias:
         biases = g.initializer("correction_bias", from_array(g.parameter("correction_bias")[:], FLOAT))
-        preferred = g.op("Add", [preferred, biases])
+        corrected = g.op("Add", [corrected, biases])
     if spec.num_groups > 1:
-        preferred = _within_groups(g, preferred, spec)
-    _, experts = g.ops("TopK", [preferred, count], 2, axis=-1)
-    return _Chosen(experts, g.op("GatherElements", [scores, experts], axis=-1))
+        corrected = _mask_other_groups(g, corrected, spec)
+    _, experts = g.ops("TopK", [corrected, count], 2, axis=-1)
+    return _Selected(experts, g.op("GatherElements", [scores, experts], axis=-1))
 
 
-def _within_groups(g: GraphBuilder, scores: ir.Value, spec: RouterSpec) -> ir.Value:
-    """Put the experts of all but the best groups out of reach (https://arxiv.org/abs/2412.19437, section 2.1.2)."""
+def _mask_other_groups(g: GraphBuilder, scores: ir.Value, spec: RouterSpec) -> ir.Value:
+    """Mask the scores of the experts outside the best groups (https://arxiv.org/abs/2412.19437, section 2.1.2)."""
     by_group = g.op("Reshape", [scores, g.integers(0, 0, spec.num_groups, -1)])
     best, _ = g.ops("TopK", [by_group, g.integers(spec.group_score_of)], 2, axis=-1)
-    groups = g.op("ReduceSum", [best, g.integers(-1)], keepdims=0)
-    _, allowed = g.ops("TopK", [groups, g.integers(spec.num_groups_per_token)], 2, axis=-1)
-    shut = g.op("Expand", [g.float32(-math.inf), g.op("Shape", [groups])])
-    opened = g.op("Expand", [g.float32(0.0), g.op("Shape", [allowed])])
-    penalties = g.op("ScatterElements", [shut, allowed, opened], axis=-1)
-    limited = g.op("Add", [by_group, g.op("Unsqueeze", [penalties, g.integers(-1)])])
+    group_scores = g.op("ReduceSum", [best, g.integers(-1)], keepdims=0)
+    _, groups = g.ops("TopK", [group_scores, g.integers(spec.num_groups_per_token)], 2, axis=-1)
+    masked = g.op("Expand", [g.float32(-math.inf), g.op("Shape", [group_scores])])
+    kept = g.op("Expand", [g.float32(0.0), g.op("Shape", [groups])])
+    mask = g.op("ScatterElements", [masked, groups, kept], axis=-1)
+    limited = g.op("Add", [by_group, g.op("Unsqueeze", [mask, g.integers(-1)])])
     return g.op("Reshape", [limited, g.integers(0, 0, -1)])
 
 
-def _sparse_mixer(g: GraphBuilder, outputs: ir.Value, spec: RouterSpec) -> _Chosen:
+def _sparse_mixer(g: GraphBuilder, outputs: ir.Value, spec: RouterSpec) -> _Selected:
     """The best expert and the best of the others, each weighed against those that come close to it."""
     best, experts = g.ops("TopK", [outputs, g.integers(2)], 2, axis=-1)
     first, second = g.ops("Split", [best, g.integers(1, 1)], 2, axis=-1)
     first_expert = g.op("Slice", [experts, g.integers(0), g.integers(1), g.integers(-1)])
-    gone = g.op("Expand", [g.float32(-math.inf), g.op("Shape", [first_expert])])
-    others = g.op("ScatterElements", [outputs, first_expert, gone], axis=-1)
+    masked = g.op("Expand", [g.float32(-math.inf), g.op("Shape", [first_expert])])
+    others = g.op("ScatterElements", [outputs, first_expert, masked], axis=-1)
     weights = [
         _weight_among(g, outputs, first, outputs, spec),
         _weight_among(g, others, second, outputs, spec),
     ]
-    return _Chosen(experts, g.op("Concat", weights, axis=-1))
+    return _Selected(experts, g.op("Concat", weights, axis=-1))
 
 
 def _weight_among(

@@ -89,7 +89,7 @@ class AltUpStreams:
         with g.scope("altup"):
             self._router = self._make_router()
             modalities = self._modalities(self._active())
-            factors = linear(g, modalities, "predictions", quantize=False)
+            factors = linear(g, modalities, "predictions")
             factors = g.op("Reshape", [factors, g.integers(0, 0, count, count)])
             self._stack = g.op("Add", [g.op("MatMul", [factors, self._stack]), self._stack])
         self._read = self._active()
@@ -103,7 +103,7 @@ class AltUpStreams:
         computed = self._stream.read()
         with g.scope("altup"):
             modalities = self._modalities(computed)
-            factors = g.op("Add", [linear(g, modalities, "corrections", quantize=False), g.scalar(1.0)])
+            factors = g.op("Add", [linear(g, modalities, "corrections"), g.scalar(1.0)])
             change = g.op("Unsqueeze", [g.op("Sub", [computed, self._read]), g.integers(2)])
             changes = g.op("Mul", [change, g.op("Unsqueeze", [factors, g.integers(3)])])
             self._stack = g.op("Add", [self._stack, changes])

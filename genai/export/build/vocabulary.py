@@ -21,7 +21,7 @@ def embed(
         hidden = g.op("Mul", [hidden, g.scalar(spec.embedding_scale)])
     if spec.learned_positions is not None:
         assert position_ids is not None
-        rows = table(g, "position_embedding", quantize=False, first_row=spec.position_offset)
+        rows = table(g, "position_embedding", first_row=spec.position_offset)
         hidden = g.op("Add", [hidden, look_up(g, rows, position_ids)])
     if spec.embedding_norm is not None:
         hidden = normalize(g, hidden, "embedding_norm", spec.embedding_norm, spec.hidden_size)

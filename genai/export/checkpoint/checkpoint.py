@@ -6,6 +6,7 @@ safetensors format and nothing of what the tensors mean.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import mmap
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 
 from genai.errors import CheckpointError
 
-__all__ = ["Array", "Checkpoint", "architecture_of", "read_config", "read_json"]
+__all__ = ["Array", "Checkpoint", "architecture_of", "naming_checkpoint", "read_config", "read_json"]
 
 Array = NDArray[Any]
 
@@ -57,18 +58,18 @@ class Checkpoint(Mapping[str, Array]):
         self._maps: dict[Path, mmap.mmap] = {}
 
     @classmethod
-    def open(cls, path: Path | str) -> Self:
+    def open(cls, path: Path | str, *, config: Mapping[str, Any] | None = None) -> Self:
         """Read config.json and the headers of the safetensors files.
+
+        Args:
+            path: The folder.
+            config: The content of its config.json, where that was read already.
 
         Raises:
             CheckpointError: A file is missing, truncated or malformed.
         """
         path = Path(path)
-        if not path.is_dir():
-            raise CheckpointError(
-                f"{path}: not a folder; a checkpoint is a folder with config.json and safetensors"
-            )
-        config = read_config(path)
+        config = read_config(path) if config is None else config
         tensors: dict[str, _Tensor] = {}
         index = _read_index(path / INDEX_FILE) if (path / INDEX_FILE).is_file() else None
         for file in _weight_files(path, index):
@@ -141,9 +142,24 @@ def read_config(path: Path) -> dict[str, Any]:
     """Return the content of a checkpoint folder's config.json.
 
     Raises:
-        CheckpointError: It is missing or malformed.
+        CheckpointError: It is missing or malformed, or there is no such folder.
     """
+    if not path.is_dir():
+        raise CheckpointError(
+            f"{path}: not a folder; a checkpoint is a folder with config.json and safetensors"
+        )
     return read_json(path / "config.json")
+
+
+@contextlib.contextmanager
+def naming_checkpoint(path: Path) -> Iterator[None]:
+    """Put a checkpoint's path before messages that do not name it."""
+    try:
+        yield
+    except CheckpointError as error:
+        if str(path) in str(error):
+            raise
+        raise type(error)(f"{path}: {error}") from error
 
 
 def architecture_of(config: Mapping[str, Any], path: Path) -> str:

@@ -6,18 +6,27 @@ and the table of token embeddings GatherBlockQuantized. A head that repeats that
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
-from genai.export.build.graph_builder import MICROSOFT
-from genai.export.build.linear import ACCURACY_LEVEL
+from genai.export.build.precision import Precision
+from genai.export.build.quantized import (
+    StoredMatrix,
+    quantize_stacked,
+    quantized_product,
+    quantized_rows,
+    store_matrix,
+    store_table,
+)
 from genai.export.build.tensors import LazyTensor
 from genai.export.checkpoint.checkpoint import Array
-from genai.export.foreign.products import Product, feeds_top_k, find_embedding, find_products
-from genai.quantize import BlockScheme, quantize_rows, quantize_scales
+from genai.export.foreign.products import Product, find_embedding, find_products, module_of
+from genai.graph.opset import MICROSOFT
+from genai.quantize import BlockScheme
 
 __all__ = ["FinishedGraph", "finish_graph"]
 
@@ -56,10 +65,10 @@ class FinishedGraph:
             self.graph, ir_version=self.ir_version, producer_name=producer, producer_version=version
         )
 
-    def store(self, name: str, tensor: LazyTensor, *, shares: str | None = None) -> ir.Value:
-        """Add an initializer; its bytes may be those of another."""
+    def initializer(self, name: str, tensor: LazyTensor, *, shares: ir.Value | None = None) -> ir.Value:
+        """Add an initializer; its bytes may be those of an earlier one."""
         value = ir.Value(name=name, shape=ir.Shape(tensor.shape), type=ir.TensorType(tensor.dtype))
-        self._keep(value, tensor, shares or name)
+        self._keep(value, tensor, name if shares is None else self.storage[str(shares.name)])
         self.graph.initializers.add(value)
         return value
 
@@ -77,18 +86,17 @@ class FinishedGraph:
         self.storage[value.name] = stored_as
 
 
-def finish_graph(model: ir.Model, scheme: BlockScheme | None) -> FinishedGraph:
-    """Return the model's graph with its products quantized, if there is a scheme, ready for `write_graph`.
+def finish_graph(model: ir.Model, precision: Precision) -> FinishedGraph:
+    """Return the model's graph with its products quantized, as far as the precision says, ready for `write_graph`.
 
     The model is changed and must not be used afterwards.
     """
     finished = FinishedGraph(model.graph, dict(model.opset_imports), model.ir_version)
     embedding = find_embedding(model.graph)
     products = list(find_products(model.graph))
-    if scheme is None:
-        _read_rows_in_place(finished, products, embedding)
-    else:
-        _quantize(finished, products, embedding, scheme)
+    table = embedding.inputs[0] if embedding is not None else None
+    floats = _quantize(finished, products, embedding, precision)
+    _read_rows_in_place(finished, floats, table)
     _remove_unused(model)
     for value in list(model.graph.initializers.values()):
         tensor = value.const_value
@@ -108,9 +116,8 @@ def _remove_unused(model: ir.Model) -> None:
     passes.RemoveUnusedNodesPass()(model)
 
 
-def _read_rows_in_place(finished: FinishedGraph, products: list[Product], embedding: ir.Node | None) -> None:
-    """Let products read matrices as they are stored, instead of a transposed copy."""
-    table = embedding.inputs[0] if embedding is not None else None
+def _read_rows_in_place(finished: FinishedGraph, products: list[Product], table: ir.Value | None) -> None:
+    """Let products read matrices as they are stored, instead of a transposed copy; the embedding's table too."""
     for product in products:
         stored = product.stored
         if table is not None and stored is not table and _is_repeated(product.rows, table):
@@ -118,108 +125,90 @@ def _read_rows_in_place(finished: FinishedGraph, products: list[Product], embedd
         is_direct = product.node.op_type == "Gemm" and stored is product.node.inputs[1]
         if stored is None or is_direct:
             continue
-        _replace(
-            finished,
-            product,
-            ir.node("FusedMatMul", [product.node.inputs[0], stored], {"transB": 1}, domain=MICROSOFT),
-        )
+        emitter = _Replacement(finished)
+        output = emitter.op("FusedMatMul", [product.node.inputs[0], stored], domain=MICROSOFT, transB=1)
+        if product.bias is not None:
+            emitter.op("Add", [output, product.bias])
+        _substitute(finished, product.node, emitter.nodes)
 
 
 def _quantize(
-    finished: FinishedGraph, products: list[Product], embedding: ir.Node | None, scheme: BlockScheme
-) -> None:
-    table = _quantize_embedding(finished, embedding, scheme) if embedding is not None else None
-    known: dict[tuple[int, tuple[int, ...], tuple[int, ...]], tuple[ir.Value, ir.Value]] = {}
+    finished: FinishedGraph, products: list[Product], embedding: ir.Node | None, precision: Precision
+) -> list[Product]:
+    """Quantize the table of embeddings and the products; return the products that stay floats."""
+    table = _quantize_embedding(finished, embedding, precision) if embedding is not None else None
+    known: dict[tuple[object, ...], StoredMatrix] = {}
+    floats = []
     for number, product in enumerate(products):
-        (output,) = product.node.outputs
-        if feeds_top_k(output):
+        scheme = precision.scheme_of(module_of(product))
+        if scheme is None:
+            floats.append(product)
             continue
-        rows = product.rows
-        key = (rows.__array_interface__["data"][0], rows.shape, rows.strides)
+        rows, (output,) = product.rows, product.node.outputs
+        emitter = _Replacement(finished)
+        key = (rows.__array_interface__["data"][0], rows.shape, rows.strides, scheme)
         if key not in known:
-            codes, scales = _quantized_tensors(rows, scheme)
-            name = f"{output.name or number}.weight"
-            if table is not None and _is_repeated(rows, table.source):
-                weight = finished.store(f"{name}.codes", codes, shares=table.name)
-                known[key] = (weight, table.scales)
-            else:
-                known[key] = (
-                    finished.store(f"{name}.codes", codes),
-                    finished.store(f"{name}.scales", scales),
-                )
-        num_outputs, num_inputs = rows.shape
-        node = ir.node(
-            "MatMulNBits",
-            [product.node.inputs[0], *known[key], None, None, product.bias],
-            {
-                "K": num_inputs,
-                "N": num_outputs,
-                "bits": scheme.bits,
-                "block_size": scheme.block_size,
-                "accuracy_level": ACCURACY_LEVEL,
-            },
-            domain=MICROSOFT,
-        )
-        _replace(finished, product, node, adds_bias=True)
+            name = f"{output.name or number}.quantized"
+            shared = table.stored if table is not None and table.holds(rows, scheme) else None
+            matrix = quantize_stacked([rows], scheme) if shared is None else shared.matrix
+            known[key] = store_matrix(emitter, name, matrix, shares=shared)
+        x = product.node.inputs[0]
+        assert x is not None, "a product has two factors"
+        quantized_product(emitter, x, known[key], product.bias, accuracy_level=precision.accuracy_level)
+        _substitute(finished, product.node, emitter.nodes)
         finished.num_quantized += 1
+    return floats
 
 
 @dataclass(frozen=True, slots=True)
-class _QuantizedTable:
-    name: str
+class _Table:
+    """The quantized table of embeddings, and the initializer that it was made of."""
+
     source: ir.Value
-    scales: ir.Value
+    stored: StoredMatrix
+
+    def holds(self, rows: Array, scheme: BlockScheme) -> bool:
+        return scheme == self.stored.matrix.scheme and _is_repeated(rows, self.source)
 
 
-def _quantize_embedding(finished: FinishedGraph, node: ir.Node, scheme: BlockScheme) -> _QuantizedTable:
+def _quantize_embedding(finished: FinishedGraph, node: ir.Node, precision: Precision) -> _Table | None:
     """Look up token embeddings in quantized rows."""
+    scheme = precision.scheme_of("embedding")
+    if scheme is None:
+        return None
     table, indices = node.inputs
     assert table is not None, "checked when it was found"
     assert table.const_value is not None, "checked when it was found"
-    rows = table.const_value.numpy()
-    codes, scales = _quantized_tensors(rows, scheme)
-    flat = LazyTensor(
-        codes.dtype,
-        (len(rows), math.prod(codes.shape[1:])),
-        lambda start, stop: codes.read(start, stop).reshape(stop - start, -1),
-    )
-    name = f"{table.name}.codes"
-    inputs = [
-        finished.store(name, flat),
-        indices,
-        scale_values := finished.store(f"{table.name}.scales", scales),
-    ]
-    found = ir.node(
-        "GatherBlockQuantized",
-        inputs,
-        {"bits": scheme.bits, "block_size": scheme.block_size, "gather_axis": 0, "quantize_axis": 1},
-        domain=MICROSOFT,
-    )
-    nodes, columns = [found], rows.shape[1]
-    if columns % scheme.block_size:
-        bounds = [ir.node("Constant", [], {"value_ints": [bound]}) for bound in (0, columns, -1)]
-        cut = ir.node("Slice", [found.outputs[0], *(bound.outputs[0] for bound in bounds)])
-        nodes += [*bounds, cut]
-    _substitute(finished.graph, node, nodes)
-    finished.opsets[MICROSOFT] = 1
-    return _QuantizedTable(name, table, scale_values)
+    assert indices is not None, "checked when it was found"
+    emitter = _Replacement(finished)
+    matrix = quantize_stacked([table.const_value.numpy()], scheme)
+    stored = store_table(emitter, f"{table.name}.quantized", matrix)
+    quantized_rows(emitter, stored, indices)
+    _substitute(finished, node, emitter.nodes)
+    return _Table(table, stored)
 
 
-def _quantized_tensors(rows: Array, scheme: BlockScheme) -> tuple[LazyTensor, LazyTensor]:
-    """The codes, uint8 [outputs, blocks, block_bytes], and scales, float32 [outputs, blocks], of a matrix."""
-    num_rows, num_columns = rows.shape
-    num_blocks = scheme.num_blocks(num_columns)
+class _Replacement:
+    """The nodes that will stand in the place of one, and the initializers that they add to the graph."""
 
-    def read_codes(start: int, stop: int) -> Array:
-        return quantize_rows(rows[start:stop].astype(np.float32), scheme)
+    def __init__(self, finished: FinishedGraph) -> None:
+        self.nodes: list[ir.Node] = []
+        self._finished = finished
 
-    def read_scales(start: int, stop: int) -> Array:
-        return quantize_scales(rows[start:stop].astype(np.float32), scheme)
+    def op(
+        self, op_type: str, inputs: Sequence[ir.Value | None], *, domain: str = "", **attributes: Any
+    ) -> ir.Value:
+        """Add a node with one output and return it."""
+        self.nodes.append(ir.node(op_type, inputs, attributes, domain=domain))
+        return self.nodes[-1].outputs[0]
 
-    return (
-        LazyTensor(ir.DataType.UINT8, (num_rows, num_blocks, scheme.block_bytes), read_codes),
-        LazyTensor(ir.DataType.FLOAT, (num_rows, num_blocks), read_scales),
-    )
+    def integers(self, *values: int) -> ir.Value:
+        """Return a constant int64 [n]."""
+        return self.op("Constant", [], value_ints=values)
+
+    def initializer(self, name: str, tensor: LazyTensor, *, shares: ir.Value | None = None) -> ir.Value:
+        """Add a tensor that will lie in the external data file; its bytes may be those of an earlier one."""
+        return self._finished.initializer(name, tensor, shares=shares)
 
 
 def _is_repeated(rows: Array, table: ir.Value) -> bool:
@@ -235,16 +224,10 @@ def _is_repeated(rows: Array, table: ir.Value) -> bool:
     )
 
 
-def _replace(finished: FinishedGraph, product: Product, node: ir.Node, *, adds_bias: bool = False) -> None:
-    nodes = [node]
-    if product.bias is not None and not adds_bias:
-        nodes.append(ir.node("Add", [node.outputs[0], product.bias]))
-    _substitute(finished.graph, product.node, nodes)
-    finished.opsets[MICROSOFT] = 1
-
-
-def _substitute(graph: ir.Graph, old: ir.Node, nodes: list[ir.Node]) -> None:
+def _substitute(finished: FinishedGraph, old: ir.Node, nodes: list[ir.Node]) -> None:
     """Put nodes, the last of which has the result, in the place of one."""
+    graph = finished.graph
+    finished.opsets[MICROSOFT] = 1
     (before,), (after,) = old.outputs, nodes[-1].outputs
     after.shape, after.type = before.shape, before.type
     name = before.name

@@ -133,7 +133,7 @@ def _export(checkpoint: Path, precision: Precision, scratch: Path) -> Draft:
     cache = make_canonical(model)
     report = apply_passes(model)
     decoder = _describe(facts, cache, checkpoint, shares_cache=_shares_cache(model.graph))
-    graph = finish_graph(model, precision.scheme)
+    graph = finish_graph(model, precision)
     return Draft(
         graph=graph,
         decoder=decoder,

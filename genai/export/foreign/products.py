@@ -6,7 +6,7 @@ are views of stored numbers, and are read as such here, without computing anythi
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,10 +14,12 @@ import onnx_ir as ir
 
 from genai.export.checkpoint.checkpoint import Array
 
-__all__ = ["Product", "feeds_top_k", "find_embedding", "find_products"]
+__all__ = ["Product", "find_embedding", "find_products", "module_of"]
 
 _FLOATS = (ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
-_KEEP_ORDER = ("Softmax", "Sigmoid", "Add", "Mul", "Div", "Cast", "Reshape", "Clip", "Where", "Identity")
+_KEEP_AXES = (
+    *("Add", "Cast", "Clip", "Div", "Identity", "Mul", "Reshape", "Sigmoid", "Softmax", "Tanh", "Where"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,16 +81,39 @@ def _is_token_ids(value: ir.Value | None) -> bool:
     return value is not None and value.name == "input_ids"
 
 
-def feeds_top_k(value: ir.Value, *, steps: int = 8) -> bool:
-    """Whether what follows is a choice of the largest, as after a router of experts."""
-    if not steps:
-        return False
-    for node in value.consumers():
-        if node.op_type == "TopK":
-            return True
-        if node.op_type in _KEEP_ORDER and any(feeds_top_k(out, steps=steps - 1) for out in node.outputs):
-            return True
-    return False
+def module_of(product: Product) -> str:
+    """Return the path of a product's module, by which its precision is known.
+
+    That is "router" before a choice of the largest, "head" before the logits, else what the stored matrix is called.
+    """
+    (output,) = product.node.outputs
+    if _leads_to(output, lambda value: any(node.op_type == "TopK" for node in value.consumers())):
+        return "router"
+    if _leads_to(output, lambda value: value.is_graph_output() and value.name == "logits"):
+        return "head"
+    return str(_source_of(product.node.inputs[1]).name).removesuffix(".weight")
+
+
+def _leads_to(value: ir.Value, is_end: Callable[[ir.Value], bool], *, steps: int = 8) -> bool:
+    """Whether a value, or what a few operators that keep its axes make of it, is such an end."""
+    if is_end(value):
+        return True
+    return steps > 0 and any(
+        _leads_to(out, is_end, steps=steps - 1)
+        for node in value.consumers()
+        if node.op_type in _KEEP_AXES
+        for out in node.outputs
+    )
+
+
+def _source_of(value: ir.Value | None) -> ir.Value:
+    """Return the initializer that a matrix is a view of."""
+    while value is not None and not value.is_initializer():
+        node = value.producer()
+        assert node is not None, "a view of an initializer"
+        value = node.inputs[0]
+    assert value is not None, "a view of an initializer"
+    return value
 
 
 def _stored_rows(right: ir.Value) -> ir.Value | None:

@@ -45,10 +45,8 @@ def check_context(max_context: int, longest: int, *, reason: str | None = None) 
         reason: Why that is the limit, if it is not what config.json says.
 
     Raises:
-        OptionError: It is no length, or beyond the limit.
+        OptionError: It is beyond the limit.
     """
-    if isinstance(max_context, bool) or not isinstance(max_context, int) or max_context < 1:
-        raise OptionError(f"max_context must be a whole number >= 1, not {max_context!r}")
     if max_context > longest:
         raise OptionError(
             f"max_context must be at most {longest}, the checkpoint's longest sequence, not {max_context}"

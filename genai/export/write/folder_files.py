@@ -14,9 +14,9 @@ from genai.export.architecture import DecoderSpec, ShortConvolutionSpec
 from genai.export.architecture.family import Family
 from genai.export.checkpoint.checkpoint import Checkpoint, read_json
 from genai.export.write.graph_writer import MODEL_FILE
-from genai.folder import GENERATION_CONFIG_FILE, TEMPLATE_FOLDER, TEXT_FILES, DecoderConfig
+from genai.folder import GENERATION_CONFIG_FILE, DecoderConfig, is_text_file
 
-__all__ = ["copy_companions", "decoder_config", "token_settings", "write_json"]
+__all__ = ["copy_text_files", "decoder_config", "token_settings", "write_json"]
 
 _SEARCH_KEYS = (
     "diversity_penalty",
@@ -32,15 +32,15 @@ _SEARCH_KEYS = (
 )
 
 
-def copy_companions(checkpoint: Path, folder: Path) -> list[str]:
+def copy_text_files(checkpoint: Path, folder: Path) -> list[str]:
     """Copy the files that describe text and generation, as far as they are there; return their names."""
-    names = [name for name in (*TEXT_FILES, GENERATION_CONFIG_FILE) if (checkpoint / name).is_file()]
-    templates = sorted((checkpoint / TEMPLATE_FOLDER).glob("*.jinja"))
-    names += [f"{TEMPLATE_FOLDER}/{file.name}" for file in templates]
-    for name in names:
+    files = [path for pattern in ("*", "*/*") for path in checkpoint.glob(pattern) if path.is_file()]
+    names = [path.relative_to(checkpoint).as_posix() for path in files]
+    copied = [name for name in names if is_text_file(name)]
+    for name in copied:
         (folder / name).parent.mkdir(exist_ok=True)
         shutil.copyfile(checkpoint / name, folder / name)
-    return names
+    return copied
 
 
 def decoder_config(checkpoint: Checkpoint, family: Family, spec: DecoderSpec) -> DecoderConfig:

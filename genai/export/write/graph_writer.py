@@ -63,7 +63,7 @@ class WritableGraph(Protocol):
         ...
 
     def model(self, *, producer: str, version: str) -> ir.Model:
-        """Return the model; the `const_value` of the large tensors is set by whoever writes them."""
+        """Return the model; the large tensors get their `const_value` when they are written."""
         ...
 
 

@@ -13,9 +13,10 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from genai.export.build.precision import Precision
 from genai.export.foreign.finished_graph import finish_graph
 from genai.export.write.graph_writer import write_graph
-from genai.quantize import BlockScheme, dequantize_rows, quantize_rows, quantize_scales
+from genai.quantize import BlockScheme, dequantize_rows, quantize_rows
 from tests.export.foreign.graphs import random_matrix
 
 VOCAB_SIZE, WIDTH, INNER, EXPERTS = 50, 40, 72, 3
@@ -71,9 +72,12 @@ def make_weights(*, tied: str = "transposed") -> dict[str, NDArray[np.float32]]:
     return weights
 
 
-def write(model: onnx.ModelProto, folder: Path, scheme: BlockScheme | None) -> tuple[Counter[str], int]:
+def write(
+    model: onnx.ModelProto, folder: Path, scheme: BlockScheme | None, **schemes: BlockScheme | None
+) -> tuple[Counter[str], int]:
     """Finish and write a graph; return its operators and how many products were quantized."""
-    finished = finish_graph(ir.from_proto(model), scheme)
+    precision = Precision("any", ir.DataType.FLOAT, scheme, schemes)
+    finished = finish_graph(ir.from_proto(model), precision)
     write_graph(finished, folder, producer="genai", version="0")
     onnx.checker.check_model(folder / "model.onnx")
     graph = ir.load(folder / "model.onnx").graph
@@ -112,8 +116,8 @@ def test_quantized_as_dequantized_weights(tied: str, bits: int, tmp_path: Path) 
     assert counts["MatMul"] + counts["Gemm"] + counts["FusedMatMul"] + counts["Split"] == 0
 
     def rounded(rows: NDArray[np.float32]) -> NDArray[np.float32]:
-        codes, scales = quantize_rows(rows, scheme), quantize_scales(rows, scheme)
-        return dequantize_rows(codes, scales, scheme, num_columns=rows.shape[1])
+        found = quantize_rows(rows, scheme)
+        return dequantize_rows(found.codes, found.scales, scheme, num_columns=rows.shape[1])
 
     twin = dict(weights)
     twin["embed"], twin["up"] = rounded(weights["embed"]), rounded(weights["up"])
@@ -136,6 +140,23 @@ def test_a_tied_head_is_stored_once(tmp_path: Path) -> None:
         write(make_graph(make_weights(tied=tied)), tmp_path / tied, BlockScheme(8, 32))
         sizes[tied] = (tmp_path / tied / "model.onnx.data").stat().st_size
     assert sizes["transposed"] == sizes["copied"] < sizes["no"] - VOCAB_SIZE * WIDTH
+
+
+def test_modules_have_schemes_of_their_own(tmp_path: Path) -> None:
+    """The head, which repeats the embedding, has another scheme or none, and one product is left as it was."""
+    weights, scheme = make_weights(tied="transposed"), BlockScheme(4, 32)
+    expected = logits_of(make_graph(weights).SerializeToString())
+    sizes = {}
+    for name, head in (("int8", BlockScheme(8, 32)), ("floats", None)):
+        (tmp_path / name).mkdir()
+        counts, num_quantized = write(make_graph(weights), tmp_path / name, scheme, head=head, down=None)
+        assert num_quantized == counts["MatMulNBits"] == 2 + EXPERTS - (head is None)
+        assert counts["GatherBlockQuantized"] == counts["MatMul"] == 1
+        assert counts["FusedMatMul"] == (head is None)
+        found = logits_of(tmp_path / name / "model.onnx")
+        assert np.linalg.norm(found - expected) / np.linalg.norm(expected) < 0.3
+        sizes[name] = (tmp_path / name / "model.onnx.data").stat().st_size
+    assert sizes["int8"] < sizes["floats"]
 
 
 def test_a_router_keeps_its_floats(tmp_path: Path) -> None:

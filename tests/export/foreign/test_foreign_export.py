@@ -12,7 +12,7 @@ import onnxruntime as ort
 import pytest
 
 from genai.errors import ExportError, OptionError, UnsupportedModelError
-from genai.export import VIAS, check_exportable, export_model
+from genai.export import VIAS, ExportSettings, export_model, plan_export
 from genai.export.foreign import foreign_export
 from genai.export.foreign.exporter_process import run_exporter
 from genai.export.foreign.transformers_tools import why_no_transformers
@@ -180,15 +180,14 @@ def test_the_one_that_is_asked_for_fails_alone(checkpoint: Path, answer: Path, t
     ):
         export_model(checkpoint, tmp_path / "model", via="transformers")
     with pytest.raises(UnsupportedModelError, match=r'"OddForCausalLM" is not one of genai.s families\.'):
-        check_exportable(checkpoint, via="native")
+        plan_export(checkpoint, ExportSettings(via="native"))
 
 
 def test_an_unknown_exporter(checkpoint: Path, tmp_path: Path) -> None:
-    for call in (check_exportable, lambda path, **more: export_model(path, tmp_path / "model", **more)):
-        with pytest.raises(
-            OptionError, match=r'via must be one of auto, native.*, not "transformer".*"transformers"'
-        ):
-            call(checkpoint, via="transformer")
+    with pytest.raises(
+        OptionError, match=r'via must be one of auto, native.*, not "transformer".*"transformers"'
+    ):
+        export_model(checkpoint, tmp_path / "model", via="transformer")
     assert VIAS[0] == "auto"
 
 
@@ -204,7 +203,7 @@ def test_an_encoder_decoder(checkpoint: Path, answer: Path, tmp_path: Path) -> N
     with pytest.raises(UnsupportedModelError, match="it is an encoder with a decoder"):
         export_model(checkpoint, tmp_path / "model")
     with pytest.raises(UnsupportedModelError, match="it is an encoder with a decoder"):
-        check_exportable(checkpoint)
+        plan_export(checkpoint)
 
 
 @pytest.mark.parametrize("max_context", [0, 65, True])
@@ -222,11 +221,11 @@ def test_tools_that_are_missing_are_named(
     lack = "it needs no_such_tool >= 1.2, and it is not installed; install genai[export]"
     assert why_no_transformers(CONFIG) == lack
     with pytest.raises(ExportError, match=r"exporter cannot run: it needs no_such_tool >= 1.2"):
-        check_exportable(checkpoint, via="transformers")
+        plan_export(checkpoint, ExportSettings(via="transformers"))
     with pytest.raises(ExportError, match=r"transformers' exporter cannot run: it needs no_such_tool"):
         export_model(checkpoint, tmp_path / "model", via="transformers")
     with pytest.raises(UnsupportedModelError, match=r"Nor can transformers' exporter run: .*genai\[export\]"):
-        check_exportable(checkpoint)
+        plan_export(checkpoint)
     monkeypatch.setattr("genai.export.foreign.transformers_tools.TRANSFORMERS_TOOLS", {"numpy": (999,)})
     assert "numpy >= 999, and " in str(why_no_transformers(CONFIG))
 
@@ -234,7 +233,7 @@ def test_tools_that_are_missing_are_named(
 def test_a_type_that_nobody_knows_is_refused_before_the_weights_are_there(checkpoint: Path) -> None:
     (checkpoint / "config.json").write_text(json.dumps({**CONFIG, "model_type": "biogbt"}))
     with pytest.raises(UnsupportedModelError, match=r'has no decoder of the type "biogbt"'):
-        check_exportable(checkpoint)
+        plan_export(checkpoint)
 
 
 def test_prepare_exports_through_auto(
@@ -269,7 +268,7 @@ def test_what_is_no_language_model(
     path = checkpoint / "config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "architectures": [architecture]}))
     with pytest.raises(UnsupportedModelError, match=f'"{architecture}" is no language model'):
-        check_exportable(checkpoint, via=via)
+        plan_export(checkpoint, ExportSettings(via=via))
     with pytest.raises(UnsupportedModelError, match=f'"{architecture}" is no language model'):
         export_model(checkpoint, tmp_path / "model", via=via)
     assert not jobs(answer)

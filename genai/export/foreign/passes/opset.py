@@ -5,8 +5,8 @@ from __future__ import annotations
 import onnx
 import onnx_ir as ir
 
-from genai.export.build.graph_builder import IR_VERSION, OPSETS
 from genai.export.foreign.passes.unprovable import Unprovable
+from genai.graph.opset import IR_VERSION, ONNX, ONNX_DOMAINS, OPSETS
 
 __all__ = ["raise_opset"]
 
@@ -33,15 +33,15 @@ def raise_opset(model: ir.Model) -> None:
     Raises:
         Unprovable: The graph is too old, or has an operator that would change.
     """
-    current, wanted = model.graph.opset_imports[""], OPSETS[""]
+    current, wanted = model.graph.opset_imports[ONNX], OPSETS[ONNX]
     if current >= wanted:
         return
     if current < FIRST:
         raise Unprovable(f"opset {current} is older than {FIRST}")
     for node in model.graph.all_nodes():
-        if node.domain in ("", "ai.onnx") and not _keeps_its_meaning(node.op_type, current, wanted):
+        if node.domain in ONNX_DOMAINS and not _keeps_its_meaning(node.op_type, current, wanted):
             raise Unprovable(f"{node.op_type} is another operator in opset {wanted}")
-    model.graph.opset_imports[""] = wanted
+    model.graph.opset_imports[ONNX] = wanted
     model.ir_version = max(model.ir_version, IR_VERSION)
 
 

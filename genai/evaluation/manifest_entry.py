@@ -1,4 +1,4 @@
-"""Keeping a report in the folder's manifest.json, so that whoever gets the folder sees what was checked."""
+"""The report as an entry of the folder's manifest.json, so that whoever gets the folder sees what was checked."""
 
 from __future__ import annotations
 

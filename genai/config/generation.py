@@ -1,8 +1,4 @@
-"""What a caller can ask for: generation options and chat messages, as frozen values.
-
-Names and meanings are those of Hugging Face's GenerationConfig. Nothing here knows a model, a tokenizer or a
-device; a check that needs one of them happens where it is known.
-"""
+"""Options of a generation, as a frozen value; names and meanings are those of Hugging Face's GenerationConfig."""
 
 from __future__ import annotations
 
@@ -14,7 +10,7 @@ from typing import Any, Literal, Self
 
 from genai.errors import OptionError, did_you_mean
 
-__all__ = ["GenerationConfig", "Message"]
+__all__ = ["GenerationConfig"]
 
 SAMPLING_OPTIONS = frozenset({"temperature", "top_k", "top_p", "min_p", "typical_p"})
 """Options that imply `do_sample` when a caller sets them."""
@@ -166,51 +162,6 @@ class GenerationConfig:
         if eos is not None:
             options["eos_token_ids"] = tuple(eos) if isinstance(eos, Sequence) else (eos,)
         return cls(**options)
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """One message of a conversation, as chat templates see it.
-
-    Args:
-        role: "system", "user", "assistant" or "tool"; a template may know more.
-        content: The text, or a list of parts as the template expects them; `None` beside tool calls.
-        name: The name of the speaker or tool.
-        tool_calls: The calls that an assistant made, in Hugging Face's (OpenAI's) form.
-        tool_call_id: The call that a tool message answers.
-        reasoning_content: The reasoning before the answer, for templates that show it.
-    """
-
-    role: str
-    content: str | Sequence[Mapping[str, Any]] | None
-    name: str | None = None
-    tool_calls: Sequence[Mapping[str, Any]] | None = None
-    tool_call_id: str | None = None
-    reasoning_content: str | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the message as the dictionary that a chat template iterates over.
-
-        >>> Message("user", "Hello").to_dict()
-        {'role': 'user', 'content': 'Hello'}
-        """
-        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        return {k: v for k, v in values.items() if v is not None or k == "content"}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Make a message from a dictionary.
-
-        Raises:
-            OptionError: The role is missing or a key is unknown.
-        """
-        known = {f.name for f in dataclasses.fields(cls)}
-        for name in values:
-            if name not in known:
-                raise OptionError(f'unknown message key "{name}".{did_you_mean(name, known)}')
-        if "role" not in values:
-            raise OptionError('a message needs a "role" (such as "user") and a "content"')
-        return cls(**{"content": None, **values})
 
 
 def _check_number(low: float, high: float = math.inf, *, open_low: bool = False) -> Any:

@@ -3,51 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from genai.config import GenerationConfig
-from genai.engine import GenerationResult
 from genai.errors import GenaiError
+from genai.evaluation.continuation import (
+    Continuation,
+    continue_prompt,
+    greedy_config,
+    log_softmax,
+    room_after,
+    with_logits,
+)
 from genai.evaluation.report import Check, failed, passed, skipped
 from genai.generator import Generator
 
-__all__ = ["Continuation", "check_batched", "check_cached", "check_run", "continue_prompt", "log_softmax"]
+__all__ = ["check_batched", "check_cached", "check_run"]
 
 NUM_RUN_TOKENS = 4
-NUM_TOP_LOGPROBS = 20
 
 NO_ROOM = "the context has no room for a token after the prompt"
-
-Logits = npt.NDArray[np.float32]
-
-
-@dataclass(frozen=True, slots=True)
-class Continuation:
-    """A prompt, how the folder continued it, and its logits for the whole.
-
-    Args:
-        prompt: The prompt's tokens.
-        result: Its greedy continuation, decoded token by token over the cache.
-        logits: float32 [prompt and generated tokens but the last, vocab], computed anew for the whole sequence by
-            itself: row i is what follows token i.
-    """
-
-    prompt: Sequence[int]
-    result: GenerationResult
-    logits: Logits
-
-    @property
-    def token_ids(self) -> list[int]:
-        """The tokens that the logits belong to."""
-        return [*self.prompt, *self.result.token_ids[:-1]]
-
-    @property
-    def step_logits(self) -> Logits:
-        """The logits of which the generated tokens were chosen, float32 [generated tokens, vocab]."""
-        return self.logits[len(self.prompt) - 1 :]
 
 
 def check_run(generator: Generator, prompt: Sequence[int]) -> Check:
@@ -58,8 +33,8 @@ def check_run(generator: Generator, prompt: Sequence[int]) -> Check:
         if num_wrong:
             problem = f"{num_wrong} of {logits.size} logits of a prompt are NaN or infinite: the weights are damaged"
             return failed("run", f"{problem}, or their precision overflows", num_not_finite=num_wrong)
-        if room := _room(generator, prompt, NUM_RUN_TOKENS):
-            generator.generate(token_ids=prompt, config=_greedy(generator, room))
+        if room := room_after(generator, prompt, NUM_RUN_TOKENS):
+            generator.generate(token_ids=prompt, config=greedy_config(generator, room))
     except GenaiError as error:
         return failed("run", str(error))
     peak = float(np.abs(logits).max())
@@ -69,7 +44,7 @@ def check_run(generator: Generator, prompt: Sequence[int]) -> Check:
 
 def check_cached(generator: Generator, prompt: Sequence[int], *, num_tokens: int, max_error: float) -> Check:
     """See that decoding token by token over the cache gives what the whole sequence gives at once."""
-    if not _room(generator, prompt, num_tokens):
+    if not room_after(generator, prompt, num_tokens):
         return skipped("cached", NO_ROOM)
     try:
         each = continue_prompt(generator, prompt, num_tokens)
@@ -82,51 +57,17 @@ def check_batched(
     generator: Generator, prompts: Sequence[Sequence[int]], *, num_tokens: int, max_error: float
 ) -> Check:
     """See that prompts of several lengths in one batch give what each gives alone."""
-    num_tokens = min(_room(generator, prompt, num_tokens) for prompt in prompts)
+    num_tokens = min(room_after(generator, prompt, num_tokens) for prompt in prompts)
     if not num_tokens:
         return skipped("batched", NO_ROOM)
     try:
-        results = generator.generate(token_ids=prompts, config=_greedy(generator, num_tokens))
-        each = [_complete(generator, prompt, result) for prompt, result in zip(prompts, results, strict=True)]
+        results = generator.generate(token_ids=prompts, config=greedy_config(generator, num_tokens))
+        each = [
+            with_logits(generator, prompt, result) for prompt, result in zip(prompts, results, strict=True)
+        ]
         return _compare("batched", each, max_error, f"{len(prompts)} prompts in a batch are each alone")
     except GenaiError as error:
         return failed("batched", str(error))
-
-
-def continue_prompt(generator: Generator, prompt: Sequence[int], num_tokens: int) -> Continuation:
-    """Return the prompt's greedy continuation and the logits of the whole.
-
-    Raises:
-        GenerationError: The model failed to run.
-        OptionError: The context has no room after the prompt, or the prompt does not fit into it.
-    """
-    room = _room(generator, prompt, num_tokens)
-    return _complete(generator, prompt, generator.generate(token_ids=prompt, config=_greedy(generator, room)))
-
-
-def log_softmax(logits: Logits) -> npt.NDArray[np.float64]:
-    """Return the log-probabilities of float [..., vocab], in float64."""
-    shifted: npt.NDArray[np.float64] = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)
-    shifted -= np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
-    return shifted
-
-
-def _complete(generator: Generator, prompt: Sequence[int], result: GenerationResult) -> Continuation:
-    return Continuation(prompt, result, generator.logits(token_ids=[*prompt, *result.token_ids[:-1]]))
-
-
-def _greedy(generator: Generator, num_tokens: int) -> GenerationConfig:
-    """Return options that ask for exactly so many of the most likely tokens, whatever the folder's defaults."""
-    return GenerationConfig(
-        max_new_tokens=num_tokens,
-        do_sample=False,
-        ignore_eos=True,
-        top_logprobs=min(NUM_TOP_LOGPROBS, generator.vocab_size),
-    )
-
-
-def _room(generator: Generator, prompt: Sequence[int], num_tokens: int) -> int:
-    return min(num_tokens, generator.context_length - len(prompt))
 
 
 def _compare(name: str, each: Sequence[Continuation], max_error: float, claim: str) -> Check:

@@ -1,4 +1,4 @@
-"""A validation under way: which checks are made in which order, and which of them a failed one makes pointless."""
+"""The checks of one folder while they are made: in which order, and which of them a failed one makes pointless."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from genai.evaluation.structure import (
 )
 from genai.evaluation.tolerance import TOLERANCES, Tolerance
 from genai.folder import ModelFolder
-from genai.hub import Checkpoint, Progress
+from genai.hub import LocalCheckpoint, Progress
 
 if TYPE_CHECKING:
-    from genai.evaluation.running import Continuation
+    from genai.evaluation.continuation import Continuation
     from genai.generator import Generator
 
-__all__ = ["Validation"]
+__all__ = ["Checklist"]
 
 MAX_PROMPT_TOKENS = 64
 NUM_SELF_TOKENS = 16
@@ -43,7 +43,7 @@ NUM_SELF_TOKENS = 16
 
 
 @dataclass(slots=True)
-class Validation:
+class Checklist:
     """What was found of a folder so far, and what later checks need of it.
 
     Args:
@@ -62,7 +62,7 @@ class Validation:
     _folder: ModelFolder | None = field(default=None, init=False)
     _checks: list[Check] = field(default_factory=list, init=False)
     _ran_on: str | None = field(default=None, init=False)
-    _against: Checkpoint | None = field(default=None, init=False)
+    _against: LocalCheckpoint | None = field(default=None, init=False)
     _versions: dict[str, str] = field(default_factory=lambda: {"genai": __version__}, init=False)
 
     def report(self) -> Report:
@@ -144,14 +144,14 @@ class Validation:
 
     def check_run(self, generator: Generator) -> None:
         """See that a prompt has finite logits."""
-        from genai.evaluation.running import check_run
+        from genai.evaluation.consistency import check_run
 
         self._tell("Running a prompt")
         self._checks.append(check_run(generator, self._prompts(generator)[0]))
 
     def check_ways_of_running(self, generator: Generator, tolerance: Tolerance) -> None:
         """See that neither the cache nor a batch changes what comes out."""
-        from genai.evaluation.running import check_batched, check_cached
+        from genai.evaluation.consistency import check_batched, check_cached
 
         if self._status("run") != "ok":
             self.skip("cached", "batched", reason="the folder does not run")
@@ -164,7 +164,7 @@ class Validation:
 
     def continue_prompts(self, generator: Generator, num_tokens: int) -> list[Continuation]:
         """Return the folder's greedy continuations for `check_parity`; none if it does not run, or has no room."""
-        from genai.evaluation.running import continue_prompt
+        from genai.evaluation.continuation import continue_prompt
 
         if self._status("run") != "ok" or generator.context_length < 2:
             return []
@@ -173,7 +173,7 @@ class Validation:
 
     def check_parity(
         self,
-        checkpoint: Checkpoint,
+        checkpoint: LocalCheckpoint,
         continuations: list[Continuation],
         tolerance: Tolerance,
         *,

@@ -1,0 +1,20 @@
+"""What a caller can ask for: options of a generation, chat messages and settings of an export, as frozen values.
+
+Nothing here knows a model, a tokenizer or a device; a check that needs one of them happens where it is known.
+"""
+
+from __future__ import annotations
+
+from genai.config.export import EXPORT_VERSION, PRECISIONS, VIAS, ExportSettings, check_block_size
+from genai.config.generation import GenerationConfig
+from genai.config.message import Message
+
+__all__ = [
+    "EXPORT_VERSION",
+    "PRECISIONS",
+    "VIAS",
+    "ExportSettings",
+    "GenerationConfig",
+    "Message",
+    "check_block_size",
+]

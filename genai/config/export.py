@@ -1,0 +1,102 @@
+"""Settings of an export, as one frozen value from the command line to the store and the manifest."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, Self
+
+from genai.errors import OptionError, did_you_mean
+
+__all__ = ["EXPORT_VERSION", "PRECISIONS", "VIAS", "ExportSettings", "check_block_size"]
+
+EXPORT_VERSION = 2
+"""The version of what an export writes: raised when a fix changes it, so that exports made before are not used."""
+
+PRECISIONS = ("fp32", "fp16", "bf16", "int8", "int4")
+
+VIAS = ("auto", "native", "transformers")
+"""What `via` may be: an exporter, or "auto" for the first in this order that takes the model."""
+
+MIN_BLOCK_SIZE, MAX_BLOCK_SIZE = 16, 256
+
+
+@dataclass(frozen=True, slots=True)
+class ExportSettings:
+    """What makes one export of a checkpoint differ from another.
+
+    Args:
+        precision: "fp32", "fp16", "bf16", "int8" or "int4".
+        block_size: Weights per scale at int8 and int4: 32, 64 or 128 (any power of two from 16 to 256).
+        max_context: Longest sequence that the folder is made for; `None` is the checkpoint's own limit.
+        via: "native" or "transformers" names an exporter; "auto" takes the first that takes the model.
+
+    Raises:
+        OptionError: A value is none of these.
+
+    >>> ExportSettings(precision="itn4")
+    Traceback (most recent call last):
+    genai.errors.OptionError: precision must be one of fp32, fp16, bf16, int8, int4, not "itn4". Did you mean "int4"?
+    """
+
+    precision: str = "int4"
+    block_size: int = 32
+    max_context: int | None = None
+    via: str = "auto"
+
+    def __post_init__(self) -> None:
+        _check_one_of(PRECISIONS, precision=self.precision)
+        _check_one_of(VIAS, via=self.via)
+        if self.is_quantized:
+            check_block_size(self.block_size)
+        length = self.max_context
+        if length is not None and (isinstance(length, bool) or not isinstance(length, int) or length < 1):
+            raise OptionError(f"max_context must be a whole number >= 1, not {length!r}")
+
+    @property
+    def is_quantized(self) -> bool:
+        """Whether weights are rounded in blocks, so that block_size means something."""
+        return self.precision.startswith("int")
+
+    @property
+    def name(self) -> str:
+        """A name that no other settings have, fit for a folder.
+
+        >>> ExportSettings().name, ExportSettings(precision="fp32", max_context=512).name
+        ('int4-32', 'fp32-max_context=512')
+        """
+        parts = [self.precision, *([str(self.block_size)] if self.is_quantized else [])]
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if field.name not in ("precision", "block_size") and value != field.default:
+                parts.append(f"{field.name}={value}")
+        return "-".join(parts)
+
+    def merge(self, **options: Any) -> Self:
+        """Return a copy with these options changed; `None` leaves one as it is.
+
+        Raises:
+            OptionError: A value is impossible.
+        """
+        return dataclasses.replace(self, **{k: v for k, v in options.items() if v is not None})
+
+
+def check_block_size(size: object) -> None:
+    """See that weights can be quantized in blocks of this size.
+
+    Raises:
+        OptionError: They cannot.
+    """
+    if not (isinstance(size, int) and MIN_BLOCK_SIZE <= size <= MAX_BLOCK_SIZE and size & (size - 1) == 0):
+        raise OptionError(
+            f"block_size must be a power of two from {MIN_BLOCK_SIZE} to {MAX_BLOCK_SIZE} "
+            f"(usually 32, 64 or 128), not {size!r}"
+        )
+
+
+def _check_one_of(known: tuple[str, ...], **option: str) -> None:
+    ((name, value),) = option.items()
+    if value not in known:
+        raise OptionError(
+            f'{name} must be one of {", ".join(known)}, not "{value}".{did_you_mean(value, known)}'
+        )

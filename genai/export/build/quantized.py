@@ -1,0 +1,247 @@
+"""Quantized matrices in a graph: their initializers, and the operators of ONNX Runtime that read them.
+
+MatMulNBits, QMoE and GatherBlockQuantized take codes, scales and zero points of one layout, which is
+`QuantizedMatrix`'s, under three shapes. None of them can be trusted with an order of the inputs: MatMulNBits has an
+operand for it, deprecated, and with it ONNX Runtime 1.32 computes something else on CPU; so the inputs of the product
+are put in that order before it, and looked-up rows back in theirs after it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import onnx_ir as ir
+
+from genai.errors import UnsupportedModelError
+from genai.export.build.tensors import LazyTensor, from_array, stack
+from genai.export.checkpoint.checkpoint import Array
+from genai.export.checkpoint.rows import Rows
+from genai.graph.operators import GATHER_BLOCK_QUANTIZED, MATMUL_NBITS, QMOE
+from genai.quantize import BlockScheme, QuantizedMatrix, quantize_matrix
+
+__all__ = [
+    "StoredMatrix",
+    "WeightEmitter",
+    "quantize_stacked",
+    "quantized_experts",
+    "quantized_product",
+    "quantized_rows",
+    "store_experts",
+    "store_matrix",
+    "store_table",
+]
+
+
+class WeightEmitter(Protocol):
+    """Adds nodes and initializers to a graph: one under construction, or one that is there already."""
+
+    def op(
+        self, op_type: str, inputs: Sequence[ir.Value | None], *, domain: str = "", **attributes: Any
+    ) -> ir.Value:
+        """Add a node with one output and return it."""
+        ...
+
+    def integers(self, *values: int) -> ir.Value:
+        """Return a constant int64 [n]."""
+        ...
+
+    def initializer(self, name: str, tensor: LazyTensor, *, shares: ir.Value | None = None) -> ir.Value:
+        """Add a tensor that will lie in the external data file; its bytes may be those of an earlier one."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class StoredMatrix:
+    """A quantized matrix whose parts are initializers of a graph.
+
+    Args:
+        matrix: The matrix.
+        name: What the initializers' names begin with.
+        codes: The codes; their shape is that of the operator which reads them.
+        scales: The scales.
+        zero_points: The zero points, if there are any.
+    """
+
+    matrix: QuantizedMatrix
+    name: str
+    codes: ir.Value
+    scales: ir.Value
+    zero_points: ir.Value | None
+
+
+def quantize_stacked(views: Sequence[Rows], scheme: BlockScheme) -> QuantizedMatrix:
+    """Return matrices stacked along their outputs, rounded while they are written."""
+    rows = stack(views, ir.DataType.FLOAT)
+    num_rows, num_columns = rows.shape
+    return quantize_matrix(rows.read, shape=(num_rows, num_columns), scheme=scheme)
+
+
+def store_matrix(
+    g: WeightEmitter, name: str, matrix: QuantizedMatrix, *, shares: StoredMatrix | None = None
+) -> StoredMatrix:
+    """Store a matrix for `quantized_product`.
+
+    Args:
+        g: The graph.
+        name: What the initializers' names begin with.
+        matrix: The matrix.
+        shares: The same matrix, stored as a table: its bytes are not stored again.
+    """
+    codes = _codes(matrix, (matrix.num_rows,), is_flat=False)
+    if shares is not None:
+        weight = g.initializer(f"{name}.weight", codes, shares=shares.codes)
+        return StoredMatrix(matrix, name, weight, shares.scales, shares.zero_points)
+    return _store(g, name, matrix, codes, (matrix.num_rows,))
+
+
+def store_table(g: WeightEmitter, name: str, matrix: QuantizedMatrix) -> StoredMatrix:
+    """Store a matrix for `quantized_rows`; a product can share its bytes."""
+    return _store(g, name, matrix, _codes(matrix, (matrix.num_rows,), is_flat=True), (matrix.num_rows,))
+
+
+def store_experts(g: WeightEmitter, name: str, matrix: QuantizedMatrix, *, num_experts: int) -> StoredMatrix:
+    """Store the matrices of several experts, which are stacked in one, for `quantized_experts`.
+
+    Raises:
+        UnsupportedModelError: They have an order of the inputs, for which QMoE has no operand.
+    """
+    if matrix.input_order is not None:
+        raise UnsupportedModelError(
+            f"{name}: experts were quantized with an order of the inputs (act-order), for which ONNX Runtime's QMoE "
+            "has no operand; export the checkpoint that they were quantized from"
+        )
+    rows = (num_experts, matrix.num_rows // num_experts)
+    return _store(g, name, matrix, _codes(matrix, rows, is_flat=True), rows)
+
+
+def quantized_product(
+    g: WeightEmitter, x: ir.Value, stored: StoredMatrix, bias: ir.Value | None, *, accuracy_level: int
+) -> ir.Value:
+    """Multiply by a stored matrix: [..., inputs] -> [..., outputs]."""
+    matrix = stored.matrix
+    if matrix.input_order is not None:
+        x = g.op("Gather", [x, _order(g, f"{stored.name}.input_order", matrix.input_order)], axis=-1)
+    return g.op(
+        MATMUL_NBITS.op_type,
+        MATMUL_NBITS.arrange(
+            A=x, B=stored.codes, scales=stored.scales, zero_points=stored.zero_points, bias=bias
+        ),
+        domain=MATMUL_NBITS.domain,
+        K=matrix.num_columns,
+        N=matrix.num_rows,
+        bits=matrix.scheme.bits,
+        block_size=matrix.scheme.block_size,
+        accuracy_level=accuracy_level,
+    )
+
+
+def quantized_rows(g: WeightEmitter, stored: StoredMatrix, indices: ir.Value) -> ir.Value:
+    """Return rows of a stored table as floats: [*indices.shape, columns]."""
+    matrix = stored.matrix
+    found = g.op(
+        GATHER_BLOCK_QUANTIZED.op_type,
+        GATHER_BLOCK_QUANTIZED.arrange(
+            data=stored.codes, indices=indices, scales=stored.scales, zero_points=stored.zero_points
+        ),
+        domain=GATHER_BLOCK_QUANTIZED.domain,
+        bits=matrix.scheme.bits,
+        block_size=matrix.scheme.block_size,
+        gather_axis=0,
+        quantize_axis=1,
+    )
+    if matrix.input_order is not None:
+        place = np.argsort(matrix.input_order)
+        return g.op("Gather", [found, _order(g, f"{stored.name}.place", place)], axis=-1)
+    if matrix.num_columns % matrix.scheme.block_size == 0:
+        return found
+    return g.op("Slice", [found, g.integers(0), g.integers(matrix.num_columns), g.integers(-1)])
+
+
+def quantized_experts(
+    g: WeightEmitter,
+    inputs: Sequence[ir.Value],
+    gate_up: tuple[StoredMatrix, ir.Value | None],
+    down: tuple[StoredMatrix, ir.Value | None],
+    *,
+    accuracy_level: int,
+    **attributes: Any,
+) -> ir.Value:
+    """Let QMoE compute experts whose matrices have one scheme.
+
+    Args:
+        g: The graph.
+        inputs: The tokens, [batch_size, sequence_length, inputs], of whole blocks, and the routing,
+            [batch_size * sequence_length, num_experts].
+        gate_up: The first matrices and their biases.
+        down: The second ones.
+        accuracy_level: As of MatMulNBits.
+        **attributes: Those that QMoE has in common with MoE.
+    """
+    (first, first_bias), (second, second_bias) = gate_up, down
+    scheme = first.matrix.scheme
+    assert scheme == second.matrix.scheme, "QMoE has one number of bits"
+    x, logits = inputs
+    operands = QMOE.arrange(
+        input=x,
+        router_probs=logits,
+        fc1_experts_weights=first.codes,
+        fc1_scales=first.scales,
+        fc1_experts_bias=first_bias,
+        fc1_zero_points=first.zero_points,
+        fc2_experts_weights=second.codes,
+        fc2_scales=second.scales,
+        fc2_experts_bias=second_bias,
+        fc2_zero_points=second.zero_points,
+    )
+    return g.op(
+        QMOE.op_type,
+        operands,
+        domain=QMOE.domain,
+        **attributes,
+        expert_weight_bits=scheme.bits,
+        block_size=scheme.block_size,
+        accuracy_level=accuracy_level,
+        weights_prepacked=0,
+    )
+
+
+def _store(
+    g: WeightEmitter, name: str, matrix: QuantizedMatrix, codes: LazyTensor, rows: tuple[int, ...]
+) -> StoredMatrix:
+    """Store codes and what belongs to them, in this order, in which their rows are read once."""
+    num_blocks = matrix.scheme.num_blocks(matrix.num_columns)
+    weight = g.initializer(f"{name}.weight", codes)
+    scales = _tensor(lambda a, b: matrix.scales[a:b], ir.DataType.FLOAT, rows, (num_blocks,))
+    stored_scales = g.initializer(f"{name}.scales", scales)
+    zero_points = None
+    if (points := matrix.zero_points) is not None:
+        num_bytes = matrix.scheme.zero_point_bytes(matrix.num_columns)
+        tensor = _tensor(lambda a, b: points[a:b], ir.DataType.UINT8, rows, (num_bytes,))
+        zero_points = g.initializer(f"{name}.zero_points", tensor)
+    return StoredMatrix(matrix, name, weight, stored_scales, zero_points)
+
+
+def _codes(matrix: QuantizedMatrix, rows: tuple[int, ...], *, is_flat: bool) -> LazyTensor:
+    columns = matrix.codes.shape[1:]
+    shape = (math.prod(columns),) if is_flat else columns
+    return _tensor(lambda a, b: matrix.codes[a:b], ir.DataType.UINT8, rows, shape)
+
+
+def _tensor(
+    read: Callable[[int, int], Array], dtype: ir.DataType, rows: tuple[int, ...], columns: tuple[int, ...]
+) -> LazyTensor:
+    """Rows that are counted along one axis or several, each of this shape."""
+    return LazyTensor(
+        dtype,
+        (*rows, *columns),
+        lambda start, stop: read(start, stop).reshape(stop - start, *columns),
+        row_axes=len(rows),
+    )
+
+
+def _order(g: WeightEmitter, name: str, indices: Array) -> ir.Value:
+    return g.initializer(name, from_array(indices, ir.DataType.INT64))

@@ -1,0 +1,101 @@
+"""What an export will be, decided once from config.json, before any weights need be there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from genai.config import ExportSettings
+from genai.errors import UnsupportedModelError
+from genai.export.architecture import DecoderSpec
+from genai.export.architecture.family import Family
+from genai.export.build.decoder_graph import check_decoder
+from genai.export.build.precision import Precision
+from genai.export.checkpoint.checkpoint import architecture_of, naming_checkpoint, read_config
+from genai.export.checkpoint.weights import WeightMap
+from genai.export.families import find_family
+from genai.export.foreign import check_foreign
+from genai.export.write.draft import check_context
+
+__all__ = ["ExportPlan", "NativeDecoder", "plan_export"]
+
+
+@dataclass(frozen=True, slots=True)
+class NativeDecoder:
+    """A decoder that the native exporter builds.
+
+    Args:
+        family: Its family.
+        spec: The decoder, for sequences as long as the export's.
+        weight_map: Where its parameters are in the checkpoint.
+    """
+
+    family: Family
+    spec: DecoderSpec
+    weight_map: WeightMap
+
+
+@dataclass(frozen=True, slots=True)
+class ExportPlan:
+    """An export that can be carried out, as far as config.json tells.
+
+    Args:
+        checkpoint: The checkpoint's folder.
+        config: The content of its config.json.
+        architecture: The architecture that it names.
+        settings: What the caller asked for.
+        precision: The types and schemes that follow from the settings.
+        native: What the native exporter will build; `None` leaves the export to transformers' exporter.
+        why_not_native: Why the native exporter does not take it; `None` if it does, or was not asked.
+    """
+
+    checkpoint: Path
+    config: Mapping[str, Any]
+    architecture: str
+    settings: ExportSettings
+    precision: Precision
+    native: NativeDecoder | None
+    why_not_native: str | None
+
+
+def plan_export(checkpoint: Path | str, settings: ExportSettings | None = None) -> ExportPlan:
+    """Choose the exporter of a checkpoint and what it will build.
+
+    Args:
+        checkpoint: Folder with config.json; the weights may be missing still.
+        settings: What the export is to be; the defaults if not given.
+
+    Raises:
+        CheckpointError: config.json is missing or malformed.
+        UnsupportedModelError: No exporter that the settings allow takes the model.
+        OptionError: The context is longer than the model's.
+        ExportError: The exporter that was asked for cannot run.
+    """
+    path, settings = Path(checkpoint), settings or ExportSettings()
+    with naming_checkpoint(path):
+        config = read_config(path)
+        architecture = architecture_of(config, path)
+        native, why_not = None, None
+        if settings.via in ("auto", "native"):
+            try:
+                native = _native_decoder(architecture, config, settings.max_context)
+            except UnsupportedModelError as error:
+                if settings.via == "native":
+                    raise
+                why_not = str(error)
+        if native is None:
+            check_foreign(config, why_not_native=why_not)
+    return ExportPlan(path, config, architecture, settings, Precision.of(settings), native, why_not)
+
+
+def _native_decoder(architecture: str, config: Mapping[str, Any], max_context: int | None) -> NativeDecoder:
+    """Return the decoder that a config.json describes, for sequences of at most this length."""
+    family = find_family(architecture)
+    spec, weight_map = family.read(config)
+    check_decoder(spec)
+    if max_context is None:
+        max_context = spec.max_positions
+    check_context(max_context, spec.max_positions, reason=spec.max_positions_reason)
+    return NativeDecoder(family, spec.limited_to(max_context), weight_map)

@@ -1,0 +1,157 @@
+"""A quantized matrix as a value: made here from float rows in one pass, or carried over from another tool."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from genai.quantize.rtn import QuantizedRows, dequantize_rows, quantize_rows
+from genai.quantize.scheme import BlockScheme
+
+__all__ = ["QuantizedMatrix", "Slices", "quantize_matrix"]
+
+Floats = NDArray[np.float32]
+Codes = NDArray[np.uint8]
+
+
+class Slices(Protocol):
+    """Something read some rows at a time: `values[a:b]` is an array. A mapped array is one already."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Its shape, the rows first."""
+        ...
+
+    def __getitem__(self, rows: slice, /) -> Any: ...
+
+
+@dataclass(frozen=True, slots=True)
+class QuantizedMatrix:
+    """A matrix [outputs, inputs] as codes and scales, packed as MatMulNBits wants them.
+
+    What another tool quantized is held bit for bit: its zero points, and the order in which it took the inputs. With
+    an order (act-order of GPTQ, https://arxiv.org/abs/2210.17323) column j belongs to input `input_order[j]`, so that
+    a block is still block_size neighbours; a `g_idx` is brought into this form by sorting the columns by it.
+
+    Args:
+        scheme: Bits, block size, and whether there are zero points.
+        num_columns: Inputs, without those that pad the last block.
+        codes: uint8 [outputs, blocks, block_bytes].
+        scales: float32 [outputs, blocks].
+        zero_points: uint8 [outputs, zero_point_bytes], packed along the blocks; there are some exactly if the scheme
+            is not symmetric.
+        input_order: int64 [inputs], a permutation; `None` is the identity.
+    """
+
+    scheme: BlockScheme
+    num_columns: int
+    codes: Slices
+    scales: Slices
+    zero_points: Slices | None = None
+    input_order: NDArray[np.int64] | None = None
+
+    def __post_init__(self) -> None:
+        num_blocks = self.scheme.num_blocks(self.num_columns)
+        assert self.codes.shape == (self.num_rows, num_blocks, self.scheme.block_bytes), self.codes.shape
+        assert self.scales.shape == (self.num_rows, num_blocks), self.scales.shape
+        assert (self.zero_points is None) == self.scheme.is_symmetric, "zero points are of asymmetric schemes"
+        if self.zero_points is not None:
+            expected = (self.num_rows, self.scheme.zero_point_bytes(self.num_columns))
+            assert self.zero_points.shape == expected, self.zero_points.shape
+        if self.input_order is not None:
+            assert np.array_equal(np.sort(self.input_order), np.arange(self.num_columns)), "a permutation"
+
+    @property
+    def num_rows(self) -> int:
+        """Outputs."""
+        return self.codes.shape[0]
+
+    def dequantize(self, rows: slice = slice(None)) -> Floats:
+        """Return the weights that it stands for, in the order of the inputs: float32 [rows, inputs]."""
+        weights = dequantize_rows(
+            self.codes[rows],
+            self.scales[rows],
+            self.scheme,
+            num_columns=self.num_columns,
+            zero_points=None if self.zero_points is None else self.zero_points[rows],
+        )
+        return weights if self.input_order is None else weights[:, np.argsort(self.input_order)]
+
+
+def quantize_matrix(
+    read: Callable[[int, int], Floats], *, shape: tuple[int, int], scheme: BlockScheme
+) -> QuantizedMatrix:
+    """Return a matrix that is rounded to nearest while it is read.
+
+    Its rows are read and rounded once where the codes are read in order and the scales after them, as a writer does;
+    the scales are held in between. In another order the values are the same and rows are read again.
+
+    Args:
+        read: Returns rows [start, stop) as float32 [stop - start, columns].
+        shape: [rows, columns].
+        scheme: The bits and block size; symmetric.
+    """
+    rounding = _Rounding(read, shape, scheme)
+    return QuantizedMatrix(scheme, shape[1], codes=_CodesOf(rounding), scales=_ScalesOf(rounding))
+
+
+class _Rounding:
+    """Rows that are rounded on demand; the scales of a pass over the codes stay until they are read."""
+
+    def __init__(
+        self, read: Callable[[int, int], Floats], shape: tuple[int, int], scheme: BlockScheme
+    ) -> None:
+        self.num_rows, num_columns = shape
+        self.num_blocks, self.block_bytes = scheme.num_blocks(num_columns), scheme.block_bytes
+        self._read, self._scheme = read, scheme
+        self._scales: Floats | None = None
+        self._num_known = 0  # of the first rows, scales are held
+
+    def codes(self, start: int, stop: int) -> Codes:
+        rounded = self._round(start, stop)
+        if start == 0:
+            self._scales, self._num_known = np.empty((self.num_rows, self.num_blocks), np.float32), 0
+        if self._scales is not None and start == self._num_known:
+            self._scales[start:stop], self._num_known = rounded.scales, stop
+        return rounded.codes
+
+    def scales(self, start: int, stop: int) -> Floats:
+        if self._scales is None or stop > self._num_known:
+            return self._round(start, stop).scales
+        found = self._scales[start:stop]
+        if stop == self.num_rows:
+            self._scales, self._num_known = None, 0
+        return found
+
+    def _round(self, start: int, stop: int) -> QuantizedRows:
+        return quantize_rows(self._read(start, stop), self._scheme)
+
+
+@dataclass(frozen=True, slots=True)
+class _CodesOf:
+    rounding: _Rounding
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.rounding.num_rows, self.rounding.num_blocks, self.rounding.block_bytes
+
+    def __getitem__(self, rows: slice) -> Codes:
+        start, stop, _ = rows.indices(self.rounding.num_rows)
+        return self.rounding.codes(start, stop)
+
+
+@dataclass(frozen=True, slots=True)
+class _ScalesOf:
+    rounding: _Rounding
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.rounding.num_rows, self.rounding.num_blocks
+
+    def __getitem__(self, rows: slice) -> Floats:
+        start, stop, _ = rows.indices(self.rounding.num_rows)
+        return self.rounding.scales(start, stop)

@@ -1,0 +1,47 @@
+"""Settings of an export: what is impossible is refused, and a name tells any two apart."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from genai.config import PRECISIONS, VIAS, ExportSettings
+from genai.errors import OptionError
+
+SETTINGS = st.builds(
+    ExportSettings,
+    precision=st.sampled_from(PRECISIONS),
+    block_size=st.sampled_from([16, 32, 256]),
+    max_context=st.none() | st.integers(1, 9),
+    via=st.sampled_from(VIAS),
+)
+
+
+@given(SETTINGS, SETTINGS)
+def test_a_name_tells_settings_apart(one: ExportSettings, other: ExportSettings) -> None:
+    is_block_size_alone = not one.is_quantized and one.merge(block_size=other.block_size) == other
+    assert (one.name == other.name) == (one == other or is_block_size_alone)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"precision": "itn4"}, 'precision must be one of .* not "itn4". Did you mean "int4"'),
+        ({"via": "onnx"}, 'via must be one of .* not "onnx"'),
+        ({"block_size": 33}, "block_size must be a power of two from 16 to 256"),
+        ({"max_context": 0}, "max_context must be a whole number >= 1, not 0"),
+        ({"max_context": True}, "max_context must be a whole number >= 1, not True"),
+    ],
+)
+def test_impossible_settings(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(OptionError, match=message):
+        ExportSettings(**options)
+    with pytest.raises(OptionError, match=message):
+        ExportSettings().merge(**options)
+
+
+def test_a_block_size_means_nothing_for_floats() -> None:
+    assert ExportSettings("fp16", block_size=7).name == "fp16"
