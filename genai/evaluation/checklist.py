@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime
-import logging
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -125,14 +122,9 @@ class Checklist:
             self.skip("load", reason=str(error))
             return None
         self._versions["onnxruntime"] = runtime_version()
+        assert self._folder is not None  # or "config" had failed
         try:
-            with _told_already():
-                generator = Generator(
-                    self.path,
-                    provider=self.provider,
-                    variant=self._folder.variant if self._folder else None,
-                    num_threads=num_threads,
-                )
+            generator = Generator(self._folder, provider=self.provider, num_threads=num_threads)
         except (ModelFolderError, ProviderError) as error:
             # A folder for a GPU is not broken because this machine has none.
             is_for_others = self.precision in ("fp16", "bf16") and "NOT_IMPLEMENTED" in str(error)
@@ -227,17 +219,6 @@ class Checklist:
     def _tell(self, stage: str) -> None:
         if self.progress is not None:
             self.progress(stage, 0, 0)
-
-
-@contextlib.contextmanager
-def _told_already() -> Iterator[None]:
-    """Keep back what reading the folder's configuration logs: it was read, and told of, by `check_structure`."""
-    logger, silence = logging.getLogger("genai.folder"), logging.Filter("nothing")
-    logger.addFilter(silence)
-    try:
-        yield
-    finally:
-        logger.removeFilter(silence)
 
 
 def _precision(folder: ModelFolder, graphs: FolderGraphs) -> str:
