@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -101,9 +101,9 @@ class RequestBuilder:
         if isinstance(prompt, str):
             return [self.tokenizer.encode(prompt)]
         if prompt is not None:
-            if not isinstance(prompt, Sequence):
+            if not isinstance(prompt, Iterable):
                 raise OptionError(f"prompt must be a text or a list of texts, not {prompt!r:.200}")
-            return self.tokenizer.encode_batch(prompt)
+            return self.tokenizer.encode_batch(list(prompt))
         rows: Any = token_ids if is_batch(None, token_ids) else [token_ids]
         return [_checked_ids(row) for row in rows]
 
@@ -159,11 +159,17 @@ def is_batch(prompt: str | Sequence[str] | None, token_ids: TokenIds | Sequence[
     """Whether a list of prompts is given, not one."""
     if prompt is not None:
         return not isinstance(prompt, str)
-    return token_ids is not None and len(token_ids) > 0 and isinstance(token_ids[0], (Sequence, np.ndarray))
+    if isinstance(token_ids, np.ndarray):
+        return token_ids.ndim > 1
+    if not isinstance(token_ids, Sequence) or not token_ids:
+        return False
+    return isinstance(token_ids[0], (Sequence, np.ndarray))
 
 
-def _checked_ids(token_ids: Any) -> list[int]:
-    row = token_ids if isinstance(token_ids, (Sequence, np.ndarray)) else [token_ids]
+def _checked_ids(token_ids: object) -> list[int]:
+    row = token_ids.tolist() if isinstance(token_ids, np.ndarray) else token_ids
+    if not isinstance(row, Sequence):
+        raise OptionError(f"token_ids must be a list of integers, or of such lists, not {token_ids!r}")
     for token_id in row:
         if not isinstance(token_id, (int, np.integer)) or isinstance(token_id, bool):
             raise OptionError(f"token_ids must be integers, or lists of integers, not {token_id!r}")

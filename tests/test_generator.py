@@ -34,9 +34,13 @@ def test_token_ids_may_be_any_integers(generator: Generator, token_ids: Any) -> 
     assert batch.token_ids == expected
 
 
-@pytest.mark.parametrize("token_ids", [[1.5], [True], ["a"], [[1], 2.0], [1, [2]]], ids=str)
+@pytest.mark.parametrize(
+    "token_ids",
+    [[1.5], [True], ["a"], "a", [[1], 2.0], [[1], 2], [1, [2]], 5, np.array(5), np.array([True])],
+    ids=repr,
+)
 def test_token_ids_that_are_none_are_refused(generator: Generator, token_ids: Any) -> None:
-    with pytest.raises(OptionError, match="token_ids must be integers"):
+    with pytest.raises(OptionError, match=r"token_ids must be (integers|a list of integers)"):
         generator.generate(token_ids=token_ids)
 
 
@@ -47,11 +51,13 @@ async def test_a_closed_async_stream_has_ended(generator: Generator) -> None:
     assert not generator._engine.has_work
 
 
-def test_a_list_of_texts_may_be_any_sequence(generator: Generator) -> None:
+def test_a_list_of_texts_may_be_anything_that_yields_texts(generator: Generator) -> None:
     texts = ("the quick", "brown fox jumps")
     alone = [generator.generate(text, max_new_tokens=3).token_ids for text in texts]
     assert [each.token_ids for each in generator.generate(texts, max_new_tokens=3)] == alone
+    assert [each.token_ids for each in generator.generate(iter(texts), max_new_tokens=3)] == alone
     assert generator.generate(()) == []
+    assert generator.generate(token_ids=np.zeros((0, 3), np.int64)) == []
 
 
 @pytest.mark.parametrize(
