@@ -532,11 +532,11 @@ async def test_async_requests_run_together_and_leaving_early_cancels() -> None:
 
     async def one(first: int) -> list[int]:
         each = request([first], max_new_tokens=20, stream=True)
-        return [t async for piece in driver.pieces(each) for t in piece.token_ids]
+        return [t async for piece in driver.submit(each) for t in piece.token_ids]
 
     assert await asyncio.gather(*(one(i) for i in range(6))) == [model.expected([i], 20) for i in range(6)]
     left = request(max_new_tokens=400, stream=True)
-    pieces = driver.pieces(left)
+    pieces = driver.submit(left)
     async for _ in pieces:
         break
     await pieces.aclose()
@@ -714,7 +714,7 @@ async def test_the_background_thread_outlives_a_failure(monkeypatch: pytest.Monk
     with monkeypatch.context() as patch:
         patch.setattr(model, "run", lambda _: 1 / 0)
         with pytest.raises(GenerationError, match="ZeroDivisionError"):
-            _ = [piece async for piece in driver.pieces(request())]
+            _ = [piece async for piece in driver.submit(request())]
     after = request()
     await asyncio.wait_for(_read(driver, after), 5)
     assert after.result is not None
@@ -737,7 +737,7 @@ async def test_closing_the_driver_ends_what_is_awaited() -> None:
 
 
 async def _read(driver: BackgroundDriver, each: Request) -> None:
-    async for _ in driver.pieces(each):
+    async for _ in driver.submit(each):
         pass
 
 

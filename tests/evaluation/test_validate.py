@@ -195,7 +195,7 @@ def test_the_difference_is_what_torch_computes() -> None:
     each = Continuation(prompt, Result(), ours)  # type: ignore[arg-type]
     seen: list[Any] = []
     difference = measure_difference(
-        [each], lambda ids: seen.append(ids) or theirs, num_wanted=5, tie_margin=2e-4
+        [each], lambda ids: seen.append(ids) or theirs, num_requested=5, tie_margin=2e-4
     )
     assert seen == [[*prompt, *tokens[:-1]]]
     kl = torch.nn.functional.kl_div(
@@ -209,7 +209,7 @@ def test_the_difference_is_what_torch_computes() -> None:
     assert difference.top1 == (ours[:5].argmax(-1) == theirs[:5].argmax(-1)).mean()
     assert (difference.agreements, difference.num_generated) == ((4,), (5,))
     assert difference.agreement == "the first 4 of 5 greedy tokens agree"
-    strict = measure_difference([each], lambda ids: theirs, num_wanted=8, tie_margin=0)
+    strict = measure_difference([each], lambda ids: theirs, num_requested=8, tie_margin=0)
     assert strict.agreements == (1,)
     assert strict.agreement == (
         "the first 1 of 5 greedy tokens agree (the context has no room for the 8 that were wanted)"
