@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -18,8 +18,7 @@ from genai.cache import KVCache, Slot
 __all__ = ["Model", "Span", "StepOutput"]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Span:
+class Span(NamedTuple):
     """Tokens to append to one slot.
 
     A chunk of a prompt wants the logits of none of them, a decoding row those of its one token, a verification of k
@@ -34,6 +33,11 @@ class Span:
     slot: Slot
     token_ids: Sequence[int]
     num_logits: int = 0
+
+    @property
+    def is_step(self) -> bool:
+        """Whether it is a decoding row: one token, and its logits."""
+        return self.num_logits == 1 == len(self.token_ids)
 
 
 @dataclass(slots=True, eq=False)

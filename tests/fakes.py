@@ -108,7 +108,7 @@ class FakeModel:
             self.fail_next = False
             raise KeyboardInterrupt
         assert len({span.slot for span in batch}) == len(batch)
-        steps = [span for span in batch if span.num_logits == 1 == len(span.token_ids)]
+        steps = [span for span in batch if span.is_step]
         others = [span for span in batch if span not in steps]
         if prompts := [span for span in others if not span.num_logits]:
             self.runs.append(("prefill", sum(len(span.token_ids) for span in prompts)))
@@ -136,7 +136,7 @@ class FakeModel:
 
     def _step(self, token_of: dict[Slot, int]) -> dict[Slot, npt.NDArray[np.float32]]:
         """Append a token to each of these; what is idle between them writes what must never be read."""
-        slots = self.cache.line_up(token_of)
+        slots = self.cache.line_up(list(token_of))
         assert [slot.index for slot in slots] == list(range(slots[0].index, slots[0].index + len(slots)))
         assert token_of.keys() <= set(slots)
         side = self.cache.align(slots)

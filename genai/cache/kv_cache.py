@@ -157,7 +157,7 @@ class KVCache:
         target.key = source.key
         self._copy_prefix(source, target, len(source.token_ids))
 
-    def line_up(self, slots: Collection[Slot]) -> Sequence[Slot]:
+    def line_up(self, slots: list[Slot]) -> list[Slot]:
         """Return neighbouring slots, in order, that are these and perhaps idle ones in between.
 
         An idle slot may run along: its content stays, but for what lies behind its tokens. Rows are moved where that

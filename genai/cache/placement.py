@@ -69,21 +69,24 @@ class RowPlacement:
             return spare
         return place
 
-    def line_up(self, slots: Collection[Slot]) -> Sequence[Slot]:
+    def line_up(self, slots: list[Slot]) -> list[Slot]:
         """Return neighbouring slots that are these and perhaps idle ones in between."""
-        cache = self._cache
         if len(slots) == 1:
-            return list(slots)
-        indices = [slot.index for slot in slots]
-        first, last = min(indices), max(indices)
-        if last - first + 1 > len(slots):
-            self._close_holes(slots, cache.slots[first : last + 1])
-            first, last = (choose(slot.index for slot in slots) for choose in (min, max))
-            for slot in cache.slots[first : last + 1]:
-                if len(slot.token_ids) == cache.capacity and slot not in slots:
+            return slots
+        row = self._between(slots)
+        if len(row) > len(slots):
+            running = frozenset(slots)
+            self._close_holes(running, row)
+            row, cache = self._between(slots), self._cache
+            for slot in row:
+                if len(slot.token_ids) == cache.capacity and slot not in running:
                     # An idle row still writes one position behind its tokens.
                     cache.truncate(slot, len(slot.token_ids) - 1 if cache.can_truncate else 0)
-        return cache.slots[first : last + 1]
+        return row
+
+    def _between(self, slots: list[Slot]) -> list[Slot]:
+        indices = [slot.index for slot in slots]
+        return self._cache.slots[min(indices) : max(indices) + 1]
 
     def pack(self, num_slots: int) -> None:
         """Move all owned slots to the first `num_slots` places, whatever lies there."""

@@ -108,16 +108,13 @@ class Scheduler:
         Raises:
             NoMemoryError: The device has no memory for a request.
         """
-        for sequence in self._decoding():
-            key = self.key_of(len(sequence.ids), sequence.request.adapter)
-            if key != sequence.slot.key:
-                # The model's position table changes at this length, so the whole sequence has to be computed anew.
-                self._cache.truncate(sequence.slot, 0)
-                sequence.slot.key = key
         while True:
-            sequences = list(self._decoding())
-            longest = max((len(sequence.ids) for sequence in sequences), default=0)
-            if self._reserve(longest, sequences):
+            longest, asking = 0, None
+            for request in self.running:
+                for sequence in request.sequences:
+                    if sequence.is_ready and not self._starts_over(sequence) and len(sequence.ids) > longest:
+                        longest, asking = len(sequence.ids), request
+            if asking is None or self._reserve(longest, asking):
                 return []
             if len(self.running) == 1:
                 return list(self.running)
@@ -125,6 +122,8 @@ class Scheduler:
 
     def admit(self) -> list[tuple[Request, Exception]]:
         """Give slots to waiting requests, in order, while there are any; return those that failed, and why."""
+        if not self.waiting:
+            return []
         failed: list[tuple[Request, Exception]] = []
         while self.waiting:
             request = self._admitting = self.waiting[0]
@@ -145,15 +144,16 @@ class Scheduler:
     def batch(self, max_tokens: int) -> Batch:
         """Return the next step's work: prompts of at most so many tokens in all, and every row that decodes."""
         batch = Batch()
-        for sequence, token_ids in self._chunks(max_tokens):
-            batch.prompts.append(sequence)
-            batch.spans.append(Span(sequence.slot, token_ids))
+        unready = [s for request in self.running for s in request.sequences if s.has_slot and not s.is_ready]
+        if unready:
+            for sequence, token_ids in self._chunks(unready, max_tokens):
+                batch.prompts.append(sequence)
+                batch.spans.append(Span(sequence.slot, token_ids))
         for request in self.running:
-            strategy = request.strategy
-            assert strategy is not None
-            if all(s.is_ready for s in strategy.sequences if s.finish_reason is None):
+            if not unready or all(s.is_ready or not s.has_slot for s in request.sequences):
+                assert request.strategy is not None
                 batch.searches.append((request, len(batch.spans)))
-                batch.spans.extend(strategy.rows())
+                batch.spans += request.strategy.rows()
         return batch
 
     def note_prompts(self, sequences: Iterable[GenerationSequence]) -> None:
@@ -165,12 +165,12 @@ class Scheduler:
 
     def take_cancelled(self) -> list[Request]:
         """Return the requests that were cancelled; those that waited are taken out."""
-        running = [request for request in self.running if request.is_cancelled]
-        snapshot = tuple(self.waiting)  # other threads may submit meanwhile
-        waiting = [request for request in snapshot if request.is_cancelled]
-        for request in waiting:
-            self.waiting.remove(request)
-        return [*running, *waiting]
+        cancelled = [request for request in self.running if request.is_cancelled]
+        for request in tuple(self.waiting):  # other threads may submit meanwhile
+            if request.is_cancelled:
+                self.waiting.remove(request)
+                cancelled.append(request)
+        return cancelled
 
     def release(self, request: Request, *, is_sound: bool = True) -> None:
         """Give back the slots of a request's ended sequences; of all, if what they hold cannot be trusted."""
@@ -207,21 +207,25 @@ class Scheduler:
         for sequence in self._prefilling:
             assert sequence.has_slot
 
-    def _decoding(self) -> Iterator[GenerationSequence]:
-        """Yield the running sequences that lack one token at most, the last one."""
-        for request in self.running:
-            for sequence in request.sequences:
-                if sequence.has_slot and sequence.is_ready:
-                    yield sequence
+    def _starts_over(self, sequence: GenerationSequence) -> bool:
+        """Whether the model's position table changes at this length, so that all of it has to be computed anew."""
+        slot = sequence.slot
+        if self._model.position_table_for(len(sequence.ids)) == slot.key.position_table:
+            return False
+        self._cache.truncate(slot, 0)
+        slot.key = self.key_of(len(sequence.ids), sequence.request.adapter)
+        return True
 
-    def _chunks(self, max_tokens: int) -> Iterator[tuple[GenerationSequence, list[int]]]:
-        """Yield the sequences that are prefilled next, with the tokens: one long prompt's chunk, or several prompts.
+    def _chunks(
+        self, unready: Iterable[GenerationSequence], max_tokens: int
+    ) -> Iterator[tuple[GenerationSequence, list[int]]]:
+        """Yield which sequences are prefilled next, and the tokens: one long prompt's chunk, or several prompts.
 
         Which tokens of a long prompt run together does not depend on what else runs.
         """
         chosen: list[GenerationSequence] = []
         left = max_tokens
-        for sequence in self._unready():
+        for sequence in unready:
             if chosen and (len(sequence.ids) > left or _may_share(sequence, chosen)):
                 continue
             if sequence not in self._prefilling:
@@ -245,12 +249,6 @@ class Scheduler:
             count = min(max_tokens, to_branch) if to_branch > 0 else max_tokens
             yield sequence, sequence.pending[:count]
 
-    def _unready(self) -> Iterator[GenerationSequence]:
-        for request in self.running:
-            for sequence in request.sequences:
-                if sequence.has_slot and not sequence.is_ready:
-                    yield sequence
-
     def _begin(self, sequence: GenerationSequence) -> None:
         """Take over what other slots hold of a sequence by now."""
         self._cache.adopt_prefix(sequence.slot, sequence.ids)
@@ -262,12 +260,11 @@ class Scheduler:
         if sequence is request.sequences[0] and not request.num_preemptions and not sequence.token_ids:
             request.cached_prompt_tokens = len(sequence.slot.token_ids)
 
-    def _reserve(self, num_positions: int, sequences: Sequence[GenerationSequence]) -> bool:
+    def _reserve(self, num_positions: int, asking: Request) -> bool:
         try:
             return self._cache.reserve(num_positions)
         except GenerationError as error:
-            asking = next(s for s in sequences if len(s.ids) == num_positions)
-            raise NoMemoryError(asking.request, error) from error
+            raise NoMemoryError(asking, error) from error
 
     def _preempt(self, request: Request) -> None:
         """Let a request wait again; what its slots hold may still be there when it gets others."""

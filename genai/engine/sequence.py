@@ -74,8 +74,8 @@ class GenerationSequence:
 
     @property
     def is_ready(self) -> bool:
-        """Whether only the last token is missing in the slot."""
-        return len(self.slot.token_ids) == len(self.ids) - 1
+        """Whether it has a slot, in which only the last token is missing."""
+        return self._slot is not None and len(self._slot.token_ids) == len(self.ids) - 1
 
     def commit(self, token_id: int, sample: Sample | None = None) -> None:
         """Append a token, emit the text that it settles, and end if it ends the sequence."""

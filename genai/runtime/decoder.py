@@ -107,27 +107,31 @@ class Decoder:
 
     def run(self, batch: Sequence[Span]) -> StepOutput:
         """Append every span's tokens to its slot and return the logits that are wanted, until the next run."""
-        steps = [span for span in batch if span.num_logits == 1 == len(span.token_ids)]
-        prompts = [span for span in batch if not span.num_logits] if len(steps) < len(batch) else []
+        steps: list[Span] = []
+        others: list[Span] = []
+        for span in batch:
+            (steps if span.is_step else others).append(span)
+        if not others:
+            return StepOutput(*self._step(steps))
+        if len(batch) == 1 and others[0].num_logits:
+            return StepOutput(self._logits_of(others[0]), [0])
+        return self._run_mixed(batch, steps, others)
+
+    def _run_mixed(self, batch: Sequence[Span], steps: Sequence[Span], others: Sequence[Span]) -> StepOutput:
+        """Run chunks of prompts, and what wants the logits of several tokens, beside rows of one token."""
+        prompts = [span for span in others if not span.num_logits]
         for run in prompt_runs(prompts, self._prompts.graph, can_pad=self.can_pad):
             self._append_prompts(run)
-        if len(steps) + len(prompts) == len(batch):
-            logits, place_of = self._step(steps)
-            return StepOutput(logits, [place_of.get(span.slot, 0) for span in batch])
-        return self._score(batch, steps)
-
-    def _score(self, batch: Sequence[Span], steps: Sequence[Span]) -> StepOutput:
-        """Run what wants the logits of several tokens, beside rows of one token."""
-        if len(batch) == 1:
-            return StepOutput(self._logits_of(batch[0]), [0])
-        logits, place_of = self._step(steps)
-        parts, starts, count = [logits.copy()], [], len(logits)
-        for span in batch:
-            starts.append(place_of.get(span.slot, count))
-            if span.num_logits and span.slot not in place_of:
-                parts.append(self._logits_of(span))
-                count += span.num_logits
-        return StepOutput(np.concatenate(parts), starts)
+        logits, places = self._step(steps) if steps else (np.empty((0, self.vocab_size), np.float32), [])
+        start_of = dict(zip(map(id, steps), places, strict=True))
+        if len(prompts) < len(others):
+            parts = [logits.copy()]
+            for span in others:
+                if span.num_logits:
+                    start_of[id(span)] = sum(map(len, parts))
+                    parts.append(self._logits_of(span))
+            logits = np.concatenate(parts)
+        return StepOutput(logits, [start_of.get(id(span), 0) for span in batch])
 
     def _logits_of(self, span: Span) -> npt.NDArray[np.float32]:
         """Append one slot's tokens and return the logits of the last ones, float32 [num_logits, vocab]."""
@@ -143,27 +147,37 @@ class Decoder:
             logits[start : start + len(chunk)] = self._append([span.slot], [chunk], num_logits=len(chunk))[0]
         return logits
 
-    def _step(self, steps: Sequence[Span]) -> tuple[npt.NDArray[np.float32], dict[Slot, int]]:
-        """Append one token to each slot; return logits, and which of their rows is whose."""
-        token_of = {span.slot: span.token_ids[0] for span in steps}
-        if not token_of:
-            return np.empty((0, self.vocab_size), np.float32), {}
-        if self._takes_any_rows and not self._growing:
-            slots = self.cache.line_up(token_of)
-            return self._decode(slots, token_of), {slot: row for row, slot in enumerate(slots)}
+    def _step(self, steps: Sequence[Span]) -> tuple[npt.NDArray[np.float32], Sequence[int]]:
+        """Append one token to each slot; return logits, perhaps of idle rows too, and where each span's are."""
+        slots = [span.slot for span in steps]
+        token_ids = [span.token_ids[0] for span in steps]
+        if not self._takes_any_rows or self._growing:
+            return self._step_in_runs(dict(zip(slots, token_ids, strict=True)))
+        row = self.cache.line_up(slots)
+        if row == slots:
+            return self._decode(slots, token_ids), range(len(slots))
+        token_of = dict(zip(slots, token_ids, strict=True))
+        idle = frozenset(row) - token_of.keys()
+        logits = self._decode(row, [token_of.get(slot, 0) for slot in row], idle=idle)
+        return logits, [slot.index - row[0].index for slot in slots]
+
+    def _step_in_runs(self, token_of: Mapping[Slot, int]) -> tuple[npt.NDArray[np.float32], Sequence[int]]:
+        """Do what `_step` does for graphs that do not take any rows together."""
         slots = sorted(token_of, key=lambda slot: slot.index)
         runs = decoding_runs(slots, self._session.graph)
         used = {PROMPTS, *(run[0].index for run in runs)}
         self._arenas = {place: arena for place, arena in self._arenas.items() if place in used}
         logits = np.empty((len(slots), self.vocab_size), np.float32)
-        place_of = {slot: row for row, slot in enumerate(slots)}
+        start_of = {slot: start for start, slot in enumerate(slots)}
         for run in runs:
-            first = place_of[run[0]]
-            logits[first : first + len(run)] = self._decode(run, token_of)
-        return logits, place_of
+            first = start_of[run[0]]
+            logits[first : first + len(run)] = self._decode(run, [token_of[slot] for slot in run])
+        return logits, [start_of[slot] for slot in token_of]
 
-    def _decode(self, slots: Sequence[Slot], token_of: Mapping[Slot, int]) -> npt.NDArray[np.float32]:
-        """Append one token to each of some slots that run together; those without one are idle.
+    def _decode(
+        self, slots: Sequence[Slot], token_ids: Sequence[int], *, idle: Collection[Slot] = ()
+    ) -> npt.NDArray[np.float32]:
+        """Append one token to each of some slots that run together, but for those that are idle.
 
         Returns:
             float32 [rows, vocab], valid until the next call.
@@ -172,7 +186,7 @@ class Decoder:
         buffers = self._rows
         arena = self._arena(slots[0].index) if self._growing else None
         buffers.write(
-            [token_of.get(slot, 0) for slot in slots],
+            token_ids,
             past,
             past,
             first_positions=self._first_positions(slots, past),
@@ -182,10 +196,11 @@ class Decoder:
         _run(self._decode_binding(slots, self.cache.align(slots), arena))
         if arena:
             arena.collect(slots, [1] * len(slots), 1)
-        running = [slot for slot in slots if slot in token_of]
+        running = [slot for slot in slots if slot not in idle] if idle else slots
         self.cache.flip(running)
-        for slot in running:
-            slot.token_ids.append(token_of[slot])
+        for slot, token_id in zip(slots, token_ids, strict=True):
+            if slot not in idle:
+                slot.token_ids.append(token_id)
         return buffers.logits(len(slots), 1, 1)[:, 0]
 
     def _append_prompts(self, spans: Sequence[Span]) -> None:
