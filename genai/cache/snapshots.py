@@ -79,7 +79,7 @@ class SnapshotStore:
 def _most_crowded(positions: list[int], newest: int) -> int:
     """Return which of ascending positions, with `newest` behind them, is missed least: its neighbours are closest.
 
-    >>> _most_crowded([10, 100, 110, 500], 900)
+    >>> _most_crowded([50, 100, 110, 500], 900)
     1
     """
     around = [0, *positions, newest]

@@ -165,14 +165,14 @@ def test_an_export_without_them(cli: Cli, checkpoint: Path, tmp_path: Path) -> N
 def test_an_export_that_went_wrong(
     cli: Cli, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from genai.export import export_model
+    from genai.export import carry_out
 
     def export_wrongly(*arguments: object, **options: object) -> object:
-        folder = export_model(*arguments, **options)  # type: ignore[arg-type]
+        folder = carry_out(*arguments, **options)  # type: ignore[arg-type]
         flip_byte(tmp_path / "model")
         return folder
 
-    monkeypatch.setattr("genai.export.export_model", export_wrongly)
+    monkeypatch.setattr("genai.export.carry_out", export_wrongly)
     done = cli("export", checkpoint, "-o", tmp_path / "model")
     assert (done.code, done.stdout) == (1, "")
     assert "was exported, but 1 of 10 checks failed: checksums: changed since the export" in done.error

@@ -133,15 +133,15 @@ def test_without_a_tokenizer(folder: Path, checkpoint: Path) -> None:
 def test_a_decoding_step_that_differs_from_the_whole(
     folder: Path, monkeypatch: pytest.MonkeyPatch, num_rows: int, expected: set[str]
 ) -> None:
-    decode = Decoder.decode
+    run = Decoder.run
 
-    def disturbed(self: Decoder, token_ids: Any) -> Any:
-        logits = decode(self, token_ids).copy()
-        if len(token_ids) >= num_rows:
-            logits[-1, ::2] += 0.01
-        return logits
+    def disturbed(self: Decoder, batch: Any) -> Any:
+        output = run(self, batch)
+        if sum(span.is_step for span in batch) >= num_rows:
+            output.logits[output.starts[-1], ::2] += 0.01
+        return output
 
-    monkeypatch.setattr(Decoder, "decode", disturbed)
+    monkeypatch.setattr(Decoder, "run", disturbed)
     assert outcome(validate(folder))[0] == expected
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import onnx_ir as ir
 
+from genai.config import ExportSettings
 from genai.export.architecture import AlibiSpec
 from genai.export.build.alibi import make_alibi
 from genai.export.build.emitter import Emitter
@@ -67,7 +68,7 @@ def described(nodes: Sequence[ir.Node]) -> list[tuple[object, ...]]:
 
 
 def test_a_new_graph_and_a_place_in_one_get_the_same_nodes() -> None:
-    builder = GraphBuilder(Precision.named("fp32"), {})
+    builder = GraphBuilder(Precision.of(ExportSettings("fp32")), {})
     emit_everything(builder, new_inputs())
     inputs = new_inputs()
     last = ir.node("Identity", [inputs[0]])
