@@ -11,9 +11,8 @@ QUESTIONS = ["Hello", "What is int4?", "How do I export a model?", "What is a to
 async def main() -> None:
     """Ask all questions at once and print the answers in order."""
     with Generator(sys.argv[1] if len(sys.argv) > 1 else "demo") as generator:
-        prompts = [generator.tokenizer.encode_chat([Message("user", question)]) for question in QUESTIONS]
         answers = await asyncio.gather(
-            *(generator.agenerate(token_ids=p, max_new_tokens=80) for p in prompts)
+            *(generator.achat([Message("user", question)], max_new_tokens=80) for question in QUESTIONS)
         )
         for question, answer in zip(QUESTIONS, answers, strict=True):
             print(f"{question}\n  {answer.text}")

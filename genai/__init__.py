@@ -6,7 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from genai._version import __version__
-from genai.config import GenerationConfig, Message
+from genai.config import GenerationConfig, GenerationOptions, Message
 from genai.errors import (
     ChatTemplateError,
     CheckpointError,
@@ -22,27 +22,39 @@ from genai.errors import (
 )
 
 if TYPE_CHECKING:
-    from genai.engine import GenerationResult, GenerationStats, GenerationStream, Piece
+    from genai.engine import (
+        AsyncGenerationStream,
+        GenerationResult,
+        GenerationStats,
+        GenerationStream,
+        Piece,
+        Request,
+    )
     from genai.export import export_model
+    from genai.folder import ModelFolder
     from genai.generator import Generator
 
 __all__ = [
+    "AsyncGenerationStream",
     "ChatTemplateError",
     "CheckpointError",
     "ExportError",
     "GenaiError",
     "GenerationConfig",
     "GenerationError",
+    "GenerationOptions",
     "GenerationResult",
     "GenerationStats",
     "GenerationStream",
     "Generator",
     "Message",
+    "ModelFolder",
     "ModelFolderError",
     "ModelNotFoundError",
     "OptionError",
     "Piece",
     "ProviderError",
+    "Request",
     "TokenizerError",
     "UnsupportedModelError",
     "__version__",
@@ -52,11 +64,14 @@ __all__ = [
 # These need ONNX Runtime (or the export stack); they load on first use, so that `import genai` is quick and
 # exporting works where no ONNX Runtime is installed.
 _LAZY = {
+    "AsyncGenerationStream": "genai.engine",
     "Generator": "genai.generator",
     "GenerationResult": "genai.engine",
     "GenerationStats": "genai.engine",
     "GenerationStream": "genai.engine",
+    "ModelFolder": "genai.folder",
     "Piece": "genai.engine",
+    "Request": "genai.engine",
     "export_model": "genai.export",
 }
 

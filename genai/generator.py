@@ -1,38 +1,49 @@
-"""Generator: the front that a Python user sees. It turns prompts into requests and drives the engine."""
+"""The front of the package: `Generator` joins a model folder, the tokenizer, a session and the engine."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+import threading
+import weakref
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, overload
+from typing import Any, Self, TypeVar, Unpack, overload
 
 import numpy as np
 import numpy.typing as npt
 
-from genai.config import GenerationConfig, Message
-from genai.engine import BackgroundDriver, Engine, GenerationResult, GenerationStream, Piece, Request
-from genai.errors import GenerationError, OptionError, TokenizerError
+from genai.config import GenerationConfig, GenerationOptions
+from genai.engine import (
+    AsyncGenerationStream,
+    BackgroundDriver,
+    Engine,
+    GenerationResult,
+    GenerationStream,
+    Request,
+)
+from genai.errors import GenerationError, OptionError
 from genai.folder import ModelFolder
 from genai.prepare import prepare_model
+from genai.request_builder import ChatOptions, Messages, RequestBuilder, TokenIds, Tools, is_batch
 from genai.runtime import Decoder
 from genai.runtime.providers import choose_provider
 from genai.text import Tokenizer
 
 __all__ = ["Generator"]
 
-Messages = Sequence[Message | Mapping[str, Any]]
+_Part = TypeVar("_Part")
 
 
 class Generator:
     """A model that continues text.
 
-    Safe to call from several threads; what they ask for at the same time runs in one batch.
+    Safe to call from several threads; what they ask for at the same time runs in one batch. After `close`, everything
+    but `folder` raises GenerationError. Options by name are the fields of `GenerationConfig`.
 
     Args:
         model: A model folder, a checkpoint folder, an alias ("phi"), or a hub id ("owner/name[@revision][:folder]").
-            A checkpoint is exported once, on first use.
+            A checkpoint is exported once, on first use. Or a `ModelFolder`, which is used as it is.
         provider: Execution provider ("cpu", "cuda", "directml", ...), or "auto" for the best that is there.
         device_id: Which device of the provider.
         max_context: Most tokens per sequence, prompt included; None is the model's context length.
@@ -55,7 +66,7 @@ class Generator:
 
     def __init__(
         self,
-        model: str | Path,
+        model: str | Path | ModelFolder,
         *,
         provider: str = "auto",
         device_id: int = 0,
@@ -69,17 +80,22 @@ class Generator:
         variant: str | None = None,
         progress: Callable[[str, int, int], None] | None = None,
     ) -> None:
-        self.folder: ModelFolder = prepare_model(
-            model,
-            revision=revision,
-            offline=offline,
-            precision=precision,
-            variant=variant,
-            provider=choose_provider(provider)[0].name,
-            progress=progress,
-        )
-        self._tokenizer, self._tokenizer_error = _load_tokenizer(self.folder)
-        self._decoder = Decoder(
+        if isinstance(model, ModelFolder):
+            _check_nothing_to_choose(revision=revision, precision=precision, variant=variant)
+            self.folder = model
+        else:
+            self.folder = prepare_model(
+                model,
+                revision=revision,
+                offline=offline,
+                precision=precision,
+                variant=variant,
+                provider=choose_provider(provider)[0].name,
+                progress=progress,
+            )
+        self._builder = RequestBuilder(self.folder)
+        # What `close` takes away; whoever uses one of these goes through `_open`.
+        self._decoder: Decoder | None = Decoder(
             self.folder,
             provider=provider,
             device_id=device_id,
@@ -88,9 +104,10 @@ class Generator:
             kv_cache_bytes=kv_cache_bytes,
             num_threads=num_threads,
         )
-        self._engine = Engine(self._decoder)
-        self._background = BackgroundDriver(self._engine)
-        self._is_closed = False
+        self._engine: Engine | None = Engine(self._decoder)
+        self._background: BackgroundDriver | None = BackgroundDriver(self._engine)
+        self._submitted: weakref.WeakSet[Request] = weakref.WeakSet()
+        self._submitting = threading.RLock()  # a signal's handler may close what it interrupts
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -99,57 +116,79 @@ class Generator:
         Raises:
             TokenizerError: The folder has none.
         """
-        if self._tokenizer is None:
-            raise TokenizerError(f"{self._tokenizer_error}; pass token_ids instead of text")
-        return self._tokenizer
+        self._open(self._engine)
+        return self._builder.tokenizer
 
     @property
     def context_length(self) -> int:
         """Most tokens per sequence, prompt included."""
-        return self._decoder.context_length
+        return self._open(self._decoder).context_length
 
     @property
     def vocab_size(self) -> int:
         """Number of logits per position."""
-        return self._decoder.vocab_size
+        return self._open(self._decoder).vocab_size
 
     @property
     def provider(self) -> str:
         """The execution provider that runs the model."""
-        return self._decoder.provider
+        return self._open(self._decoder).provider
 
     @overload
-    def generate(
-        self, prompt: str, *, token_ids: None = None, config: GenerationConfig | None = None, **options: Any
+    def generate(  # type: ignore[overload-overlap]  # a text is a sequence of texts, too; this one goes first
+        self,
+        prompt: str,
+        *,
+        config: GenerationConfig | None = None,
+        **options: Unpack[GenerationOptions],
     ) -> GenerationResult: ...
     @overload
     def generate(
         self,
-        prompt: list[str],
+        prompt: Sequence[str],
         *,
-        token_ids: None = None,
         config: GenerationConfig | None = None,
-        **options: Any,
+        **options: Unpack[GenerationOptions],
     ) -> list[GenerationResult]: ...
     @overload
     def generate(
-        self, prompt: None = None, *, token_ids: Any, config: GenerationConfig | None = None, **options: Any
-    ) -> Any: ...
+        self,
+        *,
+        token_ids: Sequence[int | np.integer[Any]],
+        config: GenerationConfig | None = None,
+        **options: Unpack[GenerationOptions],
+    ) -> GenerationResult: ...
+    @overload
     def generate(
         self,
-        prompt: str | list[str] | None = None,
         *,
-        token_ids: Sequence[int] | Sequence[Sequence[int]] | None = None,
+        token_ids: Sequence[TokenIds],
         config: GenerationConfig | None = None,
-        **options: Any,
+        **options: Unpack[GenerationOptions],
+    ) -> list[GenerationResult]: ...
+    @overload
+    def generate(
+        self,
+        *,
+        token_ids: npt.NDArray[np.integer[Any]],
+        config: GenerationConfig | None = None,
+        **options: Unpack[GenerationOptions],
+    ) -> GenerationResult | list[GenerationResult]: ...
+    def generate(
+        self,
+        prompt: str | Sequence[str] | None = None,
+        *,
+        token_ids: TokenIds | Sequence[TokenIds] | None = None,
+        config: GenerationConfig | None = None,
+        **options: Unpack[GenerationOptions],
     ) -> GenerationResult | list[GenerationResult]:
         """Continue one prompt, or several at once.
 
         Args:
             prompt: A text, or a list of texts.
-            token_ids: Instead of a text, its tokens; a list of lists is several prompts.
+            token_ids: Instead of a text, its tokens; a list of lists, or an array of two dimensions, is several prompts.
             config: Options; None takes the model's defaults.
-            options: Options by name, over those of `config`: see `GenerationConfig`.
+            options: Options by name, over those of `config`.
 
         Returns:
             One result for one prompt; a list, in order, for a list.
@@ -158,107 +197,138 @@ class Generator:
             OptionError: An option is unknown or impossible, or a prompt does not fit the context.
             GenerationError: The model failed to run.
         """
-        prompts, is_batch = self._prompts(prompt, token_ids)
-        requests = [self._request(ids, config, options) for ids in prompts]
+        self._open(self._engine)
+        requests = [
+            self._builder.build(ids, config=config, options=options, stream=False)
+            for ids in self._builder.encode_prompts(prompt, token_ids)
+        ]
         results = self._run(requests)
-        return results if is_batch else results[0]
+        return results if is_batch(prompt, token_ids) else results[0]
 
     def stream(
         self,
         prompt: str | None = None,
         *,
-        token_ids: Sequence[int] | None = None,
+        token_ids: TokenIds | None = None,
         config: GenerationConfig | None = None,
-        **options: Any,
+        **options: Unpack[GenerationOptions],
     ) -> GenerationStream:
-        """Continue a prompt, yielding text as it comes; arguments as for `generate`.
+        """Continue a prompt, yielding text as it comes; arguments as for `generate`, one prompt per call.
 
         Closing or dropping the stream early cancels the generation. The stream's `result` is there when it has ended.
         Errors in the arguments are raised by the call, not by the loop.
         """
-        prompts, is_batch = self._prompts(prompt, token_ids)
-        if is_batch:
-            raise OptionError("stream takes one prompt; call generate for a list")
-        request = self._request(prompts[0], config, options, stream=True)
-        self._submit([request])
-        return GenerationStream(self._engine, request)
+        return self.submit(self.build_request(prompt, token_ids=token_ids, config=config, **options))
 
-    def chat(
-        self,
-        messages: Messages,
-        *,
-        tools: Sequence[Mapping[str, Any]] | None = None,
-        template_options: Mapping[str, Any] | None = None,
-        config: GenerationConfig | None = None,
-        **options: Any,
-    ) -> GenerationResult:
+    def chat(self, messages: Messages, **options: Unpack[ChatOptions]) -> GenerationResult:
         """Answer a conversation.
 
         Args:
             messages: The conversation so far, the last message usually the user's.
-            tools: Functions that the model may call, in OpenAI's form.
-            template_options: Further variables of the model's chat template, such as enable_thinking.
-            config: Options; None takes the model's defaults.
-            options: Options by name, over those of `config`.
+            options: `config` and options by name as for `generate`, and those of `ChatOptions`: `tools`, functions that
+                the model may call, and `template_options`, further variables of its chat template.
 
         Raises:
             ChatTemplateError: The model has no chat template, or it refuses the conversation.
             OptionError, GenerationError: As for `generate`.
         """
-        token_ids = self._chat_prompt(messages, tools, template_options)
-        return self._run([self._request(token_ids, config, options)])[0]
+        request = self.build_request(messages=messages, stream=False, **options)
+        return self._run([request])[0]
 
-    def stream_chat(
-        self,
-        messages: Messages,
-        *,
-        tools: Sequence[Mapping[str, Any]] | None = None,
-        template_options: Mapping[str, Any] | None = None,
-        config: GenerationConfig | None = None,
-        **options: Any,
-    ) -> GenerationStream:
-        """Answer a conversation, yielding text as it comes; arguments as for `chat`."""
-        token_ids = self._chat_prompt(messages, tools, template_options)
-        return self.stream(token_ids=token_ids, config=config, **options)
+    def stream_chat(self, messages: Messages, **options: Unpack[ChatOptions]) -> GenerationStream:
+        """Answer a conversation, yielding text as it comes; arguments as for `chat`, otherwise as `stream`."""
+        return self.submit(self.build_request(messages=messages, **options))
 
     async def agenerate(
         self,
         prompt: str | None = None,
         *,
-        token_ids: Sequence[int] | None = None,
+        token_ids: TokenIds | None = None,
         config: GenerationConfig | None = None,
-        **options: Any,
+        **options: Unpack[GenerationOptions],
     ) -> GenerationResult:
         """Continue a prompt without blocking the event loop; arguments as for `generate`, one prompt per call."""
-        prompts, is_batch = self._prompts(prompt, token_ids)
-        if is_batch:
-            raise OptionError("agenerate takes one prompt; await several calls with asyncio.gather")
-        request = self._request(prompts[0], config, options)
-        self._check_open()
-        async for _ in self._background.pieces(request):
-            pass
-        return _result_of(request)
+        request = self.build_request(prompt, token_ids=token_ids, config=config, stream=False, **options)
+        return await self._run_in_background(request)
 
-    async def astream(
+    def astream(
         self,
         prompt: str | None = None,
         *,
-        token_ids: Sequence[int] | None = None,
+        token_ids: TokenIds | None = None,
         config: GenerationConfig | None = None,
-        **options: Any,
-    ) -> AsyncIterator[Piece]:
-        """Continue a prompt, yielding text as it comes, without blocking the event loop."""
-        prompts, is_batch = self._prompts(prompt, token_ids)
-        if is_batch:
-            raise OptionError("astream takes one prompt")
-        request = self._request(prompts[0], config, options, stream=True)
-        self._check_open()
-        async with contextlib.aclosing(self._background.pieces(request)) as pieces:
-            async for piece in pieces:
-                yield piece
+        **options: Unpack[GenerationOptions],
+    ) -> AsyncGenerationStream:
+        """Continue a prompt, yielding text as it comes, without blocking the event loop; as `stream`.
+
+        Call it in a running event loop. Errors in the arguments are raised by the call, not by the loop.
+        """
+        return self.asubmit(self.build_request(prompt, token_ids=token_ids, config=config, **options))
+
+    async def achat(self, messages: Messages, **options: Unpack[ChatOptions]) -> GenerationResult:
+        """Answer a conversation without blocking the event loop; arguments as for `chat`."""
+        request = self.build_request(messages=messages, stream=False, **options)
+        return await self._run_in_background(request)
+
+    def astream_chat(self, messages: Messages, **options: Unpack[ChatOptions]) -> AsyncGenerationStream:
+        """Answer a conversation, yielding text as it comes; arguments as for `chat`, otherwise as `astream`."""
+        return self.asubmit(self.build_request(messages=messages, **options))
+
+    def build_request(
+        self,
+        prompt: str | None = None,
+        *,
+        token_ids: TokenIds | None = None,
+        messages: Messages | None = None,
+        tools: Tools | None = None,
+        template_options: Mapping[str, object] | None = None,
+        config: GenerationConfig | None = None,
+        stream: bool = True,
+        **options: Unpack[GenerationOptions],
+    ) -> Request:
+        """Return a request for `submit` or `asubmit`, each of which takes it once.
+
+        Args:
+            prompt: A text.
+            token_ids: Instead of a text, its tokens.
+            messages: Instead of both, a conversation.
+            tools: For a conversation, functions that the model may call, in OpenAI's form.
+            template_options: For a conversation, further variables of the chat template, such as enable_thinking.
+            config: Options; None takes the model's defaults.
+            stream: Whether pieces are wanted as they come; without, the stream ends with its result alone.
+            options: Options by name, over those of `config`.
+
+        Raises:
+            ChatTemplateError: The model has no chat template, or it refuses the conversation.
+            OptionError: An option is unknown or impossible.
+        """
+        self._open(self._engine)
+        ids = self._builder.encode(
+            prompt, token_ids=token_ids, messages=messages, tools=tools, template_options=template_options
+        )
+        return self._builder.build(ids, config=config, options=options, stream=stream)
+
+    def submit(self, request: Request) -> GenerationStream:
+        """Queue a request and return its stream, whose iteration runs it.
+
+        Raises:
+            OptionError: What is asked for does not fit the context or the batch, or the request was submitted before.
+        """
+        return GenerationStream(self._submit([request]), request)
+
+    def asubmit(self, request: Request) -> AsyncGenerationStream:
+        """Queue a request, to be run in the background, and return its stream; call it in a running event loop.
+
+        Raises:
+            OptionError: What is asked for does not fit the context or the batch, or the request was submitted before.
+        """
+        with self._submitting:
+            background = self._open(self._background)
+            self._claim(request)
+            return background.submit(request)
 
     def logits(
-        self, text: str | None = None, *, token_ids: Sequence[int] | None = None
+        self, text: str | None = None, *, token_ids: TokenIds | None = None
     ) -> npt.NDArray[np.float32]:
         """Return the model's logits at every token of a text, float32 [num_tokens, vocab].
 
@@ -267,22 +337,22 @@ class Generator:
         Raises:
             OptionError: The text is empty or longer than the context.
         """
-        prompts, is_batch = self._prompts(text, token_ids)
-        if is_batch:
-            raise OptionError("logits takes one text")
-        self._check_open()
-        return self._engine.score(prompts[0])
+        engine = self._open(self._engine)
+        return engine.score(self._builder.encode(text, token_ids=token_ids))
 
     def close(self) -> None:
         """Stop the background thread and free the model; calls after this raise GenerationError.
 
-        What is awaited ends as cancelled. Does nothing if it was closed already.
+        What runs, in any thread or event loop, ends as cancelled. Does nothing if it was closed already.
         """
-        if self._is_closed:
+        with self._submitting:
+            engine, background = self._engine, self._background
+            self._decoder = self._engine = self._background = None
+            submitted = list(self._submitted)
+        if engine is None or background is None:
             return
-        self._is_closed = True
-        self._background.close()
-        del self._engine, self._background, self._decoder
+        background.close()
+        _cancel(engine, submitted)
 
     def __enter__(self) -> Self:
         return self
@@ -292,96 +362,57 @@ class Generator:
     ) -> None:
         self.close()
 
-    def _prompts(
-        self, prompt: str | Sequence[str] | None, token_ids: Sequence[int] | Sequence[Sequence[int]] | None
-    ) -> tuple[list[list[int]], bool]:
-        """Return the prompts as tokens, and whether the caller gave a list of them."""
-        if (prompt is None) == (token_ids is None):
-            raise OptionError("pass either a prompt or token_ids")
-        if isinstance(prompt, str):
-            return [self.tokenizer.encode(prompt)], False
-        if prompt is not None:
-            return self.tokenizer.encode_batch(list(prompt)), True
-        ids = list(token_ids or ()) if not isinstance(token_ids, np.ndarray) else token_ids.tolist()
-        if ids and isinstance(ids[0], (Sequence, np.ndarray)):
-            return [_checked_ids(row) for row in ids], True
-        return [_checked_ids(ids)], False
+    def _submit(self, requests: Sequence[Request]) -> Engine:
+        """Submit all, or none if one of them cannot run; return the engine that runs them."""
+        with self._submitting:  # so that `close` either finds these requests or keeps them out
+            engine = self._open(self._engine)
+            for count, request in enumerate(requests):
+                try:
+                    self._claim(request)
+                    engine.submit(request)
+                except BaseException:
+                    _cancel(engine, requests[:count])
+                    raise
+        return engine
 
-    def _chat_prompt(
-        self,
-        messages: Messages,
-        tools: Sequence[Mapping[str, Any]] | None,
-        template_options: Mapping[str, Any] | None,
-    ) -> list[int]:
-        if isinstance(messages, str):
-            raise OptionError('messages must be a list of messages, such as [Message("user", "Hello")]')
-        return self.tokenizer.encode_chat(messages, tools=tools, **(template_options or {}))
-
-    def _request(
-        self,
-        token_ids: Sequence[int],
-        config: GenerationConfig | None,
-        options: Mapping[str, Any],
-        *,
-        stream: bool = False,
-    ) -> Request:
-        if config is None:
-            config = self.folder.generation
-            options = {**self.folder.limits.options(len(token_ids), options), **options}
-        config = config.merge(**options)
-        if (config.stop or config.bad_words) and self._tokenizer is None:
-            raise TokenizerError(f"stop and bad_words need a tokenizer: {self._tokenizer_error}")
-        return Request(
-            token_ids,
-            config,
-            tokenizer=self._tokenizer,
-            eos_token_ids=self.folder.eos_token_ids,
-            stream=stream,
-        )
-
-    def _submit(self, requests: Sequence[Request]) -> None:
-        """Submit all, or none if one of them cannot run."""
-        self._check_open()
-        submitted: list[Request] = []
-        try:
-            for request in requests:
-                self._engine.submit(request)
-                submitted.append(request)
-        except BaseException:
-            self._cancel(submitted)
-            raise
+    def _claim(self, request: Request) -> None:
+        if request in self._submitted:
+            raise OptionError("this request was submitted before: build another one")
+        self._submitted.add(request)
 
     def _run(self, requests: Sequence[Request]) -> list[GenerationResult]:
-        self._submit(requests)
+        engine = self._submit(requests)
         try:
-            self._engine.run(requests)
+            engine.run(requests)
             return [_result_of(request) for request in requests]
         finally:
-            self._cancel(requests)
+            _cancel(engine, requests)
 
-    def _cancel(self, requests: Sequence[Request]) -> None:
-        for request in requests:
-            if not request.is_finished:
-                self._engine.cancel(request)
+    async def _run_in_background(self, request: Request) -> GenerationResult:
+        async with contextlib.aclosing(self.asubmit(request)) as stream:
+            async for _ in stream:
+                pass
+        return _result_of(request)
 
-    def _check_open(self) -> None:
-        if self._is_closed:
+    def _open(self, part: _Part | None) -> _Part:
+        """Return a part of what is loaded."""
+        if part is None:
             raise GenerationError("this Generator was closed; make a new one")
+        return part
 
 
-def _load_tokenizer(folder: ModelFolder) -> tuple[Tokenizer | None, str]:
-    try:
-        return Tokenizer.from_folder(folder.tokenizer_path), ""
-    except TokenizerError as error:
-        return None, str(error)
+def _check_nothing_to_choose(**choices: str | None) -> None:
+    for name, value in choices.items():
+        if value is not None:
+            raise OptionError(
+                f"{name} chooses a model folder, and the model is one already: leave {name} out"
+            )
 
 
-def _checked_ids(token_ids: Any) -> list[int]:
-    row = token_ids if isinstance(token_ids, (Sequence, np.ndarray)) else [token_ids]
-    for token_id in row:
-        if not isinstance(token_id, (int, np.integer)) or isinstance(token_id, bool):
-            raise OptionError(f"token_ids must be integers, or lists of integers, not {token_id!r}")
-    return [int(token_id) for token_id in row]
+def _cancel(engine: Engine, requests: Sequence[Request]) -> None:
+    for request in requests:
+        if not request.is_finished:
+            engine.cancel(request)
 
 
 def _result_of(request: Request) -> GenerationResult:

@@ -285,6 +285,22 @@ _CONFIGS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
             "initializer_range": 0.25,
         },
     ),
+    "codegen": (
+        "CodeGenConfig",
+        {**_COMMON, "hidden_size": 128, "num_attention_heads": 8, "n_inner": 88, "rotary_dim": 8},
+    ),
+    "gpt_bigcode": ("GPTBigCodeConfig", {**_COMMON, "hidden_size": 64, "n_inner": 88}),
+    "mpt": (
+        "MptConfig",
+        {
+            **_COMMON,
+            "hidden_size": 96,
+            "num_attention_heads": 6,
+            "max_seq_len": 256,
+            "attn_config": {"clip_qkv": 1.5},
+            "tie_word_embeddings": False,
+        },
+    ),
     "gpt2": ("GPT2Config", {**_COMMON, "hidden_size": 64, "n_inner": 88}),
     "mixtral": ("MixtralConfig", {**_EXPERTS, "head_dim": 32}),
     "qwen2_moe": (

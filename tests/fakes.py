@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from genai.cache import Buffer, CacheShape, CacheTensor, KVCache, Slot
+from genai.cache import Buffer, CacheShape, CacheTensor, KVCache, PrefixKey, Slot
+from genai.model import Span, StepOutput
 
 TENSORS = tuple(CacheTensor(outer, inner, np.float32) for outer, inner in ((2, 3), (2, 3), (1, 4), (1, 2)))
 STATE = CacheTensor(1, 2, np.int64, per_position=False)
@@ -28,7 +29,7 @@ class PoisonedDevice:
 
     def __init__(self) -> None:
         self._next_address = 1 << 40
-        self.num_copies = 0
+        self.num_positions = 0  # copied so far
 
     def allocate(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Buffer:
         memory = np.full(int(np.prod(shape)) * np.dtype(dtype).itemsize, POISON, np.uint8)
@@ -53,7 +54,7 @@ class PoisonedDevice:
         assert source.shape[3] == target.shape[3]
         assert source_start + count <= source.shape[2]
         assert target_start + count <= target.shape[2]
-        self.num_copies += 1
+        self.num_positions += count
         copied = self.peek(source)[:, :, source_start : source_start + count]
         self.peek(target)[:, :, target_start : target_start + count] = copied
 
@@ -81,6 +82,7 @@ class FakeModel:
         max_bytes: int | None = None,
         switch_length: int | None = None,
         has_state: bool = False,
+        adapters: Sequence[str] = (),
     ) -> None:
         self.device = PoisonedDevice()
         tensors = (*TENSORS, STATE) if has_state else TENSORS
@@ -90,6 +92,7 @@ class FakeModel:
         self.context_length = context_length
         self.max_batch = max_batch
         self.switch_length = switch_length
+        self.adapters = tuple(adapters)
         self.runs: list[tuple[str, int]] = []
         self.fail_next = False
 
@@ -97,55 +100,76 @@ class FakeModel:
     def can_pad(self) -> bool:
         return self.cache.can_truncate
 
-    def variant_for(self, length: int) -> int:
+    def position_table_for(self, length: int) -> int:
         return int(self.switch_length is not None and length > self.switch_length)
 
-    def prefill(self, slots: Sequence[Slot], rows: Sequence[Sequence[int]]) -> None:
-        assert len(slots) == 1 or not any(slot.token_ids for slot in slots)
-        assert [slot.index for slot in slots] == list(range(slots[0].index, slots[0].index + len(slots)))
-        assert self.can_pad or len({len(row) for row in rows}) == 1, "padding would enter the states"
-        self._run("prefill", sum(len(row) for row in rows))
-        self._append(slots, rows)
-
-    def decode(self, token_ids: Sequence[int]) -> npt.NDArray[np.float32]:
-        self._run("decode", len(token_ids))
-        slots = self.cache.slots[: len(token_ids)]
-        self._append(slots, [[token_id] for token_id in token_ids])
-        return np.stack([self._logits(slot) for slot in slots])
-
-    def score(self, slot: Slot, token_ids: Sequence[int]) -> npt.NDArray[np.float32]:
-        rows = []
-        for token_id in token_ids:
-            self._append([slot], [[token_id]])
-            rows.append(self._logits(slot))
-        return np.stack(rows)
-
-    def expected(self, prompt: Sequence[int], count: int) -> list[int]:
-        """Return the greedy continuation, computed without any cache."""
-        ids = list(prompt)
-        for _ in range(count):
-            variant = self.variant_for(len(ids))
-            ids.append(int(fake_logits(ids, [variant] * len(ids), self.vocab_size).argmax()))
-        return ids[len(prompt) :]
-
-    def _run(self, kind: str, count: int) -> None:
+    def run(self, batch: Sequence[Span]) -> StepOutput:
         if self.fail_next:
             self.fail_next = False
             raise KeyboardInterrupt
-        self.runs.append((kind, count))
+        assert len({span.slot for span in batch}) == len(batch)
+        steps = [span for span in batch if span.is_step]
+        others = [span for span in batch if span not in steps]
+        if prompts := [span for span in others if not span.num_logits]:
+            self.runs.append(("prefill", sum(len(span.token_ids) for span in prompts)))
+        logits = {span.slot: self._append(span) for span in others}
+        if steps:
+            self.runs.append(("decode", len(steps)))
+            logits |= self._step({span.slot: span.token_ids[0] for span in steps})
+        rows, starts = [np.zeros((1, self.vocab_size), np.float32)], []  # a row that nobody asked for
+        for span in batch:
+            starts.append(sum(map(len, rows)))
+            rows.append(logits[span.slot][-span.num_logits :] if span.num_logits else rows[0][:0])
+        return StepOutput(np.concatenate(rows), starts)
 
-    def _append(self, slots: Sequence[Slot], rows: Sequence[Sequence[int]]) -> None:
+    def expected(self, prompt: Sequence[int], count: int, *, adapter: str | None = None) -> list[int]:
+        """Return the greedy continuation, computed without any cache."""
+        ids = list(prompt)
+        for _ in range(count):
+            kind = self._kind(PrefixKey(self.position_table_for(len(ids)), adapter))
+            ids.append(int(fake_logits(ids, [kind] * len(ids), self.vocab_size).argmax()))
+        return ids[len(prompt) :]
+
+    def _kind(self, key: PrefixKey) -> int:
+        """Return a number that stands for how a token is computed."""
+        return key.position_table + 2 * (0 if key.adapter is None else 1 + self.adapters.index(key.adapter))
+
+    def _step(self, token_of: dict[Slot, int]) -> dict[Slot, npt.NDArray[np.float32]]:
+        """Append a token to each of these; what is idle between them writes what must never be read."""
+        slots = self.cache.line_up(list(token_of))
+        assert [slot.index for slot in slots] == list(range(slots[0].index, slots[0].index + len(slots)))
+        assert token_of.keys() <= set(slots)
         side = self.cache.align(slots)
-        for slot, token_ids in zip(slots, rows, strict=True):
-            for token_id in token_ids:
+        for slot in slots:
+            if slot in token_of:
+                self._write(slot, [token_of[slot]], side)
+            else:
                 for row in self._rows(slot):
-                    row[0, :, len(slot.token_ids)] = token_id + 1000 * slot.variant
-                slot.token_ids.append(token_id)
-            if not self.cache.can_truncate:
-                past, present = self._state(slot, side), self._state(slot, 1 - side)
-                present[...] = _fold(token_ids, slot.variant, int(past.flat[0]))
-                past[...] = -1
-        self.cache.flip(slots)
+                    row[0, :, len(slot.token_ids)] = -1
+                if not self.cache.can_truncate:
+                    self._state(slot, 1 - side)[...] = -1
+        self.cache.flip(token_of)
+        return {slot: self._logits(slot)[None] for slot in token_of}
+
+    def _append(self, span: Span) -> npt.NDArray[np.float32]:
+        """Append a span's tokens, and return the logits at each."""
+        logits = []
+        for token_ids in [[token_id] for token_id in span.token_ids] if span.num_logits else [span.token_ids]:
+            self._write(span.slot, token_ids, self.cache.align([span.slot]))
+            self.cache.flip([span.slot])
+            logits.append(self._logits(span.slot))
+        return np.stack(logits)
+
+    def _write(self, slot: Slot, token_ids: Sequence[int], side: int) -> None:
+        kind = self._kind(slot.key)
+        for token_id in token_ids:
+            for row in self._rows(slot):
+                row[0, :, len(slot.token_ids)] = token_id + 1000 * kind
+            slot.token_ids.append(token_id)
+        if not self.cache.can_truncate:
+            past, present = self._state(slot, side), self._state(slot, 1 - side)
+            present[...] = _fold(token_ids, kind, int(past.flat[0]))
+            past[...] = -1
 
     def _state(self, slot: Slot, side: int) -> npt.NDArray[Any]:
         return self.device.peek(self.cache.sides[side][-1].rows(slot.index, 1))
@@ -157,7 +181,7 @@ class FakeModel:
         assert all((content == first[None, :, None]).all() for content in contents), "the cache was mixed up"
         stored = first.astype(int).tolist()
         if not self.cache.can_truncate:
-            folded = _fold(slot.token_ids, slot.variant, 0)
+            folded = _fold(slot.token_ids, self._kind(slot.key), 0)
             assert (self._state(slot, slot.side) == folded).all(), "the states were mixed up"
         return fake_logits([s % 1000 for s in stored], [s // 1000 for s in stored], self.vocab_size)
 
@@ -166,16 +190,16 @@ class FakeModel:
             yield self.device.peek(buffer.rows(slot.index, 1))
 
 
-def _fold(token_ids: Sequence[int], variant: int, state: int) -> int:
+def _fold(token_ids: Sequence[int], kind: int, state: int) -> int:
     for token_id in token_ids:
-        state = (state * 1_000_003 + token_id + 1000 * variant + 17) % (1 << 31)
+        state = (state * 1_000_003 + token_id + 1000 * kind + 17) % (1 << 31)
     return state
 
 
-def fake_logits(ids: Sequence[int], variants: Sequence[int], vocab_size: int) -> npt.NDArray[np.float32]:
-    """Return logits that depend on every token, its place, and the position table it was computed with."""
+def fake_logits(ids: Sequence[int], kinds: Sequence[int], vocab_size: int) -> npt.NDArray[np.float32]:
+    """Return logits that depend on every token, its place, and how it was computed."""
     seed = 0
-    for value in itertools.chain(*zip(ids, variants, strict=True)):
+    for value in itertools.chain(*zip(ids, kinds, strict=True)):
         seed = (seed * 1_000_003 + value + 17) % (1 << 61)
     return np.random.default_rng(seed).normal(size=vocab_size).astype(np.float32) * 3
 

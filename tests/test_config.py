@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
 
-from genai import GenerationConfig, OptionError
+from genai import GenerationConfig, GenerationOptions, OptionError
 
 
 @pytest.mark.parametrize(
@@ -59,3 +60,8 @@ def test_logprobs_of_beams_are_refused_and_numbers_are_finite() -> None:
     with pytest.raises(OptionError, match="temperature"):
         GenerationConfig(temperature=float("inf"))
     assert GenerationConfig(logit_bias={1: float("-inf")}).logit_bias == {1: float("-inf")}
+
+
+def test_options_by_name_are_the_fields_of_the_config() -> None:
+    fields = [field.name for field in dataclasses.fields(GenerationConfig)]
+    assert list(GenerationOptions.__annotations__) == fields

@@ -1,5 +1,9 @@
+"""What a Generator takes, and that its plain and asynchronous calls give the same. Types: `types_of_calls.py`."""
+
 from __future__ import annotations
 
+import asyncio
+import gc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -7,7 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from genai import GenerationError, Generator, OptionError
+from genai import Generator, Message, ModelFolder, OptionError
+
+MESSAGES = [Message("user", "The quick brown fox")]
 
 
 @pytest.fixture(scope="module")
@@ -28,9 +34,13 @@ def test_token_ids_may_be_any_integers(generator: Generator, token_ids: Any) -> 
     assert batch.token_ids == expected
 
 
-@pytest.mark.parametrize("token_ids", [[1.5], [True], ["a"], [[1], 2.0], [1, [2]]], ids=str)
+@pytest.mark.parametrize(
+    "token_ids",
+    [[1.5], [True], ["a"], "a", [[1], 2.0], [[1], 2], [1, [2]], 5, np.array(5), np.array([True])],
+    ids=repr,
+)
 def test_token_ids_that_are_none_are_refused(generator: Generator, token_ids: Any) -> None:
-    with pytest.raises(OptionError, match="token_ids must be integers"):
+    with pytest.raises(OptionError, match=r"token_ids must be (integers|a list of integers)"):
         generator.generate(token_ids=token_ids)
 
 
@@ -41,9 +51,117 @@ async def test_a_closed_async_stream_has_ended(generator: Generator) -> None:
     assert not generator._engine.has_work
 
 
-def test_closing_twice_does_nothing(model_folder: Callable[..., tuple[Path, Path]]) -> None:
-    each = Generator(model_folder("llama")[1], provider="cpu", num_threads=1)
-    each.close()
-    each.close()
-    with pytest.raises(GenerationError, match="closed"):
-        each.generate(token_ids=[1])
+def test_a_list_of_texts_may_be_anything_that_yields_texts(generator: Generator) -> None:
+    texts = ("the quick", "brown fox jumps")
+    alone = [generator.generate(text, max_new_tokens=3).token_ids for text in texts]
+    assert [each.token_ids for each in generator.generate(texts, max_new_tokens=3)] == alone
+    assert [each.token_ids for each in generator.generate(iter(texts), max_new_tokens=3)] == alone
+    assert generator.generate(()) == []
+    assert generator.generate(token_ids=np.zeros((0, 3), np.int64)) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({}, "pass either a prompt or token_ids"),
+        ({"prompt": "a", "token_ids": [1]}, "pass either a prompt or token_ids"),
+        ({"prompt": "a", "messages": MESSAGES}, "pass one of prompt, token_ids and messages"),
+        ({"prompt": ["a"]}, "one prompt is expected"),
+        ({"token_ids": [[1]]}, "one prompt is expected"),
+        ({"prompt": "a", "tools": []}, "pass messages, too"),
+        ({"messages": "Hello"}, "messages must be a list of messages"),
+        ({"messages": MESSAGES, "template_options": {"tools": []}}, "template_options must not hold tools"),
+        ({"prompt": "a", "temprature": 1.0}, 'Did you mean "temperature"'),
+    ],
+    ids=str,
+)
+def test_a_request_of_wrong_arguments_is_refused(
+    generator: Generator, arguments: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(OptionError, match=message):
+        generator.build_request(**arguments)
+
+
+def test_a_prompt_that_is_no_text_is_refused(generator: Generator) -> None:
+    with pytest.raises(OptionError, match="prompt must be a text or a list of texts, not 5"):
+        generator.generate(5)  # type: ignore[call-overload]
+
+
+def test_a_loaded_folder_is_used_as_it_is(model_folder: Callable[..., tuple[Path, Path]]) -> None:
+    path = model_folder("llama")[1]
+    folder = ModelFolder.load(path)
+    with Generator(folder, provider="cpu", num_threads=1) as each, Generator(path, provider="cpu") as other:
+        assert each.folder is folder
+        assert (
+            each.generate("the", max_new_tokens=4).token_ids
+            == other.generate("the", max_new_tokens=4).token_ids
+        )
+    for name in ("revision", "precision", "variant"):
+        with pytest.raises(OptionError, match=f"{name} chooses a model folder"):
+            Generator(folder, **{name: "fp32"})  # type: ignore[arg-type]
+
+
+def test_submitted_requests_run_together(generator: Generator) -> None:
+    expected = generator.chat(MESSAGES, max_new_tokens=12)
+    requests = [generator.build_request(messages=MESSAGES, max_new_tokens=n) for n in (12, 5)]
+    first, second = map(generator.submit, requests)
+    assert "".join(piece.text for piece in first) == expected.text
+    assert second.result is not None  # the first one's steps were its, too
+    assert second.result.token_ids == expected.token_ids[:5]
+    with pytest.raises(OptionError, match="submitted before"):
+        generator.submit(requests[0])
+
+
+def test_a_request_without_pieces_has_a_result(generator: Generator) -> None:
+    stream = generator.submit(generator.build_request("the", stream=False, max_new_tokens=4))
+    assert list(stream) == []
+    assert stream.result is not None
+    assert stream.result.text == generator.generate("the", max_new_tokens=4).text
+
+
+async def test_asynchronous_calls_give_what_the_others_give(generator: Generator) -> None:
+    plain = generator.generate("the quick", max_new_tokens=12)
+    answer = generator.chat(MESSAGES, template_options={}, max_new_tokens=12)
+    assert generator.stream_chat(MESSAGES, max_new_tokens=12).result is None
+    assert (await generator.agenerate("the quick", max_new_tokens=12)).token_ids == plain.token_ids
+    assert (await generator.achat(MESSAGES, template_options={}, max_new_tokens=12)).text == answer.text
+    for stream, expected in (
+        (generator.astream("the quick", max_new_tokens=12), plain),
+        (generator.astream_chat(MESSAGES, max_new_tokens=12), answer),
+        (generator.asubmit(generator.build_request("the quick", max_new_tokens=12)), plain),
+    ):
+        assert "".join([piece.text async for piece in stream]) == expected.text
+        assert stream.result is not None
+        assert stream.result.token_ids == expected.token_ids
+        assert [piece async for piece in stream] == []
+
+
+async def test_asynchronous_calls_raise_errors_of_arguments_at_once(generator: Generator) -> None:
+    too_long = [5] * (generator.context_length + 1)
+    with pytest.raises(OptionError, match="temperature"):
+        generator.astream("the", temprature=1.0)  # type: ignore[call-arg]
+    with pytest.raises(OptionError, match="messages must be a list"):
+        generator.astream_chat("the")  # type: ignore[arg-type]
+    with pytest.raises(OptionError, match=str(len(too_long))):
+        generator.astream(token_ids=too_long)
+    for call in (generator.agenerate(token_ids=too_long), generator.achat([{"role": "user"}], top_p=7)):
+        with pytest.raises(OptionError):
+            await call
+    assert not generator._engine.has_work
+
+
+async def test_whoever_drops_or_leaves_an_async_stream_cancels_it(generator: Generator) -> None:
+    endless: dict[str, Any] = {"max_new_tokens": None, "ignore_eos": True}
+    request = generator.build_request(token_ids=[5], **endless)
+    stream = generator.asubmit(request)
+    await anext(stream)
+    del stream
+    gc.collect()
+    assert request.is_cancelled
+    waiting = generator.build_request(token_ids=[6], stream=False, **endless)
+    task = asyncio.ensure_future(anext(generator.asubmit(waiting)))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert waiting.is_cancelled

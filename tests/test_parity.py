@@ -66,8 +66,8 @@ def test_greedy_tokens_alone_in_a_batch_and_over_a_cached_prefix(pair: Pair) -> 
         assert list(alone.token_ids) == tokens
         again = pair.generator.generate(token_ids=prompt, **options)
         assert again.token_ids == alone.token_ids
-        # A state has taken in the tokens after the prompt, too, and cannot be cut back to it.
-        assert again.stats.cached_prompt_tokens == (len(prompt) - 1 if pair.can_truncate else 0)
+        # Where a state has taken in the tokens after the prompt, too, a snapshot has not.
+        assert again.stats.cached_prompt_tokens == len(prompt) - 1
         first_half = [*prompt, *tokens[: NUM_TOKENS // 2]]
         second = pair.generator.generate(
             token_ids=first_half, max_new_tokens=NUM_TOKENS // 2, ignore_eos=True
@@ -78,11 +78,9 @@ def test_greedy_tokens_alone_in_a_batch_and_over_a_cached_prefix(pair: Pair) -> 
 def test_new_prompts_of_like_lengths_prefill_together(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     prompts = [np.random.default_rng(n).integers(3, 320, n).tolist() for n in (18, 25, 31)]
     chunks = []
-    prefill = pair.generator._decoder.prefill
+    append = pair.generator._decoder._append_prompts
     monkeypatch.setattr(
-        pair.generator._decoder,
-        "prefill",
-        lambda slots, rows: (chunks.append(len(rows)), prefill(slots, rows)),
+        pair.generator._decoder, "_append_prompts", lambda spans: (chunks.append(len(spans)), append(spans))
     )
     results = pair.generator.generate(token_ids=prompts, max_new_tokens=16, ignore_eos=True)
     assert chunks == ([3] if pair.can_truncate else [1, 1, 1])  # padding would get into a state

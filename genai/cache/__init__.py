@@ -1,7 +1,8 @@
 """KV cache: slots over preallocated buffers, on any device."""
 
-from genai.cache.kv_cache import KVCache, Slot
+from genai.cache.kv_cache import KVCache
 from genai.cache.memory import Buffer, Device
 from genai.cache.shape import CacheShape, CacheTensor
+from genai.cache.slot import PrefixKey, Slot
 
-__all__ = ["Buffer", "CacheShape", "CacheTensor", "Device", "KVCache", "Slot"]
+__all__ = ["Buffer", "CacheShape", "CacheTensor", "Device", "KVCache", "PrefixKey", "Slot"]

@@ -72,7 +72,12 @@ class CacheShape:
     @property
     def bytes_per_slot(self) -> int:
         """Bytes of a slot however few tokens it holds: its states, each of which is there twice."""
-        return sum(2 * t.unit_bytes for t in self.tensors if not t.per_position)
+        return 2 * self.snapshot_bytes
+
+    @property
+    def snapshot_bytes(self) -> int:
+        """Bytes of all states of a slot, once."""
+        return sum(t.unit_bytes for t in self.tensors if not t.per_position)
 
     def num_bytes(self, num_slots: int, capacity: int) -> int:
         """Return the bytes of so many slots of such a capacity."""

@@ -2,7 +2,7 @@
 
 ```
 @command("genai providers --json")
-def providers(*, json: ... = False, model: ModelOptions) -> None:
+def providers(*, json: ... = False, model: ModelFlags) -> None:
 ```
 A parameter whose type is a dataclass stands for all the options that the dataclass's fields describe.
 """

@@ -10,7 +10,7 @@ import typer
 from genai.cli.command import EXIT_INTERRUPTED, command
 from genai.cli.interrupts import interrupts_call
 from genai.cli.loading import open_generator
-from genai.cli.options import GenerationOptions, JsonFlag, ModelOptions, SequenceOptions, given_options
+from genai.cli.options import GenerationFlags, JsonFlag, ModelFlags, SequenceFlags, given_options
 from genai.cli.output import format_stats, print_json, print_note, write_text
 from genai.cli.standard_input import read_standard_input
 from genai.errors import OptionError
@@ -28,9 +28,9 @@ __all__ = ["generate"]
 def generate(
     prompt: Annotated[str, typer.Argument(metavar="PROMPT", help="The text to continue; - reads stdin.")],
     *,
-    model: ModelOptions,
-    generation: GenerationOptions,
-    sequences: SequenceOptions,
+    model: ModelFlags,
+    generation: GenerationFlags,
+    sequences: SequenceFlags,
     json: JsonFlag = False,
     stats: Annotated[bool, typer.Option("--stats", help="Print tokens and speed to stderr.")] = False,
 ) -> None:

@@ -1,4 +1,4 @@
-"""Ctrl-C while a generation runs: a wish that is heard between two steps, not an exception in the middle of one."""
+"""Ctrl-C while a generation runs: a request to stop that is honoured between two steps, not an exception in the middle of one."""
 
 from __future__ import annotations
 

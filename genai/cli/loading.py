@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from genai.cli.options import ModelOptions
+from genai.cli.options import ModelFlags
 from genai.cli.progress import StageProgress
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ __all__ = ["open_generator"]
 
 
 @contextlib.contextmanager
-def open_generator(options: ModelOptions) -> Iterator[Generator]:
+def open_generator(options: ModelFlags) -> Iterator[Generator]:
     """Load a model and free it when the block ends.
 
     Raises:

@@ -12,13 +12,13 @@ from genai.config import GenerationConfig
 
 __all__ = [
     "BlockSize",
-    "GenerationOptions",
+    "GenerationFlags",
     "JsonFlag",
-    "ModelOptions",
+    "ModelFlags",
     "OfflineFlag",
     "Precision",
     "Revision",
-    "SequenceOptions",
+    "SequenceFlags",
     "Variant",
     "given_options",
 ]
@@ -39,7 +39,7 @@ Variant = Annotated[
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ModelOptions:
+class ModelFlags:
     """Which model, and what it runs on."""
 
     model: Annotated[
@@ -61,7 +61,7 @@ class ModelOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GenerationOptions:
+class GenerationFlags:
     """How to generate; every field is one of `GenerationConfig`, and None leaves the model's default."""
 
     max_new_tokens: Annotated[int | None, typer.Option(help="Most tokens to generate.")] = None
@@ -108,7 +108,7 @@ class GenerationOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SequenceOptions:
+class SequenceFlags:
     """What makes sense for one prompt, but not in a conversation."""
 
     num_return_sequences: Annotated[int | None, typer.Option(help="How many continuations to return.")] = None
@@ -120,13 +120,13 @@ class SequenceOptions:
     ] = None
 
 
-def given_options(*groups: GenerationOptions | SequenceOptions) -> dict[str, Any]:
+def given_options(*groups: GenerationFlags | SequenceFlags) -> dict[str, Any]:
     """Return the generation options that the user gave, after checking them as far as possible without a model.
 
     Raises:
         OptionError: A value is impossible.
 
-    >>> given_options(GenerationOptions(top_k=4, stop=["."]))
+    >>> given_options(GenerationFlags(top_k=4, stop=["."]))
     {'top_k': 4, 'stop': ['.']}
     """
     options = {

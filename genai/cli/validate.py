@@ -25,7 +25,7 @@ COLORS = {"failed": 31, "skipped": 2}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ComparisonOptions:
+class ComparisonFlags:
     """How the folder is compared with a checkpoint; None leaves the precision's limit."""
 
     max_error: Annotated[
@@ -63,7 +63,7 @@ def validate(
             help="Compare with this checkpoint (folder, alias or hub id) in transformers.",
         ),
     ] = None,
-    comparison: ComparisonOptions,
+    comparison: ComparisonFlags,
     variant: Variant = None,
     provider: Annotated[str, typer.Option(help="Execution provider; `genai providers` lists them.")] = "auto",
     num_threads: Annotated[int | None, typer.Option(min=1, help="Threads per operator.")] = None,
@@ -132,7 +132,7 @@ def _find_folder(
     return prepare_model(model, variant=variant, offline=offline, progress=progress).path, False
 
 
-def _refuse_without_reference(comparison: ComparisonOptions) -> None:
+def _refuse_without_reference(comparison: ComparisonFlags) -> None:
     """See that no option about the comparison with a checkpoint is given where there is none.
 
     Raises:

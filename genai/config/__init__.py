@@ -6,7 +6,7 @@ Nothing here knows a model, a tokenizer or a device; a check that needs one of t
 from __future__ import annotations
 
 from genai.config.export import EXPORT_VERSION, PRECISIONS, VIAS, ExportSettings, check_block_size
-from genai.config.generation import GenerationConfig
+from genai.config.generation import GenerationConfig, GenerationOptions
 from genai.config.message import Message
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "VIAS",
     "ExportSettings",
     "GenerationConfig",
+    "GenerationOptions",
     "Message",
     "check_block_size",
 ]

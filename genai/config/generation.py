@@ -6,16 +6,50 @@ import dataclasses
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypedDict, Unpack
 
 from genai.errors import OptionError, did_you_mean
 
-__all__ = ["GenerationConfig"]
+__all__ = ["GenerationConfig", "GenerationOptions"]
 
 SAMPLING_OPTIONS = frozenset({"temperature", "top_k", "top_p", "min_p", "typical_p"})
 """Options that imply `do_sample` when a caller sets them."""
 
 MAX_TOP_LOGPROBS = 20
+
+
+class GenerationOptions(TypedDict, total=False):
+    """The options of a `GenerationConfig` as keyword arguments, for editors and type checkers.
+
+    A single value may stand for a list of one, as in Hugging Face's API.
+    """
+
+    max_new_tokens: int | None
+    min_new_tokens: int
+    do_sample: bool | None
+    temperature: float
+    top_k: int
+    top_p: float
+    min_p: float
+    typical_p: float
+    repetition_penalty: float
+    presence_penalty: float
+    frequency_penalty: float
+    no_repeat_ngram_size: int
+    bad_words: str | Iterable[str]
+    logit_bias: Mapping[int, float]
+    suppress_tokens: int | Iterable[int]
+    num_beams: int
+    num_return_sequences: int
+    length_penalty: float
+    early_stopping: bool | Literal["never"]
+    stop: str | Iterable[str]
+    stop_token_ids: int | Iterable[int]
+    eos_token_ids: int | Iterable[int] | None
+    ignore_eos: bool
+    logprobs: bool
+    top_logprobs: int
+    seed: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +159,7 @@ class GenerationConfig:
         """Whether tokens are drawn: `do_sample`, and a temperature that is not 0."""
         return bool(self.do_sample) and self.temperature > 0
 
-    def merge(self, **options: Any) -> Self:
+    def merge(self, **options: Unpack[GenerationOptions]) -> Self:
         """Return a copy with these options changed.
 
         Unless do_sample is among the options, a sampling option (temperature, top_k, top_p, min_p, typical_p) implies
@@ -134,15 +168,16 @@ class GenerationConfig:
         Raises:
             OptionError: An option is unknown or its value impossible.
         """
+        changed: dict[str, Any] = {**options}
         known = {f.name for f in dataclasses.fields(self)}
-        for name in options:
+        for name in changed:
             if name not in known:
                 raise OptionError(f'unknown generation option "{name}".{did_you_mean(name, known)}')
-        if options.keys() & SAMPLING_OPTIONS:
-            options.setdefault("do_sample", True)
-        elif options.get("num_beams") not in (None, 1):
-            options.setdefault("do_sample", False)
-        return dataclasses.replace(self, **options)
+        if changed.keys() & SAMPLING_OPTIONS:
+            changed.setdefault("do_sample", True)
+        elif changed.get("num_beams") not in (None, 1):
+            changed.setdefault("do_sample", False)
+        return dataclasses.replace(self, **changed)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:

@@ -4,9 +4,10 @@ from genai.engine.background import BackgroundDriver
 from genai.engine.engine import Engine
 from genai.engine.request import Request
 from genai.engine.results import Choice, GenerationResult, GenerationStats, Piece, TokenLogprob
-from genai.engine.stream import GenerationStream
+from genai.engine.stream import AsyncGenerationStream, GenerationStream
 
 __all__ = [
+    "AsyncGenerationStream",
     "BackgroundDriver",
     "Choice",
     "Engine",

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import AsyncGenerator
 
 from genai.engine.engine import Engine
 from genai.engine.request import Request
 from genai.engine.results import Piece
+from genai.engine.stream import AsyncGenerationStream
 
 __all__ = ["BackgroundDriver"]
 
@@ -27,35 +27,32 @@ class BackgroundDriver:
         self._is_closed = threading.Event()
         self._requests: set[Request] = set()
 
-    async def pieces(self, request: Request) -> AsyncGenerator[Piece, None]:
-        """Submit a request and yield its pieces as they come; leaving the loop early cancels it.
+    def submit(self, request: Request) -> AsyncGenerationStream:
+        """Queue a request and return its stream; to be called in a running event loop.
 
         Raises:
             OptionError: The request can never run.
-            GenaiError: The generation failed.
         """
         loop = asyncio.get_running_loop()
         arrived: asyncio.Queue[Piece | None] = asyncio.Queue()
 
         def deliver(piece: Piece | None) -> None:
+            if piece is None:
+                self._requests.discard(request)
             with contextlib.suppress(RuntimeError):  # the loop was closed: nobody waits any more
                 loop.call_soon_threadsafe(arrived.put_nowait, piece)
 
         request.on_piece = deliver
-        self._engine.submit(request)
         self._requests.add(request)
         try:
-            self._start()
-            if self._is_closed.is_set():  # `close` may have missed this request
-                self._engine.cancel(request)
-            while (piece := await arrived.get()) is not None:
-                yield piece
-            if request.error is not None:
-                raise request.error
-        finally:
+            self._engine.submit(request)
+        except BaseException:
             self._requests.discard(request)
-            if not request.is_finished:
-                await asyncio.shield(asyncio.to_thread(self._engine.cancel, request))
+            raise
+        self._start()
+        if self._is_closed.is_set():  # `close` may have missed this request
+            self._engine.cancel(request)
+        return AsyncGenerationStream(self._engine, request, arrived)
 
     def close(self) -> None:
         """Stop the thread after its current step, and cancel the requests that are still waited for."""

@@ -1,93 +1,84 @@
-"""Who runs next, and in which slot: requests that wait, sequences that prefill, sequences that decode.
+"""What runs next: requests that wait for slots, prompts that are computed chunk by chunk, sequences that decode.
 
-Keeps one invariant on which a decoding step rests: the sequence `decoding[r]` owns slot number r, so that a step binds
-the first slots of every buffer as they lie. Runs nothing itself.
+Runs nothing itself and places nothing: where a slot lies is the cache's business, how a batch is run the model's.
+Under memory pressure the request that came last gives its slots back and waits again, with the tokens that it has;
+so the oldest always goes on as if it were alone.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
-from typing import Protocol
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 
-import numpy as np
-import numpy.typing as npt
+from genai.cache import KVCache, PrefixKey, Slot
+from genai.cache.slot import common_length
+from genai.engine.request import Request
+from genai.engine.sequence import GenerationSequence
+from genai.engine.strategies import make_strategy
+from genai.errors import GenerationError, OptionError
+from genai.model import Model, Span
 
-from genai.cache import KVCache, Slot
-from genai.engine.request import GenerationSequence, Request
-from genai.errors import OptionError
-
-__all__ = ["DecoderModel", "Scheduler"]
+__all__ = ["Batch", "Scheduler"]
 
 RESERVED_NEW_TOKENS = 256
 """Room made for new tokens when a request is admitted, so that short answers never move the cache."""
 
 MIN_REUSED_SHARE = 1 / 8
-"""A cached prefix of no greater share of a prompt is given up where the prompt can then prefill with others."""
+"""A cached prefix of no greater share of a prompt is given up where the prompt can then run with others."""
 
 
-class DecoderModel(Protocol):
-    """What the engine needs of a loaded model; `genai.runtime.Decoder` is one, tests have another."""
+@dataclass(slots=True)
+class Batch:
+    """One step's work.
 
-    cache: KVCache
-    context_length: int
-    max_batch: int
-    vocab_size: int
+    Args:
+        spans: What the model runs: chunks of prompts first, then the rows of strategies.
+        prompts: The sequences that the first spans belong to.
+        searches: The requests that decode, each with the place of its first row among the spans.
+    """
 
-    @property
-    def can_pad(self) -> bool:
-        """Whether prompts of different lengths may prefill together, the shorter ones padded."""
-        ...
-
-    def prefill(self, slots: Sequence[Slot], rows: Sequence[Sequence[int]], /) -> None:
-        """Append tokens to slots; several must be empty and neighbours."""
-        ...
-
-    def decode(self, token_ids: list[int], /) -> npt.NDArray[np.float32]:
-        """Append one token to each of the first slots; return float32 [rows, vocab], valid until the next call."""
-        ...
-
-    def score(self, slot: Slot, token_ids: Sequence[int], /) -> npt.NDArray[np.float32]:
-        """Append tokens to a slot and return the logits at each, float32 [len(token_ids), vocab]."""
-        ...
-
-    def variant_for(self, length: int, /) -> int:
-        """Return which of the model's position tables a sequence of this length uses."""
-        ...
+    spans: list[Span] = field(default_factory=list)
+    prompts: list[GenerationSequence] = field(default_factory=list)
+    searches: list[tuple[Request, int]] = field(default_factory=list)
 
 
 class Scheduler:
-    """Admits requests, orders prefilling, and keeps decoding sequences in the first slots."""
+    """Admits requests in order, and makes one step's batch of those that run.
 
-    def __init__(self, model: DecoderModel) -> None:
+    `running` is in order of arrival. Nothing is ended here: what cannot go on is returned for the engine to end.
+    """
+
+    def __init__(self, model: Model) -> None:
         self.waiting: deque[Request] = deque()
-        self.prefilling: list[GenerationSequence] = []
-        self.decoding: list[GenerationSequence] = []
-        self._admitted: dict[Request, None] = {}
+        self.running: list[Request] = []
         self._model = model
-        self._cache = model.cache
+        self._cache: KVCache = model.cache
+        self._admitting: Request | None = None
+        self._prefilling: set[GenerationSequence] = set()  # those of which a chunk has run, or is about to
 
     @property
     def has_work(self) -> bool:
         """Whether any request has not ended."""
-        return bool(self.waiting or self.prefilling or self.decoding)
+        return bool(self.waiting or self.running)
 
     def prepare(self, request: Request) -> None:
-        """See that a request can run, before it is put among those that wait, and give it its samplers.
+        """See that a request can run, before it is put among those that wait, and give it its strategy.
 
         Raises:
-            OptionError: It can never run: too long, or too many sequences.
+            OptionError: It can never run: too long, too many sequences, or an option does not fit the model.
         """
         self.check_prompt(request.prompt_token_ids)
-        if request.num_sequences > self._model.max_batch:
+        if request.adapter is not None and request.adapter not in self._model.adapters:
+            known = ", ".join(sorted(self._model.adapters)) or "none"
+            raise OptionError(f'the model has no adapter "{request.adapter}"; it has: {known}')
+        strategy = make_strategy(request, self._model)
+        if len(strategy.sequences) > self._model.max_batch:
             raise OptionError(
-                f"{request.num_sequences} sequences (num_beams or num_return_sequences) are more than "
+                f"{len(strategy.sequences)} sequences (num_beams or num_return_sequences) are more than "
                 f"max_batch={self._model.max_batch}"
             )
-        request.samplers = [
-            request.make_sampler(vocab_size=self._model.vocab_size, stream=i)
-            for i in range(request.num_sequences)
-        ]
+        request.strategy = strategy
 
     def check_prompt(self, token_ids: Sequence[int]) -> None:
         """See that the model can be fed these tokens.
@@ -107,180 +98,260 @@ class Scheduler:
                 f"token ids must be at least 0 and less than {self._model.vocab_size}, the vocabulary"
             )
 
-    def admit(self) -> None:
-        """Give slots to waiting requests, in order, while there are any."""
+    def key_of(self, length: int, adapter: str | None = None) -> PrefixKey:
+        """Return how a sequence of this length is computed."""
+        return PrefixKey(self._model.position_table_for(length), adapter)
+
+    def make_room(self) -> list[Request]:
+        """Prepare the slots for the next token of every sequence; return the requests that have no room even alone.
+
+        Raises:
+            NoMemoryError: The device has no memory for a request.
+        """
+        while True:
+            longest, asking = 0, None
+            for request in self.running:
+                for sequence in request.sequences:
+                    if sequence.is_ready and not self._starts_over(sequence) and len(sequence.ids) > longest:
+                        longest, asking = len(sequence.ids), request
+            if asking is None or self._reserve(longest, asking):
+                return []
+            if len(self.running) == 1:
+                return list(self.running)
+            self._preempt(self.running[-1])
+
+    def admit(self) -> list[tuple[Request, Exception]]:
+        """Give slots to waiting requests, in order, while there are any; return those that failed, and why."""
+        if not self.waiting:
+            return []
+        failed: list[tuple[Request, Exception]] = []
         while self.waiting:
-            request = self.waiting[0]
-            self._admitted = {each: None for each in (*self._admitted, request) if not each.is_finished}
-            slots = self._acquire(request)
-            is_alone = not self.prefilling and not self.decoding
-            if slots is None and is_alone and self._can_fit(request):
-                self._cache.restart(request.num_sequences)
-                slots = self._acquire(request)
-            if slots is None:
-                del self._admitted[request]
-                if not is_alone:
-                    return
-                self.waiting.popleft()
-                request.fail(self._never_fits(request))
+            request = self._admitting = self.waiting[0]
+            try:
+                admitted = self._acquire(request) or (not self.running and self._acquire_alone(request))
+            except GenerationError as error:  # the device has no memory for it
+                failed.append((self.waiting.popleft(), error))
                 continue
-            self.waiting.popleft()
-            request.cached_prompt_tokens = len(slots[0].token_ids)
-            request.sequences = [
-                GenerationSequence(request, i, slot, sampler)
-                for i, (slot, sampler) in enumerate(zip(slots, request.samplers, strict=True))
-            ]
-            # The others are copies of the first, once that is prefilled.
-            self.prefilling.append(request.sequences[0])
-            self.advance(request.sequences[0])
+            if not admitted:
+                if self.running:
+                    break
+                failed.append((self.waiting.popleft(), self._never_fits(request)))
+                continue
+            self.running.append(self.waiting.popleft())
+        self._admitting = None
+        return failed
+
+    def batch(self, max_tokens: int) -> Batch:
+        """Return the next step's work: prompts of at most so many tokens in all, and every row that decodes."""
+        batch = Batch()
+        unready = [s for request in self.running for s in request.sequences if s.has_slot and not s.is_ready]
+        if unready:
+            for sequence, token_ids in self._chunks(unready, max_tokens):
+                batch.prompts.append(sequence)
+                batch.spans.append(Span(sequence.slot, token_ids))
+        for request in self.running:
+            if not unready or all(s.is_ready or not s.has_slot for s in request.sequences):
+                assert request.strategy is not None
+                batch.searches.append((request, len(batch.spans)))
+                batch.spans += request.strategy.rows()
+        return batch
+
+    def note_prompts(self, sequences: Iterable[GenerationSequence]) -> None:
+        """Note that chunks of these have run: where states cannot be cut back, that is a place to come back to."""
+        for sequence in sequences:
+            self._cache.take_snapshot(sequence.slot)
+            if sequence.is_ready:
+                self._prefilling.discard(sequence)
 
     def take_cancelled(self) -> list[Request]:
         """Return the requests that were cancelled; those that waited are taken out."""
-        running = dict.fromkeys(
-            s.request for s in (*self.decoding, *self.prefilling) if s.request.is_cancelled
-        )
-        snapshot = tuple(self.waiting)  # other threads may submit meanwhile
-        waiting = [request for request in snapshot if request.is_cancelled]
-        for request in waiting:
-            self.waiting.remove(request)
-        return [*running, *waiting]
+        cancelled = [request for request in self.running if request.is_cancelled]
+        for request in tuple(self.waiting):  # other threads may submit meanwhile
+            if request.is_cancelled:
+                self.waiting.remove(request)
+                cancelled.append(request)
+        return cancelled
 
-    def next_chunk(self, max_tokens: int) -> list[GenerationSequence]:
-        """Return the sequences that prefill next: several short new prompts together, or one.
-
-        Together they must fit `max_tokens` when padded to the longest, and not waste half of that. Their slots are
-        then empty and neighbours, right where decoding sequences go.
-        """
-        unready = [sequence for sequence in self.prefilling if not sequence.is_ready]
-        chosen = unready[:1]
-        if not chosen or not _is_nearly_new(chosen[0]):
-            return chosen
-        lengths = [len(chosen[0].ids) - 1]
-        for sequence in unready[1:]:
-            together = [*lengths, len(sequence.ids) - 1]
-            fits = len(together) * max(together) <= max_tokens and max(together) <= 2 * min(together)
-            if not self._model.can_pad:
-                fits = fits and max(together) == min(together)
-            if fits and _is_nearly_new(sequence):
-                chosen.append(sequence)
-                lengths = together
-        if len(chosen) > 1:
-            for sequence in chosen:
-                self._forget_prefix(sequence)
-        if not chosen[0].slot.token_ids:
-            for place, sequence in enumerate(chosen, start=len(self.decoding)):
-                self._cache.swap(sequence.slot, self._cache.slots[place])
-        return chosen
-
-    def advance(self, sequence: GenerationSequence) -> None:
-        """Let a prefilled sequence, and those that wait for it, decode."""
-        request = sequence.request
-        if not sequence.is_ready or sequence not in self.prefilling:
-            return  # it joined with another sequence of its request
-        if not sequence.token_ids:
-            for other in request.sequences[1:]:
-                self._cache.truncate(other.slot, 0)
-                self._cache.copy(sequence.slot, other.slot)
-        if request.is_beam_search and not all(s.is_ready for s in request.sequences):
-            return  # beams advance in lockstep
-        joining = request.sequences if request.is_beam_search or not sequence.token_ids else [sequence]
-        for joined in joining:
-            if joined in self.prefilling:
-                self.prefilling.remove(joined)
-            self._cache.swap(joined.slot, self._cache.slots[len(self.decoding)])
-            self.decoding.append(joined)
-
-    def make_room(self) -> list[GenerationSequence]:
-        """Prepare the slots for one more token each; return the decoding sequences that have no room for one."""
-        for sequence in list(self.decoding):
-            variant = self._model.variant_for(len(sequence.ids))
-            if variant != sequence.slot.variant:
-                # The model's position table changes at this length, so the whole sequence has to be computed anew.
-                self._stop_decoding(sequence)
-                self._cache.truncate(sequence.slot, 0)
-                sequence.slot.variant = variant
-                self.prefilling.append(sequence)
-        longest = max((len(sequence.ids) for sequence in self.decoding), default=0)
-        if self._cache.reserve(longest):
-            return []
-        return [sequence for sequence in self.decoding if len(sequence.ids) > self._cache.capacity]
-
-    def retire(self, sequences: Iterable[GenerationSequence]) -> None:
-        """Take ended sequences out and give their slots back."""
-        for sequence in sequences:
-            if sequence in self.decoding:
-                self._stop_decoding(sequence)
-            elif sequence in self.prefilling:
-                self.prefilling.remove(sequence)
-            self._cache.release(sequence.slot)
+    def release(self, request: Request, *, is_sound: bool = True) -> None:
+        """Give back the slots of a request's ended sequences; of all, if what they hold cannot be trusted."""
+        for sequence in request.sequences:
+            if sequence.has_slot and not (is_sound and sequence.finish_reason is None):
+                if not is_sound:
+                    self._cache.truncate(sequence.slot, 0)
+                self._give_back(sequence)
+        if request in self.running and not any(sequence.has_slot for sequence in request.sequences):
+            self.running.remove(request)
 
     def abandon(self) -> list[Request]:
         """Take out everything that runs, whatever state an interrupted step left it in; return what has not ended."""
-        self.decoding.clear()
-        self.prefilling.clear()
+        running, self.running = self.running, []
+        if self._admitting is not None and self._admitting in self.waiting:
+            self.waiting.remove(self._admitting)
+            running.append(self._admitting)
+        self._admitting = None
+        for request in running:
+            for sequence in request.sequences:
+                sequence.slot = None
+        self._prefilling.clear()
         self._cache.reset()
-        unfinished = [request for request in self._admitted if not request.is_finished]
-        self._admitted.clear()
-        for request in unfinished:
-            if request in self.waiting:
-                self.waiting.remove(request)
-        return unfinished
+        return [request for request in running if not request.is_finished]
 
     def check(self) -> None:
         """Assert the invariants; for tests."""
         self._cache.check()
-        running = [*self.decoding, *self.prefilling]
-        assert all(s.slot.index == row for row, s in enumerate(self.decoding))
-        assert len({s.slot.index for s in running}) == len(running)
-        owned = {
-            s.slot.index for r in {s.request for s in running} for s in r.sequences if not s.finish_reason
-        }
-        assert {slot.index for slot in self._cache.slots if slot.in_use} == owned
+        owned = [s.slot for request in self.running for s in request.sequences if s.has_slot]
+        assert len(set(owned)) == len(owned)
+        assert {slot for slot in self._cache.slots if slot.in_use} == set(owned)
+        for request in self.running:
+            assert all(s.has_slot == (s.finish_reason is None) for s in request.sequences)
+        for sequence in self._prefilling:
+            assert sequence.has_slot
 
-    def _acquire(self, request: Request) -> list[Slot] | None:
-        """Take all slots that a request needs, or none."""
-        prompt = request.prompt_token_ids
-        variant = self._model.variant_for(len(prompt))
-        slots: list[Slot] = []
-        for i in range(request.num_sequences):
-            slot = self._cache.acquire(list(prompt) if i == 0 else [prompt[-1]], variant=variant)
-            if slot is None:
+    def _starts_over(self, sequence: GenerationSequence) -> bool:
+        """Whether the model's position table changes at this length, so that all of it has to be computed anew."""
+        slot = sequence.slot
+        if self._model.position_table_for(len(sequence.ids)) == slot.key.position_table:
+            return False
+        self._cache.truncate(slot, 0)
+        slot.key = self.key_of(len(sequence.ids), sequence.request.adapter)
+        return True
+
+    def _chunks(
+        self, unready: Iterable[GenerationSequence], max_tokens: int
+    ) -> Iterator[tuple[GenerationSequence, list[int]]]:
+        """Yield which sequences are prefilled next, and the tokens: one long prompt's chunk, or several prompts.
+
+        Which tokens of a long prompt run together does not depend on what else runs.
+        """
+        chosen: list[GenerationSequence] = []
+        left = max_tokens
+        for sequence in unready:
+            if chosen and (len(sequence.ids) > left or _may_share(sequence, chosen)):
+                continue
+            if sequence not in self._prefilling:
+                self._begin(sequence)
+            if sequence.is_ready:  # another one had computed all of it
+                self._prefilling.discard(sequence)
+                continue
+            if chosen and len(sequence.pending) > left:
+                continue
+            chosen.append(sequence)
+            left -= len(sequence.pending)
+            if left <= 0:
                 break
-            slots.append(slot)
+        nearly_new = [sequence for sequence in chosen if _is_nearly_new(sequence)]
+        if len(nearly_new) > 1:
+            for sequence in nearly_new:
+                self._cache.truncate(sequence.slot, 0)
+                self._note_cached(sequence)
+        for sequence in chosen:
+            to_branch = sequence.slot.branch_point - len(sequence.slot.token_ids)
+            count = min(max_tokens, to_branch) if to_branch > 0 else max_tokens
+            yield sequence, sequence.pending[:count]
+
+    def _begin(self, sequence: GenerationSequence) -> None:
+        """Take over what other slots hold of a sequence by now."""
+        self._cache.adopt_prefix(sequence.slot, sequence.ids)
+        self._prefilling.add(sequence)
+        self._note_cached(sequence)
+
+    def _note_cached(self, sequence: GenerationSequence) -> None:
+        request = sequence.request
+        if sequence is request.sequences[0] and not request.num_preemptions and not sequence.token_ids:
+            request.cached_prompt_tokens = len(sequence.slot.token_ids)
+
+    def _reserve(self, num_positions: int, asking: Request) -> bool:
+        try:
+            return self._cache.reserve(num_positions)
+        except GenerationError as error:
+            raise NoMemoryError(asking, error) from error
+
+    def _preempt(self, request: Request) -> None:
+        """Let a request wait again; what its slots hold may still be there when it gets others."""
+        for sequence in request.sequences:
+            if sequence.has_slot:
+                self._give_back(sequence)
+        request.num_preemptions += 1
+        self.running.remove(request)
+        self.waiting.appendleft(request)
+
+    def _give_back(self, sequence: GenerationSequence) -> None:
+        self._cache.release(sequence.slot)
+        self._prefilling.discard(sequence)
+        sequence.slot = None
+
+    def _acquire(self, request: Request) -> bool:
+        """Take all slots that a request needs, or none."""
+        sequences = [sequence for sequence in request.sequences if sequence.finish_reason is None]
+        length = max(len(sequence.ids) for sequence in sequences)
+        slots: list[Slot] = []
+        try:
+            for sequence in sequences:
+                slot = self._cache.acquire(sequence.ids, key=self.key_of(length, request.adapter))
+                if slot is None:
+                    break
+                slots.append(slot)
+            if len(slots) == len(sequences) and self._has_room(request, length):
+                for sequence, slot in zip(sequences, slots, strict=True):
+                    sequence.slot = slot
+                self._note_cached(sequences[0])
+                return True
+        except BaseException:
+            self._release_all(slots)
+            raise
+        self._release_all(slots)
+        return False
+
+    def _has_room(self, request: Request, length: int) -> bool:
+        """Make room for a request's tokens and some new ones; without the latter, at least for the former.
+
+        What had to give its slots back once only gets others where it can go on for a while.
+        """
         new_tokens = min(request.config.max_new_tokens or RESERVED_NEW_TOKENS, RESERVED_NEW_TOKENS)
-        wanted = min(len(prompt) + new_tokens, self._model.context_length)
-        if len(slots) == request.num_sequences and (
-            self._cache.reserve(wanted) or self._cache.reserve(len(prompt))
-        ):
-            return slots
+        wanted = min(length + new_tokens, self._model.context_length)
+        if self._cache.reserve(wanted):
+            return True
+        may_wait = bool(request.num_preemptions and self.running)
+        return not may_wait and self._cache.reserve(length)
+
+    def _acquire_alone(self, request: Request) -> bool:
+        """Take the slots of a request that runs alone, giving up all that is cached, if the limits allow it at all."""
+        sequences = [sequence for sequence in request.sequences if sequence.finish_reason is None]
+        length = max(len(sequence.ids) for sequence in sequences)
+        if self._cache.shape.capacity_for(len(sequences)) < length:
+            return False
+        self._cache.restart(len(sequences))
+        return self._acquire(request)
+
+    def _release_all(self, slots: Iterable[Slot]) -> None:
         for slot in slots:
             self._cache.release(slot)
-        return None
-
-    def _forget_prefix(self, sequence: GenerationSequence) -> None:
-        self._cache.truncate(sequence.slot, 0)
-        if not sequence.token_ids:
-            sequence.request.cached_prompt_tokens = 0
-
-    def _can_fit(self, request: Request) -> bool:
-        """Whether a request's prompt fits the limits if nothing else is there."""
-        return self._cache.shape.capacity_for(request.num_sequences) >= len(request.prompt_token_ids)
 
     def _never_fits(self, request: Request) -> OptionError:
         shape = self._cache.shape
-        needed = shape.num_bytes(request.num_sequences, len(request.prompt_token_ids))
+        num_sequences = len(request.sequences)
+        needed = shape.num_bytes(num_sequences, len(request.prompt_token_ids))
         return OptionError(
             f"the prompt needs {needed} bytes of KV cache, but kv_cache_bytes is {shape.max_bytes}: "
             "raise kv_cache_bytes or shorten the prompt"
         )
 
-    def _stop_decoding(self, sequence: GenerationSequence) -> None:
-        """Take a sequence out of the decoding rows; the last of them moves into its place."""
-        row = sequence.slot.index
-        last = self.decoding[-1]
-        self._cache.swap(sequence.slot, last.slot)
-        self.decoding[row] = last
-        self.decoding.pop()
+
+class NoMemoryError(GenerationError):
+    """The device has no memory for one request's next tokens."""
+
+    def __init__(self, request: Request, cause: GenerationError) -> None:
+        super().__init__(str(cause))
+        self.request = request
+
+
+def _may_share(sequence: GenerationSequence, chosen: Iterable[GenerationSequence]) -> bool:
+    """Whether much of a sequence is just being computed for another, to be taken over later."""
+    least = MIN_REUSED_SHARE * (len(sequence.ids) - 1)
+    return any(
+        sequence.slot.key == other.slot.key and common_length(sequence.ids, other.ids) > max(least, 1)
+        for other in chosen
+    )
 
 
 def _is_nearly_new(sequence: GenerationSequence) -> bool:

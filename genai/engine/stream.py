@@ -1,14 +1,15 @@
-"""A running generation as an iterator that can be stopped from anywhere, and that knows its result."""
+"""A running generation as an iterator, plain or asynchronous, that can be stopped and that knows its result."""
 
 from __future__ import annotations
 
+import asyncio
 from typing import Self
 
 from genai.engine.engine import Engine
 from genai.engine.request import Request
 from genai.engine.results import GenerationResult, Piece
 
-__all__ = ["GenerationStream"]
+__all__ = ["AsyncGenerationStream", "GenerationStream"]
 
 
 class GenerationStream:
@@ -48,6 +49,52 @@ class GenerationStream:
         if request.error is not None:
             raise request.error
         raise StopIteration
+
+    def __del__(self) -> None:
+        self._request.is_cancelled = True
+
+
+class AsyncGenerationStream:
+    """The pieces of one request as they come, for an event loop, while another thread takes the steps.
+
+    It belongs to the event loop that it was made in. Whoever drops it before its end, or is cancelled while waiting for
+    a piece, cancels it. Beam search comes as one piece at the end.
+    """
+
+    def __init__(self, engine: Engine, request: Request, arrived: asyncio.Queue[Piece | None]) -> None:
+        self._engine = engine
+        self._request = request
+        self._arrived = arrived
+
+    @property
+    def result(self) -> GenerationResult | None:
+        """How the prompt was continued; None while it runs."""
+        return self._request.result
+
+    def cancel(self) -> None:
+        """Ask for an end before the next step. What came so far is the result."""
+        self._request.is_cancelled = True
+
+    async def aclose(self) -> None:
+        """End now; does nothing if it has ended."""
+        if not self._request.is_finished:
+            await asyncio.shield(asyncio.to_thread(self._engine.cancel, self._request))
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Piece:
+        try:
+            piece = await self._arrived.get()
+        except asyncio.CancelledError:
+            self.cancel()
+            raise
+        if piece is not None:
+            return piece
+        self._arrived.put_nowait(None)  # whoever asks again hears of the end again
+        if self._request.error is not None:
+            raise self._request.error
+        raise StopAsyncIteration
 
     def __del__(self) -> None:
         self._request.is_cancelled = True

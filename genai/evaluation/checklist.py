@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime
-import logging
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -84,7 +81,7 @@ class Checklist:
 
     def check_structure(self) -> None:
         """Make the checks that run nothing."""
-        self._tell("Checking files")
+        self._report_stage("Checking files")
         try:
             self._folder = folder = ModelFolder.load(
                 self.path, variant=self.variant, provider=self._chosen_provider()
@@ -117,7 +114,7 @@ class Checklist:
         if broken:
             self.skip("load", reason=f"not tried, since {' and '.join(broken)} failed")
             return None
-        self._tell("Loading the model")
+        self._report_stage("Loading the model")
         try:
             from genai.generator import Generator
             from genai.runtime.installed import runtime_version
@@ -125,14 +122,9 @@ class Checklist:
             self.skip("load", reason=str(error))
             return None
         self._versions["onnxruntime"] = runtime_version()
+        assert self._folder is not None  # or "config" had failed
         try:
-            with _told_already():
-                generator = Generator(
-                    self.path,
-                    provider=self.provider,
-                    variant=self._folder.variant if self._folder else None,
-                    num_threads=num_threads,
-                )
+            generator = Generator(self._folder, provider=self.provider, num_threads=num_threads)
         except (ModelFolderError, ProviderError) as error:
             # A folder for a GPU is not broken because this machine has none.
             is_for_others = self.precision in ("fp16", "bf16") and "NOT_IMPLEMENTED" in str(error)
@@ -146,19 +138,19 @@ class Checklist:
         """See that a prompt has finite logits."""
         from genai.evaluation.consistency import check_run
 
-        self._tell("Running a prompt")
+        self._report_stage("Running a prompt")
         self._checks.append(check_run(generator, self._prompts(generator)[0]))
 
-    def check_ways_of_running(self, generator: Generator, tolerance: Tolerance) -> None:
+    def check_consistency(self, generator: Generator, tolerance: Tolerance) -> None:
         """See that neither the cache nor a batch changes what comes out."""
         from genai.evaluation.consistency import check_batched, check_cached
 
         if self._status("run") != "ok":
             self.skip("cached", "batched", reason="the folder does not run")
             return
-        self._tell("Running prompts in a batch and alone")
+        self._report_stage("Running prompts in a batch and alone")
         first, *others = self._prompts(generator)
-        count, limit = NUM_SELF_TOKENS, tolerance.self_error
+        count, limit = NUM_SELF_TOKENS, tolerance.max_self_error
         self._checks.append(check_cached(generator, first, num_tokens=count, max_error=limit))
         self._checks.append(check_batched(generator, others, num_tokens=count, max_error=limit))
 
@@ -168,7 +160,7 @@ class Checklist:
 
         if self._status("run") != "ok" or generator.context_length < 2:
             return []
-        self._tell("Continuing prompts")
+        self._report_stage("Continuing prompts")
         return [continue_prompt(generator, prompt, num_tokens) for prompt in self._prompts(generator)]
 
     def check_parity(
@@ -177,9 +169,9 @@ class Checklist:
         continuations: list[Continuation],
         tolerance: Tolerance,
         *,
-        num_wanted: int,
+        num_requested: int,
     ) -> None:
-        """Compare with the checkpoint in transformers; `num_wanted` tokens were asked of `continue_prompts`."""
+        """Compare with the checkpoint in transformers; `num_requested` tokens were asked of `continue_prompts`."""
         from genai.evaluation.parity import check_parity, check_same_tokens, measure_difference
         from genai.evaluation.reference import Reference
 
@@ -190,14 +182,14 @@ class Checklist:
             # What was asked for and could not be done is a failure, even if the folder is not to blame.
             self._checks.append(failed("parity", "not compared, since the folder generates nothing here"))
             return
-        self._tell("Loading the checkpoint in transformers")
+        self._report_stage("Loading the checkpoint in transformers")
         try:
             reference = Reference(checkpoint.path)
             self._versions |= reference.versions
-            self._tell("Comparing with transformers")
+            self._report_stage("Comparing with transformers")
             margin = 2 * tolerance.max_error if tolerance.max_error is not None else 0.0
             difference = measure_difference(
-                continuations, reference.logits, num_wanted=num_wanted, tie_margin=margin
+                continuations, reference.logits, num_requested=num_requested, tie_margin=margin
             )
         except CheckpointError as error:
             self._checks.append(failed("parity", str(error)))
@@ -224,20 +216,9 @@ class Checklist:
     def _status(self, name: str) -> Status:
         return next((check.status for check in self._checks if check.name == name), "skipped")
 
-    def _tell(self, stage: str) -> None:
+    def _report_stage(self, stage: str) -> None:
         if self.progress is not None:
             self.progress(stage, 0, 0)
-
-
-@contextlib.contextmanager
-def _told_already() -> Iterator[None]:
-    """Keep back what reading the folder's configuration logs: it was read, and told of, by `check_structure`."""
-    logger, silence = logging.getLogger("genai.folder"), logging.Filter("nothing")
-    logger.addFilter(silence)
-    try:
-        yield
-    finally:
-        logger.removeFilter(silence)
 
 
 def _precision(folder: ModelFolder, graphs: FolderGraphs) -> str:

@@ -18,7 +18,7 @@ def check_checksums(path: Path) -> Check:
     """See that the files are those of the export: none missing, none changed, none more.
 
     Hidden files and documents about the model (README, LICENSE, NOTICE) may come and go. Nothing but the manifest has
-    to be readable, so a folder with a damaged configuration is told which of its files are.
+    to be readable, so that the damaged files of a folder are named even if its configuration is one of them.
 
     Args:
         path: The folder.

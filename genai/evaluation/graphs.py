@@ -15,6 +15,7 @@ from onnx import GraphProto, ModelProto, TensorProto, ValueInfoProto
 
 from genai.errors import ModelFolderError
 from genai.folder import ModelFolder
+from genai.graph.operators import MATMUL_NBITS, QMOE
 
 __all__ = ["FolderGraphs", "num_bytes_of", "read_graphs", "tensors_of"]
 
@@ -123,11 +124,11 @@ def _quantized_bits(graph: GraphProto) -> Iterator[int]:
     """Yield the width of the weights of every node that multiplies with quantized ones."""
     for node in graph.node:
         attributes = {attribute.name: attribute for attribute in node.attribute}
-        if node.op_type == "MatMulNBits":
+        if node.op_type == MATMUL_NBITS.op_type:
             yield attributes["bits"].i if "bits" in attributes else 4
         elif node.op_type == "MatMulBnb4":
             yield 4
-        elif node.op_type == "QMoE":
+        elif node.op_type == QMOE.op_type:
             yield attributes["expert_weight_bits"].i if "expert_weight_bits" in attributes else 4
         elif node.op_type in _INT8_OPERATORS:
             yield 8

@@ -35,7 +35,7 @@ class Difference:
         num_positions: Positions of the prompts.
         agreements: For each prompt, how many generated tokens the reference would have generated, too.
         num_generated: For each prompt, how many tokens were generated.
-        num_wanted: How many should have been; more than were where the context had no room for them.
+        num_requested: How many should have been; more than were where the context had no room for them.
     """
 
     max_error: float
@@ -45,14 +45,14 @@ class Difference:
     num_positions: int
     agreements: tuple[int, ...]
     num_generated: tuple[int, ...]
-    num_wanted: int
+    num_requested: int
 
     @property
     def agreement(self) -> str:
         """How many greedy tokens agree, in words."""
         text = f"the first {_span(self.agreements)} of {_span(self.num_generated)} greedy tokens agree"
-        if min(self.num_generated) < self.num_wanted:
-            text += f" (the context has no room for the {self.num_wanted} that were wanted)"
+        if min(self.num_generated) < self.num_requested:
+            text += f" (the context has no room for the {self.num_requested} that were wanted)"
         return text
 
 
@@ -60,7 +60,7 @@ def measure_difference(
     continuations: Sequence[Continuation],
     reference: Callable[[Sequence[int]], npt.NDArray[np.float32]],
     *,
-    num_wanted: int,
+    num_requested: int,
     tie_margin: float,
 ) -> Difference:
     """Run the reference over the folder's continuations and compare.
@@ -68,7 +68,7 @@ def measure_difference(
     Args:
         continuations: What the folder made of the prompts.
         reference: Returns the checkpoint's logits at every one of some tokens, float32 [num_tokens, vocab].
-        num_wanted: How many tokens the prompts should have been continued with.
+        num_requested: How many tokens the prompts should have been continued with.
         tie_margin: A generated token agrees if its reference logit is within this of the greatest one: of two logits
             closer than the float error, either is right.
 
@@ -97,7 +97,7 @@ def measure_difference(
         num_positions=kl.size,
         agreements=tuple(agreements),
         num_generated=tuple(len(each.result.token_ids) for each in continuations),
-        num_wanted=num_wanted,
+        num_requested=num_requested,
     )
 
 

@@ -13,19 +13,25 @@ from onnx import GraphProto, NodeProto, TensorProto, numpy_helper
 
 from genai.evaluation.graphs import FolderGraphs
 from genai.folder import ModelFolder
+from genai.graph.names import POSITION_IDS, ROPE_SWITCH_LENGTH
+from genai.graph.operators import (
+    GATHER,
+    GATHER_BLOCK_QUANTIZED,
+    GROUP_QUERY_ATTENTION,
+    ONNX_ROTARY_EMBEDDING,
+    ROTARY_EMBEDDING,
+    find_operator,
+)
 
 __all__ = ["tables_too_short"]
 
-_COS_CACHE = 7
-"""Where GroupQueryAttention reads the cosines (com.microsoft operator schema)."""
 _LOOK_UPS = {
-    ("", "Gather"): (0, 1),
-    ("com.microsoft", "GatherBlockQuantized"): (0, 1),
-    ("com.microsoft", "RotaryEmbedding"): (2, 1),
-    ("", "RotaryEmbedding"): (1, 3),
+    GATHER: ("data", "indices"),
+    GATHER_BLOCK_QUANTIZED: ("data", "indices"),
+    ROTARY_EMBEDDING: ("cos_cache", "position_ids"),
+    ONNX_ROTARY_EMBEDDING: ("cos_cache", "position_ids"),
 }
-"""Where operators read a table and its rows' numbers (operator schemas)."""
-_ROPE_SWITCH = "rope_switch_length"
+"""As which operands operators read a table and its rows' numbers."""
 
 
 def tables_too_short(folder: ModelFolder, graphs: FolderGraphs) -> Iterator[str]:
@@ -35,7 +41,9 @@ def tables_too_short(folder: ModelFolder, graphs: FolderGraphs) -> Iterator[str]
     """
     for model in graphs.models.values():
         switches = {entry.key.rpartition(".")[2] for entry in model.metadata_props}
-        if _ROPE_SWITCH in switches or (folder.manifest and _ROPE_SWITCH in folder.manifest.attributes):
+        if ROPE_SWITCH_LENGTH in switches or (
+            folder.manifest and ROPE_SWITCH_LENGTH in folder.manifest.attributes
+        ):
             return
     context = folder.decoder.context_length
     positions = folder.decoder.names.position_ids
@@ -43,7 +51,7 @@ def tables_too_short(folder: ModelFolder, graphs: FolderGraphs) -> Iterator[str]
         tensors = {tensor.name: tensor for tensor in model.graph.initializer}
         for kind, rows in (
             ("rotary tables", _rows_of_attention(model.graph, tensors)),
-            ("a table", _rows_by_position(model.graph, tensors, {"position_ids", positions})),
+            ("a table", _rows_by_position(model.graph, tensors, {POSITION_IDS, positions})),
         ):
             if rows is not None and rows < context:
                 has = f"{path.name} has {kind} for {rows} positions only"
@@ -53,12 +61,10 @@ def tables_too_short(folder: ModelFolder, graphs: FolderGraphs) -> Iterator[str]
 def _rows_of_attention(graph: GraphProto, tensors: Mapping[str, TensorProto]) -> int | None:
     """Return how many positions the shortest rotary table has; None if no attention reads a constant one."""
     found = [
-        tensors[node.input[_COS_CACHE]].dims[0]
+        tensors[table].dims[0]
         for node in graph.node
-        if node.op_type == "GroupQueryAttention"
-        and len(node.input) > _COS_CACHE
-        and node.input[_COS_CACHE] in tensors
-        and _integer(node, "do_rotary")
+        if GROUP_QUERY_ATTENTION.is_type_of(node.domain, node.op_type) and _integer(node, "do_rotary")
+        if (table := GROUP_QUERY_ATTENTION.find("cos_cache", node.input) or "") in tensors
     ]
     return min(found, default=None)
 
@@ -70,12 +76,13 @@ def _rows_by_position(
     producers = {output: node for node in graph.node for output in node.output}
     found = []
     for node in graph.node:
-        table, rows = _LOOK_UPS.get((node.domain, node.op_type), (0, len(node.input)))
-        if rows >= len(node.input) or node.input[table] not in tensors or _axis(node) != 0:
+        operator = find_operator(node.domain, node.op_type)
+        if operator not in _LOOK_UPS or _axis(node) != 0:
             continue
-        first_row = _first_row(node.input[rows], producers, tensors, positions)
+        table, rows = (operator.find(operand, node.input) or "" for operand in _LOOK_UPS[operator])
+        first_row = _first_row(rows, producers, tensors, positions) if rows and table in tensors else None
         if first_row is not None:
-            found.append(tensors[node.input[table]].dims[0] - first_row)
+            found.append(tensors[table].dims[0] - first_row)
     return min(found, default=None)
 
 

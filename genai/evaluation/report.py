@@ -101,10 +101,10 @@ def passed(name: str, detail: str = "", **figures: Any) -> Check:
 
 
 def failed(name: str, problems: str | Sequence[str], **figures: Any) -> Check:
-    """Return a check that found something wrong; of several problems, at most three are told."""
-    told = [problems] if isinstance(problems, str) else list(problems)
-    rest = f"; and {len(told) - 3} more" if len(told) > 3 else ""
-    return Check(name, "failed", " ".join(("; ".join(told[:3]) + rest).split()), figures)
+    """Return a check that found something wrong; of several problems, the first three are named."""
+    found = [problems] if isinstance(problems, str) else list(problems)
+    rest = f"; and {len(found) - 3} more" if len(found) > 3 else ""
+    return Check(name, "failed", " ".join(("; ".join(found[:3]) + rest).split()), figures)
 
 
 def skipped(name: str, reason: str) -> Check:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import PurePosixPath
 
 import onnx
@@ -15,6 +14,18 @@ from genai.evaluation.position_tables import tables_too_short
 from genai.evaluation.report import Check, failed, passed, skipped
 from genai.folder import DecoderConfig, ModelFolder
 from genai.folder.files import OTHER_TOKENIZER_FILES, TOKENIZER_FILE
+from genai.graph.names import (
+    CONV_STATE,
+    INPUT_IDS,
+    KEY,
+    LOGITS,
+    RECURRENT_STATE,
+    VALUE,
+    LayerState,
+    parse_past,
+    parse_present,
+)
+from genai.graph.opset import MICROSOFT, ONNX_DOMAINS
 from genai.text import Tokenizer
 
 __all__ = [
@@ -29,11 +40,9 @@ __all__ = [
 
 _INTEGERS = (TensorProto.INT32, TensorProto.INT64)
 _FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16)
-_PAST = re.compile(r"past_key_values\.(\d+)(\.\w+)?")
-_PRESENT = re.compile(r"present\.(\d+)(\.\w+)?")
 # ONNX Runtime's own, or its own in older opsets; its optimizer and builder write them in ONNX's domain.
 _RUNTIME_OPERATORS = frozenset({"LayerNormalization", "SimplifiedLayerNormalization"})
-_STATES = (".conv_state", ".recurrent_state")
+_STATES = (f".{CONV_STATE}", f".{RECURRENT_STATE}")
 
 
 def check_graph(folder: ModelFolder, graphs: FolderGraphs) -> Check:
@@ -112,7 +121,7 @@ def check_interface(folder: ModelFolder, graphs: FolderGraphs) -> Check:
         *_cache_problems(folder, graphs),
         *tables_too_short(folder, graphs),
     ]
-    layers = {int(match.group(1)) for name in graphs.inputs if (match := _PAST.fullmatch(name))}
+    layers = {state.layer for state in _cache(graphs.inputs, parse_past)}
     if problems:
         return failed("interface", problems, num_layers=len(layers))
     caches = f", a cache for {len(layers)} layers" if layers else ""  # other makers may name it otherwise
@@ -192,10 +201,10 @@ def _as_checker_takes_it(model: ModelProto) -> ModelProto:
     checked = ModelProto()
     checked.CopyFrom(model)
     graph = checked.graph
-    opset = next((entry.version for entry in checked.opset_import if entry.domain in ("", "ai.onnx")), 1)
+    opset = next((entry.version for entry in checked.opset_import if entry.domain in ONNX_DOMAINS), 1)
     for node in _nodes(graph):
         if node.op_type in _RUNTIME_OPERATORS and not onnx.defs.has(node.op_type, opset, node.domain):
-            node.domain = "com.microsoft"
+            node.domain = MICROSOFT
     known = {value.name for value in graph.input}
     for index in reversed(range(len(graph.initializer))):
         tensor = graph.initializer[index]
@@ -232,7 +241,7 @@ def _misplacement(tensor: TensorProto, entry: Mapping[str, str], location: str, 
 
 def _token_problems(decoder: DecoderConfig, graphs: FolderGraphs) -> Iterator[str]:
     """Yield what is wrong with what goes in first and comes out last."""
-    ids, logits = graphs.inputs.get("input_ids"), graphs.outputs.get("logits")
+    ids, logits = graphs.inputs.get(INPUT_IDS), graphs.outputs.get(LOGITS)
     if ids is None:
         yield f'there is no input "{decoder.names.input_ids}"'
     elif ids.type.tensor_type.elem_type not in _INTEGERS:
@@ -248,15 +257,15 @@ def _token_problems(decoder: DecoderConfig, graphs: FolderGraphs) -> Iterator[st
 
 def _cache_problems(folder: ModelFolder, graphs: FolderGraphs) -> Iterator[str]:
     """Yield what is wrong with the cache: what has no counterpart, and what the configuration says otherwise."""
-    past, present = _cache(graphs.inputs, _PAST), _cache(graphs.outputs, _PRESENT)
-    for layer, part in sorted(past.keys() - present.keys()):
-        yield f"{past[layer, part].name} comes back in no output: present.{layer}{part} is missing"
-    for layer, part in sorted(present.keys() - past.keys()):
-        yield f"{present[layer, part].name} is fed to no input: past_key_values.{layer}{part} is missing"
-    for key in sorted(past.keys() & present.keys()):
-        yield from _pair_problems(key, past[key], present[key])
+    past, present = _cache(graphs.inputs, parse_past), _cache(graphs.outputs, parse_present)
+    for state in sorted(past.keys() - present.keys()):
+        yield f"{past[state].name} comes back in no output: {state.present} is missing"
+    for state in sorted(present.keys() - past.keys()):
+        yield f"{present[state].name} is fed to no input: {state.past} is missing"
+    for state in sorted(past.keys() & present.keys()):
+        yield from _pair_problems(state.part, past[state], present[state])
     decoder = folder.decoder
-    layers = {layer for layer, _ in past}
+    layers = {state.layer for state in past}
     if layers and max(layers) >= decoder.num_layers:
         yield f"the graph has a cache for layer {max(layers)}, the configuration has {decoder.num_layers} layers"
     # Others' graphs may leave out the cache of layers of which ours always have one, or read another layer's.
@@ -265,7 +274,7 @@ def _cache_problems(folder: ModelFolder, graphs: FolderGraphs) -> Iterator[str]:
         yield f"the graph has a cache for {len(layers)} layers, the configuration says {decoder.num_layers}"
     if folder.variant is not None:
         return  # a checkpoint's configuration, which need not name the cache's heads
-    shapes = [s for (_, part), v in past.items() if part in (".key", ".value") and len(s := _shape(v)) == 4]
+    shapes = [s for state, v in past.items() if state.part in (KEY, VALUE) and len(s := _shape(v)) == 4]
     # Layers may differ, so the configuration's one number must be some layer's.
     for axis, name, expected in (
         (1, "num_kv_heads", decoder.num_kv_heads),
@@ -276,7 +285,7 @@ def _cache_problems(folder: ModelFolder, graphs: FolderGraphs) -> Iterator[str]:
             yield f"the cache has {name} {', '.join(map(str, found))}, the configuration says {expected}"
 
 
-def _pair_problems(key: tuple[int, str], past: ValueInfoProto, present: ValueInfoProto) -> Iterator[str]:
+def _pair_problems(part: str, past: ValueInfoProto, present: ValueInfoProto) -> Iterator[str]:
     """Yield how a cache that comes out differs from the one that went in; the positions' axis may."""
     if past.type.tensor_type.elem_type != present.type.tensor_type.elem_type:
         yield f"{past.name} is {_type_name(past)}, but {present.name} is {_type_name(present)}"
@@ -284,7 +293,7 @@ def _pair_problems(key: tuple[int, str], past: ValueInfoProto, present: ValueInf
     if before and after and len(before) != len(after):
         yield f"{past.name} has {len(before)} axes, but {present.name} has {len(after)}"
         return
-    if key[1] in (".key", ".value") and len(before) == 4:
+    if part in (KEY, VALUE) and len(before) == 4:
         before[2] = None
         for axis, (old, new) in enumerate(zip(before, after, strict=False)):
             if old is not None and new is not None and old != new:
@@ -292,14 +301,10 @@ def _pair_problems(key: tuple[int, str], past: ValueInfoProto, present: ValueInf
 
 
 def _cache(
-    values: Mapping[str, ValueInfoProto], pattern: re.Pattern[str]
-) -> dict[tuple[int, str], ValueInfoProto]:
-    """Return the cache among inputs or outputs, by layer and part (".key", ".value", ...; "" for a fused one)."""
-    found = {}
-    for name, value in values.items():
-        if (match := pattern.fullmatch(name)) is not None:
-            found[int(match.group(1)), match.group(2) or ""] = value
-    return found
+    values: Mapping[str, ValueInfoProto], parse: Callable[[str], LayerState | None]
+) -> dict[LayerState, ValueInfoProto]:
+    """Return the cache among inputs or outputs."""
+    return {state: value for name, value in values.items() if (state := parse(name)) is not None}
 
 
 def _has_states(graphs: FolderGraphs) -> bool:
@@ -308,7 +313,7 @@ def _has_states(graphs: FolderGraphs) -> bool:
 
 def _num_sharing(graphs: FolderGraphs) -> int:
     """Count the operators that read keys that another layer's attention gives: those layers have no cache."""
-    keys = {value.name for (_, part), value in _cache(graphs.outputs, _PRESENT).items() if part == ".key"}
+    keys = {v.name for state, v in _cache(graphs.outputs, parse_present).items() if state.part == KEY}
     return sum(
         not keys.isdisjoint(node.input) for model in graphs.models.values() for node in model.graph.node
     )

@@ -34,14 +34,14 @@ class Tolerance:
     """Limits on the difference from the reference; None does not judge.
 
     Args:
-        self_error: Most difference of a token's log-probability between ways of running the folder itself (cached or
+        max_self_error: Most difference of a token's log-probability between ways of running the folder itself (cached or
             whole, batched or alone).
         max_error: Most absolute difference of a logit. Greedy tokens must then be the reference's, too.
         max_kl: Most mean divergence, in nats per token.
         min_top1: Least share of positions with the same most likely token, 0 to 1.
     """
 
-    self_error: float
+    max_self_error: float
     max_error: float | None = None
     max_kl: float | None = None
     min_top1: float | None = None
@@ -56,11 +56,11 @@ class Tolerance:
 
 
 TOLERANCES: Mapping[str, Tolerance] = {
-    "fp32": Tolerance(self_error=1e-4, max_error=1e-4),
-    "fp16": Tolerance(self_error=0.05, max_kl=0.005, min_top1=0.95),
-    "bf16": Tolerance(self_error=0.25, max_kl=0.03, min_top1=0.9),
-    "int8": Tolerance(self_error=0.25, max_kl=0.05, min_top1=0.8),
-    "int4": Tolerance(self_error=0.25, max_kl=0.5, min_top1=0.2),
+    "fp32": Tolerance(max_self_error=1e-4, max_error=1e-4),
+    "fp16": Tolerance(max_self_error=0.05, max_kl=0.005, min_top1=0.95),
+    "bf16": Tolerance(max_self_error=0.25, max_kl=0.03, min_top1=0.9),
+    "int8": Tolerance(max_self_error=0.25, max_kl=0.05, min_top1=0.8),
+    "int4": Tolerance(max_self_error=0.25, max_kl=0.5, min_top1=0.2),
 }
 
 

@@ -87,7 +87,7 @@ def validate_folder(
         GenaiError: torch or transformers is missing, or the name of the checkpoint stands for nothing.
     """
     limits = {"max_error": max_error, "max_kl": max_kl, "min_top1": min_top1}
-    tolerance_for("fp32", **limits)  # an impossible limit is told before anything runs
+    tolerance_for("fp32", **limits)  # an impossible limit is refused before anything runs
     if new_tokens < 1:
         raise OptionError(f"new_tokens must be at least 1, not {new_tokens}")
     checkpoint = None if against is None else find_reference(against, offline=offline, progress=progress)
@@ -101,11 +101,11 @@ def validate_folder(
     else:
         with generator:
             checklist.check_run(generator)
-            checklist.check_ways_of_running(generator, tolerance)
+            checklist.check_consistency(generator, tolerance)
             if checkpoint is not None:
                 continuations = checklist.continue_prompts(generator, new_tokens)
     if checkpoint is not None:
-        checklist.check_parity(checkpoint, continuations, tolerance, num_wanted=new_tokens)
+        checklist.check_parity(checkpoint, continuations, tolerance, num_requested=new_tokens)
     return checklist.report()
 
 
@@ -117,7 +117,7 @@ def find_reference(
     Raises:
         GenaiError: torch or transformers is missing, or the name stands for nothing.
     """
-    from genai.evaluation import reference  # noqa: F401 (what is missing is told before anything is downloaded)
+    from genai.evaluation import reference  # noqa: F401 (raises before anything is downloaded, if a package is missing)
 
     if isinstance(against, LocalCheckpoint):
         return against

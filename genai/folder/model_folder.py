@@ -104,7 +104,7 @@ def _read_decoder(path: Path, *, variant: str | None, provider: str) -> tuple[De
             )
         return read_genai_config(read_json(path / CONFIG_FILE)), None
     if not graphs:
-        raise ModelFolderError(_nothing_here(path, names))
+        raise ModelFolderError(_explain_no_model(path, names))
     values = read_json(path / HF_CONFIG_FILE)
     check_is_decoder(names, source=str(path))
     graph = choose_graph(graphs, variant=variant, provider=provider, source=str(path))
@@ -120,7 +120,7 @@ def _onnx_files(path: Path) -> list[str]:
     ]
 
 
-def _nothing_here(path: Path, names: list[str]) -> str:
+def _explain_no_model(path: Path, names: list[str]) -> str:
     if any(Path(name).stem.startswith("decoder_model") for name in names):
         return f"{path}: {NO_CACHE}"
     if (path / HF_CONFIG_FILE).is_file() and any(

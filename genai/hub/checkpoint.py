@@ -87,10 +87,10 @@ def check_checkpoint_folder(path: Path) -> None:
         return
     if ModelFolder.is_model_folder(path):
         raise CheckpointError(f"{path} is a model folder already, not a checkpoint to export")
-    raise CheckpointError(_explain_nothing(path))
+    raise CheckpointError(_explain_no_model(path))
 
 
-def _explain_nothing(path: Path) -> str:
+def _explain_no_model(path: Path) -> str:
     """Say what a folder without a model is instead."""
     files = sorted(file.name for file in path.iterdir())
     if any(name.endswith(".onnx") for name in files) and ModelFolder.is_model_folder(path.parent):

@@ -1,17 +1,13 @@
 """A loaded decoder: its session, its KV cache, and the few buffers that a step changes.
 
-The three things it does: `prefill` appends tokens to one slot without computing logits, `decode` appends one token
-to each of the first slots and returns their logits, `score` appends tokens to one slot and returns the logits of
-all of them. Where the graph's shapes stay as they are, decoding binds once per number of rows; a step then writes some
-integers and runs.
-
-A run takes neighbouring slots. Most graphs take any that there are; what some do not take together (sequences of
-different lengths, say) runs in turn.
+`run` takes a batch of spans and cuts it into runs of the graph: new prompts together, rows of one token together,
+everything else one by one (`genai.runtime.runs`). Where the graph's shapes stay as they are, decoding binds once per
+place and number of rows; a step then writes some integers and runs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -19,9 +15,10 @@ import numpy.typing as npt
 from genai.cache import CacheShape, KVCache, Slot
 from genai.errors import GenerationError, OptionError
 from genai.folder import ModelFolder
-from genai.runtime.graph_interface import GraphInterface
+from genai.model import Span, StepOutput
 from genai.runtime.growing import GrowingCache
 from genai.runtime.ort import ORT_ERRORS
+from genai.runtime.runs import decoding_runs, prompt_runs
 from genai.runtime.session import Binding, DecoderSession, open_sessions
 from genai.runtime.step_buffers import StepBuffers
 
@@ -29,6 +26,7 @@ __all__ = ["Decoder"]
 
 DEFAULT_MAX_BATCH = 16
 SCORE_CHUNK = 64
+"""Positions whose logits are computed in one run."""
 PROMPTS = -1
 """The arena of prompts; those of decoding steps go by their first slot."""
 
@@ -85,10 +83,8 @@ class Decoder:
         self.rope_switch_length: int | None = attributes.get("rope_switch_length", graph.rope_switch_length)
         # Where both tables lie in one, the second begins at the switch; where the graph chooses, it is told which.
         self._second_table = 0 if graph.rope_switch_length else self.rope_switch_length or 0
-        self._rows = StepBuffers(
-            graph, self._session.device, rows=self.max_batch, tokens=self.max_batch, num_logits=1
-        )
-        self._chunks: dict[int, StepBuffers] = {}
+        self._rows = StepBuffers(graph, self._session.device, rows=self.max_batch, tokens=self.max_batch)
+        self._chunk: StepBuffers | None = None
         self._growing = [(place, port) for place, port in enumerate(graph.cache) if port.grows]
         self._arenas: dict[int, GrowingCache] = {}
         self._takes_any_rows, self._is_stable = graph.takes_any_rows, graph.is_stable
@@ -96,74 +92,96 @@ class Decoder:
         self._bound_epoch = -1
 
     @property
-    def can_pad(self) -> bool:
-        """Whether prompts of different lengths may prefill together, the shorter ones padded.
+    def adapters(self) -> Collection[str]:
+        """The names of the adapters that the graph has: none."""
+        return ()
 
-        A state would take in the padding.
-        """
+    @property
+    def can_pad(self) -> bool:
+        """Whether new prompts of different lengths may run together; a state would take in the padding."""
         return self.cache.can_truncate
 
-    def variant_for(self, length: int) -> int:
-        """Return which of the model's position tables a sequence of this length uses (`Slot.variant`)."""
+    def position_table_for(self, length: int) -> int:
+        """Return which of the model's position tables a sequence of this length uses."""
         return int(self.rope_switch_length is not None and length > self.rope_switch_length)
 
-    def prefill(self, slots: Sequence[Slot], rows: Sequence[Sequence[int]]) -> None:
-        """Append tokens to slots; no logits are computed.
+    def run(self, batch: Sequence[Span]) -> StepOutput:
+        """Append every span's tokens to its slot and return the logits that are wanted, until the next run."""
+        steps: list[Span] = []
+        others: list[Span] = []
+        for span in batch:
+            (steps if span.is_step else others).append(span)
+        if not others:
+            return StepOutput(*self._step(steps))
+        if len(batch) == 1 and others[0].num_logits:
+            return StepOutput(self._logits_of(others[0]), [0])
+        return self._run_mixed(batch, steps, others)
 
-        Several slots must be empty and neighbours; they run together, the shorter rows padded to the longest.
-        """
-        assert len(slots) == 1 or not any(slot.token_ids for slot in slots)
-        assert [slot.index for slot in slots] == list(range(slots[0].index, slots[0].index + len(slots)))
-        for run in _runs(slots, self._prompts.graph):
-            self._prefill(slots[run], rows[run])
+    def _run_mixed(self, batch: Sequence[Span], steps: Sequence[Span], others: Sequence[Span]) -> StepOutput:
+        """Run chunks of prompts, and what wants the logits of several tokens, beside rows of one token."""
+        prompts = [span for span in others if not span.num_logits]
+        for run in prompt_runs(prompts, self._prompts.graph, can_pad=self.can_pad):
+            self._append_prompts(run)
+        logits, places = self._step(steps) if steps else (np.empty((0, self.vocab_size), np.float32), [])
+        start_of = dict(zip(map(id, steps), places, strict=True))
+        if len(prompts) < len(others):
+            parts = [logits.copy()]
+            for span in others:
+                if span.num_logits:
+                    start_of[id(span)] = sum(map(len, parts))
+                    parts.append(self._logits_of(span))
+            logits = np.concatenate(parts)
+        return StepOutput(logits, [start_of.get(id(span), 0) for span in batch])
 
-    def score(self, slot: Slot, token_ids: Sequence[int]) -> npt.NDArray[np.float32]:
-        """Append tokens to a slot and return the logits at each of them, float32 [len(token_ids), vocab]."""
+    def _logits_of(self, span: Span) -> npt.NDArray[np.float32]:
+        """Append one slot's tokens and return the logits of the last ones, float32 [num_logits, vocab]."""
         graph = self._prompts.graph
         one_by_one = graph.last_logits_only or graph.max_positions == 1 or "use_cache_branch" in graph.feeds
         size = 1 if one_by_one else SCORE_CHUNK
-        logits = np.empty((len(token_ids), self.vocab_size), np.float32)
-        for start in range(0, len(token_ids), size):
-            chunk = token_ids[start : start + size]
-            buffers = self._append([slot], [chunk], num_logits=size)
-            logits[start : start + len(chunk)] = buffers.logits(1, len(chunk))[0]
+        first = len(span.token_ids) - span.num_logits
+        if first:
+            self._append_prompts([Span(span.slot, span.token_ids[:first])])
+        logits = np.empty((span.num_logits, self.vocab_size), np.float32)
+        for start in range(0, span.num_logits, size):
+            chunk = span.token_ids[first + start : first + start + size]
+            logits[start : start + len(chunk)] = self._append([span.slot], [chunk], num_logits=len(chunk))[0]
         return logits
 
-    def decode(self, token_ids: Sequence[int]) -> npt.NDArray[np.float32]:
-        """Append one token to each of the first `len(token_ids)` slots and return their logits.
+    def _step(self, steps: Sequence[Span]) -> tuple[npt.NDArray[np.float32], Sequence[int]]:
+        """Append one token to each slot; return logits, perhaps of idle rows too, and where each span's are."""
+        slots = [span.slot for span in steps]
+        token_ids = [span.token_ids[0] for span in steps]
+        if not self._takes_any_rows or self._growing:
+            return self._step_in_runs(dict(zip(slots, token_ids, strict=True)))
+        row = self.cache.line_up(slots)
+        if row == slots:
+            return self._decode(slots, token_ids), range(len(slots))
+        token_of = dict(zip(slots, token_ids, strict=True))
+        idle = frozenset(row) - token_of.keys()
+        logits = self._decode(row, [token_of.get(slot, 0) for slot in row], idle=idle)
+        return logits, [slot.index - row[0].index for slot in slots]
+
+    def _step_in_runs(self, token_of: Mapping[Slot, int]) -> tuple[npt.NDArray[np.float32], Sequence[int]]:
+        """Do what `_step` does for graphs that do not take any rows together."""
+        slots = sorted(token_of, key=lambda slot: slot.index)
+        runs = decoding_runs(slots, self._session.graph)
+        used = {PROMPTS, *(run[0].index for run in runs)}
+        self._arenas = {place: arena for place, arena in self._arenas.items() if place in used}
+        logits = np.empty((len(slots), self.vocab_size), np.float32)
+        start_of = {slot: start for start, slot in enumerate(slots)}
+        for run in runs:
+            first = start_of[run[0]]
+            logits[first : first + len(run)] = self._decode(run, [token_of[slot] for slot in run])
+        return logits, [start_of[slot] for slot in token_of]
+
+    def _decode(
+        self, slots: Sequence[Slot], token_ids: Sequence[int], *, idle: Collection[Slot] = ()
+    ) -> npt.NDArray[np.float32]:
+        """Append one token to each of some slots that run together, but for those that are idle.
 
         Returns:
             float32 [rows, vocab], valid until the next call.
         """
-        slots = self.cache.slots[: len(token_ids)]
-        if self._takes_any_rows:
-            return self._decode(slots, token_ids)
-        runs = _runs(slots, self._session.graph)
-        used = {PROMPTS, *(run.start for run in runs)}
-        self._arenas = {place: arena for place, arena in self._arenas.items() if place in used}
-        logits = np.empty((len(token_ids), self.vocab_size), np.float32)
-        for run in runs:
-            logits[run] = self._decode(slots[run], token_ids[run])
-        return logits
-
-    def _prefill(self, slots: Sequence[Slot], rows: Sequence[Sequence[int]]) -> None:
-        """Append tokens to slots that may run together."""
-        graph = self._prompts.graph
-        if graph.max_positions == 1:
-            for slot, row in zip(slots, rows, strict=True):
-                for token_id in row:
-                    self._append([slot], [[token_id]], num_logits=0)
-        elif "use_cache_branch" in graph.feeds and slots[0].token_ids and len(rows[0]) > 1:
-            # Its branch with a cache was made for single tokens: the prompt runs from its beginning, without one.
-            whole = [*slots[0].token_ids, *rows[0]]
-            self.cache.truncate(slots[0], 0)
-            self._append(slots, [whole], num_logits=0)
-        elif any(rows):
-            self._append(slots, rows, num_logits=0)
-
-    def _decode(self, slots: Sequence[Slot], token_ids: Sequence[int]) -> npt.NDArray[np.float32]:
-        """Append one token to each of some neighbouring slots that may run together."""
-        num_rows = len(token_ids)
         past = [len(slot.token_ids) for slot in slots]
         buffers = self._rows
         arena = self._arena(slots[0].index) if self._growing else None
@@ -173,20 +191,38 @@ class Decoder:
             past,
             first_positions=self._first_positions(slots, past),
             staged=arena.stage(slots, 1) if arena else 0,
-            is_long=slots[0].variant == 1,
+            is_long=slots[0].key.position_table == 1,
         )
         _run(self._decode_binding(slots, self.cache.align(slots), arena))
         if arena:
-            arena.collect(slots, [1] * num_rows, 1)
-        self.cache.flip(slots)
+            arena.collect(slots, [1] * len(slots), 1)
+        running = [slot for slot in slots if slot not in idle] if idle else slots
+        self.cache.flip(running)
         for slot, token_id in zip(slots, token_ids, strict=True):
-            slot.token_ids.append(token_id)
-        return buffers.logits(num_rows, 1)[:, 0]
+            if slot not in idle:
+                slot.token_ids.append(token_id)
+        return buffers.logits(len(slots), 1, 1)[:, 0]
+
+    def _append_prompts(self, spans: Sequence[Span]) -> None:
+        """Append tokens to slots that may run together; no logits are computed."""
+        graph = self._prompts.graph
+        slot, token_ids = spans[0].slot, spans[0].token_ids
+        if graph.max_positions == 1:
+            for span in spans:
+                for token_id in span.token_ids:
+                    self._append([span.slot], [[token_id]], num_logits=0)
+        elif "use_cache_branch" in graph.feeds and slot.token_ids and len(token_ids) > 1:
+            # Its branch with a cache was made for single tokens: the prompt runs from its beginning, without one.
+            whole = [*slot.token_ids, *token_ids]
+            self.cache.truncate(slot, 0)
+            self._append([slot], [whole], num_logits=0)
+        else:
+            self._append([span.slot for span in spans], [span.token_ids for span in spans], num_logits=0)
 
     def _append(
         self, slots: Sequence[Slot], rows: Sequence[Sequence[int]], *, num_logits: int
-    ) -> StepBuffers:
-        """Run a chunk of tokens for each slot; return the buffers that hold the logits of the last `num_logits`."""
+    ) -> npt.NDArray[np.float32]:
+        """Run a chunk of tokens for each slot; return the logits of the last ones, float32 [rows, num_logits, vocab]."""
         longest = max(len(row) for row in rows)
         buffers = self._chunk_buffers(len(rows) * longest, num_logits)
         arena = self._arena(PROMPTS) if self._growing else None
@@ -197,16 +233,16 @@ class Decoder:
             [before + len(row) - 1 for before, row in zip(past, rows, strict=True)],
             first_positions=self._first_positions(slots, past),
             staged=arena.stage(slots, longest) if arena else 0,
-            is_long=slots[0].variant == 1,
+            is_long=slots[0].key.position_table == 1,
         )
-        binding = self._bind(self._prompts, buffers, slots, longest, self.cache.align(slots), arena)
-        _run(binding)
+        side = self.cache.align(slots)
+        _run(self._bind(self._prompts, buffers, slots, (longest, num_logits), side, arena))
         if arena:
             arena.collect(slots, [len(row) for row in rows], longest)
         self.cache.flip(slots)
         for slot, row in zip(slots, rows, strict=True):
             slot.token_ids.extend(row)
-        return buffers
+        return buffers.logits(len(rows), longest, num_logits)
 
     def _arena(self, place: int) -> GrowingCache:
         """Return what stages a cache that grows: each run of a decoding step has one of its own, and prompts do."""
@@ -218,31 +254,34 @@ class Decoder:
         """Return the row of the position table that each slot's next token uses."""
         if not self._second_table:
             return past
-        return [before + self._second_table * slot.variant for slot, before in zip(slots, past, strict=True)]
+        return [
+            before + self._second_table * slot.key.position_table
+            for slot, before in zip(slots, past, strict=True)
+        ]
 
     def _chunk_buffers(self, num_tokens: int, num_logits: int) -> StepBuffers:
-        """Return buffers for so many tokens; they are kept, and grow when more are wanted."""
-        buffers = self._chunks.get(num_logits)
-        if buffers is None or buffers.max_tokens < num_tokens:
-            buffers = self._chunks[num_logits] = StepBuffers(
+        """Return buffers for so many tokens and logits; they are kept, and grow when more are wanted."""
+        buffers = self._chunk
+        if buffers is None or buffers.max_tokens < num_tokens or buffers.max_logits < num_logits:
+            buffers = self._chunk = StepBuffers(
                 self._prompts.graph,
                 self._prompts.device,
-                rows=self.max_batch if num_logits == 0 else 1,
-                tokens=num_tokens,
-                num_logits=num_logits,
+                rows=self.max_batch,
+                tokens=max(num_tokens, buffers.max_tokens if buffers else 0),
+                chunk_logits=max(num_logits, buffers.max_logits if buffers else 0),
             )
         return buffers
 
     def _decode_binding(self, slots: Sequence[Slot], side: int, arena: GrowingCache | None) -> Binding:
         """Return the binding for some rows, made anew only after the cache has moved (or if it must be)."""
         if not self._is_stable:
-            return self._bind(self._session, self._rows, slots, 1, side, arena)
+            return self._bind(self._session, self._rows, slots, (1, 1), side, arena)
         if self._bound_epoch != self.cache.epoch or self._session.provider.copies_at_bind:
             self._bound.clear()
             self._bound_epoch = self.cache.epoch
         key = (slots[0].index, len(slots), side)
         if key not in self._bound:
-            self._bound[key] = self._bind(self._session, self._rows, slots, 1, side, arena)
+            self._bound[key] = self._bind(self._session, self._rows, slots, (1, 1), side, arena)
         return self._bound[key]
 
     def _bind(
@@ -250,43 +289,24 @@ class Decoder:
         session: DecoderSession,
         buffers: StepBuffers,
         slots: Sequence[Slot],
-        num_positions: int,
+        shape: tuple[int, int],
         side: int,
         arena: GrowingCache | None,
     ) -> Binding:
-        """Bind a run that reads the states of one side and writes those of the other."""
+        """Bind a run of so many (positions, logits) per row that reads the states of one side and writes the other's."""
         binding = session.bind()
         first, num_rows = slots[0].index, len(slots)
-        buffers.bind(binding, rows=num_rows, positions=num_positions)
+        num_positions, num_logits = shape
+        buffers.bind(binding, rows=num_rows, positions=num_positions, num_logits=num_logits)
         for place, port in enumerate(session.graph.cache):
             if not port.grows:
-                shape = port.shape(num_rows, self.cache.capacity)
-                past, present = (
-                    self.cache.sides[at][place].rows(first, num_rows).shaped(shape) for at in (side, 1 - side)
-                )
+                past, present = (self.cache.sides[at][place].rows(first, num_rows) for at in (side, 1 - side))
+                past, present = (each.shaped(port.shape(num_rows, each.shape[2])) for each in (past, present))
                 binding.input(port.past, past)
                 binding.output(port.present, present)
         if arena:
             arena.bind(binding, rows=num_rows, num_new=num_positions)
         return binding
-
-
-def _runs(slots: Sequence[Slot], graph: GraphInterface) -> list[slice]:
-    """Split neighbouring slots into those that may run together."""
-    if graph.takes_any_rows:
-        return [slice(0, len(slots))]
-    by_length = not graph.takes_ragged_rows
-    by_variant = graph.rope_switch_length is not None
-    runs: list[slice] = []
-    previous = None
-    for row, slot in enumerate(slots):
-        kind = (len(slot.token_ids) if by_length else 0, slot.variant if by_variant else 0)
-        is_full = bool(runs) and graph.max_rows is not None and row - runs[-1].start >= graph.max_rows
-        if kind != previous or is_full:
-            runs.append(slice(row, row))
-        runs[-1] = slice(runs[-1].start, row + 1)
-        previous = kind
-    return runs
 
 
 def _limit(name: str, value: int | None, limit: int | None) -> int:

@@ -6,7 +6,7 @@ Whatever made the graph: nothing here or above asks for a maker's name. Knows no
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ import numpy as np
 from genai.cache import CacheTensor
 from genai.errors import ModelFolderError
 from genai.folder import DecoderConfig
+from genai.graph import names
 from genai.runtime.adapt import GraphFacts
 
 __all__ = ["CachePort", "Feed", "GraphInterface"]
@@ -32,16 +33,16 @@ DTYPES: dict[str, np.dtype[Any]] = {
 }
 
 RANKS: Mapping[str, tuple[int, ...]] = {
-    "input_ids": (2,),
-    "attention_mask": (2,),
-    "position_ids": (2,),
-    "cache_position": (1,),
-    "seqlens_k": (1, 2),
-    "total_sequence_length": (0, 1),
-    "past_sequence_length": (0, 1, 2),
-    "num_logits_to_keep": (0, 1),
-    "use_cache_branch": (0, 1),
-    "use_long_rope": (0, 1),
+    names.INPUT_IDS: (2,),
+    names.ATTENTION_MASK: (2,),
+    names.POSITION_IDS: (2,),
+    names.CACHE_POSITION: (1,),
+    names.SEQLENS_K: (1, 2),
+    names.TOTAL_SEQUENCE_LENGTH: (0, 1),
+    names.PAST_SEQUENCE_LENGTH: (0, 1, 2),
+    names.NUM_LOGITS_TO_KEEP: (0, 1),
+    names.USE_CACHE_BRANCH: (0, 1),
+    names.USE_LONG_ROPE: (0, 1),
 }
 """Inputs other than the cache that the runtime knows how to feed, and the numbers of axes they may have."""
 
@@ -112,7 +113,7 @@ class GraphInterface:
     @property
     def keeps_logits(self) -> bool:
         """Whether the caller chooses how many positions reach the language-model head."""
-        return "num_logits_to_keep" in self.feeds
+        return names.NUM_LOGITS_TO_KEEP in self.feeds
 
     @property
     def takes_ragged_rows(self) -> bool:
@@ -121,13 +122,13 @@ class GraphInterface:
         Over shared buffers every row has its own length. Rows that grow are padded on the left, which the mask hides
         and of which positions that are fed know nothing; an operator with lengths of its own would not.
         """
-        if {"past_sequence_length", "cache_position"} & self.feeds.keys():
+        if {names.PAST_SEQUENCE_LENGTH, names.CACHE_POSITION} & self.feeds.keys():
             return False
         growing = [port.grows for port in self.cache if port.tensor.per_position]
         if not any(growing):
             return True
-        hides_padding = {"attention_mask", "position_ids"} <= self.feeds.keys()
-        return all(growing) and hides_padding and "seqlens_k" not in self.feeds
+        hides_padding = {names.ATTENTION_MASK, names.POSITION_IDS} <= self.feeds.keys()
+        return all(growing) and hides_padding and names.SEQLENS_K not in self.feeds
 
     @property
     def takes_any_rows(self) -> bool:
@@ -135,9 +136,14 @@ class GraphInterface:
         return self.takes_ragged_rows and self.max_rows is None and self.rope_switch_length is None
 
     @property
+    def gathers_rows(self) -> bool:
+        """Whether a run's rows are brought together from wherever their slots lie, so that those need no neighbours."""
+        return all(port.grows for port in self.cache)
+
+    @property
     def is_stable(self) -> bool:
         """Whether all shapes of a decoding step stay as they are while the rows do, so that it is bound once."""
-        return "attention_mask" not in self.feeds and not any(port.grows for port in self.cache)
+        return names.ATTENTION_MASK not in self.feeds and not any(port.grows for port in self.cache)
 
     @classmethod
     def of_session(cls, session: Any, decoder: DecoderConfig, facts: GraphFacts) -> GraphInterface:
@@ -155,13 +161,13 @@ class GraphInterface:
         }
         ports = _cache_ports(inputs, outputs, feeds, decoder, facts)
         unknown = sorted(inputs.keys() - feeds.keys() - {port.past for port in ports})
-        if unknown or not ports or "logits" not in outputs or "input_ids" not in feeds:
+        if unknown or not ports or names.LOGITS not in outputs or names.INPUT_IDS not in feeds:
             raise ModelFolderError(
                 f"the graph is not a decoder with a cache that genai can feed: inputs not understood: "
                 f"{', '.join(unknown) or 'none'}; cache: {len(ports)} tensors; outputs: "
                 f"{', '.join(sorted(outputs)[:3])}, ...; export the checkpoint with `genai export`"
             )
-        max_rows, max_positions = (_size(axis) for axis in inputs["input_ids"].shape)
+        max_rows, max_positions = (_size(axis) for axis in inputs[names.INPUT_IDS].shape)
         if max_positions not in (None, 1):
             raise ModelFolderError(
                 f"the graph takes exactly {max_positions} tokens at a time, and genai feeds any number or one; "
@@ -169,7 +175,7 @@ class GraphInterface:
             )
         if decoder.max_positions is not None:
             max_positions = decoder.max_positions
-        logits = outputs["logits"]
+        logits = outputs[names.LOGITS]
         return cls(
             feeds=feeds,
             cache=ports,
@@ -191,10 +197,10 @@ def _cache_ports(
     facts: GraphFacts,
 ) -> tuple[CachePort, ...]:
     """Return the pairs of a past and a present, by layer; inputs that are no such pair are left out."""
-    batch = inputs["input_ids"].shape[0] if "input_ids" in feeds else None
+    batch = inputs[names.INPUT_IDS].shape[0] if names.INPUT_IDS in feeds else None
     ports = []
     for name in sorted(inputs.keys() - feeds.keys(), key=lambda name: (_numbers(name), name)):
-        present = next((each for each in _present_names(name) if each in outputs), None)
+        present = next((each for each in names.present_names_of(name) if each in outputs), None)
         if present is None or not _numbers(name):
             continue
         port = _cache_port(inputs[name], outputs[present], batch, decoder, is_shared=name in facts.shared)
@@ -211,7 +217,7 @@ def _cache_port(
         return None
     sizes = [_size(axis) for axis in past.shape[1:]]
     unknown = [index for index, size in enumerate(sizes) if size is None]
-    is_key_or_value = past.name.endswith((".key", ".value"))
+    is_key_or_value = past.name.endswith((f".{names.KEY}", f".{names.VALUE}"))
     positions = None
     if len(sizes) == 3 and 1 in unknown:  # [rows, heads, positions, width]
         positions = 1
@@ -233,13 +239,6 @@ def _cache_port(
         num_scratch=NUM_SCRATCH if grows else 0,
     )
     return CachePort(past.name, present.name, tensor, tuple(sizes), rows_per_slot, grows)
-
-
-def _present_names(past: str) -> Iterable[str]:
-    """Yield what the output that belongs to an input may be called."""
-    for prefix in ("past_key_values", "past"):
-        if past.startswith(prefix):
-            yield past.replace(prefix, "present", 1)
 
 
 def _numbers(name: str) -> Sequence[int]:

@@ -44,8 +44,8 @@ class Mirror:
 class StepBuffers:
     """Inputs and outputs of steps of up to `rows` sequences and `tokens` tokens in all.
 
-    A step computes logits at the last `num_logits` positions of every row, or at those where the graph leaves no
-    choice. There is a buffer for each input that the graph has, and for no other:
+    A step computes logits at as many of the last positions of every row as it is bound for, or at those where the graph
+    leaves no choice: of up to `rows` rows one each, of one row up to `chunk_logits`. There is a buffer for each input that the graph has, and for no other:
 
     - `input_ids`, `position_ids`: flat, [tokens]; a step of r rows by p positions uses their first r * p elements;
     - `seqlens_k`: [rows], a row's length after the step, less one;
@@ -54,11 +54,16 @@ class StepBuffers:
     """
 
     def __init__(
-        self, graph: GraphInterface, device: Device, *, rows: int, tokens: int, num_logits: int
+        self,
+        graph: GraphInterface,
+        device: Device,
+        *,
+        rows: int,
+        tokens: int,
+        chunk_logits: int | None = None,
     ) -> None:
         self._graph = graph
         self._device = device
-        self._num_logits = num_logits if graph.can_keep_none else max(num_logits, 1)
         shapes = {
             "input_ids": tokens,
             "position_ids": tokens,
@@ -76,10 +81,9 @@ class StepBuffers:
             for name, feed in graph.feeds.items()
             if name not in shapes
         }
-        self._logits = Mirror(
-            device, (max(self._most_logits(rows, tokens), 1), graph.vocab_size), graph.logits_dtype
-        )
         self.max_tokens = tokens
+        self.max_logits = rows if chunk_logits is None else chunk_logits
+        self._logits = Mirror(device, (self._most_logits(rows), graph.vocab_size), graph.logits_dtype)
         self._input_ids = self._feeds["input_ids"].array
         self._seqlens_k = self._array("seqlens_k")
         self._position_ids = self._array("position_ids")
@@ -128,8 +132,8 @@ class StepBuffers:
         for feed in self._feeds.values():
             feed.upload()
 
-    def bind(self, binding: Binding, *, rows: int, positions: int) -> None:
-        """Bind the first `rows` rows of every input and of the logits."""
+    def bind(self, binding: Binding, *, rows: int, positions: int, num_logits: int) -> None:
+        """Bind the first `rows` rows of every input, and the logits of the last `num_logits` positions of each."""
         shapes = {
             "seqlens_k": (rows, 1)[: self._rank("seqlens_k")],
             "cache_position": (positions,),
@@ -137,17 +141,22 @@ class StepBuffers:
         }
         for name, feed in self._feeds.items():
             binding.input(name, feed.buffer.shaped(shapes.get(name, (rows, positions))))
-        num_logits = self._num_logits_of(positions)
+        num_logits = self._num_computed(positions, num_logits)
         if self._graph.keeps_logits:
             self._scalars["num_logits_to_keep"][...] = num_logits
         for name, scalar in self._scalars.items():
             binding.host_input(name, scalar)
         binding.output("logits", self._logits.buffer.shaped((rows, num_logits, self._graph.vocab_size)))
 
-    def logits(self, rows: int, positions: int) -> npt.NDArray[np.float32]:
-        """Return what the step computed, float32 [rows, logits, vocab]; valid until the next step."""
-        num_logits = self._num_logits_of(positions)
-        logits = self._logits.download(rows * num_logits).reshape(rows, num_logits, -1)
+    def logits(self, rows: int, positions: int, num_logits: int) -> npt.NDArray[np.float32]:
+        """Return what a step was bound for, float32 [rows, num_logits, vocab]; valid until the next step."""
+        if not num_logits:
+            return np.empty((rows, 0, self._graph.vocab_size), np.float32)
+        num_computed = self._num_computed(positions, num_logits)
+        logits = self._logits.download(rows * num_computed).reshape(
+            rows, num_computed, self._graph.vocab_size
+        )
+        logits = logits[:, num_computed - num_logits :]
         return logits if logits.dtype == np.float32 else logits.astype(np.float32)
 
     def _write_others(
@@ -184,12 +193,18 @@ class StepBuffers:
     def _rank(self, name: str) -> int:
         return self._graph.feeds[name].rank if name in self._graph.feeds else 0
 
-    def _most_logits(self, rows: int, tokens: int) -> int:
+    def _most_logits(self, rows: int) -> int:
+        """Return how many rows of logits a step may give."""
         if self._graph.last_logits_only:
             return rows
-        return rows * self._num_logits if self._graph.keeps_logits else tokens
+        if self._graph.keeps_logits:
+            return max(self.max_logits, 1 if self._graph.can_keep_none else rows)
+        return max(self.max_tokens, 1)
 
-    def _num_logits_of(self, positions: int) -> int:
+    def _num_computed(self, positions: int, num_logits: int) -> int:
+        """Return how many logits per row the graph computes if it is asked for so many."""
         if self._graph.last_logits_only:
             return 1
-        return min(self._num_logits, positions) if self._graph.keeps_logits else positions
+        if not self._graph.keeps_logits:
+            return positions
+        return num_logits if self._graph.can_keep_none else max(num_logits, 1)

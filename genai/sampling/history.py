@@ -17,12 +17,12 @@ from genai.config import GenerationConfig
 from genai.errors import OptionError
 from genai.sampling.processors import Logits
 
-__all__ = ["HistoryProcessor", "build_history_processors"]
+__all__ = ["LogitsProcessor", "build_history_processors"]
 
 _MAX_BIAS = 1e30  # far above any logit, and finite in float32 after penalties and temperature
 
 
-class HistoryProcessor(Protocol):
+class LogitsProcessor(Protocol):
     """A processor that follows one sequence."""
 
     @property
@@ -50,7 +50,7 @@ def build_history_processors(
     prompt_token_ids: Sequence[int],
     eos_token_ids: Sequence[int],
     bad_words_ids: Sequence[Sequence[int]],
-) -> list[HistoryProcessor]:
+) -> list[LogitsProcessor]:
     """Build the processors that a configuration asks for, in the order of `processors`.
 
     As in transformers, a bad word that is just an end-of-sequence token is passed over.
@@ -59,7 +59,7 @@ def build_history_processors(
         OptionError: A biased token is outside the vocabulary, a bad word has no tokens, a bias or penalty is infinite.
     """
     _check(config, vocab_size, bad_words_ids)
-    result: list[HistoryProcessor] = []
+    result: list[LogitsProcessor] = []
     if config.logit_bias:
         result.append(_LogitBias(config.logit_bias))
     if config.repetition_penalty != 1:

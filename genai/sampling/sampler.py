@@ -14,7 +14,7 @@ import numpy as np
 
 from genai.config import GenerationConfig
 from genai.errors import GenerationError
-from genai.sampling.history import build_history_processors
+from genai.sampling.history import LogitsProcessor, build_history_processors
 from genai.sampling.logprobs import log_sum_exp, top_logprobs
 from genai.sampling.processors import Logits
 from genai.sampling.selection import Filters, select
@@ -54,6 +54,7 @@ class Sampler:
         prompt_token_ids: Tokens before the first sampled one.
         eos_token_ids: What min_new_tokens forbids.
         bad_words_ids: `config.bad_words` as token sequences.
+        constraint: Masks what may not follow, such as a grammar; it comes after the options' own processors.
         stream: Index of the sequence among those that share the seed.
         seed: Seed of the random numbers, 0 to 2**64 - 1.
 
@@ -97,6 +98,7 @@ class Sampler:
         prompt_token_ids: Sequence[int],
         eos_token_ids: Sequence[int],
         bad_words_ids: Sequence[Sequence[int]] = (),
+        constraint: LogitsProcessor | None = None,
         stream: int = 0,
         seed: int,
     ) -> None:
@@ -107,15 +109,14 @@ class Sampler:
         self._filters = Filters.of(config) if is_sampling else None
         self._uniforms = UniformStream(seed, stream)
         self._num_accepted = 0
-        self._processors = tuple(
-            build_history_processors(
-                config,
-                vocab_size=vocab_size,
-                prompt_token_ids=prompt_token_ids,
-                eos_token_ids=eos_token_ids,
-                bad_words_ids=bad_words_ids,
-            )
+        processors = build_history_processors(
+            config,
+            vocab_size=vocab_size,
+            prompt_token_ids=prompt_token_ids,
+            eos_token_ids=eos_token_ids,
+            bad_words_ids=bad_words_ids,
         )
+        self._processors = (*processors, *(() if constraint is None else (constraint,)))
         self._update_flags()
 
     def sample(self, logits: Logits) -> Sample:

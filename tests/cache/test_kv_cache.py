@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from genai.cache import CacheShape, KVCache, Slot
+from genai.cache import CacheShape, KVCache, PrefixKey, Slot
 from tests.fakes import STATE, TENSORS, FakeModel, PoisonedDevice, fake_logits
+from tests.spans import decode, prefill
 
 BYTES_PER_POSITION = (2 * 2 * 3 + 1 * 4 + 1 * 2) * 4
 
@@ -26,13 +27,13 @@ def test_bytes_are_counted() -> None:
 def test_growth_doubles_and_moves_the_content() -> None:
     model = FakeModel(context_length=2048)
     slot = model.cache.acquire([1, 2, 3])
-    model.prefill([slot], [list(range(200))])
+    prefill(model, slot, list(range(200)))
     before = model.cache.epoch
     assert model.cache.reserve(257)
     assert model.cache.capacity == 512
     assert model.cache.epoch == before + 1
     ids = [*range(200), 5]
-    np.testing.assert_array_equal(model.decode([5])[0], fake_logits(ids, [0] * len(ids), model.vocab_size))
+    np.testing.assert_array_equal(decode(model, [5])[0], fake_logits(ids, [0] * len(ids), model.vocab_size))
 
 
 def test_reserve_says_no_beyond_the_context() -> None:
@@ -76,20 +77,20 @@ def test_the_last_prompt_token_is_never_taken_from_the_cache() -> None:
 def test_a_prefix_in_use_is_copied() -> None:
     model = FakeModel(context_length=512)
     owner = model.cache.acquire([1])
-    model.prefill([owner], [[5, 6, 7, 8]])
+    prefill(model, owner, [5, 6, 7, 8])
     other = model.cache.acquire([5, 6, 7, 9])
     assert other is not owner
     assert other.token_ids == [5, 6, 7]
-    model.prefill([other], [[9]])
-    model.decode([1, 1])  # reads every row back
+    prefill(model, other, [9])
+    decode(model, [1, 1])  # reads every row back
 
 
-def test_a_prefix_of_another_variant_is_not_reused() -> None:
+def test_a_prefix_of_another_key_is_not_reused() -> None:
     cache = make_cache()
     slot = cache.acquire([1, 2, 3])
     slot.token_ids = [1, 2, 3]
     cache.release(slot)
-    assert cache.acquire([1, 2, 3], variant=1).token_ids == []
+    assert cache.acquire([1, 2, 3], key=PrefixKey(position_table=1)).token_ids == []
 
 
 def test_no_more_slots_than_allowed() -> None:
@@ -106,7 +107,7 @@ def test_any_order_of_operations_keeps_every_slots_content(data: st.DataObject) 
     owned: list[Slot] = []
     for _ in range(data.draw(st.integers(1, 25))):
         operation = data.draw(
-            st.sampled_from(["acquire", "append", "release", "swap", "copy", "grow", "truncate"])
+            st.sampled_from(["acquire", "append", "release", "move", "copy", "grow", "truncate"])
         )
         slot = data.draw(st.sampled_from(owned)) if owned else None
         if operation == "acquire":
@@ -119,12 +120,12 @@ def test_any_order_of_operations_keeps_every_slots_content(data: st.DataObject) 
         elif slot is None:
             continue
         elif operation == "append" and len(slot.token_ids) < 50:
-            model.prefill([slot], [data.draw(st.lists(st.integers(0, 9), max_size=5))])
+            prefill(model, slot, data.draw(st.lists(st.integers(0, 9), max_size=5)))
         elif operation == "release":
             cache.release(slot)
             owned.remove(slot)
-        elif operation == "swap":
-            cache.swap(slot, data.draw(st.sampled_from(cache.slots)))
+        elif operation == "move" and len(free := [each for each in cache.slots if not each.in_use]) > 0:
+            cache.move(slot, data.draw(st.sampled_from(free)))
         elif operation == "copy" and len(owned) > 1:
             target = data.draw(st.sampled_from([s for s in owned if s is not slot]))
             cache.copy(slot, target)
@@ -137,13 +138,6 @@ def test_any_order_of_operations_keeps_every_slots_content(data: st.DataObject) 
                 model._logits(each)  # reads the state back too
             for row in model._rows(each):
                 assert (row[0, :, : len(each.token_ids)] == np.array(each.token_ids)[None, :, None]).all()
-
-
-def test_swapping_a_slot_with_itself_does_nothing() -> None:
-    cache = make_cache()
-    slot = cache.acquire([1])
-    cache.swap(slot, slot)
-    assert slot.index == 0
 
 
 def test_reading_outside_a_buffer_is_caught() -> None:
@@ -187,30 +181,30 @@ def test_states_are_counted_per_slot_and_twice() -> None:
 def test_a_state_is_not_cut_back() -> None:
     model = FakeModel(has_state=True)
     slot = model.cache.acquire([1])
-    model.prefill([slot], [[1, 2, 3]])
+    prefill(model, slot, [1, 2, 3])
     with pytest.raises(AssertionError):
         model.cache.truncate(slot, 2)
     model.cache.truncate(slot, 0)
-    model.prefill([slot], [[4]])
-    model.decode([5])  # reads the state back: it began from zero, in poisoned memory
+    prefill(model, slot, [4])
+    decode(model, [5])  # reads the state back: it began from zero, in poisoned memory
 
 
 def test_a_state_in_use_is_copied_only_whole() -> None:
     model = FakeModel(has_state=True)
     owner = model.cache.acquire([1])
-    model.prefill([owner], [[5, 6, 7]])
+    prefill(model, owner, [5, 6, 7])
     assert model.cache.acquire([5, 6, 9]).token_ids == []
     assert model.cache.acquire([5, 6, 7, 9]).token_ids == [5, 6, 7]
     assert model.cache.acquire([5, 6, 7]).token_ids == []  # the last prompt token has to run
-    model.decode([1, 1, 1])
+    decode(model, [1, 1, 1])
 
 
 def test_slots_on_different_sides_run_together() -> None:
     model = FakeModel(has_state=True)
     first, second = model.cache.acquire([1]), model.cache.acquire([2])
-    model.prefill([first], [[1, 2]])
-    model.prefill([second], [[3]])
-    model.prefill([second], [[4]])
+    prefill(model, first, [1, 2])
+    prefill(model, second, [3])
+    prefill(model, second, [4])
     assert first.side != second.side
-    model.decode([7, 8])
-    model.decode([7, 8])
+    decode(model, [7, 8])
+    decode(model, [7, 8])

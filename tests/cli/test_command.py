@@ -10,7 +10,7 @@ import typer
 from typer.testing import CliRunner
 
 from genai.cli.command import command, reported_errors
-from genai.cli.options import GenerationOptions, SequenceOptions, given_options
+from genai.cli.options import GenerationFlags, SequenceFlags, given_options
 from genai.config import GenerationConfig
 from genai.errors import ExportError, OptionError
 
@@ -63,12 +63,12 @@ def test_interruption_is_quiet(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_every_generation_option_is_one_of_the_config() -> None:
     known = {field.name for field in dataclasses.fields(GenerationConfig)}
-    for group in (GenerationOptions, SequenceOptions):
+    for group in (GenerationFlags, SequenceFlags):
         assert {field.name for field in dataclasses.fields(group)} <= known
 
 
 def test_no_option_leaves_the_models_defaults() -> None:
-    assert given_options(GenerationOptions(), SequenceOptions()) == {}
+    assert given_options(GenerationFlags(), SequenceFlags()) == {}
 
 
 @pytest.mark.parametrize(
@@ -81,14 +81,14 @@ def test_no_option_leaves_the_models_defaults() -> None:
     ],
 )
 def test_what_may_be_possible_passes(options: dict[str, object]) -> None:
-    assert given_options(GenerationOptions(**options)) == options  # type: ignore[arg-type]
+    assert given_options(GenerationFlags(**options)) == options  # type: ignore[arg-type]
 
 
 def test_several_sequences_pass_because_the_model_may_sample() -> None:
-    assert given_options(SequenceOptions(num_return_sequences=2)) == {"num_return_sequences": 2}
+    assert given_options(SequenceFlags(num_return_sequences=2)) == {"num_return_sequences": 2}
 
 
 @pytest.mark.parametrize("options", [{"top_p": 0.0}, {"num_beams": 2, "do_sample": True}, {"top_k": -1}])
 def test_what_is_never_possible_is_refused(options: dict[str, object]) -> None:
     with pytest.raises(OptionError):
-        given_options(GenerationOptions(**options))  # type: ignore[arg-type]
+        given_options(GenerationFlags(**options))  # type: ignore[arg-type]

@@ -13,16 +13,24 @@ from hypothesis import strategies as st
 from genai.config import GenerationConfig
 from genai.engine import BackgroundDriver, Engine, GenerationResult, GenerationStream, Request
 from genai.errors import GenerationError, OptionError
+from genai.model import Span
 from tests.fakes import ByteTokenizer, FakeModel
 
 PROMPT = [1, 2, 3]
 
 
 def request(
-    prompt: Sequence[int] = PROMPT, *, stream: bool = False, eos: Sequence[int] = (), **options: Any
+    prompt: Sequence[int] = PROMPT,
+    *,
+    stream: bool = False,
+    eos: Sequence[int] = (),
+    adapter: str | None = None,
+    **options: Any,
 ) -> Request:
     config = GenerationConfig().merge(**{"max_new_tokens": 8, **options})
-    return Request(prompt, config, tokenizer=ByteTokenizer(), eos_token_ids=eos, stream=stream)
+    return Request(
+        prompt, config, tokenizer=ByteTokenizer(), eos_token_ids=eos, stream=stream, adapter=adapter
+    )
 
 
 def run(engine: Engine, *requests: Request) -> list[GenerationResult]:
@@ -62,28 +70,36 @@ def test_batch_equals_alone_with_more_requests_than_slots() -> None:
         assert list(result.token_ids) == model.expected(prompt, 3 + i)
 
 
-@settings(max_examples=40)
+KINDS: list[dict[str, Any]] = [
+    {},
+    {"num_return_sequences": 2, "temperature": 1.0, "seed": 5},
+    {"num_beams": 2},
+    {"no_repeat_ngram_size": 2, "logprobs": True},
+]
+
+
+@settings(max_examples=150)
 @given(st.data())
 def test_any_mix_of_requests_gives_each_its_own_answer(data: st.DataObject) -> None:
-    model = FakeModel(
-        max_batch=data.draw(st.integers(2, 5)),
-        context_length=600,
-        switch_length=data.draw(st.sampled_from([None, 6, 12])),
-        has_state=data.draw(st.booleans()),
-    )
+    limits: dict[str, Any] = {
+        "context_length": 600,
+        "switch_length": data.draw(st.sampled_from([None, 6, 12])),
+        "has_state": data.draw(st.booleans()),
+        "adapters": ("a",),
+    }
+    shape = FakeModel(**limits).cache.shape
+    if data.draw(st.booleans()):  # so little memory that requests take it from each other all the time
+        limits["max_bytes"] = shape.num_bytes(2, data.draw(st.integers(8, 40)))
+    model = FakeModel(max_batch=data.draw(st.integers(2, 5)), **limits)
     engine = Engine(model, prefill_chunk=data.draw(st.integers(1, 9)))
-    open_requests: list[tuple[Request, int]] = []
+    requests: list[Request] = []
     for _ in range(data.draw(st.integers(1, 8))):
-        count = data.draw(st.integers(1, 12))
         prompt = data.draw(st.lists(st.integers(0, 2), min_size=1, max_size=14))
-        options = data.draw(
-            st.sampled_from(
-                [{}, {"num_return_sequences": 2, "temperature": 1.0, "seed": 5}, {"num_beams": 2}]
-            )
-        )
-        each = request(prompt, max_new_tokens=count, **options)
+        options = data.draw(st.sampled_from(KINDS))
+        adapter = data.draw(st.sampled_from([None, None, "a"]))
+        each = request(prompt, max_new_tokens=data.draw(st.integers(1, 12)), adapter=adapter, **options)
         engine.submit(each)
-        open_requests.append((each, count))
+        requests.append(each)
         for _ in range(data.draw(st.integers(0, 6))):
             engine.advance()
             engine.check()
@@ -91,26 +107,126 @@ def test_any_mix_of_requests_gives_each_its_own_answer(data: st.DataObject) -> N
             engine.cancel(each)
             assert each.is_finished
             engine.check()
+        if data.draw(st.integers(0, 9)) == 0:
+            assert engine.score(prompt).shape == (len(prompt), model.vocab_size)
+            engine.check()
     while engine.has_work:
         engine.advance()
         engine.check()
-    for each, count in open_requests:
-        result = each.result
-        assert result is not None
-        alone = FakeModel(context_length=600, switch_length=model.switch_length)
-        (expected,) = run(
-            Engine(alone), request(each.prompt_token_ids, **_options_of(each), max_new_tokens=count)
-        )
-        if result.finish_reason == "cancelled":
-            assert expected.token_ids[: len(result.token_ids)] == result.token_ids or each.is_beam_search
-        else:
-            assert result.token_ids == expected.token_ids
-            assert [c.token_ids for c in result.choices] == [c.token_ids for c in expected.choices]
+    for each in requests:
+        _assert_as_alone(each, FakeModel(max_batch=model.max_batch, **limits))
 
 
-def _options_of(each: Request) -> dict[str, Any]:
-    names = ("num_return_sequences", "do_sample", "temperature", "seed", "num_beams")
-    return {name: getattr(each.config, name) for name in names}
+def _assert_as_alone(each: Request, model: FakeModel) -> None:
+    alone = Request(each.prompt_token_ids, each.config, tokenizer=ByteTokenizer(), adapter=each.adapter)
+    engine = Engine(model)
+    engine.submit(alone)
+    engine.run([alone])
+    if alone.result is None or each.result is None:
+        assert str(each.error) == str(alone.error)
+    elif each.result.finish_reason == "cancelled":
+        expected = alone.result.token_ids[: len(each.result.token_ids)]
+        assert expected == each.result.token_ids or each.config.num_beams > 1
+    else:
+        assert each.result.token_ids == alone.result.token_ids
+        assert each.result.finish_reason == alone.result.finish_reason
+        assert [c.token_ids for c in each.result.choices] == [c.token_ids for c in alone.result.choices]
+
+
+def test_the_youngest_gives_way_and_goes_on_later() -> None:
+    shape = FakeModel(context_length=2000).cache.shape
+    model = FakeModel(context_length=2000, max_bytes=shape.num_bytes(2, 300))
+    engine = Engine(model)
+    old, young = request([1, 2], max_new_tokens=500), request([3, 4], max_new_tokens=400)
+    results = run(engine, old, young)
+    assert (old.num_preemptions, young.num_preemptions) == (0, 1)
+    assert list(results[0].token_ids) == model.expected([1, 2], 500)
+    assert list(results[1].token_ids) == model.expected([3, 4], 400)
+    assert results[1].finish_reason == "length"
+
+
+def test_a_prefix_of_another_adapter_is_not_reused() -> None:
+    model = FakeModel(adapters=("a", "b"))
+    engine = Engine(model)
+    adapters = ("a", "b", None)
+    for cached in (0, 2):
+        together = run(engine, *(request(adapter=adapter) for adapter in adapters))
+        for adapter, result in zip(adapters, together, strict=True):
+            assert list(result.token_ids) == model.expected(PROMPT, 8, adapter=adapter)
+            assert result.stats.cached_prompt_tokens == cached
+    with pytest.raises(OptionError, match='no adapter "c"; it has: a, b'):
+        engine.submit(request(adapter="c"))
+
+
+class Only:
+    """A constraint: the tokens of a text, one after the other."""
+
+    option = "only"
+    is_done = False
+
+    def __init__(self, token_ids: Sequence[int]) -> None:
+        self.left = list(token_ids)
+
+    def apply(self, logits: Any) -> None:
+        logits[np.arange(len(logits)) != self.left[0]] = -np.inf
+
+    def accept(self, token_id: int) -> None:
+        assert token_id == self.left.pop(0)
+
+    def copy(self) -> Only:
+        return Only(self.left)
+
+
+@pytest.mark.parametrize("options", [{}, {"temperature": 2.0, "num_return_sequences": 2}, {"num_beams": 2}])
+def test_a_constraint_masks_what_each_sequence_of_its_request_may_say(options: dict[str, Any]) -> None:
+    model = FakeModel()
+    config = GenerationConfig().merge(max_new_tokens=5, **options)
+    constrained = Request(PROMPT, config, make_constraint=lambda: Only([7, 8, 9, 10, 11]))
+    results = run(Engine(model), request(), constrained)
+    assert results[0].token_ids == tuple(model.expected(PROMPT, 8))
+    assert results[1].token_ids == (7, 8, 9, 10, 11)
+
+
+def test_rows_are_moved_only_when_a_hole_has_run_along_for_long_and_then_bit_by_bit() -> None:
+    model = FakeModel(context_length=2000, max_batch=8)
+    engine = Engine(model)
+    requests = [request([i, 1], max_new_tokens=40 if i == 3 else 300) for i in range(8)]
+    for each in requests:
+        engine.submit(each)
+    copied: list[int] = []
+    while engine.has_work:
+        before = model.device.num_positions
+        engine.advance()
+        engine.check()
+        if requests[3].is_finished and not requests[7].is_finished:
+            copied.append(model.device.num_positions - before)
+    assert copied[:18] == [0] * 18  # 41 tokens are worth more than a few idle rows
+    assert 0 < max(copied) <= 40 * len(model.cache.shape.tensors)
+    assert sum(copied) < 400 * len(model.cache.shape.tensors), "every position is moved once"
+    for i, each in enumerate(requests):
+        assert each.result is not None
+        assert list(each.result.token_ids) == model.expected([i, 1], 40 if i == 3 else 300)
+
+
+def test_a_waiting_request_takes_the_hole_and_nothing_is_moved() -> None:
+    model = FakeModel(context_length=500, max_batch=4)
+    engine = Engine(model)
+    requests = [request([i, 1], max_new_tokens=20 if i == 1 else 60) for i in range(4)]
+    late = request([9, 1], max_new_tokens=10)
+    for each in (*requests, late):
+        engine.submit(each)
+    while not requests[1].is_finished:
+        engine.advance()
+    before = model.device.num_positions
+    while not late.is_finished:
+        engine.advance()
+        engine.check()
+    assert model.device.num_positions == before
+    run(engine)
+    assert [list(each.result.token_ids) for each in (*requests, late) if each.result] == [
+        *(model.expected([i, 1], 20 if i == 1 else 60) for i in range(4)),
+        model.expected([9, 1], 10),
+    ]
 
 
 def test_a_second_turn_prefills_only_what_is_new() -> None:
@@ -135,13 +251,35 @@ def test_a_second_turn_goes_on_from_a_state() -> None:
     assert list(second.token_ids) == model.expected(second_prompt, 8)
 
 
-def test_a_state_that_went_further_than_the_prompt_is_not_reused() -> None:
+def test_a_state_that_went_further_than_the_prompt_goes_back_to_a_snapshot() -> None:
     model = FakeModel(has_state=True)
     engine = Engine(model)
-    for prompt in (PROMPT, PROMPT, [*PROMPT, 8]):
+    for prompt, cached in ((PROMPT, 0), (PROMPT, 2), ([*PROMPT, 8], 2), ([1, 9, 3], 0)):
         (result,) = run(engine, request(prompt))
-        assert result.stats.cached_prompt_tokens == 0
+        assert result.stats.cached_prompt_tokens == cached
         assert list(result.token_ids) == model.expected(prompt, 8)
+
+
+def test_the_third_prompt_with_the_same_beginning_goes_on_from_a_state_that_the_second_kept() -> None:
+    model = FakeModel(has_state=True, context_length=200)
+    engine = Engine(model)
+    common = list(range(40))
+    for last, cached in (([50, 51], 0), ([60, 61], 0), ([70, 71], 40)):
+        prompt = [*common, *last]
+        (result,) = run(engine, request(prompt))
+        assert result.stats.cached_prompt_tokens == cached
+        assert list(result.token_ids) == model.expected(prompt, 8)
+
+
+def test_snapshots_stay_within_the_byte_limit() -> None:
+    probe = FakeModel(has_state=True).cache.shape
+    limit = probe.num_bytes(1, 256) + probe.snapshot_bytes
+    model = FakeModel(has_state=True, context_length=200, max_bytes=limit)
+    engine = Engine(model, prefill_chunk=5)
+    for prompt in (list(range(40)), list(range(30)), [*range(20), 9]):
+        (result,) = run(engine, request(prompt))
+        assert list(result.token_ids) == model.expected(prompt, 8)
+        assert model.cache.nbytes <= limit
 
 
 def test_eos_ends_and_ignore_eos_does_not() -> None:
@@ -199,7 +337,8 @@ def test_logprobs_are_those_of_the_model() -> None:
     slot = model.cache.acquire([0])
     assert slot is not None
     model.cache.truncate(slot, 0)
-    logits = model.score(slot, [*PROMPT, *result.token_ids])[len(PROMPT) - 1 :]
+    whole = [*PROMPT, *result.token_ids]
+    logits = model.run([Span(slot, whole, len(whole))]).of(0, len(whole))[len(PROMPT) - 1 :]
     for entry, row in zip(result.logprobs, logits, strict=False):
         log_probs = row - np.log(np.exp(row).sum())
         assert entry.logprob == pytest.approx(log_probs[entry.token_id], abs=1e-5)
@@ -271,16 +410,15 @@ def test_cancelling_inside_a_step_takes_effect_before_the_next(monkeypatch: pyte
     engine = Engine(model)
     each = request(stream=True, max_new_tokens=50)
     engine.submit(each)
-    decode = model.decode
-    monkeypatch.setattr(model, "decode", lambda ids: (engine.cancel(each), decode(ids))[1])
+    run_model = model.run
+    monkeypatch.setattr(model, "run", lambda batch: (engine.cancel(each), run_model(batch))[1])
     engine.advance()
-    assert not each.is_finished
     engine.advance()
     assert each.result is not None
-    assert len(each.result.token_ids) == 1
+    assert each.result.token_ids == ()
 
 
-def test_a_byte_limit_makes_requests_wait_and_ends_what_outgrows_it() -> None:
+def test_a_byte_limit_makes_requests_wait_and_ends_what_outgrows_it_alone() -> None:
     probe = FakeModel(context_length=2000)
     limit = 700 * probe.cache.shape.bytes_per_position
     model = FakeModel(context_length=2000, max_bytes=limit)
@@ -318,16 +456,16 @@ def test_unusable_logits_fail_only_their_own_request(
     monkeypatch: pytest.MonkeyPatch, where: Any, value: float
 ) -> None:
     model = FakeModel()
-    decode = model.decode
+    run_model = model.run
 
-    def decode_with_nan(token_ids: Sequence[int]) -> Any:
-        logits = decode(token_ids)
-        for row, slot in enumerate(model.cache.slots[: len(token_ids)]):
-            if slot.token_ids[0] == 9 and len(slot.token_ids) > 5:
-                logits[row, where] = value
-        return logits
+    def run_with_nan(batch: Sequence[Span]) -> Any:
+        output = run_model(batch)
+        for start, span in zip(output.starts, batch, strict=True):
+            if span.slot.token_ids[0] == 9 and len(span.slot.token_ids) > 5:
+                output.logits[start, where] = value
+        return output
 
-    monkeypatch.setattr(model, "decode", decode_with_nan)
+    monkeypatch.setattr(model, "run", run_with_nan)
     engine = Engine(model)
     good, bad = request(), request([9, 9])
     with pytest.raises(GenerationError, match=r"NaN|\+inf|-inf"):
@@ -347,7 +485,7 @@ def test_cancel_keeps_what_came() -> None:
     engine.cancel(each)
     assert each.result is not None
     assert each.result.finish_reason == "cancelled"
-    assert list(each.result.token_ids) == model.expected(PROMPT, 5)
+    assert list(each.result.token_ids) == model.expected(PROMPT, 4)  # the prompt took a step
     assert each.pieces[-1].finish_reason == "cancelled"
     waiting = request()
     engine.submit(waiting)
@@ -365,7 +503,7 @@ def test_cancelled_beams_give_the_best_so_far() -> None:
     engine.cancel(each)
     assert each.result is not None
     assert each.result.finish_reason == "cancelled"
-    assert len(each.result.token_ids) == 6
+    assert len(each.result.token_ids) == 5  # the prompt took a step
 
 
 def test_many_threads_may_wait_for_their_own_requests() -> None:
@@ -394,11 +532,11 @@ async def test_async_requests_run_together_and_leaving_early_cancels() -> None:
 
     async def one(first: int) -> list[int]:
         each = request([first], max_new_tokens=20, stream=True)
-        return [t async for piece in driver.pieces(each) for t in piece.token_ids]
+        return [t async for piece in driver.submit(each) for t in piece.token_ids]
 
     assert await asyncio.gather(*(one(i) for i in range(6))) == [model.expected([i], 20) for i in range(6)]
     left = request(max_new_tokens=400, stream=True)
-    pieces = driver.pieces(left)
+    pieces = driver.submit(left)
     async for _ in pieces:
         break
     await pieces.aclose()
@@ -423,18 +561,15 @@ def test_short_new_prompts_prefill_together() -> None:
     model = FakeModel()
     prompts = [[1, 2, 3], [4, 5, 6, 7], [8, 9]]
     results = run(Engine(model), *(request(p) for p in prompts))
-    assert model.runs[0] == (
-        "prefill",
-        2 + 3,
-    )  # the third is so short that padding would waste more than it saves
+    assert model.runs[0] == ("prefill", 2 + 3 + 1)
     assert [list(r.token_ids) for r in results] == [model.expected(p, 8) for p in prompts]
 
 
-def test_prompts_of_one_length_prefill_together_where_nothing_may_be_padded() -> None:
-    model = FakeModel(has_state=True)
-    prompts = [[1, 2, 3], [4, 5, 6, 7], [8, 9, 1]]
+def test_requests_with_the_same_beginning_that_come_together_compute_it_once() -> None:
+    model = FakeModel(context_length=200)
+    prompts = [[*range(40), last] for last in (50, 60, 70)]
     results = run(Engine(model), *(request(p) for p in prompts))
-    assert model.runs[0] == ("prefill", 2 + 2)
+    assert sum(count for kind, count in model.runs if kind == "prefill") == 40
     assert [list(r.token_ids) for r in results] == [model.expected(p, 8) for p in prompts]
 
 
@@ -512,15 +647,16 @@ def test_under_a_byte_limit_a_long_request_leaves_room_for_later_beams() -> None
 
 def test_beams_of_unusable_logits_fail_only_their_own_request(monkeypatch: pytest.MonkeyPatch) -> None:
     model = FakeModel()
-    decode = model.decode
+    run_model = model.run
 
-    def decode_with_nan(token_ids: Sequence[int]) -> Any:
-        logits = decode(token_ids)
-        for row, slot in enumerate(model.cache.slots[: len(token_ids)]):
-            logits[row, 3] = np.nan if slot.token_ids[0] == 9 else logits[row, 3]
-        return logits
+    def run_with_nan(batch: Sequence[Span]) -> Any:
+        output = run_model(batch)
+        for start, span in zip(output.starts, batch, strict=True):
+            if span.slot.token_ids[0] == 9:
+                output.logits[start, 3] = np.nan
+        return output
 
-    monkeypatch.setattr(model, "decode", decode_with_nan)
+    monkeypatch.setattr(model, "run", run_with_nan)
     good, bad = request(), request([9], num_beams=2)
     with pytest.raises(GenerationError, match="NaN"):
         run(Engine(model), good, bad)
@@ -576,9 +712,9 @@ async def test_the_background_thread_outlives_a_failure(monkeypatch: pytest.Monk
     model = FakeModel()
     driver = BackgroundDriver(Engine(model))
     with monkeypatch.context() as patch:
-        patch.setattr(model, "decode", lambda _: 1 / 0)
+        patch.setattr(model, "run", lambda _: 1 / 0)
         with pytest.raises(GenerationError, match="ZeroDivisionError"):
-            _ = [piece async for piece in driver.pieces(request())]
+            _ = [piece async for piece in driver.submit(request())]
     after = request()
     await asyncio.wait_for(_read(driver, after), 5)
     assert after.result is not None
@@ -601,7 +737,7 @@ async def test_closing_the_driver_ends_what_is_awaited() -> None:
 
 
 async def _read(driver: BackgroundDriver, each: Request) -> None:
-    async for _ in driver.pieces(each):
+    async for _ in driver.submit(each):
         pass
 
 

@@ -133,15 +133,15 @@ def test_without_a_tokenizer(folder: Path, checkpoint: Path) -> None:
 def test_a_decoding_step_that_differs_from_the_whole(
     folder: Path, monkeypatch: pytest.MonkeyPatch, num_rows: int, expected: set[str]
 ) -> None:
-    decode = Decoder.decode
+    run = Decoder.run
 
-    def disturbed(self: Decoder, token_ids: Any) -> Any:
-        logits = decode(self, token_ids).copy()
-        if len(token_ids) >= num_rows:
-            logits[-1, ::2] += 0.01
-        return logits
+    def disturbed(self: Decoder, batch: Any) -> Any:
+        output = run(self, batch)
+        if sum(span.is_step for span in batch) >= num_rows:
+            output.logits[output.starts[-1], ::2] += 0.01
+        return output
 
-    monkeypatch.setattr(Decoder, "decode", disturbed)
+    monkeypatch.setattr(Decoder, "run", disturbed)
     assert outcome(validate(folder))[0] == expected
 
 
@@ -195,7 +195,7 @@ def test_the_difference_is_what_torch_computes() -> None:
     each = Continuation(prompt, Result(), ours)  # type: ignore[arg-type]
     seen: list[Any] = []
     difference = measure_difference(
-        [each], lambda ids: seen.append(ids) or theirs, num_wanted=5, tie_margin=2e-4
+        [each], lambda ids: seen.append(ids) or theirs, num_requested=5, tie_margin=2e-4
     )
     assert seen == [[*prompt, *tokens[:-1]]]
     kl = torch.nn.functional.kl_div(
@@ -209,7 +209,7 @@ def test_the_difference_is_what_torch_computes() -> None:
     assert difference.top1 == (ours[:5].argmax(-1) == theirs[:5].argmax(-1)).mean()
     assert (difference.agreements, difference.num_generated) == ((4,), (5,))
     assert difference.agreement == "the first 4 of 5 greedy tokens agree"
-    strict = measure_difference([each], lambda ids: theirs, num_wanted=8, tie_margin=0)
+    strict = measure_difference([each], lambda ids: theirs, num_requested=8, tie_margin=0)
     assert strict.agreements == (1,)
     assert strict.agreement == (
         "the first 1 of 5 greedy tokens agree (the context has no room for the 8 that were wanted)"

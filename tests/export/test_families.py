@@ -124,13 +124,16 @@ def test_activations_are_those_of_transformers(name: str, tmp_path: Path) -> Non
     np.testing.assert_allclose(GraphRunner(exported).feed(PROMPT), expected, atol=1e-4, rtol=0)
 
 
-def test_gpt2_checkpoints_without_prefix_and_with_masks_are_read(tmp_path: Path) -> None:
-    """The original repository names its tensors `h.0...` and stores the causal mask beside them."""
-    checkpoint = make_checkpoint("gpt2", tmp_path / "checkpoint")
+@pytest.mark.parametrize(
+    ("family", "mask"), [("gpt2", "bias"), ("gpt_bigcode", "bias"), ("codegen", "causal_mask")]
+)
+def test_checkpoints_without_prefix_and_with_masks_are_read(family: str, mask: str, tmp_path: Path) -> None:
+    """GPT-2's original repository names its tensors `h.0...`; older ones store the causal mask beside them."""
+    checkpoint = make_checkpoint(family, tmp_path / "checkpoint")
     expected = export_model(checkpoint, tmp_path / "prefixed", precision="int4", via="native")
     path = checkpoint / "model.safetensors"
     tensors = {name.removeprefix("transformer."): array for name, array in load_file(path).items()}
-    tensors["h.0.attn.bias"] = np.ones((1, 1, 8, 8), np.float32)
+    tensors[f"h.0.attn.{mask}"] = np.ones((1, 1, 8, 8), np.float32)
     save_file(tensors, path)
     found = export_model(checkpoint, tmp_path / "bare", precision="int4", via="native")
     assert found.manifest is not None

@@ -217,7 +217,7 @@ ROUTERS: dict[str, tuple[Callable[[], torch.nn.Module], RouterSpec]] = {
             scaling_factor=2.5,
             num_groups=4,
             num_groups_per_token=2,
-            group_score_of=2,
+            num_scores_per_group=2,
             correction_bias=True,
         ),
     ),
@@ -286,7 +286,7 @@ def test_numbers_that_do_not_fit_together_are_refused() -> None:
         {"num_experts_per_token": 9},
         {"num_groups": 3},
         {"num_groups": 4, "num_groups_per_token": 5},
-        {"num_groups": 8, "group_score_of": 2},
+        {"num_groups": 8, "num_scores_per_group": 2},
         {"num_groups": 4, "num_groups_per_token": 1, "num_experts_per_token": 3},
         {"scores": "sparse_mixer", "num_experts_per_token": 3},
     ):

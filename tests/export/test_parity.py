@@ -72,6 +72,17 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
         {"enable_bias": False, "layer_norm_elementwise_affine": False},
     ),
     "opt, untied": ("opt", {"tie_word_embeddings": False}),
+    "codegen, two heads over four cores": ("codegen", {"n_embd": 48, "n_head": 2, "rotary_dim": 16}),
+    "gpt_bigcode, a key for each query, untied": (
+        "gpt_bigcode",
+        {"multi_query": False, "tie_word_embeddings": False, "activation_function": "gelu"},
+    ),
+    "gpt_bigcode, no scale": ("gpt_bigcode", {"scale_attn_weights": False}),
+    "mpt, tied, another scale": (
+        "mpt",
+        {"tie_word_embeddings": True, "attn_config": {"softmax_scale": 0.3}},
+    ),
+    "mpt, 4 heads": ("mpt", {"hidden_size": 64, "num_attention_heads": 4}),
     "bloom, 6 heads, tied": ("bloom", {"n_head": 6, "hidden_size": 96, "tie_word_embeddings": True}),
     "falcon, biases, a head for each query": ("falcon", {"multi_query": False, "bias": True}),
     "falcon, linear biases, sequential": ("falcon", {"alibi": True, "parallel_attn": False, "bias": True}),

@@ -41,7 +41,7 @@ def with_fewer_layers(values: dict[str, Any]) -> dict[str, Any]:
             config[key] = config[key][:NUM_LAYERS]
     if "num_kv_shared_layers" in config:
         config["num_kv_shared_layers"] = 0
-    for key in ("num_hidden_layers", "n_layer", "num_layers"):
+    for key in ("num_hidden_layers", "n_layer", "n_layers", "num_layers"):
         if key in config:
             config[key] = NUM_LAYERS
     if config.get("layer_types"):

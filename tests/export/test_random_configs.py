@@ -23,7 +23,18 @@ from tests.export.runner import GraphRunner
 
 PROMPT = np.random.default_rng(5).integers(3, VOCAB_SIZE, 20).tolist()
 
-ONE_KEY_PER_QUERY = ("bloom", "deepseek_v2", "deepseek_v3", "gpt2", "gpt_neox", "gptj", "opt")
+ONE_KEY_PER_QUERY = (
+    "bloom",
+    "codegen",
+    "deepseek_v2",
+    "deepseek_v3",
+    "gpt2",
+    "gpt_bigcode",
+    "gpt_neox",
+    "gptj",
+    "mpt",
+    "opt",
+)
 """Families without grouped keys and values."""
 
 SWITCHES = (
@@ -113,7 +124,7 @@ def configs(draw: st.DrawFn, family: str) -> dict[str, Any]:
         values["rotary_dim"] = draw(st.integers(1, head_dim // 4)) * 4
     if "query_pre_attn_scalar" in base:
         values["query_pre_attn_scalar"] = draw(st.integers(4, 40))
-    if not values.get("multi_query", True) and not values["new_decoder_architecture"]:
+    if not values.get("multi_query", True) and not values.get("new_decoder_architecture", False):
         values["num_kv_heads"] = num_heads
     return values | IMPOSSIBLE_OTHERWISE.get(family, {})
 

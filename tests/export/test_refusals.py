@@ -50,6 +50,34 @@ from tests.checkpoints import make_config
             CheckpointError,
             '"original_max_position_embeddings" is missing',
         ),
+        (
+            "codegen",
+            "CodeGenForCausalLM",
+            {"n_embd": 90},
+            UnsupportedModelError,
+            '"n_embd" must be a multiple of 4',
+        ),
+        (
+            "gpt_bigcode",
+            "GPTBigCodeForCausalLM",
+            {"add_cross_attention": True},
+            UnsupportedModelError,
+            '"add_cross_attention"',
+        ),
+        *(
+            ("mpt", "MptForCausalLM", {key: value}, UnsupportedModelError, f'"{key}" is {value!r}')
+            for key, value in (("expansion_ratio", 2), ("no_bias", False), ("norm_type", "rmsnorm"))
+        ),
+        *(
+            (
+                "mpt",
+                "MptForCausalLM",
+                {"attn_config": {key: value}},
+                UnsupportedModelError,
+                f'"{key}" is {value!r}',
+            )
+            for key, value in (("alibi", False), ("alibi_bias_max", 5), ("qk_ln", True), ("prefix_lm", True))
+        ),
         ("granite", "GraniteForCausalLM", {"logits_scaling": 0}, CheckpointError, '"logits_scaling" must be'),
     ],
 )

@@ -12,6 +12,7 @@ from genai.errors import ModelFolderError
 from genai.folder import GraphNames
 from genai.runtime.adapt import adapt_model, read_model
 from genai.runtime.adapt.graph import rename_values
+from genai.runtime.adapt.long_rope import promote_rope_choice
 from tests.runtime.test_any_graph import graph_of
 from tests.runtime.tiny_graphs import Reference, growing_attention, rotary_attention, shared_attention
 
@@ -135,3 +136,24 @@ def test_a_head_that_is_not_understood_is_left_alone(head: str) -> None:
     head_nodes = [node.op_type for node in model.graph.node][-3:]
     assert not adapt_model(model).can_keep_none
     assert [node.op_type for node in model.graph.node][-3:] == head_nodes
+
+
+@pytest.mark.parametrize("domain", ["", "com.microsoft"])
+def test_rope_choice_is_found_behind_the_tables_alone(domain: str) -> None:
+    """ONNX's RotaryEmbedding has its tables where com.microsoft's has positions, and positions where that has a table."""
+    places = {"": "cos, sin, position_ids", "com.microsoft": "position_ids, cos, sin"}[domain]
+    branches = "<then_branch = a () => ({0} y) {{ y = Identity({1}) }}, else_branch = b () => ({0} y) {{ y = Identity({2}) }}>"
+    graph = onnx.parser.parse_graph(
+        f"""g (float[1, 4, 8] x, int64 length, int64[1, 4] first, int64[1, 4] second,
+              float[9, 4] short, float[9, 4] long) => (float[1, 4, 8] out) <int64 limit = {{32}}, int64 other = {{1}}> {{
+            is_long = Greater(length, limit)
+            is_first = Greater(length, other)
+            cos = If {branches.format("float[9, 4]", "long", "short")} (is_long)
+            sin = If {branches.format("float[9, 4]", "long", "short")} (is_long)
+            position_ids = If {branches.format("int64[1, 4]", "first", "second")} (is_first)
+            out = RotaryEmbedding(x, {places})
+        }}"""
+    )
+    graph.node[-1].domain = domain
+    assert promote_rope_choice(graph) == 32
+    assert "use_long_rope" in names(graph.input)

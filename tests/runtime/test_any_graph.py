@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from genai.cache import Buffer, Slot
 from genai.config import GenerationConfig
 from genai.engine import Engine, Request
+from genai.model import Span
 from genai.runtime import Decoder
 from genai.runtime.devices import HostDevice
 from tests.fakes import POISON
@@ -37,6 +38,7 @@ from tests.runtime.tiny_graphs import (
     shared_attention,
     stacked_attention,
 )
+from tests.spans import decode, prefill, score
 
 Block = Callable[[TinyGraph, int], str]
 TOLERANCE = 1e-4
@@ -159,7 +161,7 @@ def test_any_order_of_operations_gives_the_logits_of_a_run_from_scratch(
     cache.reset()
     owned: list[Slot] = []
     tokens = st.lists(st.integers(0, 2), min_size=1, max_size=5)
-    names = ["acquire", "prefill", "decode", "release", "swap", "copy", "truncate", "grow", "score"]
+    names = ["acquire", "prefill", "decode", "batch", "release", "move", "copy", "truncate", "grow", "score"]
     for _ in range(data.draw(st.integers(4, 16))):
         operation = data.draw(st.sampled_from(names))
         slot = data.draw(st.sampled_from(owned)) if owned else None
@@ -171,30 +173,43 @@ def test_any_order_of_operations_gives_the_logits_of_a_run_from_scratch(
         elif slot is None:
             continue
         elif operation == "prefill" and len(slot.token_ids) < 60:
-            decoder.prefill([slot], [data.draw(tokens)])
+            prefill(decoder, slot, data.draw(tokens))
         elif operation == "score" and len(slot.token_ids) < 60:
             before, new_tokens = len(slot.token_ids), data.draw(tokens)
-            logits = decoder.score(slot, new_tokens)
+            logits = score(decoder, slot, new_tokens)
             expected = model.reference(slot.token_ids)[before:]
             np.testing.assert_allclose(logits, expected, atol=TOLERANCE)
         elif operation == "decode":
             count = data.draw(st.integers(1, len(owned)))
-            for place, each in enumerate(owned[:count]):
-                cache.swap(each, cache.slots[place])
-            logits = decoder.decode([data.draw(st.integers(0, 2)) for _ in range(count)])
+            logits = decode(decoder, [data.draw(st.integers(0, 2)) for _ in range(count)], owned[:count])
             for each, row in zip(owned[:count], logits, strict=True):
                 np.testing.assert_allclose(row, model.reference(each.token_ids)[-1], atol=TOLERANCE)
+        elif operation == "batch":
+            _run_batch(model, data, [each for each in owned if len(each.token_ids) < 60])
         elif operation == "release":
             cache.release(slot)
             owned.remove(slot)
-        elif operation == "swap":
-            cache.swap(slot, data.draw(st.sampled_from(cache.slots)))
+        elif operation == "move" and (free := [each for each in cache.slots if not each.in_use]):
+            cache.move(slot, data.draw(st.sampled_from(free)))
         elif operation == "copy" and len(owned) > 1:
             cache.copy(slot, data.draw(st.sampled_from([each for each in owned if each is not slot])))
         elif operation == "truncate":
             kept = st.integers(0, len(slot.token_ids))
             cache.truncate(slot, data.draw(kept if cache.can_truncate else st.just(0)))
         cache.check()
+
+
+def _run_batch(model: Model, data: st.DataObject, slots: list[Slot]) -> None:
+    """Run spans of any kind together, and compare all logits that they want."""
+    spans = []
+    for slot in slots:
+        token_ids = data.draw(st.lists(st.integers(0, 2), min_size=1, max_size=5))
+        spans.append(Span(slot, token_ids, data.draw(st.integers(0, len(token_ids)))))
+    output = model.decoder.run(spans)
+    for index, span in enumerate(spans):
+        if span.num_logits:
+            expected = model.reference(span.slot.token_ids)[-span.num_logits :]
+            np.testing.assert_allclose(output.of(index, span.num_logits), expected, atol=TOLERANCE)
 
 
 def test_batched_prompts_of_any_length_answer_as_if_alone(model: Model) -> None:
@@ -249,9 +264,9 @@ def _beam_search(reference: Reference, prompt: list[int], num_beams: int, length
     beams: list[tuple[float, list[int]]] = [(0.0, list(prompt))]
     for _ in range(length):
         candidates = []
-        for score, ids in beams:
+        for total, ids in beams:
             logits = reference(ids)[-1].astype(np.float64)
             log_probs = logits - np.log(np.exp(logits - logits.max()).sum()) - logits.max()
-            candidates += [(score + log_prob, [*ids, token]) for token, log_prob in enumerate(log_probs)]
+            candidates += [(total + log_prob, [*ids, token]) for token, log_prob in enumerate(log_probs)]
         beams = sorted(candidates, key=lambda each: -each[0])[:num_beams]
     return beams[0][1][len(prompt) :]

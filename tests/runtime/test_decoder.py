@@ -16,6 +16,7 @@ from genai.errors import ModelFolderError, OptionError, ProviderError
 from genai.folder import ModelFolder
 from genai.runtime import Decoder, provider_statuses
 from genai.runtime.providers import choose_provider
+from tests.spans import decode, prefill, score
 
 Folders = Callable[..., tuple[Path, Path]]
 
@@ -30,11 +31,11 @@ def test_ragged_decode_equals_scoring_each_row_whole(folder: ModelFolder) -> Non
     rows = [[5, 6, 7, 8, 9], [11], [3, 1, 4, 1, 5, 9, 2, 6]]
     slots = [decoder.cache.acquire([i]) for i in range(3)]
     for slot, row in zip(slots, rows, strict=True):
-        decoder.prefill([slot], [row[:-1]])
-    logits = decoder.decode([row[-1] for row in rows]).copy()
+        prefill(decoder, slot, row[:-1])
+    logits = decode(decoder, [row[-1] for row in rows]).copy()
     for row, ours in zip(rows, logits, strict=True):
         spare = decoder.cache.acquire([0])
-        whole = decoder.score(spare, row)
+        whole = score(decoder, spare, row)
         np.testing.assert_allclose(ours, whole[-1], atol=2e-5)
         decoder.cache.release(spare)
 
@@ -44,12 +45,12 @@ def test_nothing_is_bound_again_while_the_shape_stays(
 ) -> None:
     decoder = Decoder(folder)
     slot = decoder.cache.acquire([1])
-    decoder.prefill([slot], [[1, 2]])
-    decoder.decode([3])
+    prefill(decoder, slot, [1, 2])
+    decode(decoder, [3])
     monkeypatch.setattr(decoder._session, "bind", lambda: pytest.fail("bound again"))
     monkeypatch.setattr(decoder._session.device, "allocate", lambda *_: pytest.fail("allocated"))
     for token in range(20):
-        decoder.decode([token])
+        decode(decoder, [token])
 
 
 def test_a_provider_that_copies_at_bind_is_bound_for_every_run(
@@ -66,7 +67,7 @@ def test_a_provider_that_copies_at_bind_is_bound_for_every_run(
     assert slot is not None
     assert twin is not None
     for token in range(3, 9):
-        np.testing.assert_array_equal(decoder.decode([token]), expected.decode([token]))
+        np.testing.assert_array_equal(decode(decoder, [token]), decode(expected, [token]))
     assert len(made) == 6
 
 

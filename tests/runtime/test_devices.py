@@ -12,6 +12,7 @@ from genai.folder import ModelFolder
 from genai.runtime import Decoder
 from genai.runtime.devices import AcceleratorDevice, HostDevice
 from tests.fakes import POISON
+from tests.spans import decode, prefill, score
 
 
 class DetachedDevice(HostDevice):
@@ -92,18 +93,23 @@ def test_a_model_runs_in_memory_that_the_host_cannot_reach(
 
 
 def _logits_along(decoder: Decoder) -> np.ndarray:
-    """Prefill, decode two rows, swap them, grow, decode again, score."""
+    """Prefill, decode two rows, move one, grow, decode again with an idle row between, score."""
     cache: KVCache = decoder.cache
     assert isinstance(cache.shape, CacheShape)
     first, second = cache.acquire([1]), cache.acquire([2])
     assert first is not None
     assert second is not None
-    decoder.prefill([first], [[5, 6, 7, 8]])
-    decoder.prefill([second], [[9]])
-    out = [decoder.decode([3, 4]).copy()]
-    cache.swap(first, second)
-    out.append(decoder.decode([4, 3])[::-1].copy())
+    prefill(decoder, first, [5, 6, 7, 8])
+    prefill(decoder, second, [9])
+    out = [decode(decoder, [3, 4])]
+    third, fourth = cache.acquire([3]), cache.acquire([4])
+    assert third is not None
+    assert fourth is not None
+    cache.release(third)
+    cache.release(fourth)
+    cache.move(second, fourth)
+    out.append(decode(decoder, [4, 3], [first, second]))
     cache.reserve(cache.capacity + 1) or cache.reserve(decoder.context_length)
-    out.append(decoder.decode([1, 2]).copy())
-    out.append(decoder.score(first, [1, 2, 3]))
+    out.append(decode(decoder, [1, 2], [first, second]))
+    out.append(score(decoder, first, [1, 2, 3]))
     return np.concatenate(out)

@@ -13,6 +13,7 @@ from genai.runtime import Decoder
 from genai.runtime.adapt import locate_weights, read_model
 from tests.foreign.external_data import save_with_external_data
 from tests.runtime.tiny_graphs import Reference, TinyGraph, shared_attention
+from tests.spans import score
 
 
 @pytest.fixture
@@ -41,7 +42,7 @@ def test_weights_behind_links_run(folder: ModelFolder, tmp_path: Path) -> None:
     for each in (folder, linked(folder, tmp_path / "cache")):
         decoder = Decoder(each, num_threads=1)
         slot = decoder.cache.acquire([])
-        assert abs(decoder.score(slot, [3, 1, 4]) - expected).max() < 1e-5
+        assert abs(score(decoder, slot, [3, 1, 4]) - expected).max() < 1e-5
 
 
 def test_names_count_from_where_the_files_are(folder: ModelFolder, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from genai.runtime.growing import GrowingCache
 from tests.runtime.test_any_graph import KINDS
 from tests.runtime.test_devices import DetachedDevice
 from tests.runtime.tiny_graphs import Reference
+from tests.spans import decode, prefill
 
 
 @pytest.fixture
@@ -38,7 +39,7 @@ def prefilled(decoder: Decoder, *prompts: list[int]) -> list[Slot]:
     for prompt in prompts:
         slot = decoder.cache.acquire(prompt[:1])
         assert slot is not None
-        decoder.prefill([slot], [prompt])
+        prefill(decoder, slot, prompt)
         slots.append(slot)
     return slots
 
@@ -48,32 +49,32 @@ def test_nothing_is_copied_while_the_same_rows_go_on(tmp_path: Path, gathered: l
     first, second = prefilled(decoder, [1, 2, 3], [4])
     gathered.clear()
     for token_id in range(5):
-        decoder.decode([token_id, token_id])
+        decode(decoder, [token_id, token_id])
     assert gathered == [first, second]
 
 
 def test_a_prompt_between_two_steps_costs_the_others_nothing(tmp_path: Path, gathered: list[Slot]) -> None:
     decoder = decoder_of("growing", tmp_path)
     prefilled(decoder, [1, 2, 3], [4])
-    decoder.decode([5, 6])
+    decode(decoder, [5, 6])
     (third,) = prefilled(decoder, [7, 8])
     gathered.clear()
-    decoder.decode([5, 6])
+    decode(decoder, [5, 6])
     assert gathered == []
-    decoder.prefill([third], [[9]])
+    prefill(decoder, third, [9])
     assert gathered == []  # it goes on from its last chunk
 
 
 def test_only_rows_that_changed_are_copied_again(tmp_path: Path, gathered: list[Slot]) -> None:
     decoder = decoder_of("growing", tmp_path)
     first, second, third = prefilled(decoder, [1, 2, 3], [4, 5, 6], [7, 8])
-    decoder.decode([1, 1, 1])
+    decode(decoder, [1, 1, 1])
     gathered.clear()
     decoder.cache.copy(first, second)
-    decoder.decode([2, 2, 2])
+    decode(decoder, [2, 2, 2])
     assert gathered == [second]
     decoder.cache.truncate(third, 1)
-    decoder.decode([3, 3, 3])
+    decode(decoder, [3, 3, 3])
     assert gathered == [second, third]
 
 
@@ -82,9 +83,9 @@ def test_runs_of_one_length_each_keep_their_own_arena(tmp_path: Path, gathered: 
     slots = prefilled(decoder, [1, 2, 3], [4], [5, 6])
     gathered.clear()
     for token_id in range(4):
-        decoder.decode([token_id] * 3)
+        decode(decoder, [token_id] * 3)
     assert gathered == slots
-    decoder.decode([1])
+    decode(decoder, [1])
     assert len(decoder._arenas) == 2  # that of the one run, and that of prompts
 
 
@@ -97,7 +98,7 @@ def test_any_graph_runs_in_memory_that_the_host_cannot_reach(
     reference = Reference(KINDS[kind]().model())
     first, second = prefilled(decoder, [1, 2, 3], [4])
     for token_ids in ([5, 6], [7, 8]):
-        rows = decoder.decode(token_ids)
+        rows = decode(decoder, token_ids)
         for slot, row in zip((first, second), rows, strict=True):
             np.testing.assert_allclose(row, reference(slot.token_ids)[-1], atol=1e-4)
 

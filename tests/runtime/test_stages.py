@@ -15,6 +15,7 @@ from genai.folder import StageConfig
 from genai.runtime import Decoder
 from tests.runtime.test_any_graph import graph_of
 from tests.runtime.tiny_graphs import Reference, TinyGraph, convolution, shared_attention, write_folder
+from tests.spans import decode, prefill, score
 
 IDS = [3, 1, 4, 1, 5, 9, 2, 6]
 
@@ -72,11 +73,11 @@ def check(decoder: Decoder, expected: np.ndarray) -> None:
     first, second = decoder.cache.acquire([1]), decoder.cache.acquire([2])
     assert first is not None
     assert second is not None
-    np.testing.assert_allclose(decoder.score(first, IDS), expected, atol=1e-5)
+    np.testing.assert_allclose(score(decoder, first, IDS), expected, atol=1e-5)
     decoder.cache.truncate(first, 0)
-    decoder.prefill([first], [IDS[:4]])
-    decoder.prefill([second], [IDS[:6]])
-    rows = decoder.decode([IDS[4], IDS[6]])
+    prefill(decoder, first, IDS[:4])
+    prefill(decoder, second, IDS[:6])
+    rows = decode(decoder, [IDS[4], IDS[6]])
     np.testing.assert_allclose(rows, expected[[4, 6]], atol=1e-5)
 
 

@@ -12,7 +12,7 @@ from genai import __version__
 from genai.cli.command import EXIT_INTERRUPTED, command
 from genai.cli.interrupts import interrupts_call
 from genai.cli.loading import open_generator
-from genai.cli.options import GenerationOptions, JsonFlag, ModelOptions, given_options
+from genai.cli.options import GenerationFlags, JsonFlag, ModelFlags, given_options
 from genai.cli.output import format_stats, is_terminal, print_json, print_note
 from genai.cli.standard_input import read_standard_input
 from genai.errors import ChatTemplateError, OptionError
@@ -36,8 +36,8 @@ def chat(
         str | None, typer.Argument(metavar="PROMPT", help="Answer this and exit; - reads stdin.")
     ] = None,
     *,
-    model: ModelOptions,
-    generation: GenerationOptions,
+    model: ModelFlags,
+    generation: GenerationFlags,
     system: Annotated[str | None, typer.Option(help="System prompt.")] = None,
     think: Annotated[
         bool | None, typer.Option("--think/--no-think", help="Let a reasoning model reason first, or not.")

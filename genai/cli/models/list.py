@@ -31,7 +31,7 @@ def list_models(*, json: JsonFlag = False) -> None:
         [
             entry.name,
             entry.preset.parameters if entry.preset else "",
-            _whereabouts(entry),
+            _describe_local_copies(entry),
             entry.preset.description if entry.preset else "",
         ]
         for entry in sorted(entries, key=lambda entry: not entry.is_here)
@@ -39,7 +39,7 @@ def list_models(*, json: JsonFlag = False) -> None:
     print_result(format_table(["MODEL", "PARAMETERS", "ON THIS MACHINE", "WHAT IT IS"], rows))
 
 
-def _whereabouts(entry: ModelEntry) -> str:
+def _describe_local_copies(entry: ModelEntry) -> str:
     parts = [f"{export.precision} {format_bytes(export.size_bytes)}" for export in entry.exports]
     if entry.download_bytes:
         parts.append(f"download {format_bytes(entry.download_bytes)}")

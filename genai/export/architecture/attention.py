@@ -10,6 +10,7 @@ from genai.export.architecture.norm import NormSpec
 from genai.export.architecture.parameters import Shapes, linear_shapes, norm_shapes
 from genai.export.architecture.rope import RopeSpec
 from genai.export.architecture.state import StateSpec
+from genai.graph.names import KEY, VALUE
 
 __all__ = ["AlibiSpec", "AttentionSpec", "QueryScaling"]
 
@@ -136,7 +137,7 @@ class AttentionSpec:
         if self.reads_layer is not None:
             return ()
         shape = (self.num_kv_heads, None, self.head_dim)
-        return StateSpec("key", shape), StateSpec("value", shape)
+        return StateSpec(KEY, shape), StateSpec(VALUE, shape)
 
     def limited_to(self, max_positions: int) -> AttentionSpec:
         """Return the attention for sequences of at most this length."""

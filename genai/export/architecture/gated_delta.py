@@ -9,6 +9,7 @@ from genai.errors import CheckpointError
 from genai.export.architecture.norm import NormSpec
 from genai.export.architecture.parameters import Shapes, linear_shapes, norm_shapes
 from genai.export.architecture.state import StateSpec
+from genai.graph.names import CONV_STATE, RECURRENT_STATE
 
 __all__ = ["GatedDeltaSpec"]
 
@@ -72,8 +73,8 @@ class GatedDeltaSpec:
         """Return the last inputs of the convolution, and the heads' matrices, which are float32 in every precision."""
         matrices = (self.num_value_heads, self.key_dim, self.value_dim)
         return (
-            StateSpec("conv_state", (self.num_channels, self.conv_width - 1)),
-            StateSpec("recurrent_state", matrices, is_float32=True),
+            StateSpec(CONV_STATE, (self.num_channels, self.conv_width - 1)),
+            StateSpec(RECURRENT_STATE, matrices, is_float32=True),
         )
 
     def limited_to(self, max_positions: int) -> GatedDeltaSpec:  # noqa: ARG002 - every mixer's signature

@@ -10,6 +10,7 @@ from genai.export.architecture.norm import NormSpec
 from genai.export.architecture.parameters import Shapes, linear_shapes, norm_shapes
 from genai.export.architecture.rope import RopeSpec
 from genai.export.architecture.state import StateSpec
+from genai.graph.names import KEY, VALUE
 
 __all__ = ["LatentAttentionSpec"]
 
@@ -71,7 +72,7 @@ class LatentAttentionSpec:
     def states(self) -> tuple[StateSpec, ...]:
         """Return the keys and values, [1, positions, head_dim] each; a value is the key once more."""
         shape = (self.num_kv_heads, None, self.head_dim)
-        return StateSpec("key", shape), StateSpec("value", shape)
+        return StateSpec(KEY, shape), StateSpec(VALUE, shape)
 
     def limited_to(self, max_positions: int) -> LatentAttentionSpec:
         """Return the attention for sequences of at most this length."""

@@ -27,11 +27,11 @@ class RouterSpec:
         scaling_factor: Factor on the weights, after that.
         num_groups: Consecutive groups of equal size that compete before their experts do.
         num_groups_per_token: Groups that take part.
-        group_score_of: How many of a group's best scores add up to its own.
+        num_scores_per_group: How many of a group's best scores add up to the group's.
         correction_bias: Whether a bias is added to the scores for the choice, but not for the weights.
         bias: Whether the linear layer has one.
         expert_scales: Whether each expert's output has a learned factor.
-        tolerance: For SparseMixer: which share of the larger of two outputs the smaller one may stay behind.
+        tolerance: For SparseMixer: by what part of the larger of two outputs the smaller one may be below it.
 
     Raises:
         CheckpointError: The numbers do not fit together.
@@ -44,7 +44,7 @@ class RouterSpec:
     scaling_factor: float = 1.0
     num_groups: int = 1
     num_groups_per_token: int = 1
-    group_score_of: int = 1
+    num_scores_per_group: int = 1
     correction_bias: bool = False
     bias: bool = False
     expert_scales: bool = False
@@ -55,7 +55,7 @@ class RouterSpec:
         fits = (
             1 <= self.num_groups_per_token <= self.num_groups
             and group_size * self.num_groups == self.num_experts
-            and self.group_score_of <= group_size
+            and self.num_scores_per_group <= group_size
             and 1 <= self.num_experts_per_token <= group_size * self.num_groups_per_token
             and (self.scores != "sparse_mixer" or self.num_experts_per_token == 2)
         )

@@ -7,13 +7,14 @@ from typing import ClassVar
 
 from genai.export.architecture.parameters import Shapes, linear_shapes
 from genai.export.architecture.state import StateSpec
+from genai.graph.names import CONV_STATE
 
 __all__ = ["ShortConvolutionSpec"]
 
 
 @dataclass(frozen=True, slots=True)
 class ShortConvolutionSpec:
-    """output(after * convolution(before * value)): three projections of the input, a filter per channel in between.
+    """output(output_gate * convolution(input_gate * value)): three projections of the input, a filter per channel in between.
 
     Args:
         num_channels: Width of the projections.
@@ -30,7 +31,7 @@ class ShortConvolutionSpec:
 
     def states(self) -> tuple[StateSpec, ...]:
         """Return the last inputs of the convolution, [num_channels, width - 1]."""
-        return (StateSpec("conv_state", (self.num_channels, self.width - 1)),)
+        return (StateSpec(CONV_STATE, (self.num_channels, self.width - 1)),)
 
     def limited_to(self, max_positions: int) -> ShortConvolutionSpec:  # noqa: ARG002 - every mixer's signature
         """Return the same convolution: it knows no positions."""
@@ -41,6 +42,6 @@ class ShortConvolutionSpec:
         shapes: Shapes = {"filter.weight": (self.num_channels, 1, self.width)}
         if self.bias:
             shapes["filter.bias"] = (self.num_channels,)
-        for module in ("before", "after", "value"):
+        for module in ("input_gate", "output_gate", "value"):
             shapes |= linear_shapes(module, self.num_channels, hidden_size, bias=self.bias)
         return shapes | linear_shapes("output", hidden_size, self.num_channels, bias=self.bias)

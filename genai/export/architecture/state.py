@@ -12,7 +12,7 @@ class StateSpec:
     """One tensor that a layer reads as its past and writes as its present.
 
     Args:
-        name: What the graph calls it: `past_key_values.{layer}.{name}` and `present.{layer}.{name}`.
+        name: What it holds, as the graph contract calls it: "key", "value", "conv_state", "recurrent_state".
         shape: Its shape for one sequence; `None` is the axis of positions, if it has one.
         is_float32: Whether it is float32 even where the graph's float type is another.
     """

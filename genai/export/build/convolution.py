@@ -18,7 +18,7 @@ __all__ = ["causal_convolution", "short_convolution"]
 def short_convolution(
     g: GraphBuilder, x: ir.Value, spec: ShortConvolutionSpec, past: ir.Value
 ) -> tuple[ir.Value, ir.Value]:
-    """Return output(after * convolution(before * value)) and the convolution's present state.
+    """Return output(output_gate * convolution(input_gate * value)) and the convolution's present state.
 
     Args:
         g: The graph.
@@ -26,11 +26,11 @@ def short_convolution(
         spec: The convolution.
         past: [batch_size, num_channels, width - 1].
     """
-    packed = linear(g, x, "before", "after", "value", name="projections")
+    packed = linear(g, x, "input_gate", "output_gate", "value", name="projections")
     sizes = g.integers(*[spec.num_channels] * 3)
-    before, after, value = g.ops("Split", [packed, sizes], 3, axis=-1)
-    mixed, present = causal_convolution(g, g.op("Mul", [before, value]), past)
-    return linear(g, g.op("Mul", [after, mixed]), "output"), present
+    input_gate, output_gate, value = g.ops("Split", [packed, sizes], 3, axis=-1)
+    mixed, present = causal_convolution(g, g.op("Mul", [input_gate, value]), past)
+    return linear(g, g.op("Mul", [output_gate, mixed]), "output"), present
 
 
 def causal_convolution(

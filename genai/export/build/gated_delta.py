@@ -23,7 +23,7 @@ FLOAT = ir.DataType.FLOAT
 
 
 def gated_delta(
-    g: GraphBuilder, x: ir.Value, spec: GatedDeltaSpec, past_conv: ir.Value, past_matrices: ir.Value
+    g: GraphBuilder, x: ir.Value, spec: GatedDeltaSpec, past_conv: ir.Value, past_recurrent: ir.Value
 ) -> tuple[ir.Value, ir.Value, ir.Value]:
     """Project, convolve, update the heads' matrices token by token, read them, and project back.
 
@@ -34,7 +34,7 @@ def gated_delta(
         x: [batch_size, sequence_length, hidden_size].
         spec: The attention.
         past_conv: [batch_size, num_channels, conv_width - 1].
-        past_matrices: float32 [batch_size, num_value_heads, key_dim, value_dim].
+        past_recurrent: float32 [batch_size, num_value_heads, key_dim, value_dim].
 
     Returns:
         The output, shaped as x, and the two present states.
@@ -52,10 +52,10 @@ def gated_delta(
         axis=-1,
     )
     decay, beta = _rates(g, x, spec)
-    heads, present_matrices = g.ops(
+    heads, present_recurrent = g.ops(
         LINEAR_ATTENTION.op_type,
         LINEAR_ATTENTION.arrange(
-            query=query, key=key, value=value, past_state=past_matrices, decay=decay, beta=beta
+            query=query, key=key, value=value, past_state=past_recurrent, decay=decay, beta=beta
         ),
         2,
         domain=LINEAR_ATTENTION.domain,
@@ -72,7 +72,7 @@ def gated_delta(
     return (
         linear(g, g.op("Mul", [heads, activate(g, gate, "silu")]), "output"),
         present_conv,
-        present_matrices,
+        present_recurrent,
     )
 
 

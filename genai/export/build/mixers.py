@@ -20,6 +20,7 @@ from genai.export.build.gated_delta import gated_delta
 from genai.export.build.graph_builder import GraphBuilder
 from genai.export.build.latent_attention import check_latent_attention, latent_attention
 from genai.export.build.positions import Positions
+from genai.graph.names import CONV_STATE, KEY, RECURRENT_STATE, VALUE
 
 __all__ = ["Mixed", "check_mixer", "mix", "needs_position_ids"]
 
@@ -44,17 +45,17 @@ def mix(
     with g.scope(spec.scope):
         match spec:
             case AttentionSpec():
-                return Mixed(*attention(g, x, spec, past["key"], past["value"], positions))
+                return Mixed(*attention(g, x, spec, past[KEY], past[VALUE], positions))
             case LatentAttentionSpec():
-                output, key, value = latent_attention(g, x, spec, past["key"], past["value"], positions)
-                return Mixed(output, {"key": key, "value": value})
+                output, key, value = latent_attention(g, x, spec, past[KEY], past[VALUE], positions)
+                return Mixed(output, {KEY: key, VALUE: value})
             case ShortConvolutionSpec():
-                output, conv = short_convolution(g, x, spec, past["conv_state"])
-                return Mixed(output, {"conv_state": conv})
+                output, conv = short_convolution(g, x, spec, past[CONV_STATE])
+                return Mixed(output, {CONV_STATE: conv})
             case GatedDeltaSpec():
-                conv_state, recurrent_state = past["conv_state"], past["recurrent_state"]
-                output, conv, matrices = gated_delta(g, x, spec, conv_state, recurrent_state)
-                return Mixed(output, {"conv_state": conv, "recurrent_state": matrices})
+                conv_state, recurrent_state = past[CONV_STATE], past[RECURRENT_STATE]
+                output, conv, recurrent = gated_delta(g, x, spec, conv_state, recurrent_state)
+                return Mixed(output, {CONV_STATE: conv, RECURRENT_STATE: recurrent})
 
 
 def check_mixer(spec: Mixer) -> None:

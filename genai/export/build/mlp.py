@@ -27,11 +27,11 @@ def mlp(g: GraphBuilder, x: ir.Value, spec: MlpSpec) -> ir.Value:
         "Split", [packed, g.integers(spec.intermediate_size, spec.intermediate_size)], 2, axis=-1
     )
     if spec.sparsity:
-        gate = _cut_off(g, gate, spec.sparsity)
+        gate = _gaussian_top_k(g, gate, spec.sparsity)
     return linear(g, g.op("Mul", [activate(g, gate, spec.activation), up]), "down")
 
 
-def _cut_off(g: GraphBuilder, gate: ir.Value, share: float) -> ir.Value:
+def _gaussian_top_k(g: GraphBuilder, gate: ir.Value, sparsity: float) -> ir.Value:
     """Subtract this quantile of a normal distribution with the values' mean and deviation, and keep what is above."""
     is_half = g.precision.float_type != ir.DataType.FLOAT
     values = g.op("Cast", [gate], to=ir.DataType.FLOAT) if is_half else gate
@@ -40,6 +40,6 @@ def _cut_off(g: GraphBuilder, gate: ir.Value, share: float) -> ir.Value:
     deviation = g.op(
         "Sqrt", [g.op("ReduceMean", [g.op("Mul", [centred, centred]), g.integers(-1)], keepdims=1)]
     )
-    above = g.op("Mul", [deviation, g.float32(NormalDist().inv_cdf(share))])
-    kept = g.op("Relu", [g.op("Sub", [centred, above])])
+    cutoff = g.op("Mul", [deviation, g.float32(NormalDist().inv_cdf(sparsity))])
+    kept = g.op("Relu", [g.op("Sub", [centred, cutoff])])
     return g.op("Cast", [kept], to=g.precision.float_type) if is_half else kept

@@ -1,7 +1,7 @@
 """Which experts a token passes, and with which weights.
 
 Every rule ends in one form, which the kernels of experts and a plain graph both read: one number per expert, of which
-the largest are the chosen ones, and whose softmax over these alone is their shares.
+the largest are the selected ones, and whose softmax over these alone is their routing weights.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ class Routing:
     """Where the tokens go.
 
     Args:
-        logits: [batch_size, sequence_length, num_experts]; the largest are chosen, and a softmax over the chosen ones
-            alone gives their shares.
+        logits: [batch_size, sequence_length, num_experts]; the largest are selected, and a softmax over these alone
+            gives their routing weights.
         total: What the sum over the experts is multiplied by, [batch_size, sequence_length, 1]; `None` is 1.
     """
 
@@ -46,7 +46,7 @@ class _Selected:
 
 
 def route(g: GraphBuilder, x: ir.Value, spec: RouterSpec) -> Routing:
-    """Choose the experts of each token of [batch_size, sequence_length, hidden_size].
+    """Select the experts of each token of [batch_size, sequence_length, hidden_size].
 
     The rules are computed in float32 whatever the precision is, as transformers does.
     """
@@ -62,7 +62,7 @@ def route(g: GraphBuilder, x: ir.Value, spec: RouterSpec) -> Routing:
 
 
 def _rule(g: GraphBuilder, outputs: ir.Value, spec: RouterSpec) -> tuple[ir.Value, ir.Value | None]:
-    """The numbers that choose and weigh, and the weights' sum, in float32."""
+    """The router's logits and the sum of the routing weights, in float32."""
     count = g.integers(spec.num_experts_per_token)
     if spec.scores == "softmax" and spec.num_groups == 1 and not spec.correction_bias:
         if spec.normalize:
@@ -95,7 +95,7 @@ def _top_k(g: GraphBuilder, outputs: ir.Value, spec: RouterSpec, count: ir.Value
 def _mask_other_groups(g: GraphBuilder, scores: ir.Value, spec: RouterSpec) -> ir.Value:
     """Mask the scores of the experts outside the best groups (https://arxiv.org/abs/2412.19437, section 2.1.2)."""
     by_group = g.op("Reshape", [scores, g.integers(0, 0, spec.num_groups, -1)])
-    best, _ = g.ops("TopK", [by_group, g.integers(spec.group_score_of)], 2, axis=-1)
+    best, _ = g.ops("TopK", [by_group, g.integers(spec.num_scores_per_group)], 2, axis=-1)
     group_scores = g.op("ReduceSum", [best, g.integers(-1)], keepdims=0)
     _, groups = g.ops("TopK", [group_scores, g.integers(spec.num_groups_per_token)], 2, axis=-1)
     masked = g.op("Expand", [g.float32(-math.inf), g.op("Shape", [group_scores])])
@@ -123,9 +123,9 @@ def _weight_among(
     g: GraphBuilder, candidates: ir.Value, best: ir.Value, outputs: ir.Value, spec: RouterSpec
 ) -> ir.Value:
     """The best candidate's part in a softmax over those candidates that come close to it."""
-    size = g.op("Max", [g.op("Abs", [outputs]), best])
-    behind = g.op("Div", [g.op("Sub", [best, outputs]), size])
-    is_close = g.op("Not", [g.op("Greater", [behind, g.float32(2 * spec.tolerance)])])
+    larger = g.op("Max", [g.op("Abs", [outputs]), best])
+    difference = g.op("Div", [g.op("Sub", [best, outputs]), larger])
+    is_close = g.op("Not", [g.op("Greater", [difference, g.float32(2 * spec.tolerance)])])
     parts = g.op("Where", [is_close, g.op("Exp", [g.op("Sub", [candidates, best])]), g.float32(0.0)])
     return g.op("Reciprocal", [_sum(g, parts)])
 

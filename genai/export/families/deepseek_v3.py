@@ -22,7 +22,7 @@ def spec(config: ModelConfig) -> DecoderSpec:
         scaling_factor=config.number("routed_scaling_factor"),
         num_groups=config.integer("n_group"),
         num_groups_per_token=config.integer("topk_group"),
-        group_score_of=2,
+        num_scores_per_group=2,
         correction_bias=True,
     )
     return deepseek_decoder(config, router)

@@ -2,41 +2,23 @@
 
 from __future__ import annotations
 
-from genai.export.architecture import AttentionSpec, DecoderSpec, LayerSpec, NormSpec
+from genai.export.architecture import AttentionSpec, DecoderSpec
 from genai.export.architecture.family import Family
 from genai.export.checkpoint.model_config import ModelConfig
 from genai.export.checkpoint.weights import Transposed
-from genai.export.layouts.gpt import gpt_mlp
-from genai.export.layouts.llama import refuse_foreign_parts
+from genai.export.layouts.gpt import GPT_ALIASES, gpt2_decoder
 
 __all__ = ["FAMILY"]
 
 
 def spec(config: ModelConfig) -> DecoderSpec:
     """Derive the decoder from config.json."""
-    refuse_foreign_parts(config)
-    hidden_size, num_heads = config.integer("n_embd"), config.integer("n_head")
-    norm = NormSpec("layer", config.number("layer_norm_epsilon"), bias=True)
-    mlp = gpt_mlp(
-        config, size_key="n_inner", default_size=4 * hidden_size, activation_key="activation_function"
-    )
-    return DecoderSpec(
-        vocab_size=config.integer("vocab_size"),
-        hidden_size=hidden_size,
-        max_positions=config.integer("n_positions"),
-        layers=tuple(
-            LayerSpec(
-                _attention(config, index, num_heads, hidden_size // num_heads), mlp, norm, mlp_norm=norm
-            )
-            for index in range(config.integer("n_layer"))
-        ),
-        final_norm=norm,
-        tied=config.flag("tie_word_embeddings"),
-        learned_positions=config.integer("n_positions"),
-    )
+    return gpt2_decoder(config, [_attention(config, index) for index in range(config.integer("n_layer"))])
 
 
-def _attention(config: ModelConfig, index: int, num_heads: int, head_dim: int) -> AttentionSpec:
+def _attention(config: ModelConfig, index: int) -> AttentionSpec:
+    num_heads = config.integer("n_head")
+    head_dim = config.integer("n_embd") // num_heads
     scale = head_dim**-0.5 if config.flag("scale_attn_weights") else 1.0
     if config.flag("scale_attn_by_inverse_layer_idx"):
         scale /= index + 1
@@ -66,11 +48,6 @@ FAMILY = Family(
         "scale_attn_weights": True,
         "tie_word_embeddings": True,
     },
-    aliases={
-        "hidden_size": "n_embd",
-        "max_position_embeddings": "n_positions",
-        "num_attention_heads": "n_head",
-        "num_hidden_layers": "n_layer",
-    },
+    aliases=GPT_ALIASES,
     prefixes=("transformer.", ""),
 )

@@ -2,46 +2,15 @@
 
 from __future__ import annotations
 
-from genai.export.architecture import AttentionSpec, DecoderSpec, LayerSpec, NormSpec
 from genai.export.architecture.family import Family
-from genai.export.architecture.rope import RopeSpec
-from genai.export.checkpoint.model_config import ModelConfig
-from genai.export.layouts.gpt import gpt_mlp
-from genai.export.layouts.llama import refuse_foreign_parts
+from genai.export.layouts.gpt import GPT_ALIASES, gptj_decoder
 
 __all__ = ["FAMILY"]
-
-
-def spec(config: ModelConfig) -> DecoderSpec:
-    """Derive the decoder from config.json."""
-    refuse_foreign_parts(config)
-    hidden_size, num_heads = config.integer("n_embd"), config.integer("n_head")
-    head_dim = hidden_size // num_heads
-    norm = NormSpec("layer", config.number("layer_norm_epsilon"), bias=True)
-    rope = RopeSpec(config.integer("rotary_dim"), 10000.0, interleaved=True)
-    layer = LayerSpec(
-        AttentionSpec(num_heads, num_heads, head_dim, rope=rope),
-        gpt_mlp(
-            config, size_key="n_inner", default_size=4 * hidden_size, activation_key="activation_function"
-        ),
-        input_norm=norm,
-        parallel=True,
-    )
-    return DecoderSpec(
-        vocab_size=config.integer("vocab_size"),
-        hidden_size=hidden_size,
-        max_positions=config.integer("n_positions"),
-        layers=(layer,) * config.integer("n_layer"),
-        final_norm=norm,
-        tied=config.flag("tie_word_embeddings"),
-        head_bias=True,
-    )
-
 
 FAMILY = Family(
     architectures=("GPTJForCausalLM",),
     model_type="decoder",
-    spec=spec,
+    spec=gptj_decoder,
     weights={
         "embedding": "wte",
         "input_norm": "h.{i}.ln_1",
@@ -60,11 +29,6 @@ FAMILY = Family(
         "rotary_dim": 64,
         "tie_word_embeddings": False,
     },
-    aliases={
-        "hidden_size": "n_embd",
-        "max_position_embeddings": "n_positions",
-        "num_attention_heads": "n_head",
-        "num_hidden_layers": "n_layer",
-    },
+    aliases=GPT_ALIASES,
     prefixes=("transformer.", ""),
 )

@@ -7,24 +7,40 @@ or lengths a trace has fixed; it does not change what the graph computes.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, MutableSequence, Sequence
+from collections.abc import Callable, Iterable, Mapping, MutableSequence, Sequence
 from dataclasses import dataclass
 
 import onnx_ir as ir
 
 from genai.errors import UnsupportedModelError
+from genai.graph.axes import (
+    BATCH_SIZE,
+    INPUT_SHAPES,
+    PAST_LENGTH,
+    SEQUENCE_LENGTH,
+    past_shape,
+    present_shape,
+)
+from genai.graph.names import (
+    ATTENTION_MASK,
+    INPUT_IDS,
+    KEY,
+    LOGITS,
+    POSITION_IDS,
+    VALUE,
+    parse_past,
+    past_name,
+    present_name,
+    present_of,
+)
 
 __all__ = ["CacheShape", "make_canonical"]
 
 # Since transformers 5.24 a cache is named so; before, it was past_key_values.
 _PAST = re.compile(r"(?:input\.)?(?:cache|past_key_values)\.layers\.(\d+)\.(key|value)s")
 _PRESENT = re.compile(r"(?:output\.)?(?:cache|past_key_values)\.layers\.(\d+)\.(key|value)s")
-_TOKEN_INPUTS = ("input_ids", "attention_mask", "position_ids")
-_AXES: Mapping[str, tuple[str, str]] = {
-    "input_ids": ("batch_size", "sequence_length"),
-    "attention_mask": ("batch_size", "total_sequence_length"),
-    "position_ids": ("batch_size", "sequence_length"),
-}
+"""What exporters call a layer's keys and values."""
+_TOKEN_INPUTS = (INPUT_IDS, ATTENTION_MASK, POSITION_IDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,20 +70,18 @@ def make_canonical(model: ir.Model) -> CacheShape:
     graph = model.graph
     _strip_traces(model)
     _drop_unused_positions(graph)
-    inputs = _named(graph.inputs, _TOKEN_INPUTS, _PAST, "past_key_values", "input")
-    outputs = _named(graph.outputs, ("logits",), _PRESENT, "present", "output")
+    inputs = _named(graph.inputs, _TOKEN_INPUTS, _PAST, past_name, "input")
+    outputs = _named(graph.outputs, (LOGITS,), _PRESENT, present_name, "output")
     layers = _check_names(inputs, outputs)
+    pasts = _past_names(layers)
     _check_axes(inputs)
     _rename_axes(model, inputs)
     _rename([*inputs.items(), *outputs.items()], graph)
-    order = [name for name in _TOKEN_INPUTS if name in inputs]
-    order += [f"past_key_values.{layer}.{part}" for layer in layers for part in ("key", "value")]
-    _reorder(graph.inputs, [inputs[name] for name in order])
-    _reorder(
-        graph.outputs, [outputs[name.replace("past_key_values", "present")] for name in _outputs_of(order)]
-    )
+    token_inputs = [inputs[name] for name in _TOKEN_INPUTS if name in inputs]
+    _reorder(graph.inputs, [*token_inputs, *(inputs[name] for name in pasts)])
+    _reorder(graph.outputs, [outputs[LOGITS], *(outputs[present_of(name)] for name in pasts)])
     _set_shapes(inputs, outputs)
-    first = _shape_of(inputs[f"past_key_values.{layers[0]}.key"])
+    first = _shape_of(inputs[pasts[0]])
     return CacheShape(len(layers), int(str(first[1])), int(str(first[3])))
 
 
@@ -86,35 +100,39 @@ def _strip_traces(model: ir.Model) -> None:
 
 def _drop_unused_positions(graph: ir.Graph) -> None:
     for value in list(graph.inputs):
-        if value.name == "position_ids" and not value.uses():
+        if value.name == POSITION_IDS and not value.uses():
             graph.inputs.remove(value)
 
 
 def _named(
-    values: Iterable[ir.Value], plain: Sequence[str], pattern: re.Pattern[str], prefix: str, what: str
+    values: Iterable[ir.Value],
+    plain: Sequence[str],
+    pattern: re.Pattern[str],
+    state_name: Callable[[int | str, str], str],
+    what: str,
 ) -> dict[str, ir.Value]:
     """Return the values by canonical name."""
     named: dict[str, ir.Value] = {}
     for value in values:
         name = value.name or ""
         if match := pattern.fullmatch(name):
-            named[f"{prefix}.{match[1]}.{match[2]}"] = value
+            named[state_name(int(match[1]), match[2])] = value
         elif name in plain:
             named[name] = value
         else:
             raise UnsupportedModelError(
                 f'the exported graph has the {what} "{name}", which generation knows nothing of; expected '
-                f"{', '.join(plain)} and {prefix}.N.key and .value"
+                f"{', '.join(plain)} and {state_name('N', KEY)} and .{VALUE}"
             )
     return named
 
 
 def _check_names(inputs: Mapping[str, ir.Value], outputs: Mapping[str, ir.Value]) -> list[int]:
     """Return the layers that have a cache; see that nothing is missing."""
-    layers = sorted({int(name.split(".")[1]) for name in inputs if name.startswith("past_key_values.")})
-    past = [f"past_key_values.{layer}.{part}" for layer in layers for part in ("key", "value")]
-    needed_inputs = ["input_ids", "attention_mask", *past]
-    needed_outputs = ["logits", *(name.replace("past_key_values", "present") for name in past)]
+    layers = sorted({state.layer for name in inputs if (state := parse_past(name)) is not None})
+    pasts = _past_names(layers)
+    needed_inputs = [INPUT_IDS, ATTENTION_MASK, *pasts]
+    needed_outputs = [LOGITS, *(present_of(name) for name in pasts)]
     missing = [name for name in needed_inputs if name not in inputs or not inputs[name].uses()]
     missing += [name for name in needed_outputs if name not in outputs]
     if missing or not layers or len(outputs) != len(needed_outputs):
@@ -124,11 +142,15 @@ def _check_names(inputs: Mapping[str, ir.Value], outputs: Mapping[str, ir.Value]
     return layers
 
 
+def _past_names(layers: Sequence[int]) -> list[str]:
+    return [past_name(layer, part) for layer in layers for part in (KEY, VALUE)]
+
+
 def _check_axes(inputs: Mapping[str, ir.Value]) -> None:
     """See that rows and lengths vary, and heads and widths do not."""
     for name, value in inputs.items():
         shape = _shape_of(value)
-        rank, varying = (2, (0, 1)) if name in _AXES else (4, (0, 2))
+        rank, varying = (2, (0, 1)) if name in INPUT_SHAPES else (4, (0, 2))
         is_right = len(shape) == rank and all(
             isinstance(dim, int) != (axis in varying) for axis, dim in enumerate(shape)
         )
@@ -143,7 +165,7 @@ def _rename_axes(model: ir.Model, inputs: Mapping[str, ir.Value]) -> None:
     """Give the symbols of the tracer the names of the axes, in every shape of the graph."""
     names: dict[str, str] = {}
     for name, value in inputs.items():
-        axes = _AXES.get(name, ("batch_size", "", "past_sequence_length", ""))
+        axes = INPUT_SHAPES.get(name, (BATCH_SIZE, "", PAST_LENGTH, ""))
         for dim, axis in zip(_shape_of(value), axes, strict=True):
             if isinstance(dim, ir.SymbolicDim) and dim.value and dim.value.isidentifier():
                 names.setdefault(dim.value, axis)
@@ -173,10 +195,6 @@ def _rename(values: Sequence[tuple[str, ir.Value]], graph: ir.Graph) -> None:
         value.name = name
 
 
-def _outputs_of(order: Sequence[str]) -> list[str]:
-    return ["logits", *(name for name in order if name.startswith("past_key_values."))]
-
-
 def _reorder(values: MutableSequence[ir.Value], order: Sequence[ir.Value]) -> None:
     values.clear()
     values.extend(order)
@@ -184,15 +202,16 @@ def _reorder(values: MutableSequence[ir.Value], order: Sequence[ir.Value]) -> No
 
 def _set_shapes(inputs: Mapping[str, ir.Value], outputs: Mapping[str, ir.Value]) -> None:
     for name, value in inputs.items():
-        if name in _AXES:
-            value.shape = ir.Shape(_AXES[name])
+        if name in INPUT_SHAPES:
+            value.shape = ir.Shape(INPUT_SHAPES[name])
             continue
         _, heads, _, width = _shape_of(value)
-        value.shape = ir.Shape(["batch_size", heads, "past_sequence_length", width])
-        present = outputs[name.replace("past_key_values", "present")]
-        present.shape = ir.Shape(["batch_size", heads, "total_sequence_length", width])
-    logits = outputs["logits"]
-    logits.shape = ir.Shape(["batch_size", "sequence_length", _shape_of(logits)[-1]])
+        assert isinstance(heads, int), "checked before"
+        assert isinstance(width, int), "checked before"
+        value.shape = ir.Shape(past_shape(heads, width))
+        outputs[present_of(name)].shape = ir.Shape(present_shape(heads, width))
+    logits = outputs[LOGITS]
+    logits.shape = ir.Shape([BATCH_SIZE, SEQUENCE_LENGTH, _shape_of(logits)[-1]])
 
 
 def _shape_of(value: ir.Value) -> ir.Shape:

@@ -26,6 +26,8 @@ from genai.export.write.graph_writer import MODEL_FILE
 from genai.folder import DecoderConfig
 from genai.folder.graph_files import GraphFile
 from genai.folder.hf_config import decoder_from_hf_config
+from genai.graph.names import parse_past
+from genai.graph.operators import GROUP_QUERY_ATTENTION
 
 __all__ = ["check_foreign", "draft_foreign"]
 
@@ -166,8 +168,12 @@ def _describe(
 
 def _shares_cache(graph: ir.Graph) -> bool:
     """Whether past and present may be one buffer: every past goes into an attention that writes it in place."""
-    pasts = [value for value in graph.inputs if str(value.name).startswith("past_key_values.")]
-    return all(node.op_type == "GroupQueryAttention" for value in pasts for node in value.consumers())
+    pasts = [value for value in graph.inputs if parse_past(value.name) is not None]
+    return all(
+        GROUP_QUERY_ATTENTION.is_type_of(node.domain, node.op_type)
+        for value in pasts
+        for node in value.consumers()
+    )
 
 
 def _notes(facts: Mapping[str, Any], report: PassReport) -> dict[str, Any]:

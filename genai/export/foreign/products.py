@@ -13,6 +13,8 @@ import numpy as np
 import onnx_ir as ir
 
 from genai.export.checkpoint.checkpoint import Array
+from genai.graph.names import INPUT_IDS
+from genai.graph.opset import ONNX_DOMAINS
 
 __all__ = ["Product", "find_embedding", "find_products", "module_of"]
 
@@ -42,7 +44,7 @@ class Product:
 def find_products(graph: ir.Graph) -> Iterator[Product]:
     """Yield the products with stored matrices of floats."""
     for node in list(graph):
-        if node.domain not in ("", "ai.onnx") or node.op_type not in ("MatMul", "Gemm"):
+        if node.domain not in ONNX_DOMAINS or node.op_type not in ("MatMul", "Gemm"):
             continue
         left, right = node.inputs[0], node.inputs[1]
         matrix = _view(right)
@@ -78,7 +80,7 @@ def _is_token_ids(value: ir.Value | None) -> bool:
         if node is None or node.op_type not in ("Reshape", "Squeeze", "Unsqueeze", "Cast", "Identity"):
             return False
         value = node.inputs[0]
-    return value is not None and value.name == "input_ids"
+    return value is not None and value.name == INPUT_IDS
 
 
 def module_of(product: Product) -> str:

@@ -29,7 +29,7 @@ LFM2_WEIGHTS: WeightMap = {
     "attention.q_norm": "layers.{i}.self_attn.q_layernorm",
     "attention.k_norm": "layers.{i}.self_attn.k_layernorm",
     "attention.output": "layers.{i}.self_attn.out_proj",
-    ("convolution.before", "convolution.after", "convolution.value"): "layers.{i}.conv.in_proj",
+    ("convolution.input_gate", "convolution.output_gate", "convolution.value"): "layers.{i}.conv.in_proj",
     "convolution.filter": "layers.{i}.conv.conv",
     "convolution.output": "layers.{i}.conv.out_proj",
     "mlp_norm": "layers.{i}.ffn_norm",

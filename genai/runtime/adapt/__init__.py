@@ -3,7 +3,7 @@
 Works on the small protobuf, before the session is made; weights stay in their external file. One file per change:
 
 - `names`: inputs and outputs get the names that genai uses;
-- `attention`: buffers of a window's length keep the whole sequence; `seqlens_k`, `total_sequence_length` and
+- `lengths`: buffers of a window's length keep the whole sequence; `seqlens_k`, `total_sequence_length` and
   `position_ids`, which a graph sums up from a mask that then is not needed any more, become plain inputs;
 - `long_rope`: the choice between two tables of positions becomes a plain input;
 - `logits`: how many positions reach the language-model head becomes a plain input;

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from onnx import ModelProto
 
 from genai.folder import GraphNames
+from genai.graph.opset import ONNX_DOMAINS
 from genai.runtime.adapt.fused_cache import split_stacked_caches
 from genai.runtime.adapt.graph import remove_unused
 from genai.runtime.adapt.lengths import keep_whole_windows, promote_lengths, shared_caches
@@ -50,4 +51,4 @@ def adapt_model(model: ModelProto, names: GraphNames | None = None) -> GraphFact
 
 
 def _opset(model: ModelProto) -> int:
-    return next((opset.version for opset in model.opset_import if opset.domain in ("", "ai.onnx")), 1)
+    return next((opset.version for opset in model.opset_import if opset.domain in ONNX_DOMAINS), 1)

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from onnx import GraphProto, NodeProto, ValueInfoProto, helper, numpy_helper
 
+from genai.graph.names import KEY, VALUE, LayerState
+
 __all__ = ["split_stacked_caches"]
 
 NUM_AXES = 5
@@ -38,14 +40,14 @@ def _is_stacked(value: ValueInfoProto) -> bool:
 
 
 def _split(graph: GraphProto, past: ValueInfoProto, present: ValueInfoProto, layer: int, opset: int) -> None:
-    parts = ("key", "value")
-    stacked = [f"past_key_values.{layer}.{part}.stacked" for part in parts]
+    states = (LayerState(layer, KEY), LayerState(layer, VALUE))
+    stacked = [f"{state.past}.stacked" for state in states]
     before, after = [], []
-    for index, part in enumerate(parts):
-        before.append(_unsqueeze(f"past_key_values.{layer}.{part}", stacked[index], opset))
-        place = f"{present.name}.{part}.index"
+    for index, state in enumerate(states):
+        before.append(_unsqueeze(state.past, stacked[index], opset))
+        place = f"{present.name}.{state.part}.index"
         graph.initializer.append(numpy_helper.from_array(np.array(index, np.int64), place))
-        after.append(helper.make_node("Gather", [present.name, place], [f"present.{layer}.{part}"], axis=0))
+        after.append(helper.make_node("Gather", [present.name, place], [state.present], axis=0))
     if opset >= AXES_ARE_AN_INPUT:
         axes = numpy_helper.from_array(np.array([0], np.int64), f"{stacked[0]}.axes")
         graph.initializer.append(axes)
@@ -55,8 +57,8 @@ def _split(graph: GraphProto, past: ValueInfoProto, present: ValueInfoProto, lay
     nodes = [*before, *graph.node, *after]
     del graph.node[:]
     graph.node.extend(nodes)
-    _replace_port(graph.input, past, [f"past_key_values.{layer}.{part}" for part in parts])
-    _replace_port(graph.output, present, [f"present.{layer}.{part}" for part in parts])
+    _replace_port(graph.input, past, [state.past for state in states])
+    _replace_port(graph.output, present, [state.present for state in states])
 
 
 def _unsqueeze(source: str, target: str, opset: int) -> NodeProto:

@@ -6,16 +6,14 @@ from collections import Counter
 
 from onnx import GraphProto, NodeProto, TensorProto
 
+from genai.graph.axes import INPUT_SHAPES
+from genai.graph.names import POSITION_IDS, SEQLENS_K, TOTAL_SEQUENCE_LENGTH
+from genai.graph.operators import GROUP_QUERY_ATTENTION, SHARING_OPERATORS
 from genai.runtime.adapt.graph import operands, promote
 
 __all__ = ["keep_whole_windows", "promote_lengths", "shared_caches"]
 
-# Inputs by position (com.microsoft operator schemas).
-PAST = (3, 4)
-SEQLENS_K, TOTAL_SEQUENCE_LENGTH, POSITION_IDS = 5, 6, 9
-
-SHARING_OPERATORS = ("GroupQueryAttention", "SparseAttention")
-"""Operators that write new positions into the memory of the past, where that is the memory of the present too."""
+PASTS = ("past_key", "past_value")
 
 
 def keep_whole_windows(graph: GraphProto) -> None:
@@ -24,43 +22,42 @@ def keep_whole_windows(graph: GraphProto) -> None:
     The operator can instead keep a buffer of the window's length alone, which it moves on by itself. Which positions are
     seen is the same.
     """
-    for node in graph.node:
-        if node.op_type == "GroupQueryAttention":
-            kept = [attribute for attribute in node.attribute if attribute.name != "sliding_window_cache"]
-            del node.attribute[:]
-            node.attribute.extend(kept)
+    for node in _attentions(graph):
+        kept = [attribute for attribute in node.attribute if attribute.name != "sliding_window_cache"]
+        del node.attribute[:]
+        node.attribute.extend(kept)
 
 
 def promote_lengths(graph: GraphProto) -> None:
     """Make inputs of what every attention node is told of lengths and positions."""
-    attention = [node for node in graph.node if node.op_type == "GroupQueryAttention"]
-    for position, name, dtype, shape in (
-        (SEQLENS_K, "seqlens_k", TensorProto.INT32, ["batch_size"]),
-        (TOTAL_SEQUENCE_LENGTH, "total_sequence_length", TensorProto.INT32, []),
-    ):
-        value = _operand(attention, position)
+    attentions = _attentions(graph)
+    for name in (SEQLENS_K, TOTAL_SEQUENCE_LENGTH):  # the operands are called like the inputs
+        value = _operand(attentions, name)
         if value:
-            promote(graph, value, name, dtype, shape)
-    positions = _operand(attention, POSITION_IDS) or "position_ids"
-    promote(graph, positions, "position_ids", TensorProto.INT64, ["batch_size", "sequence_length"])
+            promote(graph, value, name, TensorProto.INT32, INPUT_SHAPES[name])
+    positions = _operand(attentions, POSITION_IDS) or POSITION_IDS
+    promote(graph, positions, POSITION_IDS, TensorProto.INT64, INPUT_SHAPES[POSITION_IDS])
 
 
 def shared_caches(graph: GraphProto) -> frozenset[str]:
     """Return the inputs that a run may overwrite in place: an attention node reads them, and nothing else."""
     inputs = {value.name for value in graph.input}
     readers = Counter(value for node in graph.node for value in operands(node))
-    return frozenset(
-        node.input[position]
+    pasts = {
+        operator.find(past, node.input) or ""
         for node in graph.node
-        if node.op_type in SHARING_OPERATORS
-        for position in PAST
-        if position < len(node.input)
-        and node.input[position] in inputs
-        and readers[node.input[position]] == 1
-    )
+        for operator in SHARING_OPERATORS
+        if operator.is_type_of(node.domain, node.op_type)
+        for past in PASTS
+    }
+    return frozenset(past for past in pasts if past in inputs and readers[past] == 1)
 
 
-def _operand(nodes: list[NodeProto], position: int) -> str | None:
-    """Return the one value that all nodes have at a position; None where they disagree or have none."""
-    names = {node.input[position] if position < len(node.input) else "" for node in nodes}
-    return (names.pop() or None) if len(names) == 1 else None
+def _attentions(graph: GraphProto) -> list[NodeProto]:
+    return [node for node in graph.node if GROUP_QUERY_ATTENTION.is_type_of(node.domain, node.op_type)]
+
+
+def _operand(nodes: list[NodeProto], operand: str) -> str | None:
+    """Return the one value that all nodes have as an operand; None where they disagree or have none."""
+    values = {GROUP_QUERY_ATTENTION.find(operand, node.input) for node in nodes}
+    return values.pop() if len(values) == 1 else None

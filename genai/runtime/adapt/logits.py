@@ -9,11 +9,12 @@ from __future__ import annotations
 import numpy as np
 from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
 
+from genai.graph.names import LOGITS, NUM_LOGITS_TO_KEEP
+from genai.graph.operators import MATMUL_NBITS
 from genai.runtime.adapt.graph import number_of, producer_of
 
 __all__ = ["promote_num_logits"]
 
-NUM_LOGITS = "num_logits_to_keep"
 ELEMENTWISE = frozenset({"Add", "Cast", "Clip", "Div", "Identity", "Mul", "Neg", "Sub", "Tanh"})
 WEIGHT_CHAIN = frozenset({"Cast", "DequantizeLinear", "Identity", "Transpose"})
 
@@ -24,28 +25,28 @@ def promote_num_logits(graph: GraphProto) -> bool:
     An initializer that callers may override is one already, but ONNX Runtime's IOBinding does not accept it. Where an
     exporter has made a plain input, 0 means all, as in the code it was traced from.
     """
-    if any(value.name == NUM_LOGITS for value in graph.input) and not any(
-        tensor.name == NUM_LOGITS for tensor in graph.initializer
+    if any(value.name == NUM_LOGITS_TO_KEEP for value in graph.input) and not any(
+        tensor.name == NUM_LOGITS_TO_KEEP for tensor in graph.initializer
     ):
         return False
-    initializer = next((tensor for tensor in graph.initializer if tensor.name == NUM_LOGITS), None)
+    initializer = next((tensor for tensor in graph.initializer if tensor.name == NUM_LOGITS_TO_KEEP), None)
     if initializer is not None:
         graph.initializer.remove(initializer)
-        if not any(value.name == NUM_LOGITS for value in graph.input):
+        if not any(value.name == NUM_LOGITS_TO_KEEP for value in graph.input):
             graph.input.append(
-                helper.make_tensor_value_info(NUM_LOGITS, initializer.data_type, initializer.dims)
+                helper.make_tensor_value_info(NUM_LOGITS_TO_KEEP, initializer.data_type, initializer.dims)
             )
     elif not _keep_before_head(graph):
         return False
     for output in graph.output:
-        if output.name == "logits":  # its shape was declared for what the graph did by itself
+        if output.name == LOGITS:  # its shape was declared for what the graph did by itself
             output.type.tensor_type.shape.dim[1].dim_param = "num_logits"
     return True
 
 
 def _keep_before_head(graph: GraphProto) -> bool:
     """Cut what the head reads to its last positions; return whether the head was found."""
-    logits = next((output for output in graph.output if output.name == "logits"), None)
+    logits = next((output for output in graph.output if output.name == LOGITS), None)
     if logits is None or len(logits.type.tensor_type.shape.dim) != 3:
         return False
     behind: set[str] = set()
@@ -60,20 +61,22 @@ def _keep_before_head(graph: GraphProto) -> bool:
     for index in reversed(range(len(graph.value_info))):
         if graph.value_info[index].name in behind:  # declared for what the graph did by itself
             del graph.value_info[index]
-    names = {part: f"{NUM_LOGITS}.{part}" for part in ("shape", "one", "two", "length", "start", "hidden")}
+    names = {
+        part: f"{NUM_LOGITS_TO_KEEP}.{part}" for part in ("shape", "one", "two", "length", "start", "hidden")
+    }
     for part, value in (("one", 1), ("two", 2)):
         graph.initializer.append(numpy_helper.from_array(np.array([value], np.int64), names[part]))
     nodes = [
         helper.make_node("Shape", [hidden], [names["shape"]]),
         helper.make_node("Slice", [names["shape"], names["one"], names["two"]], [names["length"]]),
-        helper.make_node("Sub", [names["length"], NUM_LOGITS], [names["start"]]),
+        helper.make_node("Sub", [names["length"], NUM_LOGITS_TO_KEEP], [names["start"]]),
         helper.make_node("Slice", [hidden, names["start"], names["length"], names["one"]], [names["hidden"]]),
     ]
     head.input[0] = names["hidden"]
     place = list(graph.node).index(head)
     for offset, node in enumerate(nodes):
         graph.node.insert(place + offset, node)
-    graph.input.append(helper.make_tensor_value_info(NUM_LOGITS, TensorProto.INT64, [1]))
+    graph.input.append(helper.make_tensor_value_info(NUM_LOGITS_TO_KEEP, TensorProto.INT64, [1]))
     return True
 
 
@@ -82,7 +85,7 @@ def _head(graph: GraphProto, behind: set[str]) -> NodeProto | None:
 
     The values from there on are added to `behind`.
     """
-    node = producer_of(graph, "logits")
+    node = producer_of(graph, LOGITS)
     while node is not None and node.op_type in ELEMENTWISE:
         computed = [value for value in node.input if value and _constant_rank(graph, value) is None]
         if len(computed) != 1 or any(
@@ -94,7 +97,7 @@ def _head(graph: GraphProto, behind: set[str]) -> NodeProto | None:
     if node is None:
         return None
     behind.update(node.output)
-    if node.op_type == "MatMulNBits":
+    if MATMUL_NBITS.is_type_of(node.domain, node.op_type):
         return node
     return node if node.op_type == "MatMul" and _constant_rank(graph, node.input[1]) == 2 else None
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from onnx import GraphProto, TensorProto
 
+from genai.graph.names import USE_LONG_ROPE
+from genai.graph.operators import find_operator
 from genai.runtime.adapt.graph import number_of, producer_of, promote
 
 __all__ = ["promote_rope_choice"]
 
-ROTARY_TABLES = {"GroupQueryAttention": (7, 8), "RotaryEmbedding": (2, 3)}
-"""Where operators read the tables of cosines and sines (com.microsoft operator schemas)."""
+ROTARY_TABLES = ("cos_cache", "sin_cache")
 
 
 def promote_rope_choice(graph: GraphProto) -> int | None:
@@ -25,17 +26,19 @@ def promote_rope_choice(graph: GraphProto) -> int | None:
     length = _switch_length(graph, condition)
     if length is None:
         return None
-    promote(graph, condition, "use_long_rope", TensorProto.BOOL, [])
+    promote(graph, condition, USE_LONG_ROPE, TensorProto.BOOL, [])
     return length
 
 
 def _tables(graph: GraphProto) -> set[str]:
-    return {
-        node.input[position]
-        for node in graph.node
-        for position in ROTARY_TABLES.get(node.op_type, ())
-        if position < len(node.input) and node.input[position]
-    }
+    """Return the tables of cosines and sines that operators read."""
+    found: set[str] = set()
+    for node in graph.node:
+        operator = find_operator(node.domain, node.op_type)
+        for table in ROTARY_TABLES:
+            if operator is not None and table in operator.operands:
+                found.add(operator.find(table, node.input) or "")
+    return found - {""}
 
 
 def _choice_behind(graph: GraphProto, table: str) -> str | None:

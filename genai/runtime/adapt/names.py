@@ -8,15 +8,16 @@ from onnx import GraphProto
 
 from genai.errors import ModelFolderError
 from genai.folder import GraphNames
+from genai.graph.names import NUM_LOGITS_TO_KEEP, PAST_SEQUENCE_LENGTH, TOTAL_SEQUENCE_LENGTH
 from genai.runtime.adapt.graph import rename_values
 
 __all__ = ["rename_ports"]
 
 SYNONYMS: Mapping[str, str] = {
-    "logits_to_keep": "num_logits_to_keep",
-    "past_seq_len": "past_sequence_length",
-    "total_seq_len": "total_sequence_length",
-    "total_seq_lens": "total_sequence_length",
+    "logits_to_keep": NUM_LOGITS_TO_KEEP,
+    "past_seq_len": PAST_SEQUENCE_LENGTH,
+    "total_seq_len": TOTAL_SEQUENCE_LENGTH,
+    "total_seq_lens": TOTAL_SEQUENCE_LENGTH,
 }
 """Names that other exporters write for the same thing, without saying so in a configuration."""
 

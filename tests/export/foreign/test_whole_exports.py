@@ -121,7 +121,7 @@ def test_a_checkpoint_without_some_weights_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
         UnsupportedModelError, match=r"lacks 1 of its weights, such as transformer.h.1.ln_1.weight"
     ):
-        export_model(checkpoint, tmp_path / "model")
+        export_model(checkpoint, tmp_path / "model", via="transformers")
 
 
 @pytest.mark.slow
@@ -134,7 +134,7 @@ def test_a_checkpoint_with_weights_that_nothing_uses_is_refused(tmp_path: Path) 
         UnsupportedModelError,
         match=r"has 1 tensors that the model does not use, such as transformer.h.0.adapter",
     ):
-        export_model(checkpoint, tmp_path / "model")
+        export_model(checkpoint, tmp_path / "model", via="transformers")
 
 
 @pytest.mark.slow

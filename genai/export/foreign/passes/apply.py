@@ -12,8 +12,8 @@ from genai.errors import OptionError
 from genai.export.foreign.passes.fixed_sizes import fix_sizes
 from genai.export.foreign.passes.flat_products import unflatten_products
 from genai.export.foreign.passes.fused_norms import fuse_norms
+from genai.export.foreign.passes.graph_queries import is_op
 from genai.export.foreign.passes.last_positions import keep_last_positions
-from genai.export.foreign.passes.queries import is_op
 from genai.export.foreign.passes.rotations import fuse_rotations
 from genai.export.foreign.passes.shared_cache import share_cache
 from genai.export.foreign.passes.types import declare_types

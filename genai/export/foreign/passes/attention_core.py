@@ -13,23 +13,22 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from genai.export.foreign.passes.causality import Mask, causal_mask
-from genai.export.foreign.passes.probe import Array, Prober, Sizes
-from genai.export.foreign.passes.queries import (
+from genai.export.build.group_query_attention import HEAD_DIM_MULTIPLE
+from genai.export.foreign.passes.graph_queries import (
     cache_dimensions,
     dependents,
     is_op,
     producer_of,
     scalar_of,
 )
+from genai.export.foreign.passes.masks import Mask, causal_mask
+from genai.export.foreign.passes.probe import Array, Prober, Sizes
 from genai.export.foreign.passes.unprovable import Unprovable
+from genai.graph.names import KEY, VALUE, LayerState
 
 __all__ = ["AttentionCore", "find_core", "measure_scale", "prove_core"]
 
 SMALL_SIZES = (Sizes(1, 0, 1), Sizes(2, 0, 5), Sizes(1, 6, 1), Sizes(2, 3, 5))
-HEAD_DIM_MULTIPLE = 8
-"""What ONNX Runtime's GroupQueryAttention wants of a head's width."""
-
 BEFORE_SOFTMAX = ("Add", "Cast", "Div", "Max", "Mul", "Reshape", "Tanh", "Where")
 AFTER_SOFTMAX = ("Cast", "MatMul", "Reshape", "Transpose", "Where")
 BEFORE_QUERY = ("Div", "Mul", "Reshape", "Unsqueeze")
@@ -85,8 +84,8 @@ def find_core(prober: Prober, layer: int) -> AttentionCore:
     Raises:
         Unprovable: It does not look like an attention with a concatenated cache.
     """
-    past_key, present_key, key = _concatenation(prober.graph, f"{layer}.key")
-    past_value, present_value, value = _concatenation(prober.graph, f"{layer}.value")
+    past_key, present_key, key = _concatenation(prober.graph, LayerState(layer, KEY))
+    past_value, present_value, value = _concatenation(prober.graph, LayerState(layer, VALUE))
     num_kv_heads, head_dim = cache_dimensions(past_key)
     if cache_dimensions(past_value) != (num_kv_heads, head_dim):
         raise Unprovable("keys and values have different sizes")
@@ -165,16 +164,16 @@ def prove_core(prober: Prober, core: AttentionCore, scale: float, mask: Mask) ->
             raise Unprovable("it does not compute causal attention")
 
 
-def _concatenation(graph: ir.Graph, name: str) -> tuple[ir.Value, ir.Value, ir.Value]:
+def _concatenation(graph: ir.Graph, state: LayerState) -> tuple[ir.Value, ir.Value, ir.Value]:
     """Return a cache's past, its present and what the present has behind the past."""
-    past = next((value for value in graph.inputs if value.name == f"past_key_values.{name}"), None)
-    present = next((value for value in graph.outputs if value.name == f"present.{name}"), None)
+    past = next((value for value in graph.inputs if value.name == state.past), None)
+    present = next((value for value in graph.outputs if value.name == state.present), None)
     node = producer_of(present, "Concat")
     if past is None or present is None or node is None or len(node.inputs) != 2 or node.inputs[0] is not past:
-        raise Unprovable(f"present.{name} is not its past with new positions behind it")
+        raise Unprovable(f"{state.present} is not its past with new positions behind it")
     new = node.inputs[1]
     if new is None or node.attributes.get_int("axis") not in (2, -2):
-        raise Unprovable(f"present.{name} does not grow along its axis of positions")
+        raise Unprovable(f"{state.present} does not grow along its axis of positions")
     return past, present, new
 
 

@@ -1,4 +1,4 @@
-"""Which keys a query may see: what a mask is, and the proof that an attention's mask is that one.
+"""The proof that an attention lets a query see what a causal mask does.
 
 A mask in a graph is index arithmetic, so it is evaluated for small sizes and around every constant in it
 (genai.export.foreign.passes.telling_sizes). Padding inside a mask plays no part: a rewritten graph knows a row only by its length.
@@ -8,21 +8,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from genai.export.foreign.passes.attention_core import AttentionCore
+from genai.export.foreign.passes.masks import Mask, causal_mask
 from genai.export.foreign.passes.probe import Array, Prober, Sizes
 from genai.export.foreign.passes.telling_sizes import sizes_around_constants
 from genai.export.foreign.passes.unprovable import Unprovable
 
-if TYPE_CHECKING:
-    from genai.export.foreign.passes.attention_core import AttentionCore
-
-__all__ = ["Mask", "causal_mask", "prove_mask"]
+__all__ = ["prove_mask"]
 
 MASKED = -9999.0
 """Numbers up to this one, added to a score, leave nothing of it."""
@@ -37,25 +34,6 @@ SMALL_SIZES = (
     Sizes(2, 3, 5),
     Sizes(1, 9, 2),
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Mask:
-    """A causal mask.
-
-    Args:
-        window: How many keys a query sees, itself included; None for all.
-        slopes: What each head's scores grow by from one key to the next (ALiBi); None for nothing.
-    """
-
-    window: int | None
-    slopes: tuple[float, ...] | None
-
-
-def causal_mask(length: int, total: int, window: int | None) -> NDArray[np.bool_]:
-    """Return which keys the last `length` of `total` positions see: bool [length, total]."""
-    distance = np.arange(total - length, total)[:, None] - np.arange(total)
-    return (distance >= 0) & (distance < (total if window is None else window))
 
 
 def prove_mask(prober: Prober, core: AttentionCore) -> Mask:

@@ -12,8 +12,9 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes import common
 
+from genai.export.foreign.passes.graph_edit import GraphEdit
+from genai.export.foreign.passes.graph_queries import dependents, is_op
 from genai.export.foreign.passes.probe import Prober, Sizes
-from genai.export.foreign.passes.queries import GraphEdit, dependents, is_op
 from genai.export.foreign.passes.telling_sizes import DISTINCT_SIZES, telling_sizes
 from genai.export.foreign.passes.unprovable import Unprovable
 

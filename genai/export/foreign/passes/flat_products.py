@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
+from genai.export.foreign.passes.graph_edit import GraphEdit
+from genai.export.foreign.passes.graph_queries import is_op, only_consumer, producer_of
 from genai.export.foreign.passes.probe import Prober, Sizes
-from genai.export.foreign.passes.queries import GraphEdit, is_op, only_consumer, producer_of
 from genai.export.foreign.passes.unprovable import Unprovable
 
 __all__ = ["unflatten_products"]
@@ -22,10 +23,11 @@ def unflatten_products(model: ir.Model) -> int:
         if unflattened is None:
             continue
         source, result = unflattened
-        (product,) = edit.add("MatMul", [source, node.inputs[1]], before=node)
+        here = edit.before(node)
+        product = here.op("MatMul", [source, node.inputs[1]])
         product.type = source.type
         if len(node.inputs) > 2 and node.inputs[2] is not None:
-            (product,) = edit.add("Add", [product, node.inputs[2]], before=node)
+            product = here.op("Add", [product, node.inputs[2]])
             product.type = source.type
         result.replace_all_uses_with(product)
         count += 1

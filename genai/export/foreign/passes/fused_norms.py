@@ -10,18 +10,20 @@ from dataclasses import dataclass
 import onnx_ir as ir
 from onnx_ir.passes import common
 
+from genai.export.foreign.passes.graph_edit import GraphEdit
+from genai.export.foreign.passes.graph_queries import array_of, is_op, producer_of, scalar_of
 from genai.export.foreign.passes.opset import raise_opset
 from genai.export.foreign.passes.probe import Prober, Sizes
-from genai.export.foreign.passes.queries import GraphEdit, array_of, is_op, producer_of, scalar_of
 from genai.export.foreign.passes.unprovable import Unprovable
+from genai.graph.operators import SKIP_LAYER_NORM, SKIP_RMS_NORM
+from genai.graph.opset import MICROSOFT, OPSETS
 
 __all__ = ["fuse_norms"]
 
-MICROSOFT = "com.microsoft"
 SIZES = (Sizes(2, 3, 5), Sizes(1, 0, 7))
 WITH_SKIP = {
-    "LayerNormalization": "SkipLayerNormalization",
-    "RMSNormalization": "SkipSimplifiedLayerNormalization",
+    "LayerNormalization": SKIP_LAYER_NORM,
+    "RMSNormalization": SKIP_RMS_NORM,
 }
 
 
@@ -61,7 +63,7 @@ def fuse_norms(model: ir.Model) -> int:
         node = norm.output.producer()
         assert node is not None
         operands = [norm.x, norm.weight] if norm.bias is None else [norm.x, norm.weight, norm.bias]
-        (fused,) = edit.add(norm.kind, operands, before=node, axis=-1, epsilon=norm.epsilon)
+        fused = edit.before(node).op(norm.kind, operands, axis=-1, epsilon=norm.epsilon)
         fused.type, fused.shape = norm.output.type, norm.output.shape
         norm.output.replace_all_uses_with(fused)
     common.RemoveUnusedNodesPass()(model)
@@ -173,12 +175,12 @@ def _fuse_additions(model: ir.Model, edit: GraphEdit) -> int:
         if addition is None or not _can_take_in(prober, node, addition):
             continue
         total, normalized = addition.outputs[0], node.outputs[0]
-        outputs = edit.add(
-            WITH_SKIP[node.op_type],
+        operator = WITH_SKIP[node.op_type]
+        outputs = edit.before(node).ops(
+            operator.op_type,
             [*addition.inputs, *node.inputs[1:]],
-            before=node,
-            domain=MICROSOFT,
-            num_outputs=4,
+            len(operator.outputs),
+            domain=operator.domain,
             epsilon=node.attributes.get_float("epsilon", 1e-5),
         )
         for old, new in ((normalized, outputs[0]), (total, outputs[3])):
@@ -187,7 +189,7 @@ def _fuse_additions(model: ir.Model, edit: GraphEdit) -> int:
         for unused in outputs[1:3]:
             unused.name = ""
         count += 0 if str(node.name).startswith("fused_norms.") else 1
-        model.graph.opset_imports[MICROSOFT] = 1
+        model.graph.opset_imports[MICROSOFT] = OPSETS[MICROSOFT]
     return count
 
 

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-import numpy as np
 import onnx_ir as ir
 
+from genai.export.build.lengths import keep_last, make_num_logits_to_keep, make_sequence_length
+from genai.export.foreign.passes.graph_edit import GraphEdit
+from genai.export.foreign.passes.graph_queries import ancestors, only_consumer, scalar_of
 from genai.export.foreign.passes.probe import Prober, Sizes
-from genai.export.foreign.passes.queries import GraphEdit, ancestors, only_consumer, scalar_of
 from genai.export.foreign.passes.unprovable import Unprovable
+from genai.graph.axes import logits_shape
+from genai.graph.names import INPUT_IDS, LOGITS, NUM_LOGITS_TO_KEEP
+from genai.graph.operators import SKIP_LAYER_NORM, SKIP_RMS_NORM
+from genai.graph.opset import ONNX_DOMAINS
 
 __all__ = ["keep_last_positions"]
 
-NUM_LOGITS = "num_logits_to_keep"
 SIZES = (Sizes(2, 3, 5), Sizes(1, 0, 7))
 ON_SCALARS = ("Add", "Div", "Mul", "Sub")
 ON_ONE = ("Cast", "Identity", "Tanh")
 NORMS = ("LayerNormalization", "RMSNormalization")
-SKIP_NORMS = ("SkipLayerNormalization", "SkipSimplifiedLayerNormalization")
+SKIP_NORMS = (SKIP_LAYER_NORM.op_type, SKIP_RMS_NORM.op_type)
 
 
 def keep_last_positions(model: ir.Model) -> int:
@@ -28,17 +32,17 @@ def keep_last_positions(model: ir.Model) -> int:
         Unprovable: The head may mix positions; nothing changed.
     """
     graph = model.graph
-    if any(value.name == NUM_LOGITS for value in graph.inputs):
+    if any(value.name == NUM_LOGITS_TO_KEEP for value in graph.inputs):
         return 0
     prober = Prober(model)
-    logits = next((value for value in graph.outputs if value.name == "logits"), None)
+    logits = next((value for value in graph.outputs if value.name == LOGITS), None)
     if logits is None:
         raise Unprovable("there are no logits")
     head, hidden = _walk_to_hidden(prober, logits)
     width = prober.at(SIZES[0]).shape(logits)[-1]
     places = _before_norm(head, hidden)
     _slice(graph, places)
-    logits.shape = ir.Shape(["batch_size", 1, width])
+    logits.shape = ir.Shape(logits_shape(width))
     return 1
 
 
@@ -62,7 +66,7 @@ def _walk_to_hidden(prober: Prober, logits: ir.Value) -> tuple[ir.Node, ir.Value
 def _operand(prober: Prober, node: ir.Node) -> ir.Value | None:
     """Return what a node turns into its output position by position; None if it is not such a node."""
     first, *others = (operand for operand in node.inputs if operand is not None)
-    if node.domain not in ("", "ai.onnx"):
+    if node.domain not in ONNX_DOMAINS:
         return None
     if node.op_type in ON_ONE:
         return first
@@ -105,18 +109,9 @@ def _before_norm(head: ir.Node, hidden: ir.Value) -> list[tuple[ir.Node, int]]:
 
 
 def _slice(graph: ir.Graph, places: list[tuple[ir.Node, int]]) -> None:
-    edit = GraphEdit(graph, "last_positions")
-    default = ir.tensor(np.asarray([1], np.int64), name=NUM_LOGITS)
-    count = ir.Value(
-        name=NUM_LOGITS, shape=ir.Shape([1]), type=ir.TensorType(ir.DataType.INT64), const_value=default
-    )
-    graph.inputs.append(count)
-    graph.register_initializer(count)
-    input_ids = next(value for value in graph.inputs if value.name == "input_ids")
-    before = places[0][0]
-    (length,) = edit.add("Shape", [input_ids], before=before, start=1, end=2)
-    # Not a negative index: of no positions, it would be all of them.
-    (start,) = edit.add("Sub", [length, count], before=before)
-    for node, place in places:
-        (kept,) = edit.add("Slice", [node.inputs[place], start, length, edit.integers(1)], before=before)
-        node.replace_input_with(place, kept)
+    here = GraphEdit(graph, "last_positions").before(places[0][0])
+    input_ids = next(value for value in graph.inputs if value.name == INPUT_IDS)
+    operands = [operand for node, place in places if (operand := node.inputs[place]) is not None]
+    kept = keep_last(here, operands, make_num_logits_to_keep(here), make_sequence_length(here, input_ids))
+    for (node, place), value in zip(places, kept, strict=True):
+        node.replace_input_with(place, value)

@@ -15,10 +15,11 @@ import numpy as np
 import onnx_ir as ir
 
 from genai.export.foreign.passes.attention_core import AttentionCore
+from genai.export.foreign.passes.graph_queries import dependents, operands_of
 from genai.export.foreign.passes.probe import Array, Probe, Prober, Sizes
-from genai.export.foreign.passes.queries import dependents, operands_of
 from genai.export.foreign.passes.telling_sizes import telling_sizes
 from genai.export.foreign.passes.unprovable import Unprovable
+from genai.graph.names import ATTENTION_MASK, LOGITS, POSITION_IDS, parse_present
 
 __all__ = ["BatchSize", "Length", "PositionIds", "Replacement", "find_replacements"]
 
@@ -89,7 +90,7 @@ def find_replacements(prober: Prober, cores: Sequence[AttentionCore]) -> dict[ir
         if kind is not None:
             known[value] = kind
     for value in prober.graph.inputs:
-        if value.name == "position_ids" and value in needed:
+        if value.name == POSITION_IDS and value in needed:
             known[value] = PositionIds(2, 1, 0)
     rest = _needed(logits, edges, stop=known)
     remaining = _dependents(prober.graph, inputs, rest - known.keys(), edges)
@@ -102,16 +103,16 @@ def find_replacements(prober: Prober, cores: Sequence[AttentionCore]) -> dict[ir
 
 
 def _inputs_of_past(graph: ir.Graph, cores: Iterable[AttentionCore]) -> set[ir.Value]:
-    inputs = {value for value in graph.inputs if value.name == "attention_mask"}
+    inputs = {value for value in graph.inputs if value.name == ATTENTION_MASK}
     for core in cores:
         inputs |= {core.past_key, core.past_value, core.present_key, core.present_value}
     return inputs
 
 
 def _logits(graph: ir.Graph) -> ir.Value:
-    value = next((value for value in graph.outputs if value.name == "logits"), None)
+    value = next((value for value in graph.outputs if value.name == LOGITS), None)
     if value is None or any(
-        not str(other.name).startswith(("logits", "present.")) for other in graph.outputs
+        other is not value and parse_present(other.name) is None for other in graph.outputs
     ):
         raise Unprovable("the graph's outputs are not logits and presents")
     return value

@@ -20,15 +20,17 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 from onnx.reference import ReferenceEvaluator
 
-from genai.export.foreign.passes.queries import cache_dimensions, dependents, is_op, operands_of
+from genai.export.foreign.passes.graph_queries import cache_dimensions, dependents, is_op, operands_of
 from genai.export.foreign.passes.shapes import RULES
 from genai.export.foreign.passes.unprovable import Unprovable
+from genai.graph.names import ATTENTION_MASK, INPUT_IDS, POSITION_IDS, parse_past
+from genai.graph.opset import MICROSOFT, ONNX_DOMAINS
 
 __all__ = ["Array", "Probe", "Prober", "Sizes"]
 
 Array = NDArray[Any]
 
-KNOWN_INPUTS = ("attention_mask", "position_ids")
+KNOWN_INPUTS = (ATTENTION_MASK, POSITION_IDS)
 MOST_ELEMENTS = 1 << 26
 MOST_STEPS = 64
 """How far to look back for a given value."""
@@ -222,9 +224,9 @@ class Probe:
 
     def _input(self, value: ir.Value) -> Array:
         sizes = self._sizes
-        if value.name == "attention_mask":
+        if value.name == ATTENTION_MASK:
             return np.ones((sizes.batch, sizes.total), np.int64)
-        if value.name == "position_ids":
+        if value.name == POSITION_IDS:
             return np.tile(np.arange(sizes.past, sizes.total, dtype=np.int64), (sizes.batch, 1))
         raise Unprovable(f"it depends on what {value.name} holds")
 
@@ -236,7 +238,7 @@ class Probe:
         if value.const_value is not None:
             return tuple(value.const_value.shape.numpy())
         node = value.producer()
-        is_known = node is not None and node.domain in ("", "ai.onnx", "com.microsoft")
+        is_known = node is not None and node.domain in (*ONNX_DOMAINS, MICROSOFT)
         rule = RULES.get(node.op_type) if node is not None and is_known else None
         try:
             return self.value(value).shape if node is None or rule is None else rule(self, node, value)
@@ -264,11 +266,11 @@ class Probe:
 
 def _sizes_of_input(name: str, sizes: Sizes) -> tuple[int, ...]:
     """Return an input's first axes; -1 for what the graph itself fixes."""
-    if name in ("input_ids", "position_ids"):
+    if name in (INPUT_IDS, POSITION_IDS):
         return sizes.batch, sizes.length
-    if name == "attention_mask":
+    if name == ATTENTION_MASK:
         return sizes.batch, sizes.total
-    return (sizes.batch, -1, sizes.past) if name.startswith("past_key_values.") else ()
+    return (sizes.batch, -1, sizes.past) if parse_past(name) is not None else ()
 
 
 def _axis_name(axis: int | ir.SymbolicDim) -> int | str | None:

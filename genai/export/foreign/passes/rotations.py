@@ -1,7 +1,7 @@
 """Rotary positions written out in basic operators become one RotaryEmbedding before each attention's query and key.
 
-Cosines and sines stay what the graph computes from the positions; which halves or neighbours of a head they turn
-is found by turning random heads.
+Cosines and sines stay what the graph computes from the positions; whether they rotate the halves or the
+neighbours of a head is found by rotating random heads.
 """
 
 from __future__ import annotations
@@ -12,10 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
+from genai.export.foreign.passes.graph_edit import GraphEdit, Place
+from genai.export.foreign.passes.graph_queries import is_op, operands_of, producer_of
 from genai.export.foreign.passes.opset import raise_opset
 from genai.export.foreign.passes.probe import Array, Prober, Sizes
-from genai.export.foreign.passes.queries import GraphEdit, is_op, operands_of, producer_of
 from genai.export.foreign.passes.unprovable import Unprovable
+from genai.graph.operators import GROUP_QUERY_ATTENTION, ONNX_ROTARY_EMBEDDING
 
 __all__ = ["fuse_rotations"]
 
@@ -46,10 +48,10 @@ MOST_NODES = 40
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """How cosines and sines lie in a graph's values and which parts of a head they turn.
+    """How cosines and sines lie in a graph's values and which parts of a head they rotate.
 
     Args:
-        interleaved: Whether neighbours are turned, instead of one half against the other.
+        interleaved: Whether neighbours are rotated, instead of one half against the other.
         repeated: Whether the values hold each number twice, in the same layout.
     """
 
@@ -63,13 +65,13 @@ class Layout:
         return table[..., ::2] if self.interleaved else table[..., : table.shape[-1] // 2]
 
     def rotate(self, heads: Array, cos: Array, sin: Array) -> Array:
-        """Turn heads [..., head_dim] by tables that broadcast with [..., rotary_dim / 2]."""
-        turned, half = heads.copy(), cos.shape[-1]
+        """Rotate heads [..., head_dim] by tables that broadcast with [..., rotary_dim / 2]."""
+        rotated, half = heads.copy(), cos.shape[-1]
         first = slice(0, 2 * half, 2) if self.interleaved else slice(0, half)
         second = slice(1, 2 * half, 2) if self.interleaved else slice(half, 2 * half)
-        turned[..., first] = heads[..., first] * cos - heads[..., second] * sin
-        turned[..., second] = heads[..., second] * cos + heads[..., first] * sin
-        return turned
+        rotated[..., first] = heads[..., first] * cos - heads[..., second] * sin
+        rotated[..., second] = heads[..., second] * cos + heads[..., first] * sin
+        return rotated
 
 
 LAYOUTS = tuple(Layout(interleaved, repeated) for repeated in (True, False) for interleaved in (False, True))
@@ -86,7 +88,7 @@ class Rotation:
         sin: See `cos`.
         layout: How they are applied.
         num_heads: How many heads there are.
-        rotary_dim: How much of each is turned.
+        rotary_dim: How much of each is rotated.
         is_swapped: Whether the source's second axis is the heads.
     """
 
@@ -109,9 +111,11 @@ def fuse_rotations(model: ir.Model) -> int:
     prober = Prober(model)
     rotations = []
     for node in model.graph:
-        if node.op_type == "GroupQueryAttention" and not node.attributes.get_int("do_rotary", 0):
-            heads = (node.attributes.get_int("num_heads"), node.attributes.get_int("kv_num_heads"))
-            for target, num_heads in zip(node.inputs[:2], heads, strict=True):
+        is_attention = GROUP_QUERY_ATTENTION.is_type_of(node.domain, node.op_type)
+        if is_attention and not node.attributes.get_int("do_rotary", 0):
+            for operand, heads in (("query", "num_heads"), ("key", "kv_num_heads")):
+                target = GROUP_QUERY_ATTENTION.find(operand, node.inputs)
+                num_heads = node.attributes.get_int(heads)
                 rotation = _find(prober, target, num_heads) if target is not None else None
                 if rotation is not None:
                     rotations.append(rotation)
@@ -197,16 +201,20 @@ def _is_rotation(prober: Prober, sizes: Sizes, rotation: Rotation) -> bool:
 def _replace(
     prober: Prober, edit: GraphEdit, tables: dict[tuple[ir.Value, Layout], ir.Value], rotation: Rotation
 ) -> None:
-    before = rotation.target.producer()
-    assert before is not None
+    producer = rotation.target.producer()
+    assert producer is not None
+    here = edit.before(producer)
     for table in (rotation.cos, rotation.sin):
         if (table, rotation.layout) not in tables:
-            tables[table, rotation.layout] = _add_table(prober, edit, table, rotation.layout, before)
-    rows = _rows(edit, rotation, before)
-    (result,) = edit.add(
-        "RotaryEmbedding",
-        [rows, tables[rotation.cos, rotation.layout], tables[rotation.sin, rotation.layout]],
-        before=before,
+            tables[table, rotation.layout] = _add_table(prober, here, table, rotation.layout)
+    rows = _rows(here, rotation)
+    result = here.op(
+        ONNX_ROTARY_EMBEDDING.op_type,
+        ONNX_ROTARY_EMBEDDING.arrange(
+            X=rows,
+            cos_cache=tables[rotation.cos, rotation.layout],
+            sin_cache=tables[rotation.sin, rotation.layout],
+        ),
         num_heads=rotation.num_heads,
         rotary_embedding_dim=rotation.rotary_dim,
         interleaved=int(rotation.layout.interleaved),
@@ -215,7 +223,7 @@ def _replace(
     rotation.target.replace_all_uses_with(result)
 
 
-def _rows(edit: GraphEdit, rotation: Rotation, before: ir.Node) -> ir.Value:
+def _rows(here: Place, rotation: Rotation) -> ir.Value:
     """Return the source's heads side by side: [batch_size, sequence_length, width]."""
     rows = rotation.source
     if rotation.is_swapped:
@@ -224,18 +232,18 @@ def _rows(edit: GraphEdit, rotation: Rotation, before: ir.Node) -> ir.Value:
         if node is not None and is_back and node.inputs[0] is not None:
             rows = node.inputs[0]
         else:
-            (rows,) = edit.add("Transpose", [rows], before=before, perm=[0, 2, 1, 3])
-    return edit.add("Reshape", [rows, edit.integers(0, 0, -1)], before=before)[0]
+            rows = here.op("Transpose", [rows], perm=[0, 2, 1, 3])
+    return here.op("Reshape", [rows, here.integers(0, 0, -1)])
 
 
-def _add_table(prober: Prober, edit: GraphEdit, table: ir.Value, layout: Layout, before: ir.Node) -> ir.Value:
+def _add_table(prober: Prober, here: Place, table: ir.Value, layout: Layout) -> ir.Value:
     """Return cosines or sines as [batch_size, sequence_length, rotary_dim / 2]."""
     shape = prober.at(SIZES[0]).shape(table)
     ones = [axis for axis, size in enumerate(shape) if size == 1]
     if ones:
-        (table,) = edit.add("Squeeze", [table, edit.integers(*ones)], before=before)
+        table = here.op("Squeeze", [table, here.integers(*ones)])
     if layout.repeated:
         end = shape[-1] if layout.interleaved else shape[-1] // 2
-        bounds = [edit.integers(number) for number in (0, end, -1, 2 if layout.interleaved else 1)]
-        (table,) = edit.add("Slice", [table, *bounds], before=before)
+        bounds = [here.integers(number) for number in (0, end, -1, 2 if layout.interleaved else 1)]
+        table = here.op("Slice", [table, *bounds])
     return table

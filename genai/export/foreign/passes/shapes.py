@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 import numpy as np
 import onnx_ir as ir
+from numpy.typing import NDArray
 
 from genai.export.foreign.passes.unprovable import Unprovable
+from genai.graph.operators import GROUP_QUERY_ATTENTION, SKIP_LAYER_NORM, SKIP_RMS_NORM
 
-if TYPE_CHECKING:
-    from genai.export.foreign.passes.probe import Probe
-
-__all__ = ["RULES"]
+__all__ = ["RULES", "Evaluation"]
 
 Shape = tuple[int, ...]
-Rule = Callable[["Probe", ir.Node, ir.Value], Shape]
+
+
+class Evaluation(Protocol):
+    """What a rule may ask about a node's operands, for one choice of sizes."""
+
+    def shape(self, value: ir.Value) -> Shape:
+        """Return how large a value is."""
+        ...
+
+    def value(self, value: ir.Value) -> NDArray[Any]:
+        """Return what a value is."""
+        ...
+
+
+Rule = Callable[[Evaluation, ir.Node, ir.Value], Shape]
 
 ELEMENTWISE = """
     Abs Add And Cast Clip Cos Div Elu Equal Erf Exp Gelu Greater GreaterOrEqual HardSigmoid HardSwish Identity IsNaN
@@ -25,7 +38,7 @@ ELEMENTWISE = """
 """
 LIKE_FIRST = (
     "CumSum",
-    "GroupQueryAttention",
+    GROUP_QUERY_ATTENTION.op_type,
     "LayerNormalization",
     "RMSNormalization",
     "RotaryEmbedding",
@@ -43,11 +56,11 @@ def _operand(node: ir.Node, index: int) -> ir.Value:
     return value
 
 
-def _integers(probe: Probe, node: ir.Node, index: int) -> list[int]:
+def _integers(probe: Evaluation, node: ir.Node, index: int) -> list[int]:
     return [int(item) for item in probe.value(_operand(node, index)).reshape(-1)]
 
 
-def _elementwise(probe: Probe, node: ir.Node, _: ir.Value) -> Shape:
+def _elementwise(probe: Evaluation, node: ir.Node, _: ir.Value) -> Shape:
     return _broadcast(node, *(probe.shape(operand) for operand in node.inputs if operand is not None))
 
 
@@ -58,58 +71,58 @@ def _broadcast(node: ir.Node, *shapes: Shape) -> Shape:
         raise Unprovable(f"{node.op_type} ({node.name}): {error}") from error
 
 
-def _like_first(probe: Probe, node: ir.Node, output: ir.Value) -> Shape:
+def _like_first(probe: Evaluation, node: ir.Node, output: ir.Value) -> Shape:
     if output is not node.outputs[0]:
         raise Unprovable(f"{node.op_type} ({node.name}): only its first output has a rule")
     return probe.shape(_operand(node, 0))
 
 
-def _skip_norm(probe: Probe, node: ir.Node, output: ir.Value) -> Shape:
+def _skip_norm(probe: Evaluation, node: ir.Node, output: ir.Value) -> Shape:
     if output not in (node.outputs[0], node.outputs[-1]) or len(node.outputs) not in (1, 4):
         raise Unprovable(f"{node.op_type} ({node.name}): the sizes of its statistics have no rule")
     return probe.shape(_operand(node, 0))
 
 
-def _matmul(probe: Probe, node: ir.Node, _: ir.Value) -> Shape:
+def _matmul(probe: Evaluation, node: ir.Node, _: ir.Value) -> Shape:
     left, right = probe.shape(_operand(node, 0)), probe.shape(_operand(node, 1))
     if len(left) < 2 or len(right) < 2 or left[-1] != right[-2]:
         raise Unprovable(f"MatMul ({node.name}) of {left} and {right}")
     return (*_broadcast(node, left[:-2], right[:-2]), left[-2], right[-1])
 
 
-def _gemm(probe: Probe, node: ir.Node, _: ir.Value) -> Shape:
+def _gemm(probe: Evaluation, node: ir.Node, _: ir.Value) -> Shape:
     left, right = probe.shape(_operand(node, 0)), probe.shape(_operand(node, 1))
     rows = left[1] if node.attributes.get_int("transA", 0) else left[0]
     return rows, right[0] if node.attributes.get_int("transB", 0) else right[1]
 
 
-def _gather(probe: Probe, node: ir.Node, _: ir.Value) -> Shape:
+def _gather(probe: Evaluation, node: ir.Node, _: ir.Value) -> Shape:
     data, indices = probe.shape(_operand(node, 0)), probe.shape(_operand(node, 1))
     axis = node.attributes.get_int("axis", 0) % len(data)
     return (*data[:axis], *indices, *data[axis + 1 :])
 
 
-def _gather_nd(probe: Probe, node: ir.Node, _: ir.Value) -> Shape:
+def _gather_nd(probe: Evaluation, node: ir.Node, _: ir.Value) -> Shape:
     data, indices = probe.shape(_operand(node, 0)), probe.shape(_operand(node, 1))
     return (*indices[:-1], *data[node.attributes.get_int("batch_dims", 0) + indices[-1] :])
 
 
-def _gather_elements(probe: Probe, node: ir.Node, _: ir.Value) -> Shape:
+def _gather_elements(probe: Evaluation, node: ir.Node, _: ir.Value) -> Shape:
     return probe.shape(_operand(node, 1))
 
 
-def _tile(probe: Probe, node: ir.Node, _: ir.Value) -> Shape:
+def _tile(probe: Evaluation, node: ir.Node, _: ir.Value) -> Shape:
     shape, repeats = probe.shape(_operand(node, 0)), _integers(probe, node, 1)
     return tuple(size * count for size, count in zip(shape, repeats, strict=True))
 
 
-def _transpose(probe: Probe, node: ir.Node, _: ir.Value) -> Shape:
+def _transpose(probe: Evaluation, node: ir.Node, _: ir.Value) -> Shape:
     shape = probe.shape(_operand(node, 0))
     order = node.attributes.get_ints("perm", list(reversed(range(len(shape)))))
     return tuple(shape[axis] for axis in order)
 
 
-def _reshape(probe: Probe, node: ir.Node, _: ir.Value) -> Shape:
+def _reshape(probe: Evaluation, node: ir.Node, _: ir.Value) -> Shape:
     shape, target = probe.shape(_operand(node, 0)), _integers(probe, node, 1)
     if not node.attributes.get_int("allowzero", 0):
         target = [shape[axis] if size == 0 else size for axis, size in enumerate(target)]
@@ -121,14 +134,14 @@ def _reshape(probe: Probe, node: ir.Node, _: ir.Value) -> Shape:
     return tuple(target)
 
 
-def _unsqueeze(probe: Probe, node: ir.Node, _: ir.Value) -> Shape:
+def _unsqueeze(probe: Evaluation, node: ir.Node, _: ir.Value) -> Shape:
     shape, axes = probe.shape(_operand(node, 0)), _integers(probe, node, 1)
     axes = [axis % (len(shape) + len(axes)) for axis in axes]
     rest = iter(shape)
     return tuple(1 if axis in axes else next(rest) for axis in range(len(shape) + len(axes)))
 
 
-def _concat(probe: Probe, node: ir.Node, _: ir.Value) -> Shape:
+def _concat(probe: Evaluation, node: ir.Node, _: ir.Value) -> Shape:
     shapes = [probe.shape(_operand(node, index)) for index in range(len(node.inputs))]
     axis = node.attributes.get_int("axis", 0) % len(shapes[0])
     joined = list(shapes[0])
@@ -136,11 +149,11 @@ def _concat(probe: Probe, node: ir.Node, _: ir.Value) -> Shape:
     return tuple(joined)
 
 
-def _expand(probe: Probe, node: ir.Node, _: ir.Value) -> Shape:
+def _expand(probe: Evaluation, node: ir.Node, _: ir.Value) -> Shape:
     return _broadcast(node, probe.shape(_operand(node, 0)), tuple(_integers(probe, node, 1)))
 
 
-def _slice(probe: Probe, node: ir.Node, _: ir.Value) -> Shape:
+def _slice(probe: Evaluation, node: ir.Node, _: ir.Value) -> Shape:
     shape = list(probe.shape(_operand(node, 0)))
     starts, ends = _integers(probe, node, 1), _integers(probe, node, 2)
     axes = _integers(probe, node, 3) if len(node.inputs) > 3 and node.inputs[3] else list(range(len(starts)))
@@ -152,7 +165,7 @@ def _slice(probe: Probe, node: ir.Node, _: ir.Value) -> Shape:
     return tuple(shape)
 
 
-def _split(probe: Probe, node: ir.Node, output: ir.Value) -> Shape:
+def _split(probe: Evaluation, node: ir.Node, output: ir.Value) -> Shape:
     shape = list(probe.shape(_operand(node, 0)))
     axis = node.attributes.get_int("axis", 0) % len(shape)
     place = list(node.outputs).index(output)
@@ -165,7 +178,7 @@ def _split(probe: Probe, node: ir.Node, output: ir.Value) -> Shape:
     return tuple(shape)
 
 
-def _reduce(probe: Probe, node: ir.Node, _: ir.Value) -> Shape:
+def _reduce(probe: Evaluation, node: ir.Node, _: ir.Value) -> Shape:
     shape = probe.shape(_operand(node, 0))
     has_axes = len(node.inputs) > 1 and node.inputs[1] is not None
     axes = {axis % len(shape) for axis in _integers(probe, node, 1)} if has_axes else set(range(len(shape)))
@@ -178,7 +191,7 @@ RULES: Mapping[str, Rule] = {
     **dict.fromkeys(ELEMENTWISE.split(), _elementwise),
     **dict.fromkeys(LIKE_FIRST, _like_first),
     **dict.fromkeys(("ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin"), _reduce),
-    **dict.fromkeys(("SkipLayerNormalization", "SkipSimplifiedLayerNormalization"), _skip_norm),
+    **dict.fromkeys((SKIP_LAYER_NORM.op_type, SKIP_RMS_NORM.op_type), _skip_norm),
     "Concat": _concat,
     "Expand": _expand,
     "Gather": _gather,

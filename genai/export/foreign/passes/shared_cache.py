@@ -6,22 +6,28 @@ on the mask says no more than each row's length, which the rest of the graph mus
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
 import onnx_ir as ir
 
+from genai.export.architecture import AlibiSpec
+from genai.export.build.alibi import make_alibi
+from genai.export.build.group_query_attention import group_query_attention
+from genai.export.build.lengths import Lengths, make_lengths, make_position_ids
 from genai.export.foreign.passes.attention_core import AttentionCore, find_core, measure_scale, prove_core
-from genai.export.foreign.passes.causality import Mask, prove_mask
+from genai.export.foreign.passes.causality import prove_mask
+from genai.export.foreign.passes.graph_edit import GraphEdit, Place
+from genai.export.foreign.passes.graph_queries import cache_dimensions, producer_of
+from genai.export.foreign.passes.masks import Mask
 from genai.export.foreign.passes.position_ids import BatchSize, PositionIds, Replacement, find_replacements
 from genai.export.foreign.passes.probe import Prober
-from genai.export.foreign.passes.queries import GraphEdit, cache_dimensions, producer_of
 from genai.export.foreign.passes.unprovable import Unprovable
+from genai.graph.axes import INPUT_SHAPES, past_shape, present_shape
+from genai.graph.names import ATTENTION_MASK, INPUT_IDS, KEY, POSITION_IDS, parse_past
+from genai.graph.opset import MICROSOFT, OPSETS
 
 __all__ = ["share_cache"]
-
-MICROSOFT = "com.microsoft"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,23 +39,6 @@ class Attention:
     mask: Mask
 
 
-@dataclass(frozen=True, slots=True)
-class Lengths:
-    """Values that all layers share, by the names that the runtime knows.
-
-    Args:
-        seqlens_k: int32 [batch_size], each row's length minus 1.
-        total_sequence_length: int32 [], the longest row's length.
-        input_shape: int64 [2], batch_size and sequence_length.
-        first: The graph's first node; what all layers share stands before it.
-    """
-
-    seqlens_k: ir.Value
-    total_sequence_length: ir.Value
-    input_shape: ir.Value
-    first: ir.Node
-
-
 def share_cache(model: ir.Model) -> int:
     """Rewrite the attention of every layer and return how many there are.
 
@@ -58,27 +47,27 @@ def share_cache(model: ir.Model) -> int:
     """
     graph = model.graph
     prober = Prober(model)
-    num_layers = sum(
-        str(value.name).startswith("past_key_values.") and str(value.name).endswith(".key")
-        for value in graph.inputs
-    )
+    states = [state for value in graph.inputs if (state := parse_past(value.name)) is not None]
+    num_layers = sum(state.part == KEY for state in states)
     if num_layers == 0:
         raise Unprovable("the graph has no cache")
-    if not {"input_ids", "attention_mask"} <= {value.name for value in graph.inputs}:
+    inputs = {value.name: value for value in graph.inputs}
+    if not {INPUT_IDS, ATTENTION_MASK} <= inputs.keys():
         raise Unprovable("the graph has no attention_mask, which tells how long a row is")
     attentions = [_understand(prober, layer) for layer in range(num_layers)]
     replacements = find_replacements(prober, [attention.core for attention in attentions])
     edit = GraphEdit(graph, "shared_cache")
-    lengths = _add_lengths(graph, edit)
-    _replace_lengths(graph, edit, lengths, replacements)
+    first = edit.before(graph[0])  # what all layers share
+    lengths = make_lengths(first, inputs[INPUT_IDS], inputs[ATTENTION_MASK])
+    _replace_lengths(graph, first, inputs[INPUT_IDS], lengths, replacements)
     biases: dict[tuple[float, ...], ir.Value] = {}
     for attention in attentions:
         slopes = attention.mask.slopes
         if slopes is not None and slopes not in biases:
-            biases[slopes] = _add_bias(edit, lengths, slopes)
+            biases[slopes] = make_alibi(first, lengths, AlibiSpec(slopes))
         _replace_core(edit, lengths, attention, biases[slopes] if slopes is not None else None)
     _declare_inputs(graph)
-    graph.opset_imports[MICROSOFT] = 1
+    graph.opset_imports[MICROSOFT] = OPSETS[MICROSOFT]
     return len(attentions)
 
 
@@ -97,135 +86,84 @@ def _understand(prober: Prober, layer: int) -> Attention:
     return Attention(core, scale, mask)
 
 
-def _add_lengths(graph: ir.Graph, edit: GraphEdit) -> Lengths:
-    """Derive lengths from the mask's row sums, under the names of genai.export.build.positions."""
-    first = graph[0]
-    inputs = {value.name: value for value in graph.inputs}
-    mask = inputs["attention_mask"]
-    (row_lengths,) = edit.add("ReduceSum", [mask, edit.integers(1)], before=first, keepdims=0)
-    (last,) = edit.add("Sub", [row_lengths, edit.integers(1)], before=first)
-    int32 = int(ir.DataType.INT32)
-    (seqlens_k,) = edit.add("Cast", [last], before=first, name="seqlens_k", to=int32)
-    (shape,) = edit.add("Shape", [mask], before=first)
-    (longest,) = edit.add("Gather", [shape, edit.constant(np.asarray(1, np.int64))], before=first, axis=0)
-    (total,) = edit.add("Cast", [longest], before=first, name="total_sequence_length", to=int32)
-    (input_shape,) = edit.add("Shape", [inputs["input_ids"]], before=first)
-    return Lengths(seqlens_k, total, input_shape, first)
-
-
 def _replace_lengths(
-    graph: ir.Graph, edit: GraphEdit, lengths: Lengths, replacements: Mapping[ir.Value, Replacement]
+    graph: ir.Graph,
+    here: Place,
+    input_ids: ir.Value,
+    lengths: Lengths,
+    replacements: Mapping[ir.Value, Replacement],
 ) -> None:
     for value in graph.inputs:
-        if value.name == "position_ids":
-            value.name = "position_ids.input"
+        if value.name == POSITION_IDS:
+            value.name = f"{POSITION_IDS}.input"
     positions: ir.Value | None = None
     for value, kind in replacements.items():
         if isinstance(kind, PositionIds):
             if positions is None:
-                positions = _add_position_ids(edit, lengths)
-            new = _shape_positions(edit, lengths, positions, kind)
+                positions = make_position_ids(here, lengths)
+            new = _shape_positions(here, positions, kind)
         else:
-            place = 0 if isinstance(kind, BatchSize) else 1
-            index = np.full((1,) * kind.rank, place, np.int64)
-            (new,) = edit.add(
-                "Gather", [lengths.input_shape, edit.constant(index)], before=lengths.first, axis=0
-            )
+            is_batch = isinstance(kind, BatchSize)
+            size = here.op("Shape", [input_ids], start=0, end=1) if is_batch else lengths.sequence_length
+            new = size if kind.rank else here.op("Squeeze", [size, here.integers(0)])
         value.replace_all_uses_with(new)
-    graph.inputs[:] = [value for value in graph.inputs if value.name != "position_ids.input"]
+    graph.inputs[:] = [value for value in graph.inputs if value.name != f"{POSITION_IDS}.input"]
 
 
-def _add_position_ids(edit: GraphEdit, lengths: Lengths) -> ir.Value:
-    """Derive each row's new positions: int64 [batch_size, sequence_length].
-
-    A row's new tokens follow its past. A row that is shorter than the new positions is a prompt padded on the right.
-    """
-    first = lengths.first
-    scalar = [edit.constant(np.asarray(number, np.int64)) for number in (0, 1)]
-    (count,) = edit.add("Gather", [lengths.input_shape, scalar[1]], before=first, axis=0)
-    (last,) = edit.add("Cast", [lengths.seqlens_k], before=first, to=int(ir.DataType.INT64))
-    (row_lengths,) = edit.add("Add", [last, edit.integers(1)], before=first)
-    (past,) = edit.add("Sub", [row_lengths, count], before=first)
-    (past,) = edit.add("Max", [past, edit.integers(0)], before=first)
-    (past,) = edit.add("Unsqueeze", [past, edit.integers(1)], before=first)
-    (steps,) = edit.add("Range", [scalar[0], count, scalar[1]], before=first)
-    return edit.add("Add", [past, steps], before=first, name="position_ids")[0]
-
-
-def _shape_positions(edit: GraphEdit, lengths: Lengths, positions: ir.Value, kind: PositionIds) -> ir.Value:
+def _shape_positions(here: Place, positions: ir.Value, kind: PositionIds) -> ir.Value:
     if kind.offset:
-        (positions,) = edit.add("Add", [positions, edit.integers(kind.offset)], before=lengths.first)
+        positions = here.op("Add", [positions, here.integers(kind.offset)])
     new_axes = [axis for axis in range(1, kind.rank) if axis != kind.axis]
-    if new_axes:
-        (positions,) = edit.add("Unsqueeze", [positions, edit.integers(*new_axes)], before=lengths.first)
-    return positions
-
-
-def _add_bias(edit: GraphEdit, lengths: Lengths, slopes: Sequence[float]) -> ir.Value:
-    """Return what keys at every position get: float32 [1, num_heads, sequence_length, total]."""
-    first = lengths.first
-    scalar = [edit.constant(np.asarray(number, np.int64)) for number in (0, 1)]
-    (total,) = edit.add("Cast", [lengths.total_sequence_length], before=first, to=int(ir.DataType.INT64))
-    (keys,) = edit.add("Range", [scalar[0], total, scalar[1]], before=first)
-    (keys,) = edit.add("Cast", [keys], before=first, to=int(ir.DataType.FLOAT))
-    column = edit.constant(np.asarray(slopes, np.float32).reshape(1, -1, 1, 1))
-    (bias,) = edit.add("Mul", [column, keys], before=first)
-    (length,) = edit.add("Gather", [lengths.input_shape, edit.integers(1)], before=first, axis=0)
-    one = edit.integers(1)
-    (shape,) = edit.add("Concat", [one, one, length, one], before=first, axis=0)
-    return edit.add("Expand", [bias, shape], before=first)[0]
+    return here.op("Unsqueeze", [positions, here.integers(*new_axes)]) if new_axes else positions
 
 
 def _replace_core(edit: GraphEdit, lengths: Lengths, attention: Attention, bias: ir.Value | None) -> None:
-    core, mask = attention.core, attention.mask
-    before = core.output.producer()
-    assert before is not None
-    query, key, value = (_side_by_side(edit, heads, before) for heads in (core.query, core.key, core.value))
-    operands = [query, key, value, core.past_key, core.past_value]
-    operands += [lengths.seqlens_k, lengths.total_sequence_length]
-    output, present_key, present_value = edit.add(
-        "GroupQueryAttention",
-        [*operands, None, None, None, bias],
-        before=before,
-        domain=MICROSOFT,
-        num_outputs=3,
+    core = attention.core
+    producer = core.output.producer()
+    assert producer is not None
+    here = edit.before(producer)
+    query, key, value = (_side_by_side(here, heads) for heads in (core.query, core.key, core.value))
+    output, present_key, present_value = group_query_attention(
+        here,
+        query,
+        key,
+        value,
+        core.past_key,
+        core.past_value,
+        lengths,
         num_heads=core.num_heads,
-        kv_num_heads=core.num_kv_heads,
+        num_kv_heads=core.num_kv_heads,
         scale=attention.scale,
         softcap=core.softcap,
-        local_window_size=mask.window or -1,
+        window=attention.mask.window,
+        bias=bias,
     )
     output.type = core.past_key.type
     if core.is_flat:
-        width = edit.integers(-1, core.num_heads * core.head_dim)
-        (output,) = edit.add("Reshape", [output, width], before=before)
+        width = here.integers(-1, core.num_heads * core.head_dim)
+        output = here.op("Reshape", [output, width])
     core.output.replace_all_uses_with(output)
     for old, new in ((core.present_key, present_key), (core.present_value, present_value)):
         new.name, old.name = old.name, f"{old.name}.concatenated"
         new.type = old.type
-        new.shape = ir.Shape(["batch_size", core.num_kv_heads, "total_sequence_length", core.head_dim])
+        new.shape = ir.Shape(present_shape(core.num_kv_heads, core.head_dim))
         old.replace_all_uses_with(new, replace_graph_outputs=True)
 
 
-def _side_by_side(edit: GraphEdit, heads: ir.Value, before: ir.Node) -> ir.Value:
-    """Turn [batch_size, num_heads, sequence_length, head_dim] to [batch_size, sequence_length, width]."""
+def _side_by_side(here: Place, heads: ir.Value) -> ir.Value:
+    """Merge the heads of [batch_size, num_heads, sequence_length, head_dim]: [batch_size, sequence_length, width]."""
     node = producer_of(heads, "Transpose")
     if node is not None and list(node.attributes.get_ints("perm", [])) == [0, 2, 1, 3]:
         rows = node.inputs[0]
     else:
-        (rows,) = edit.add("Transpose", [heads], before=before, perm=[0, 2, 1, 3])
-    return edit.add("Reshape", [rows, edit.integers(0, 0, -1)], before=before)[0]
+        rows = here.op("Transpose", [heads], perm=[0, 2, 1, 3])
+    return here.op("Reshape", [rows, here.integers(0, 0, -1)])
 
 
 def _declare_inputs(graph: ir.Graph) -> None:
     """Give the axes that may change their names."""
-    sizes = {
-        "input_ids": ["batch_size", "sequence_length"],
-        "attention_mask": ["batch_size", "total_sequence_length"],
-    }
     for value in graph.inputs:
-        if str(value.name) in sizes:
-            value.shape = ir.Shape(sizes[str(value.name)])
-        elif str(value.name).startswith("past_key_values."):
-            num_heads, head_dim = cache_dimensions(value)
-            value.shape = ir.Shape(["batch_size", num_heads, "past_sequence_length", head_dim])
+        if parse_past(value.name) is not None:
+            value.shape = ir.Shape(past_shape(*cache_dimensions(value)))
+        elif (shape := INPUT_SHAPES.get(str(value.name))) is not None:
+            value.shape = ir.Shape(shape)

@@ -12,8 +12,8 @@ from collections.abc import Iterable
 import numpy as np
 import onnx_ir as ir
 
+from genai.export.foreign.passes.graph_queries import ancestors, array_of, is_op
 from genai.export.foreign.passes.probe import Prober, Sizes
-from genai.export.foreign.passes.queries import ancestors, array_of, is_op
 from genai.export.foreign.passes.unprovable import Unprovable
 
 __all__ = ["DISTINCT_SIZES", "sizes_around_constants", "telling_sizes"]

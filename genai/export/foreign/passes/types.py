@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
+from genai.graph.opset import ONNX_DOMAINS
+
 __all__ = ["declare_types"]
 
 BOOLEAN = frozenset(
@@ -27,7 +29,7 @@ def declare_types(graph: ir.Graph) -> None:
 
 
 def _output_type(node: ir.Node) -> ir.DataType | None:
-    if node.domain not in ("", "ai.onnx"):
+    if node.domain not in ONNX_DOMAINS:
         return None
     if node.op_type == "Cast":
         return ir.DataType(node.attributes.get_int("to"))

@@ -1,20 +1,17 @@
-"""Small questions about an onnx_ir graph, and the few edits that the passes share.
-
-It knows nothing of decoders; whether a change is correct is its caller's to prove.
-"""
+"""Small questions about an onnx_ir graph. It knows nothing of decoders."""
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterable
 
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
 from genai.export.foreign.passes.unprovable import Unprovable
+from genai.graph.opset import ONNX_DOMAINS
 
 __all__ = [
-    "GraphEdit",
     "ancestors",
     "array_of",
     "cache_dimensions",
@@ -25,8 +22,6 @@ __all__ = [
     "producer_of",
     "scalar_of",
 ]
-
-AttributeValue = int | float | Sequence[int]
 
 
 def array_of(value: ir.Value | None) -> NDArray[np.generic] | None:
@@ -47,7 +42,7 @@ def scalar_of(value: ir.Value | None) -> float | None:
 
 def is_op(node: ir.Node | None, *op_types: str) -> bool:
     """Whether there is a node, of ONNX's own domain, with one of these types."""
-    return node is not None and node.domain in ("", "ai.onnx") and node.op_type in op_types
+    return node is not None and node.domain in ONNX_DOMAINS and node.op_type in op_types
 
 
 def producer_of(value: ir.Value | None, *op_types: str) -> ir.Node | None:
@@ -130,72 +125,3 @@ def operands_of(node: ir.Node) -> Iterable[ir.Value]:
             for inner in attribute.as_graph():
                 yield from operands_of(inner)
             yield from attribute.as_graph().outputs
-
-
-class GraphEdit:
-    """Adds nodes and constants to a graph, with names that are free in it.
-
-    Args:
-        graph: The graph.
-        prefix: The beginning of every new name.
-    """
-
-    def __init__(self, graph: ir.Graph, prefix: str) -> None:
-        self._graph = graph
-        self._prefix = prefix
-        self._taken = {value.name for node in graph for value in node.outputs}
-        self._taken |= {value.name for value in graph.inputs} | set(graph.initializers)
-        self._constants: dict[tuple[str, bytes, tuple[int, ...]], ir.Value] = {}
-
-    def constant(self, array: NDArray[np.generic]) -> ir.Value:
-        """Return a small constant; equal ones are one."""
-        key = (str(array.dtype), array.tobytes(), array.shape)
-        if key not in self._constants:
-            name = self._free_name("constant")
-            tensor = ir.tensor(array, name=name)
-            value = ir.Value(
-                name=name, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor
-            )
-            self._graph.register_initializer(value)
-            self._constants[key] = value
-        return self._constants[key]
-
-    def integers(self, *values: int) -> ir.Value:
-        """Return a constant int64 [n]."""
-        return self.constant(np.asarray(values, np.int64))
-
-    def add(
-        self,
-        op_type: str,
-        inputs: Sequence[ir.Value | None],
-        *,
-        before: ir.Node,
-        domain: str = "",
-        num_outputs: int = 1,
-        name: str | None = None,
-        **attributes: AttributeValue,
-    ) -> list[ir.Value]:
-        """Insert a node and return its outputs; `name` is the first output's name, exactly."""
-        names = [name or self._free_name(op_type)]
-        names += [f"{names[0]}:{index}" for index in range(1, num_outputs)]
-        trimmed = list(inputs)
-        while trimmed and trimmed[-1] is None:
-            trimmed.pop()
-        node = ir.Node(
-            domain,
-            op_type,
-            trimmed,
-            [ir.convenience.convert_attribute(key, value) for key, value in attributes.items()],
-            outputs=[ir.Value(name=output) for output in names],
-            name=names[0],
-        )
-        self._taken.update(names)
-        self._graph.insert_before(before, node)
-        return list(node.outputs)
-
-    def _free_name(self, name: str) -> str:
-        number = 0
-        while f"{self._prefix}.{name}_{number}" in self._taken:
-            number += 1
-        self._taken.add(f"{self._prefix}.{name}_{number}")
-        return f"{self._prefix}.{name}_{number}"

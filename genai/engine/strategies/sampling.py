@@ -1,0 +1,61 @@
+"""Sampling, greedy search included: independent continuations of one prompt."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from genai.engine.request import Request
+from genai.engine.results import Choice, FinishReason
+from genai.engine.sequence import GenerationSequence
+from genai.model import Model, Span, StepOutput
+
+__all__ = ["SamplingStrategy"]
+
+
+class SamplingStrategy:
+    """One sequence for each that is to be returned; every one draws for itself."""
+
+    def __init__(self, request: Request, model: Model) -> None:
+        self._request = request
+        self.sequences = [
+            GenerationSequence(
+                request,
+                index,
+                request.make_sampler(vocab_size=model.vocab_size, stream=index),
+                max_length=model.context_length,
+            )
+            for index in range(request.config.num_return_sequences)
+        ]
+        self._running = list(self.sequences)
+
+    def rows(self) -> list[Span]:
+        """Return the last token of every sequence that goes on."""
+        return [Span(sequence.slot, sequence.ids[-1:], 1) for sequence in self._running]
+
+    def take(self, output: StepOutput, first: int) -> bool:
+        """Choose a token for each row."""
+        for index, sequence in enumerate(self._running, start=first):
+            sampler = sequence.sampler
+            if sampler.is_argmax:
+                token_id = output.best_id(index)
+                if abs(output.logits[output.starts[index], token_id]) < math.inf:  # nor NaN
+                    sequence.commit(token_id)
+                    continue
+            sample = sampler.sample(output.of(index, 1)[0])
+            sequence.commit(sample.token_id, sample)
+        self._request.note_first_token()
+        going_on = [sequence for sequence in self._running if sequence.finish_reason is None]
+        has_ended = len(going_on) < len(self._running)
+        self._running = going_on
+        return has_ended
+
+    def end(self, reason: FinishReason) -> None:
+        """End the sequences that go on."""
+        for sequence in self._running:
+            sequence.end(reason)
+        self._running = []
+
+    def finish(self) -> Sequence[Choice]:
+        """Return the continuations in order."""
+        return [sequence.choice() for sequence in self.sequences]

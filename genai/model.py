@@ -1,0 +1,100 @@
+"""The seam between engine and model: a batch of spans goes in, logits come out.
+
+Owns the values that cross it and the protocol that a model keeps. Knows no session and no request: `genai.runtime`
+has the model that runs on ONNX Runtime, tests have another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from genai.cache import KVCache, Slot
+
+__all__ = ["Model", "Span", "StepOutput"]
+
+
+class Span(NamedTuple):
+    """Tokens to append to one slot.
+
+    A chunk of a prompt wants the logits of none of them, a decoding row those of its one token, a verification of k
+    drafted tokens those of all k + 1, scoring those of all.
+
+    Args:
+        slot: Where their beginning is; its key says with which adapter and position table they are computed.
+        token_ids: The tokens; at least one.
+        num_logits: At how many of the last of them logits are wanted.
+    """
+
+    slot: Slot
+    token_ids: Sequence[int]
+    num_logits: int = 0
+
+    @property
+    def is_step(self) -> bool:
+        """Whether it is a decoding row: one token, and its logits."""
+        return self.num_logits == 1 == len(self.token_ids)
+
+
+@dataclass(slots=True, eq=False)
+class StepOutput:
+    """What a model made of a batch; valid until its next run.
+
+    Args:
+        logits: float32 [positions, vocab]; perhaps with rows in between that nobody asked for.
+        starts: For each span of the batch, where its logits begin; anything where it wanted none.
+        best_ids: For each row of the logits, the id of the greatest; None where the device has not chosen.
+    """
+
+    logits: npt.NDArray[np.float32]
+    starts: Sequence[int]
+    best_ids: Sequence[int] | None = None
+
+    def of(self, index: int, count: int) -> npt.NDArray[np.float32]:
+        """Return the `count` logits of a span of the batch, float32 [count, vocab]."""
+        start = self.starts[index]
+        return self.logits[start : start + count]
+
+    def best_id(self, index: int) -> int:
+        """Return the most likely token at the first logits of a span; the first NaN, if there is one."""
+        if self.best_ids is None:
+            self.best_ids = self.logits.argmax(axis=1).tolist()
+        return self.best_ids[self.starts[index]]
+
+
+class Model(Protocol):
+    """What the engine needs of a loaded model."""
+
+    cache: KVCache
+    context_length: int
+    max_batch: int
+    vocab_size: int
+
+    @property
+    def adapters(self) -> Collection[str]:
+        """The names of the adapters that it can compute with."""
+        ...
+
+    @property
+    def can_pad(self) -> bool:
+        """Whether new prompts of different lengths may run together, the shorter ones padded."""
+        ...
+
+    def run(self, batch: Sequence[Span], /) -> StepOutput:
+        """Append every span's tokens to its slot and return the logits that are wanted.
+
+        Spans of any kind may stand in one batch, each of a slot of its own; how they are cut into runs is the
+        model's business. The cache must have room for them (`KVCache.reserve`).
+
+        Raises:
+            GenerationError: The model failed to run; what the slots hold is undefined then.
+        """
+        ...
+
+    def position_table_for(self, length: int, /) -> int:
+        """Return which of the model's position tables a sequence of this length uses (`PrefixKey`)."""
+        ...
