@@ -17,12 +17,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-import numpy as np
-
 from genai.cache.memory import Buffer, Device
 from genai.cache.placement import RowPlacement
 from genai.cache.shape import CacheShape
 from genai.cache.slot import PrefixKey, Slot, common_length
+from genai.cache.slot_buffers import SlotBuffers
 from genai.cache.snapshots import SnapshotStore
 
 __all__ = ["KVCache"]
@@ -35,23 +34,35 @@ MIN_ROOM = 16
 
 
 class KVCache:
-    """Slots over buffers that grow by doubling, up to the limits of a `CacheShape`.
-
-    `sides[side][i]` is the buffer of tensor i of the shape; both sides have the same one, unless it is a state's.
-    """
+    """Slots over buffers that grow by doubling, up to the limits of a `CacheShape`."""
 
     def __init__(self, shape: CacheShape, device: Device) -> None:
         self.shape = shape
-        self.slots: list[Slot] = []
-        self.capacity = 0
-        self.epoch = 0
         self.can_truncate = not shape.has_states
-        self.sides: tuple[list[Buffer], list[Buffer]] = ([], [])
-        self._states = [i for i, tensor in enumerate(shape.tensors) if not tensor.per_position]
-        self._device = device
-        self._snapshots = SnapshotStore(self, device)
-        self._placement = RowPlacement(self)
+        self._buffers = SlotBuffers(shape, device)
+        self._snapshots = SnapshotStore(self._buffers, device)
+        self._placement = RowPlacement(self._buffers, self._snapshots)
         self._clock = 0
+
+    @property
+    def slots(self) -> list[Slot]:
+        """All slots, in the order of their rows."""
+        return self._buffers.slots
+
+    @property
+    def capacity(self) -> int:
+        """Positions that every slot has room for."""
+        return self._buffers.capacity
+
+    @property
+    def epoch(self) -> int:
+        """A number that changes whenever a buffer's address does."""
+        return self._buffers.epoch
+
+    @property
+    def sides(self) -> tuple[list[Buffer], list[Buffer]]:
+        """The buffers by side and tensor; both sides have the same one, unless it is a state's."""
+        return self._buffers.sides
 
     @property
     def nbytes(self) -> int:
@@ -137,17 +148,11 @@ class KVCache:
 
     def reset(self) -> None:
         """Give up all slots and buffers, owned ones too, whatever state an interruption left them in."""
-        self.slots, self.sides, self.capacity = [], ([], []), 0
-        self.epoch += 1
+        self._buffers.reset()
 
     def truncate(self, slot: Slot, length: int) -> None:
         """Forget a slot's tokens from position `length` on; where there are states, back to a snapshot or to 0."""
-        assert length <= len(slot.token_ids)
-        if length < len(slot.token_ids) and not self.can_truncate:
-            assert length in (0, *(snapshot.position for snapshot in slot.snapshots))
-            self._snapshots.restore(slot, length)
-        del slot.token_ids[length:]
-        slot.revision += 1
+        self._snapshots.truncate(slot, length)
 
     def copy(self, source: Slot, target: Slot) -> None:
         """Make `target` hold what `source` holds; what both hold already is not copied."""
@@ -165,59 +170,22 @@ class KVCache:
         """
         return self._placement.line_up(slots)
 
-    def move(self, slot: Slot, to: Slot, *, start: int = 0) -> None:
-        """Let a slot change places with a free one, which is emptied; positions before `start` have been copied."""
-        assert not to.in_use
-        self._copy_rows(slot, to, start, len(slot.token_ids))
-        if slot.token_ids and not self.can_truncate:
-            self._copy_states(slot, to)
-        to.token_ids, to.snapshots = [], []
-        self.slots[slot.index], self.slots[to.index] = to, slot
-        slot.index, to.index = to.index, slot.index
-        slot.side, to.side = to.side, slot.side
-        slot.revision += 1
-        to.revision += 1
-
-    def copy_beginning(self, source: Slot, target: Slot, length: int) -> None:
-        """Let a slot that holds a beginning of another one hold more of it; only where there are no states."""
-        assert self.can_truncate
-        start = len(target.token_ids)
-        self._copy_rows(source, target, start, length)
-        target.token_ids += source.token_ids[start:length]
-
     def take_snapshot(self, slot: Slot) -> None:
         """Keep a copy of a slot's states as they are now, if there are any and the limits allow it."""
         if not self.can_truncate and slot.token_ids:
             self._snapshots.take(slot)
 
     def align(self, slots: Sequence[Slot]) -> int:
-        """Make slots ready to run together, and return the side that the run reads; it writes the other.
-
-        The states of slots without tokens become zero. Does nothing where there are no states.
-        """
-        if self.can_truncate:
-            return 0
-        side = int(2 * sum(slot.side for slot in slots) > len(slots))  # where most of them are
-        for slot in slots:
-            if slot.token_ids and slot.side == side:
-                continue
-            for i, target in self.state_rows(slot, side):
-                if slot.token_ids:
-                    self._device.copy_positions(self._row(slot, i), target, 1)
-                else:
-                    self._device.copy_in(np.zeros(target.shape, target.dtype), target)
-            slot.side = side
-        return side
+        """Make slots ready to run together, and return the side that the run reads; it writes the other."""
+        return self._buffers.align(slots)
 
     def flip(self, slots: Collection[Slot]) -> None:
         """Note that a run has written these slots' states to the side that `align` did not return."""
-        if not self.can_truncate:
-            for slot in slots:
-                slot.side ^= 1
+        self._buffers.flip(slots)
 
-    def state_rows(self, slot: Slot, side: int) -> list[tuple[int, Buffer]]:
-        """Return a slot's row of every state on a side, with the state's place among the tensors."""
-        return [(i, self.sides[side][i].rows(slot.index, 1)) for i in self._states]
+    def move(self, slot: Slot, to: Slot) -> None:
+        """Let a slot change places with a free one, which is emptied."""
+        self._buffers.move(slot, to)
 
     def check(self) -> None:
         """Assert the invariants; for tests."""
@@ -263,58 +231,21 @@ class KVCache:
         return False
 
     def _resize(self, num_slots: int, capacity: int) -> None:
-        """Move everything into new buffers, tensor by tensor; slots beyond `num_slots` must be free and are given up.
-
-        Should the device have no memory for the next, some buffers are larger than they need be, which harms nobody.
-        """
+        """Change the buffers' size; of the slots that are given up none may be owned, once the others have moved."""
         if num_slots < len(self.slots):
             self._placement.pack(num_slots)
         self._snapshots.make_room(self.shape.num_bytes(num_slots, capacity))
-        self.slots = kept = self.slots[:num_slots]
-        self.epoch += 1
-        for i, tensor in enumerate(self.shape.tensors):
-            shape = tensor.shape(num_slots, capacity)
-            new = [self._device.allocate(shape, tensor.dtype) for _ in range(1 if tensor.per_position else 2)]
-            for side, buffers in enumerate(self.sides):
-                target = new[side % len(new)]
-                if i == len(buffers):
-                    buffers.append(target)
-                    continue
-                for slot in kept:
-                    if slot.side == side:
-                        count = len(slot.token_ids) if tensor.per_position else min(len(slot.token_ids), 1)
-                        self._device.copy_positions(self._row(slot, i), target.rows(slot.index, 1), count)
-                buffers[i] = target
-        self.slots = [*kept, *(Slot(index) for index in range(len(kept), num_slots))]
-        self.capacity = capacity
-
-    def _row(self, slot: Slot, tensor: int) -> Buffer:
-        return self.sides[slot.side][tensor].rows(slot.index, 1)
+        self._buffers.resize(num_slots, capacity)
 
     def _copy_prefix(self, source: Slot, target: Slot, length: int) -> None:
         """Let a slot that holds less of the same beginning hold as much of it as `length` says."""
         start = len(target.token_ids)
-        self._copy_rows(source, target, start, length)
+        self._buffers.copy_rows(source, target, start, length)
         if length and not self.can_truncate:
             if length == len(source.token_ids):
-                self._copy_states(source, target)
+                self._buffers.copy_states(source, target)
             else:
                 self._snapshots.write(source, length, target)
         target.token_ids = source.token_ids[:length]
         target.snapshots = [each for each in source.snapshots if each.position <= length]
         target.revision += 1
-
-    def _copy_rows(self, source: Slot, target: Slot, start: int, stop: int) -> None:
-        for i, tensor in enumerate(self.shape.tensors):
-            if tensor.per_position and stop > start:
-                self._device.copy_positions(
-                    self._row(source, i),
-                    self._row(target, i),
-                    stop - start,
-                    source_start=start,
-                    target_start=start,
-                )
-
-    def _copy_states(self, source: Slot, target: Slot) -> None:
-        for i, row in self.state_rows(target, target.side):
-            self._device.copy_positions(self._row(source, i), row, 1)

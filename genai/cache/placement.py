@@ -9,12 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from genai.cache.slot import Slot
-
-if TYPE_CHECKING:
-    from genai.cache.kv_cache import KVCache
+from genai.cache.slot_buffers import SlotBuffers
+from genai.cache.snapshots import SnapshotStore
 
 __all__ = ["RowPlacement"]
 
@@ -42,8 +40,9 @@ class _Move:
 class RowPlacement:
     """Chooses slots for new rows, and closes the holes between old ones."""
 
-    def __init__(self, cache: KVCache) -> None:
-        self._cache = cache
+    def __init__(self, buffers: SlotBuffers, snapshots: SnapshotStore) -> None:
+        self._buffers = buffers
+        self._snapshots = snapshots
         self._move: _Move | None = None
         self._idle_rows = 0  # that have run along since the last move
 
@@ -52,7 +51,7 @@ class RowPlacement:
 
         Its own tokens are of no more use to anybody, unless it is the donor itself.
         """
-        slots = self._cache.slots
+        slots = self._buffers.slots
         free = [slot for slot in slots if not slot.in_use]
         oldest = min(free, key=_by_use)
         if len(free) == len(slots):
@@ -65,7 +64,7 @@ class RowPlacement:
             return place
         spare = min((slot for slot in free if slot is not donor or not keep), key=_by_use, default=place)
         if place.token_ids and spare is not place:
-            self._cache.move(place, spare)  # what it holds goes where what was used longest ago is
+            self._buffers.move(place, spare)  # what it holds goes where what was used longest ago is
             return spare
         return place
 
@@ -77,22 +76,23 @@ class RowPlacement:
         if len(row) > len(slots):
             running = frozenset(slots)
             self._close_holes(running, row)
-            row, cache = self._between(slots), self._cache
+            row = self._between(slots)
             for slot in row:
-                if len(slot.token_ids) == cache.capacity and slot not in running:
+                length = len(slot.token_ids)
+                if length == self._buffers.capacity and slot not in running:
                     # An idle row still writes one position behind its tokens.
-                    cache.truncate(slot, len(slot.token_ids) - 1 if cache.can_truncate else 0)
+                    self._snapshots.truncate(slot, 0 if self._buffers.has_states else length - 1)
         return row
 
     def _between(self, slots: list[Slot]) -> list[Slot]:
         indices = [slot.index for slot in slots]
-        return self._cache.slots[min(indices) : max(indices) + 1]
+        return self._buffers.slots[min(indices) : max(indices) + 1]
 
     def pack(self, num_slots: int) -> None:
         """Move all owned slots to the first `num_slots` places, whatever lies there."""
-        slots = self._cache.slots
+        slots = self._buffers.slots
         for slot in [slot for slot in slots[num_slots:] if slot.in_use]:
-            self._cache.move(slot, min((s for s in slots[:num_slots] if not s.in_use), key=_by_use))
+            self._buffers.move(slot, min((s for s in slots[:num_slots] if not s.in_use), key=_by_use))
 
     def _close_holes(self, running: Collection[Slot], between: Sequence[Slot]) -> None:
         """Take the next part of a move, or begin one if it pays by now."""
@@ -105,13 +105,15 @@ class RowPlacement:
         source, target = move.source, move.target
         held = sum(len(slot.token_ids) for slot in running)
         stop = len(source.token_ids)
-        if self._cache.can_truncate:  # elsewhere no part of it could run along
+        if not self._buffers.has_states:  # elsewhere no part of it could run along
             stop = min(len(target.token_ids) + max(MIN_MOVED, int(held * MOVED_SHARE)), stop)
         if stop == len(source.token_ids):
-            self._cache.move(source, target, start=len(target.token_ids))
+            self._buffers.move(source, target, start=len(target.token_ids))
             self._move = None
         else:
-            self._cache.copy_beginning(source, target, stop)
+            start = len(target.token_ids)
+            self._buffers.copy_rows(source, target, start, stop)
+            target.token_ids += source.token_ids[start:stop]
 
     def _begin(self, running: Collection[Slot], between: Sequence[Slot]) -> _Move | None:
         """Return the move that closes a hole at the least cost; None if it does not pay yet, or there is none."""
@@ -124,7 +126,7 @@ class RowPlacement:
         if self._idle_rows * IDLE_ROW_COST < len(target.token_ids):
             return None
         self._idle_rows = 0
-        self._cache.truncate(target, 0)
+        self._snapshots.truncate(target, 0)
         target.key = source.key
         return _Move(source, target, (source.revision, target.revision))
 

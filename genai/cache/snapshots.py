@@ -5,14 +5,10 @@ A snapshot is never changed, so that slots with the same beginning share it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from genai.cache.memory import Device
 from genai.cache.slot import Slot, Snapshot
+from genai.cache.slot_buffers import SlotBuffers
 from genai.errors import GenerationError
-
-if TYPE_CHECKING:
-    from genai.cache.kv_cache import KVCache
 
 __all__ = ["SnapshotStore"]
 
@@ -23,15 +19,15 @@ MAX_SNAPSHOTS = 4
 class SnapshotStore:
     """Takes, keeps and restores the snapshots of a cache's slots."""
 
-    def __init__(self, cache: KVCache, device: Device) -> None:
-        self._cache = cache
+    def __init__(self, buffers: SlotBuffers, device: Device) -> None:
+        self._buffers = buffers
         self._device = device
-        self._bytes_each = cache.shape.snapshot_bytes
+        self._bytes_each = buffers.shape.snapshot_bytes
 
     @property
     def nbytes(self) -> int:
         """Bytes of all snapshots, those that slots share counted once."""
-        return len({id(each) for slot in self._cache.slots for each in slot.snapshots}) * self._bytes_each
+        return len({id(each) for slot in self._buffers.slots for each in slot.snapshots}) * self._bytes_each
 
     def take(self, slot: Slot) -> None:
         """Add a snapshot of a slot's states as they are now; silently none where there is no room for it."""
@@ -40,38 +36,43 @@ class SnapshotStore:
             return
         if len(slot.snapshots) == MAX_SNAPSHOTS:
             del slot.snapshots[_most_crowded([each.position for each in slot.snapshots], position)]
-        shape = self._cache.shape
-        used = shape.num_bytes(len(self._cache.slots), self._cache.capacity) + self.nbytes
+        shape = self._buffers.shape
+        used = shape.num_bytes(len(self._buffers.slots), self._buffers.capacity) + self.nbytes
         if shape.max_bytes is not None and used + self._bytes_each > shape.max_bytes:
             return
         states = []
         try:
-            for _, row in self._cache.state_rows(slot, slot.side):
+            for _, row in self._buffers.state_rows(slot, slot.side):
                 states.append(self._device.allocate(row.shape, row.dtype))
                 self._device.copy_positions(row, states[-1], 1)
         except GenerationError:
             return  # a snapshot only saves time
         slot.snapshots.append(Snapshot(position, tuple(states)))
 
-    def restore(self, slot: Slot, position: int) -> None:
-        """Set a slot's states back to those of a position that it has a snapshot of, or to 0."""
-        if position:
-            self.write(slot, position, slot)
-        slot.snapshots = [each for each in slot.snapshots if each.position <= position]
+    def truncate(self, slot: Slot, length: int) -> None:
+        """Forget a slot's tokens from position `length` on; where there are states, back to a snapshot or to 0."""
+        assert length <= len(slot.token_ids)
+        if self._buffers.has_states and length < len(slot.token_ids):
+            if length:
+                self.write(slot, length, slot)
+            slot.snapshots = [each for each in slot.snapshots if each.position <= length]
+        del slot.token_ids[length:]
+        slot.revision += 1
 
     def write(self, source: Slot, position: int, target: Slot) -> None:
         """Write one slot's snapshot of a position into another slot's states."""
-        snapshot = next(each for each in source.snapshots if each.position == position)
-        rows = self._cache.state_rows(target, target.side)
+        snapshot = next((each for each in source.snapshots if each.position == position), None)
+        assert snapshot is not None, f"no snapshot of position {position}"
+        rows = self._buffers.state_rows(target, target.side)
         for state, (_, row) in zip(snapshot.states, rows, strict=True):
             self._device.copy_positions(state, row, 1)
 
     def make_room(self, other_bytes: int) -> None:
         """Give up snapshots, those of the slots that were used longest ago first, until all fits beside `other_bytes`."""
-        limit = self._cache.shape.max_bytes
+        limit = self._buffers.shape.max_bytes
         if limit is None or not self._bytes_each:
             return
-        for slot in sorted(self._cache.slots, key=lambda slot: (slot.in_use, slot.last_used)):
+        for slot in sorted(self._buffers.slots, key=lambda slot: (slot.in_use, slot.last_used)):
             while slot.snapshots and other_bytes + self.nbytes > limit:
                 del slot.snapshots[0]
 

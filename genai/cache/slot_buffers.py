@@ -1,0 +1,126 @@
+"""The buffers of all slots: their memory, and what is copied between their rows.
+
+Owns addresses and layout. Which slot is whose, and what of it is worth keeping, others decide.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+import numpy as np
+
+from genai.cache.memory import Buffer, Device
+from genai.cache.shape import CacheShape
+from genai.cache.slot import Slot
+
+__all__ = ["SlotBuffers"]
+
+
+class SlotBuffers:
+    """One buffer per tensor of a `CacheShape`, two of each state, with a row for every slot.
+
+    `sides[side][i]` is the buffer of tensor i; both sides have the same one, unless it is a state's. Buffers may be
+    larger than slots and capacity say. `epoch` changes whenever an address does.
+    """
+
+    def __init__(self, shape: CacheShape, device: Device) -> None:
+        self.shape = shape
+        self.slots: list[Slot] = []
+        self.capacity = 0
+        self.epoch = 0
+        self.sides: tuple[list[Buffer], list[Buffer]] = ([], [])
+        self.has_states = shape.has_states
+        self._states = [i for i, tensor in enumerate(shape.tensors) if not tensor.per_position]
+        self._device = device
+
+    def reset(self) -> None:
+        """Give up all slots and buffers, owned ones too, whatever state an interruption left them in."""
+        self.slots, self.sides, self.capacity = [], ([], []), 0
+        self.epoch += 1
+
+    def resize(self, num_slots: int, capacity: int) -> None:
+        """Move everything into new buffers, tensor by tensor; slots beyond `num_slots` are given up.
+
+        Raises:
+            GenerationError: The device has no memory for the next one. Slots and capacity are as they were; that some
+                buffers are larger harms nobody.
+        """
+        self.slots = kept = self.slots[:num_slots]
+        self.epoch += 1
+        for i, tensor in enumerate(self.shape.tensors):
+            shape = tensor.shape(num_slots, capacity)
+            new = [self._device.allocate(shape, tensor.dtype) for _ in range(1 if tensor.per_position else 2)]
+            for side, buffers in enumerate(self.sides):
+                target = new[side % len(new)]
+                if i == len(buffers):
+                    buffers.append(target)
+                    continue
+                for slot in kept:
+                    if slot.side == side:
+                        count = len(slot.token_ids) if tensor.per_position else min(len(slot.token_ids), 1)
+                        self._device.copy_positions(self._row(slot, i), target.rows(slot.index, 1), count)
+                buffers[i] = target
+        self.slots = [*kept, *(Slot(index) for index in range(len(kept), num_slots))]
+        self.capacity = capacity
+
+    def move(self, slot: Slot, to: Slot, *, start: int = 0) -> None:
+        """Let a slot change places with a free one, which is emptied; positions before `start` have been copied."""
+        assert not to.in_use
+        self.copy_rows(slot, to, start, len(slot.token_ids))
+        if slot.token_ids and self.has_states:
+            self.copy_states(slot, to)
+        to.token_ids, to.snapshots = [], []
+        self.slots[slot.index], self.slots[to.index] = to, slot
+        slot.index, to.index = to.index, slot.index
+        slot.side, to.side = to.side, slot.side
+        slot.revision += 1
+        to.revision += 1
+
+    def copy_rows(self, source: Slot, target: Slot, start: int, stop: int) -> None:
+        """Copy keys and values of positions `start` to `stop`."""
+        for i, tensor in enumerate(self.shape.tensors):
+            if tensor.per_position and stop > start:
+                self._device.copy_positions(
+                    self._row(source, i),
+                    self._row(target, i),
+                    stop - start,
+                    source_start=start,
+                    target_start=start,
+                )
+
+    def copy_states(self, source: Slot, target: Slot) -> None:
+        """Copy states, each to the side that the target's row is on."""
+        for i, row in self.state_rows(target, target.side):
+            self._device.copy_positions(self._row(source, i), row, 1)
+
+    def align(self, slots: Sequence[Slot]) -> int:
+        """Make slots ready to run together, and return the side that the run reads; it writes the other.
+
+        The states of slots without tokens become zero. Does nothing where there are no states.
+        """
+        if not self.has_states:
+            return 0
+        side = int(2 * sum(slot.side for slot in slots) > len(slots))  # where most of them are
+        for slot in slots:
+            if slot.token_ids and slot.side == side:
+                continue
+            for i, target in self.state_rows(slot, side):
+                if slot.token_ids:
+                    self._device.copy_positions(self._row(slot, i), target, 1)
+                else:
+                    self._device.copy_in(np.zeros(target.shape, target.dtype), target)
+            slot.side = side
+        return side
+
+    def flip(self, slots: Collection[Slot]) -> None:
+        """Note that a run has written these slots' states to the side that `align` did not return."""
+        if self.has_states:
+            for slot in slots:
+                slot.side ^= 1
+
+    def state_rows(self, slot: Slot, side: int) -> list[tuple[int, Buffer]]:
+        """Return a slot's row of every state on a side, with the state's place among the tensors."""
+        return [(i, self.sides[side][i].rows(slot.index, 1)) for i in self._states]
+
+    def _row(self, slot: Slot, tensor: int) -> Buffer:
+        return self.sides[slot.side][tensor].rows(slot.index, 1)
