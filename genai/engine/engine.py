@@ -17,6 +17,7 @@ import numpy.typing as npt
 from genai.engine.request import Request
 from genai.engine.results import FinishReason
 from genai.engine.scheduler import NoMemoryError, Scheduler
+from genai.engine.strategies import Strategy
 from genai.errors import GenaiError, GenerationError, OptionError
 from genai.model import Model, Span, StepOutput
 
@@ -48,12 +49,12 @@ class Engine:
         Raises:
             OptionError: The request can never run.
         """
-        self._scheduler.prepare(request)
+        strategy = self._scheduler.prepare(request)
         if len(request.prompt_token_ids) == self._model.context_length:
-            self._finish(request, "length")
+            self._finish(strategy, "length")
             return
         with self._turn:
-            self._scheduler.waiting.append(request)
+            self._scheduler.waiting.append(strategy)
             self._turn.notify_all()
 
     def advance(self, request: Request | None = None) -> None:
@@ -87,8 +88,7 @@ class Engine:
         request.is_cancelled = True
         if self._stepping_thread != threading.get_ident():
             with self._exclusively(urgent=True):
-                for each in self._scheduler.take_cancelled():
-                    self._finish(each, "cancelled")
+                self._end_cancelled()
 
     def score(self, token_ids: Sequence[int]) -> npt.NDArray[np.float32]:
         """Return the logits at every one of these tokens, float32 [num_tokens, vocab]; waits for a free slot.
@@ -168,19 +168,23 @@ class Engine:
                     self._turn.notify_all()
 
     def _step(self) -> None:
-        for request in self._scheduler.take_cancelled():
-            self._finish(request, "cancelled")
+        self._end_cancelled()
         self._make_room()
-        for request, error in self._scheduler.admit():
-            self._fail(request, error)
+        for strategy, error in self._scheduler.admit():
+            self._fail(strategy, error)
         batch = self._scheduler.batch(self._prefill_chunk)
         if not batch.spans:
             return
         output = self._model.run(batch.spans)
         if batch.prompts:
             self._scheduler.note_prompts(batch.prompts)
-        for request, first in batch.searches:
-            self._search(request, output, first)
+        for strategy, first in batch.searches:
+            self._search(strategy, output, first)
+
+    def _end_cancelled(self) -> None:
+        """End what nobody wants any more."""
+        for strategy in self._scheduler.take_cancelled():
+            self._finish(strategy, "cancelled")
 
     def _make_room(self) -> None:
         """Make room for one more token of whatever decodes; end what finds none."""
@@ -188,36 +192,34 @@ class Engine:
             try:
                 full = self._scheduler.make_room()
             except NoMemoryError as error:
-                self._fail(error.request, error)
+                self._fail(error.asking, error)
                 continue
-            for request in full:
-                self._finish(request, "length")
+            for strategy in full:
+                self._finish(strategy, "length")
             return
 
-    def _search(self, request: Request, output: StepOutput, first: int) -> None:
-        """Let a request's strategy take its rows of a step, and retire what ended."""
-        assert request.strategy is not None
+    def _search(self, strategy: Strategy, output: StepOutput, first: int) -> None:
+        """Let a strategy take its rows of a step, and retire what ended."""
         try:
-            has_ended = request.strategy.take(output, first)
+            has_ended = strategy.take(output, first)
         except GenaiError as error:
-            self._fail(request, error)
+            self._fail(strategy, error)
             return
         if has_ended:
-            self._scheduler.release(request)
-            if all(sequence.finish_reason is not None for sequence in request.sequences):
-                request.finish(request.strategy.finish())
+            self._scheduler.release(strategy)
+            if all(sequence.finish_reason is not None for sequence in strategy.sequences):
+                strategy.request.finish(strategy.finish())
 
-    def _finish(self, request: Request, reason: FinishReason) -> None:
+    def _finish(self, strategy: Strategy, reason: FinishReason) -> None:
         """End a request for a reason that is not its sequences' last tokens."""
-        assert request.strategy is not None
-        request.strategy.end(reason)
-        self._scheduler.release(request)
-        request.finish(request.strategy.finish())
+        strategy.end(reason)
+        self._scheduler.release(strategy)
+        strategy.request.finish(strategy.finish())
 
-    def _fail(self, request: Request, error: Exception) -> None:
+    def _fail(self, strategy: Strategy, error: Exception) -> None:
         """End a request with an error; its slots hold nothing that can be trusted."""
-        self._scheduler.release(request, is_sound=False)
-        request.fail(error)
+        self._scheduler.release(strategy, is_sound=False)
+        strategy.request.fail(error)
 
     def _abandon(self, error: BaseException) -> None:
         """End every request that runs with an error, and start over with an empty cache."""

@@ -9,16 +9,12 @@ import secrets
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from genai.config import GenerationConfig
 from genai.engine.results import Choice, GenerationResult, GenerationStats, Piece
 from genai.sampling import LogitsProcessor, Sampler
 from genai.text import Detokenizer
-
-if TYPE_CHECKING:
-    from genai.engine.sequence import GenerationSequence
-    from genai.engine.strategies import Strategy
 
 __all__ = ["Request", "RequestTokenizer"]
 
@@ -74,7 +70,6 @@ class Request:
         self.on_piece: Callable[[Piece | None], None] | None = None
         self.adapter = adapter
         self.make_constraint = make_constraint
-        self.strategy: Strategy | None = None  # the engine's, from `submit` on
         self.result: GenerationResult | None = None
         self.error: BaseException | None = None
         self.is_cancelled = False
@@ -86,11 +81,6 @@ class Request:
         self.seed = secrets.randbits(63) if config.seed is None else config.seed
         self._submitted = time.perf_counter()
         self._first_token: float | None = None
-
-    @property
-    def sequences(self) -> Sequence[GenerationSequence]:
-        """Its continuations, ended ones included; none before it is submitted."""
-        return self.strategy.sequences if self.strategy is not None else ()
 
     @property
     def is_finished(self) -> bool:

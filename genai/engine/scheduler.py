@@ -15,7 +15,7 @@ from genai.cache import KVCache, PrefixKey, Slot
 from genai.cache.slot import common_length
 from genai.engine.request import Request
 from genai.engine.sequence import GenerationSequence
-from genai.engine.strategies import make_strategy
+from genai.engine.strategies import Strategy, make_strategy
 from genai.errors import GenerationError, OptionError
 from genai.model import Model, Span
 
@@ -35,26 +35,26 @@ class Batch:
     Args:
         spans: What the model runs: chunks of prompts first, then the rows of strategies.
         prompts: The sequences that the first spans belong to.
-        searches: The requests that decode, each with the place of its first row among the spans.
+        searches: What decodes, each with the place of its first row among the spans.
     """
 
     spans: list[Span] = field(default_factory=list)
     prompts: list[GenerationSequence] = field(default_factory=list)
-    searches: list[tuple[Request, int]] = field(default_factory=list)
+    searches: list[tuple[Strategy, int]] = field(default_factory=list)
 
 
 class Scheduler:
     """Admits requests in order, and makes one step's batch of those that run.
 
-    `running` is in order of arrival. Nothing is ended here: what cannot go on is returned for the engine to end.
+    A request is known here by its strategy. `running` is in order of arrival. Nothing is ended here: what cannot go on is returned for the engine to end.
     """
 
     def __init__(self, model: Model) -> None:
-        self.waiting: deque[Request] = deque()
-        self.running: list[Request] = []
+        self.waiting: deque[Strategy] = deque()
+        self.running: list[Strategy] = []
         self._model = model
         self._cache: KVCache = model.cache
-        self._admitting: Request | None = None
+        self._admitting: Strategy | None = None
         self._prefilling: set[GenerationSequence] = set()  # those of which a chunk has run, or is about to
 
     @property
@@ -62,8 +62,8 @@ class Scheduler:
         """Whether any request has not ended."""
         return bool(self.waiting or self.running)
 
-    def prepare(self, request: Request) -> None:
-        """See that a request can run, before it is put among those that wait, and give it its strategy.
+    def prepare(self, request: Request) -> Strategy:
+        """Return a request's strategy, to be put among those that wait, after seeing that it can run.
 
         Raises:
             OptionError: It can never run: too long, too many sequences, or an option does not fit the model.
@@ -78,7 +78,7 @@ class Scheduler:
                 f"{len(strategy.sequences)} sequences (num_beams or num_return_sequences) are more than "
                 f"max_batch={self._model.max_batch}"
             )
-        request.strategy = strategy
+        return strategy
 
     def check_prompt(self, token_ids: Sequence[int]) -> None:
         """See that the model can be fed these tokens.
@@ -102,40 +102,40 @@ class Scheduler:
         """Return how a sequence of this length is computed."""
         return PrefixKey(self._model.position_table_for(length), adapter)
 
-    def make_room(self) -> list[Request]:
-        """Prepare the slots for the next token of every sequence; return the requests that have no room even alone.
+    def make_room(self) -> list[Strategy]:
+        """Prepare the slots for the next token of every sequence; return what has no room even alone.
 
         Raises:
             NoMemoryError: The device has no memory for a request.
         """
         while True:
             longest, asking = 0, None
-            for request in self.running:
-                for sequence in request.sequences:
+            for strategy in self.running:
+                for sequence in strategy.sequences:
                     if sequence.is_ready and not self._starts_over(sequence) and len(sequence.ids) > longest:
-                        longest, asking = len(sequence.ids), request
+                        longest, asking = len(sequence.ids), strategy
             if asking is None or self._reserve(longest, asking):
                 return []
             if len(self.running) == 1:
                 return list(self.running)
             self._preempt(self.running[-1])
 
-    def admit(self) -> list[tuple[Request, Exception]]:
-        """Give slots to waiting requests, in order, while there are any; return those that failed, and why."""
+    def admit(self) -> list[tuple[Strategy, Exception]]:
+        """Give slots to what waits, in order, while there are any; return what failed, and why."""
         if not self.waiting:
             return []
-        failed: list[tuple[Request, Exception]] = []
+        failed: list[tuple[Strategy, Exception]] = []
         while self.waiting:
-            request = self._admitting = self.waiting[0]
+            strategy = self._admitting = self.waiting[0]
             try:
-                admitted = self._acquire(request) or (not self.running and self._acquire_alone(request))
+                admitted = self._acquire(strategy) or (not self.running and self._acquire_alone(strategy))
             except GenerationError as error:  # the device has no memory for it
                 failed.append((self.waiting.popleft(), error))
                 continue
             if not admitted:
                 if self.running:
                     break
-                failed.append((self.waiting.popleft(), self._never_fits(request)))
+                failed.append((self.waiting.popleft(), self._never_fits(strategy)))
                 continue
             self.running.append(self.waiting.popleft())
         self._admitting = None
@@ -144,16 +144,15 @@ class Scheduler:
     def batch(self, max_tokens: int) -> Batch:
         """Return the next step's work: prompts of at most so many tokens in all, and every row that decodes."""
         batch = Batch()
-        unready = [s for request in self.running for s in request.sequences if s.has_slot and not s.is_ready]
+        unready = [s for each in self.running for s in each.sequences if s.has_slot and not s.is_ready]
         if unready:
             for sequence, token_ids in self._chunks(unready, max_tokens):
                 batch.prompts.append(sequence)
                 batch.spans.append(Span(sequence.slot, token_ids))
-        for request in self.running:
-            if not unready or all(s.is_ready or not s.has_slot for s in request.sequences):
-                assert request.strategy is not None
-                batch.searches.append((request, len(batch.spans)))
-                batch.spans += request.strategy.rows()
+        for strategy in self.running:
+            if not unready or all(s.is_ready or not s.has_slot for s in strategy.sequences):
+                batch.searches.append((strategy, len(batch.spans)))
+                batch.spans += strategy.rows()
         return batch
 
     def note_prompts(self, sequences: Iterable[GenerationSequence]) -> None:
@@ -163,24 +162,24 @@ class Scheduler:
             if sequence.is_ready:
                 self._prefilling.discard(sequence)
 
-    def take_cancelled(self) -> list[Request]:
-        """Return the requests that were cancelled; those that waited are taken out."""
-        cancelled = [request for request in self.running if request.is_cancelled]
-        for request in tuple(self.waiting):  # other threads may submit meanwhile
-            if request.is_cancelled:
-                self.waiting.remove(request)
-                cancelled.append(request)
+    def take_cancelled(self) -> list[Strategy]:
+        """Return what was cancelled; what waited is taken out."""
+        cancelled = [strategy for strategy in self.running if strategy.request.is_cancelled]
+        for strategy in tuple(self.waiting):  # other threads may submit meanwhile
+            if strategy.request.is_cancelled:
+                self.waiting.remove(strategy)
+                cancelled.append(strategy)
         return cancelled
 
-    def release(self, request: Request, *, is_sound: bool = True) -> None:
-        """Give back the slots of a request's ended sequences; of all, if what they hold cannot be trusted."""
-        for sequence in request.sequences:
+    def release(self, strategy: Strategy, *, is_sound: bool = True) -> None:
+        """Give back the slots of ended sequences; of all, if what they hold cannot be trusted."""
+        for sequence in strategy.sequences:
             if sequence.has_slot and not (is_sound and sequence.finish_reason is None):
                 if not is_sound:
                     self._cache.truncate(sequence.slot, 0)
                 self._give_back(sequence)
-        if request in self.running and not any(sequence.has_slot for sequence in request.sequences):
-            self.running.remove(request)
+        if strategy in self.running and not any(sequence.has_slot for sequence in strategy.sequences):
+            self.running.remove(strategy)
 
     def abandon(self) -> list[Request]:
         """Take out everything that runs, whatever state an interrupted step left it in; return what has not ended."""
@@ -189,23 +188,22 @@ class Scheduler:
             self.waiting.remove(self._admitting)
             running.append(self._admitting)
         self._admitting = None
-        for request in running:
-            for sequence in request.sequences:
+        for strategy in running:
+            for sequence in strategy.sequences:
                 sequence.slot = None
         self._prefilling.clear()
         self._cache.reset()
-        return [request for request in running if not request.is_finished]
+        return [strategy.request for strategy in running if not strategy.request.is_finished]
 
     def check(self) -> None:
         """Assert the invariants; for tests."""
         self._cache.check()
-        owned = [s.slot for request in self.running for s in request.sequences if s.has_slot]
+        sequences = [sequence for strategy in self.running for sequence in strategy.sequences]
+        owned = [sequence.slot for sequence in sequences if sequence.has_slot]
         assert len(set(owned)) == len(owned)
         assert {slot for slot in self._cache.slots if slot.in_use} == set(owned)
-        for request in self.running:
-            assert all(s.has_slot == (s.finish_reason is None) for s in request.sequences)
-        for sequence in self._prefilling:
-            assert sequence.has_slot
+        assert all(sequence.has_slot == (sequence.finish_reason is None) for sequence in sequences)
+        assert all(sequence.has_slot for sequence in self._prefilling)
 
     def _starts_over(self, sequence: GenerationSequence) -> bool:
         """Whether the model's position table changes at this length, so that all of it has to be computed anew."""
@@ -257,41 +255,41 @@ class Scheduler:
 
     def _note_cached(self, sequence: GenerationSequence) -> None:
         request = sequence.request
-        if sequence is request.sequences[0] and not request.num_preemptions and not sequence.token_ids:
+        if sequence.index == 0 and not request.num_preemptions and not sequence.token_ids:
             request.cached_prompt_tokens = len(sequence.slot.token_ids)
 
-    def _reserve(self, num_positions: int, asking: Request) -> bool:
+    def _reserve(self, num_positions: int, asking: Strategy) -> bool:
         try:
             return self._cache.reserve(num_positions)
         except GenerationError as error:
             raise NoMemoryError(asking, error) from error
 
-    def _preempt(self, request: Request) -> None:
+    def _preempt(self, strategy: Strategy) -> None:
         """Let a request wait again; what its slots hold may still be there when it gets others."""
-        for sequence in request.sequences:
+        for sequence in strategy.sequences:
             if sequence.has_slot:
                 self._give_back(sequence)
-        request.num_preemptions += 1
-        self.running.remove(request)
-        self.waiting.appendleft(request)
+        strategy.request.num_preemptions += 1
+        self.running.remove(strategy)
+        self.waiting.appendleft(strategy)
 
     def _give_back(self, sequence: GenerationSequence) -> None:
         self._cache.release(sequence.slot)
         self._prefilling.discard(sequence)
         sequence.slot = None
 
-    def _acquire(self, request: Request) -> bool:
+    def _acquire(self, strategy: Strategy) -> bool:
         """Take all slots that a request needs, or none."""
-        sequences = [sequence for sequence in request.sequences if sequence.finish_reason is None]
-        length = max(len(sequence.ids) for sequence in sequences)
+        sequences, length = _going_on(strategy)
+        key = self.key_of(length, strategy.request.adapter)
         slots: list[Slot] = []
         try:
             for sequence in sequences:
-                slot = self._cache.acquire(sequence.ids, key=self.key_of(length, request.adapter))
+                slot = self._cache.acquire(sequence.ids, key=key)
                 if slot is None:
                     break
                 slots.append(slot)
-            if len(slots) == len(sequences) and self._has_room(request, length):
+            if len(slots) == len(sequences) and self._has_room(strategy.request, length):
                 for sequence, slot in zip(sequences, slots, strict=True):
                     sequence.slot = slot
                 self._note_cached(sequences[0])
@@ -314,23 +312,21 @@ class Scheduler:
         may_wait = bool(request.num_preemptions and self.running)
         return not may_wait and self._cache.reserve(length)
 
-    def _acquire_alone(self, request: Request) -> bool:
+    def _acquire_alone(self, strategy: Strategy) -> bool:
         """Take the slots of a request that runs alone, giving up all that is cached, if the limits allow it at all."""
-        sequences = [sequence for sequence in request.sequences if sequence.finish_reason is None]
-        length = max(len(sequence.ids) for sequence in sequences)
+        sequences, length = _going_on(strategy)
         if self._cache.shape.capacity_for(len(sequences)) < length:
             return False
         self._cache.restart(len(sequences))
-        return self._acquire(request)
+        return self._acquire(strategy)
 
     def _release_all(self, slots: Iterable[Slot]) -> None:
         for slot in slots:
             self._cache.release(slot)
 
-    def _never_fits(self, request: Request) -> OptionError:
+    def _never_fits(self, strategy: Strategy) -> OptionError:
         shape = self._cache.shape
-        num_sequences = len(request.sequences)
-        needed = shape.num_bytes(num_sequences, len(request.prompt_token_ids))
+        needed = shape.num_bytes(len(strategy.sequences), len(strategy.request.prompt_token_ids))
         return OptionError(
             f"the prompt needs {needed} bytes of KV cache, but kv_cache_bytes is {shape.max_bytes}: "
             "raise kv_cache_bytes or shorten the prompt"
@@ -340,9 +336,15 @@ class Scheduler:
 class NoMemoryError(GenerationError):
     """The device has no memory for one request's next tokens."""
 
-    def __init__(self, request: Request, cause: GenerationError) -> None:
+    def __init__(self, asking: Strategy, cause: GenerationError) -> None:
         super().__init__(str(cause))
-        self.request = request
+        self.asking = asking
+
+
+def _going_on(strategy: Strategy) -> tuple[list[GenerationSequence], int]:
+    """Return the sequences that have not ended, and the length of the longest."""
+    sequences = [sequence for sequence in strategy.sequences if sequence.finish_reason is None]
+    return sequences, max(len(sequence.ids) for sequence in sequences)
 
 
 def _may_share(sequence: GenerationSequence, chosen: Iterable[GenerationSequence]) -> bool:

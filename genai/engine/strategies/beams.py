@@ -24,7 +24,7 @@ class BeamStrategy:
     """A sequence for each beam; which beam a sequence holds changes with every step."""
 
     def __init__(self, request: Request, model: Model) -> None:
-        self._request = request
+        self.request = request
         self._cache = model.cache
         self.sequences = [
             GenerationSequence(
@@ -62,7 +62,7 @@ class BeamStrategy:
         log_probs = np.stack(
             [beam.sampler.process_logits(log_softmax(row)) for beam, row in zip(beams, logits, strict=True)]
         )
-        self._request.note_first_token()
+        self.request.note_first_token()
         continuations = self._search.advance(log_probs)
         if continuations is None:
             self.end("length")
@@ -78,7 +78,7 @@ class BeamStrategy:
 
     def finish(self) -> Sequence[Choice]:
         """Return the best hypotheses, and emit each as one piece."""
-        request = self._request
+        request = self.request
         reason = self.sequences[0].finish_reason or "length"
         best = self._search.best(request.config.num_return_sequences, unfinished=reason)
         choices = [self._choice(hypothesis) for hypothesis in best]
@@ -104,12 +104,12 @@ class BeamStrategy:
         for rank, (child, sampler, token_id) in enumerate(successors):
             child.sampler = sampler.copy()
             child.sampler.accept(token_id)
-            child.ids = [*self._request.prompt_token_ids, *self._search.beams[rank]]
+            child.ids = [*self.request.prompt_token_ids, *self._search.beams[rank]]
         self.sequences = [child for child, _, _ in successors]
 
     def _ends(self, token_ids: tuple[int, ...]) -> bool:
         """Whether a beam ends with its last token."""
-        request = self._request
+        request = self.request
         if token_ids[-1] in request.stop_token_ids:
             return True
         if not request.config.stop or request.tokenizer is None:
@@ -118,7 +118,7 @@ class BeamStrategy:
         return any(stop in text for stop in request.config.stop)
 
     def _choice(self, hypothesis: Hypothesis) -> Choice:
-        request, token_ids = self._request, hypothesis.token_ids
+        request, token_ids = self.request, hypothesis.token_ids
         if not token_ids:  # no step was taken
             return Choice("", (), hypothesis.finish_reason)
         shown = token_ids[:-1] if token_ids[-1] in request.stop_token_ids else token_ids

@@ -17,7 +17,7 @@ class SamplingStrategy:
     """One sequence for each that is to be returned; every one draws for itself."""
 
     def __init__(self, request: Request, model: Model) -> None:
-        self._request = request
+        self.request = request
         self.sequences = [
             GenerationSequence(
                 request,
@@ -44,7 +44,7 @@ class SamplingStrategy:
                     continue
             sample = sampler.sample(output.of(index, 1)[0])
             sequence.commit(sample.token_id, sample)
-        self._request.note_first_token()
+        self.request.note_first_token()
         going_on = [sequence for sequence in self._running if sequence.finish_reason is None]
         has_ended = len(going_on) < len(self._running)
         self._running = going_on

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from genai.engine.request import Request
 from genai.engine.results import Choice, FinishReason
 from genai.engine.sequence import GenerationSequence
 from genai.model import Span, StepOutput
@@ -19,6 +20,11 @@ class Strategy(Protocol):
     slot. Slots come and go (a request under memory pressure gives them back and gets others later); the loop fills
     them up to `sequence.ids`, whatever those are by then.
     """
+
+    @property
+    def request(self) -> Request:
+        """Whose search it is."""
+        ...
 
     @property
     def sequences(self) -> Sequence[GenerationSequence]:
