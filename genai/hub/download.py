@@ -10,7 +10,6 @@ import glob
 import shutil
 import sys
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -113,6 +112,8 @@ def fetch(snapshot: Snapshot, *, offline: bool = False, progress: Progress | Non
             f"{model.source} is only partly in the download cache: {_listed(missing)} missing at {snapshot.root}; "
             "fetch it once without offline"
         )
+    from concurrent.futures import ThreadPoolExecutor
+
     from huggingface_hub import snapshot_download
 
     num_bytes = sum(snapshot.sizes.get(name, 0) for name in missing)

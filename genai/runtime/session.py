@@ -13,7 +13,7 @@ import numpy.typing as npt
 from genai.cache import Buffer, Device
 from genai.errors import ModelFolderError, OptionError, ProviderError
 from genai.folder import ModelFolder, StageConfig
-from genai.runtime.adapt import adapt_model, join_stages, locate_weights, read_model
+from genai.runtime.adapt import GraphFacts, adapt_model, join_stages, locate_weights, read_model
 from genai.runtime.devices import AcceleratorDevice, HostDevice, onnx_type
 from genai.runtime.graph_interface import GraphInterface
 from genai.runtime.ort import ORT_ERRORS, onnxruntime
@@ -47,20 +47,12 @@ class DecoderSession:
     ) -> None:
         if num_threads is not None and not 1 <= num_threads <= MAX_THREADS:
             raise OptionError(f"num_threads must be at least 1 and at most {MAX_THREADS}, not {num_threads}")
-        weights_folder = folder.path if stages else folder.model_path.parent
-        if stages:
-            model = join_stages([(stage, read_model(folder.path / stage.filename)) for stage in stages])
-        else:
-            model = read_model(folder.model_path)
-        facts = adapt_model(model, folder.decoder.names)
         options = session_options(folder.decoder, stages)
         if num_threads is not None:
             options.intra_op_num_threads = num_threads
-        options.add_session_config_entry(
-            "session.model_external_initializers_file_folder_path", str(locate_weights(model, weights_folder))
-        )
+        model, facts = _adapted_model(folder, stages, options)
         self.provider, self._session = _first_that_works(
-            choose_provider(provider), folder, model.SerializeToString(), options, device_id
+            choose_provider(provider), folder, model, options, device_id
         )
         self.device = _device(self.provider, device_id)
         self.graph = GraphInterface.of_session(self._session, folder.decoder, facts)
@@ -127,6 +119,23 @@ class Binding:
         bind(name, self._device.name, self._device.index, onnx_type(buffer.dtype), shape, buffer.address)
 
 
+def _adapted_model(
+    folder: ModelFolder, stages: Sequence[StageConfig], options: Any
+) -> tuple[bytes, GraphFacts]:
+    """Return the adapted graph, serialized, and what was found; the options are told where its weights lie.
+
+    The protobuf ends here: of a graph with its weights inside, ONNX Runtime makes copies enough of its own.
+    """
+    if stages:
+        model = join_stages([(stage, read_model(folder.path / stage.filename)) for stage in stages])
+    else:
+        model = read_model(folder.model_path)
+    facts = adapt_model(model, folder.decoder.names)
+    weights = locate_weights(model, folder.path if stages else folder.model_path.parent)
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(weights))
+    return model.SerializeToString(), facts
+
+
 def _first_that_works(
     candidates: list[Provider], folder: ModelFolder, model: bytes, options: Any, device_id: int
 ) -> tuple[Provider, Any]:
@@ -145,6 +154,9 @@ def _first_that_works(
             failures.append(f"{provider.name}: {error}")
             continue
         if session.get_providers()[0] == provider.ort_name:
+            session._model_bytes = (
+                None  # it would be kept for a fallback that runs through bindings never take
+            )
             return provider, session
         failures.append(f"{provider.name}: ONNX Runtime could not load it (driver or libraries are missing)")
     reasons = "; ".join(failures)

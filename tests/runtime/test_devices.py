@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -83,6 +85,14 @@ def test_memory_is_aligned_and_exhaustion_is_explained() -> None:
         device.allocate((1 << 60,), np.float32)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_positions_that_were_never_written_take_no_memory() -> None:
+    buffer = HostDevice().allocate((8, 8, 1024, 64), np.float32)
+    before = resident_bytes()
+    HostDevice().host_view(buffer)[:, :, 0] = 1
+    assert resident_bytes() - before < buffer.nbytes / 4
+
+
 def test_a_model_runs_in_memory_that_the_host_cannot_reach(
     model_folder: Callable[..., tuple[Path, Path]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -90,6 +100,11 @@ def test_a_model_runs_in_memory_that_the_host_cannot_reach(
     expected = _logits_along(Decoder(folder))
     monkeypatch.setattr("genai.runtime.session._device", lambda provider, device_id: DetachedDevice())
     np.testing.assert_array_equal(_logits_along(Decoder(folder)), expected)
+
+
+def resident_bytes() -> int:
+    """Return how much of this process's memory is resident now."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def _logits_along(decoder: Decoder) -> np.ndarray:
