@@ -12,6 +12,7 @@ GenaiError
 ├── TokenizerError                  a tokenizer is missing or cannot be read
 ├── ChatTemplateError               a chat template is missing, wrong, or refused the conversation
 └── GenerationError                 a running generation failed
+    └── OutOfMemoryError            a device has not enough memory for one request
 ```
 
 A message says what failed, where, what was expected, what came, and what to do about it. `assert` is for this
@@ -32,6 +33,7 @@ __all__ = [
     "ModelFolderError",
     "ModelNotFoundError",
     "OptionError",
+    "OutOfMemoryError",
     "ProviderError",
     "TokenizerError",
     "UnsupportedModelError",
@@ -81,6 +83,10 @@ class ChatTemplateError(GenaiError):
 
 class GenerationError(GenaiError):
     """A running generation failed."""
+
+
+class OutOfMemoryError(GenerationError):
+    """A device has not enough memory for what one request needs; others go on."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -6,6 +6,7 @@ has the model that runs on ONNX Runtime, tests have another.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
@@ -47,23 +48,28 @@ class StepOutput:
     Args:
         logits: float32 [positions, vocab]; perhaps with rows in between that nobody asked for.
         starts: For each span of the batch, where its logits begin; anything where it wanted none.
-        best_ids: For each row of the logits, the id of the greatest; None where the device has not chosen.
+        chosen_ids: For each row of the logits, the id of the greatest, where the device has chosen among finite ones.
     """
 
     logits: npt.NDArray[np.float32]
     starts: Sequence[int]
-    best_ids: Sequence[int] | None = None
+    chosen_ids: Sequence[int] | None = None
+    _best_ids: Sequence[int] | None = None
 
-    def of(self, index: int, count: int) -> npt.NDArray[np.float32]:
+    def logits_of(self, index: int, count: int) -> npt.NDArray[np.float32]:
         """Return the `count` logits of a span of the batch, float32 [count, vocab]."""
         start = self.starts[index]
         return self.logits[start : start + count]
 
-    def best_id(self, index: int) -> int:
-        """Return the most likely token at the first logits of a span; the first NaN, if there is one."""
-        if self.best_ids is None:
-            self.best_ids = self.logits.argmax(axis=1).tolist()
-        return self.best_ids[self.starts[index]]
+    def best_id(self, index: int) -> int | None:
+        """Return the most likely token at the first logits of a span; None if they are not finite."""
+        start = self.starts[index]
+        if self.chosen_ids is not None:
+            return self.chosen_ids[start]
+        if self._best_ids is None:
+            self._best_ids = self.logits.argmax(axis=1).tolist()
+        best = self._best_ids[start]  # the first NaN, if there is one
+        return best if abs(self.logits[start, best]) < math.inf else None
 
 
 class Model(Protocol):
@@ -91,6 +97,7 @@ class Model(Protocol):
         model's business. The cache must have room for them (`KVCache.reserve`).
 
         Raises:
+            OutOfMemoryError: There is no memory for a prompt's chunk; no slot has changed by it.
             GenerationError: The model failed to run; what the slots hold is undefined then.
         """
         ...

@@ -23,9 +23,9 @@ def decode(
     """Append one token to each of some slots, by default the first ones, and return a copy of the logits."""
     slots = model.cache.slots[: len(token_ids)] if slots is None else slots
     output = model.run([Span(slot, [token], 1) for slot, token in zip(slots, token_ids, strict=True)])
-    return np.concatenate([output.of(index, 1) for index in range(len(token_ids))])
+    return np.concatenate([output.logits_of(index, 1) for index in range(len(token_ids))])
 
 
 def score(model: Model, slot: Slot, token_ids: Sequence[int]) -> npt.NDArray[np.float32]:
     """Append tokens and return the logits at each."""
-    return model.run([Span(slot, token_ids, len(token_ids))]).of(0, len(token_ids)).copy()
+    return model.run([Span(slot, token_ids, len(token_ids))]).logits_of(0, len(token_ids)).copy()

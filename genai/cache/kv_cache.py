@@ -29,8 +29,6 @@ __all__ = ["KVCache"]
 MIN_CAPACITY = 256
 MIN_BRANCH = 16
 """A shorter beginning that two prompts share is not worth a run of its own, for a snapshot at its end."""
-MIN_ROOM = 16
-"""Positions that every sequence must have left where capacity is given up for another slot."""
 
 
 class KVCache:
@@ -74,20 +72,27 @@ class KVCache:
         """Slots that are owned now."""
         return sum(slot.in_use for slot in self.slots)
 
-    def acquire(self, token_ids: Sequence[int], *, key: PrefixKey = PrefixKey()) -> Slot | None:  # noqa: B008
+    def acquire(
+        self,
+        token_ids: Sequence[int],
+        *,
+        key: PrefixKey = PrefixKey(),  # noqa: B008
+        least_capacity: int | None = None,
+    ) -> Slot | None:
         """Take a free slot that holds the longest beginning of a prompt; None if there is no room for another.
 
         The slot's `token_ids` are cut to what it shares with the prompt, and to one token less than the whole
         prompt: the last prompt token has to run, for its logits. Where states cannot be cut back that far, to an
-        earlier snapshot or to nothing. Beside slots that are in use, one is taken that lies next to them.
+        earlier snapshot or to nothing. Beside slots that are in use, one is taken that lies next to them. Where only the
+        byte limit is in the way of another slot, capacity is given up for it, down to `least_capacity` if that is said.
 
         Raises:
-            GenerationError: The device has no memory for another slot; nothing has changed.
+            OutOfMemoryError: The device has no memory for another slot.
         """
-        if all(slot.in_use for slot in self.slots) and not self._add_slots():
+        if all(slot.in_use for slot in self.slots) and not self._add_slots(least_capacity):
             return None
         token_ids = list(token_ids)
-        donor = max(self.slots, key=lambda slot: self._reusable(slot, token_ids, key))
+        donor = max(self.slots, key=lambda slot: (self._reusable(slot, token_ids, key), not slot.in_use))
         keep = self._reusable(donor, token_ids, key)
         branch_point = self._branch_point(token_ids, key)
         slot = self._placement.choose(donor, keep)
@@ -119,7 +124,7 @@ class KVCache:
         Where the byte limit is in the way, slots that nobody owns are given up, tokens and all.
 
         Raises:
-            GenerationError: The device has no memory for it; the slots are as they were.
+            OutOfMemoryError: The device has no memory for it; the slots in use are as they were.
         """
         if num_positions <= self.capacity:
             return True
@@ -215,18 +220,16 @@ class KVCache:
         shared = max(slot.common_prefix(token_ids, key) for slot in self.slots)
         return shared if MIN_BRANCH <= shared < len(token_ids) - 1 else 0
 
-    def _add_slots(self) -> bool:
-        """Add slots while all are in use; near the byte limit one, of a capacity that leaves some room in each."""
+    def _add_slots(self, least_capacity: int | None) -> bool:
         capacity = self.capacity or min(MIN_CAPACITY, self.shape.capacity_for(1))
         count = len(self.slots)
         for num_slots in (min(max(1, 2 * count), self.shape.max_slots), count + 1):
             if num_slots > count and self.shape.fits(num_slots, capacity):
                 self._resize(num_slots, capacity)
                 return True
-        longest = max((len(slot.token_ids) for slot in self.slots), default=0)
         shared = self.shape.capacity_for(count + 1)
-        if 0 < count < self.shape.max_slots and shared > longest + max(longest // 2, MIN_ROOM):
-            self._resize(count + 1, shared)
+        if least_capacity is not None and 0 < count < self.shape.max_slots and shared >= least_capacity:
+            self._resize(count + 1, min(shared, capacity))
             return True
         return False
 

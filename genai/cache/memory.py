@@ -63,7 +63,7 @@ class Device(Protocol):
         """Return new memory; its content is undefined.
 
         Raises:
-            GenerationError: The device has not enough memory.
+            OutOfMemoryError: The device has not enough memory.
         """
         ...
 

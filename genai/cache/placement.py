@@ -90,16 +90,16 @@ class RowPlacement:
 
     def pack(self, num_slots: int) -> None:
         """Move all owned slots to the first `num_slots` places, whatever lies there."""
-        slots = self._buffers.slots
+        slots, self._move = self._buffers.slots, None
         for slot in [slot for slot in slots[num_slots:] if slot.in_use]:
             self._buffers.move(slot, min((s for s in slots[:num_slots] if not s.in_use), key=_by_use))
 
     def _close_holes(self, running: Collection[Slot], between: Sequence[Slot]) -> None:
         """Take the next part of a move, or begin one if it pays by now."""
         self._idle_rows += len(between) - len(running)
-        if self._move is None or not self._move.is_valid or self._move.source not in running:
-            self._move = self._begin(running, between)
         move = self._move
+        if move is None or not move.is_valid or move.source not in running or move.target not in between:
+            move = self._move = self._begin(running, between)
         if move is None:
             return
         source, target = move.source, move.target

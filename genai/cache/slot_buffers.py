@@ -42,10 +42,11 @@ class SlotBuffers:
         """Move everything into new buffers, tensor by tensor; slots beyond `num_slots` are given up.
 
         Raises:
-            GenerationError: The device has no memory for the next one. Slots and capacity are as they were; that some
-                buffers are larger harms nobody.
+            OutOfMemoryError: The device has no memory for the next one. Some buffers have the new size then, some the
+                old one; slots and capacity are what both hold.
         """
         self.slots = kept = self.slots[:num_slots]
+        self.capacity = min(self.capacity, capacity)
         self.epoch += 1
         for i, tensor in enumerate(self.shape.tensors):
             shape = tensor.shape(num_slots, capacity)

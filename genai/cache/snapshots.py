@@ -8,7 +8,7 @@ from __future__ import annotations
 from genai.cache.memory import Device
 from genai.cache.slot import Slot, Snapshot
 from genai.cache.slot_buffers import SlotBuffers
-from genai.errors import GenerationError
+from genai.errors import OutOfMemoryError
 
 __all__ = ["SnapshotStore"]
 
@@ -34,8 +34,6 @@ class SnapshotStore:
         position = len(slot.token_ids)
         if any(each.position == position for each in slot.snapshots):
             return
-        if len(slot.snapshots) == MAX_SNAPSHOTS:
-            del slot.snapshots[_most_crowded([each.position for each in slot.snapshots], position)]
         shape = self._buffers.shape
         used = shape.num_bytes(len(self._buffers.slots), self._buffers.capacity) + self.nbytes
         if shape.max_bytes is not None and used + self._bytes_each > shape.max_bytes:
@@ -45,8 +43,10 @@ class SnapshotStore:
             for _, row in self._buffers.state_rows(slot, slot.side):
                 states.append(self._device.allocate(row.shape, row.dtype))
                 self._device.copy_positions(row, states[-1], 1)
-        except GenerationError:
+        except OutOfMemoryError:
             return  # a snapshot only saves time
+        if len(slot.snapshots) == MAX_SNAPSHOTS:
+            del slot.snapshots[_most_crowded([each.position for each in slot.snapshots], position)]
         slot.snapshots.append(Snapshot(position, tuple(states)))
 
     def truncate(self, slot: Slot, length: int) -> None:

@@ -18,7 +18,7 @@ from genai.engine.request import Request
 from genai.engine.results import FinishReason
 from genai.engine.scheduler import NoMemoryError, Scheduler
 from genai.engine.strategies import Strategy
-from genai.errors import GenaiError, GenerationError, OptionError
+from genai.errors import GenaiError, GenerationError, OptionError, OutOfMemoryError
 from genai.model import Model, Span, StepOutput
 
 __all__ = ["Engine"]
@@ -114,26 +114,26 @@ class Engine:
     def _try_score(self, token_ids: Sequence[int]) -> npt.NDArray[np.float32] | None:
         """Return the logits, or None while every slot is in use."""
         with self._exclusively(urgent=True):
-            cache = self._model.cache
-            # A prompt of one token reuses none, so that the slot is empty and no cached prefix is lost for it.
-            slot = cache.acquire(token_ids[:1], key=self._scheduler.key_of(len(token_ids)))
-            if slot is None:
-                return None
+            cache, slot = self._model.cache, None
             try:
-                if not cache.reserve(len(token_ids)):
+                # A prompt of one token reuses none, so that the slot is empty and no cached prefix is lost for it.
+                slot = cache.acquire(token_ids[:1], key=self._scheduler.key_of(len(token_ids)))
+                if slot is None or not cache.reserve(len(token_ids)):
                     if self._scheduler.running:
                         return None
                     raise OptionError(
                         f"{len(token_ids)} tokens need more KV cache than kv_cache_bytes allows"
                     )
-                try:
-                    logits = self._model.run([Span(slot, token_ids, len(token_ids))]).of(0, len(token_ids))
-                    return logits.copy() if len(logits) == 1 else logits  # one row is the step's own buffer
-                except BaseException as error:
-                    self._abandon(error)
-                    raise
+                output = self._model.run([Span(slot, token_ids, len(token_ids))])
+                logits = output.logits_of(0, len(token_ids))
+                return logits.copy() if len(logits) == 1 else logits  # one row is the step's own buffer
+            except (OptionError, OutOfMemoryError):
+                raise  # the slots are sound
+            except BaseException as error:
+                self._abandon(error)
+                raise
             finally:
-                if slot.in_use:
+                if slot is not None and slot.in_use:
                     cache.release(slot)
 
     @contextlib.contextmanager
@@ -170,12 +170,19 @@ class Engine:
     def _step(self) -> None:
         self._end_cancelled()
         self._make_room()
-        for strategy, error in self._scheduler.admit():
-            self._fail(strategy, error)
+        self._scheduler.admit(self._fail)
         batch = self._scheduler.batch(self._prefill_chunk)
         if not batch.spans:
             return
-        output = self._model.run(batch.spans)
+        try:
+            output = self._model.run(batch.spans)
+        except OutOfMemoryError as error:
+            if not batch.prompts:
+                raise
+            self._fail(
+                self._scheduler.owner_of(batch.prompts[-1]), error
+            )  # rows that decode need no new memory
+            return
         if batch.prompts:
             self._scheduler.note_prompts(batch.prompts)
         for strategy, first in batch.searches:
@@ -183,7 +190,7 @@ class Engine:
 
     def _end_cancelled(self) -> None:
         """End what nobody wants any more."""
-        for strategy in self._scheduler.take_cancelled():
+        for strategy in self._scheduler.cancelled():
             self._finish(strategy, "cancelled")
 
     def _make_room(self) -> None:
@@ -192,7 +199,7 @@ class Engine:
             try:
                 full = self._scheduler.make_room()
             except NoMemoryError as error:
-                self._fail(error.asking, error)
+                self._fail(error.owner, error.cause)
                 continue
             for strategy in full:
                 self._finish(strategy, "length")
@@ -206,20 +213,22 @@ class Engine:
             self._fail(strategy, error)
             return
         if has_ended:
-            self._scheduler.release(strategy)
             if all(sequence.finish_reason is not None for sequence in strategy.sequences):
                 strategy.request.finish(strategy.finish())
+            self._scheduler.release(strategy)
 
     def _finish(self, strategy: Strategy, reason: FinishReason) -> None:
         """End a request for a reason that is not its sequences' last tokens."""
         strategy.end(reason)
+        strategy.request.finish(
+            strategy.finish()
+        )  # before it leaves the queues, or an interrupt could lose it
         self._scheduler.release(strategy)
-        strategy.request.finish(strategy.finish())
 
     def _fail(self, strategy: Strategy, error: Exception) -> None:
         """End a request with an error; its slots hold nothing that can be trusted."""
-        self._scheduler.release(strategy, is_sound=False)
         strategy.request.fail(error)
+        self._scheduler.release(strategy, is_sound=False)
 
     def _abandon(self, error: BaseException) -> None:
         """End every request that runs with an error, and start over with an empty cache."""

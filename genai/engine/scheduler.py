@@ -8,7 +8,7 @@ so the oldest always goes on as if it were alone.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from genai.cache import KVCache, PrefixKey, Slot
@@ -16,7 +16,7 @@ from genai.cache.slot import common_length
 from genai.engine.request import Request
 from genai.engine.sequence import GenerationSequence
 from genai.engine.strategies import Strategy, make_strategy
-from genai.errors import GenerationError, OptionError
+from genai.errors import OptionError, OutOfMemoryError
 from genai.model import Model, Span
 
 __all__ = ["Batch", "Scheduler"]
@@ -103,43 +103,46 @@ class Scheduler:
         return PrefixKey(self._model.position_table_for(length), adapter)
 
     def make_room(self) -> list[Strategy]:
-        """Prepare the slots for the next token of every sequence; return what has no room even alone.
+        """Prepare the slots for the next tokens of every sequence; return what has no room even alone.
 
         Raises:
             NoMemoryError: The device has no memory for a request.
         """
+        self._recompute_with_other_tables()
         while True:
-            longest, asking = 0, None
+            longest, owner = 0, None
             for strategy in self.running:
                 for sequence in strategy.sequences:
-                    if sequence.is_ready and not self._starts_over(sequence) and len(sequence.ids) > longest:
-                        longest, asking = len(sequence.ids), strategy
-            if asking is None or self._reserve(longest, asking):
+                    if sequence.is_ready:
+                        length = len(sequence.ids) - 1 + strategy.max_row_tokens
+                        if length > longest:
+                            longest, owner = length, strategy
+            if owner is None or self._reserve(min(longest, self._model.context_length), owner):
                 return []
             if len(self.running) == 1:
                 return list(self.running)
             self._preempt(self.running[-1])
 
-    def admit(self) -> list[tuple[Strategy, Exception]]:
-        """Give slots to what waits, in order, while there are any; return what failed, and why."""
+    def admit(self, fail: Callable[[Strategy, Exception], None]) -> None:
+        """Give slots to what waits, in order, while there are any; call `fail` with what never gets them, and why."""
         if not self.waiting:
-            return []
-        failed: list[tuple[Strategy, Exception]] = []
+            return
         while self.waiting:
             strategy = self._admitting = self.waiting[0]
-            try:
-                admitted = self._acquire(strategy) or (not self.running and self._acquire_alone(strategy))
-            except GenerationError as error:  # the device has no memory for it
-                failed.append((self.waiting.popleft(), error))
-                continue
-            if not admitted:
-                if self.running:
+            if not strategy.request.is_finished:  # as it may be where a step was interrupted
+                try:
+                    admitted = self._acquire(strategy) or (not self.running and self._acquire_alone(strategy))
+                except OutOfMemoryError as error:
+                    fail(strategy, error)
+                    continue
+                if not admitted and self.running:
                     break
-                failed.append((self.waiting.popleft(), self._never_fits(strategy)))
-                continue
-            self.running.append(self.waiting.popleft())
+                if not admitted:
+                    fail(strategy, self._never_fits(strategy))
+                    continue
+                self.running.append(strategy)
+            self.waiting.popleft()
         self._admitting = None
-        return failed
 
     def batch(self, max_tokens: int) -> Batch:
         """Return the next step's work: prompts of at most so many tokens in all, and every row that decodes."""
@@ -162,24 +165,26 @@ class Scheduler:
             if sequence.is_ready:
                 self._prefilling.discard(sequence)
 
-    def take_cancelled(self) -> list[Strategy]:
-        """Return what was cancelled; what waited is taken out."""
-        cancelled = [strategy for strategy in self.running if strategy.request.is_cancelled]
-        for strategy in tuple(self.waiting):  # other threads may submit meanwhile
-            if strategy.request.is_cancelled:
-                self.waiting.remove(strategy)
-                cancelled.append(strategy)
-        return cancelled
+    def owner_of(self, sequence: GenerationSequence) -> Strategy:
+        """Return the running strategy that a sequence belongs to."""
+        return next(strategy for strategy in self.running if sequence in strategy.sequences)
+
+    def cancelled(self) -> list[Strategy]:
+        """Return what was cancelled, whether it runs or waits."""
+        everything = (*self.running, *tuple(self.waiting))  # other threads may submit meanwhile
+        return [strategy for strategy in everything if strategy.request.is_cancelled]
 
     def release(self, strategy: Strategy, *, is_sound: bool = True) -> None:
-        """Give back the slots of ended sequences; of all, if what they hold cannot be trusted."""
+        """Give back the slots of ended sequences (of all, if what they hold cannot be trusted); forget what has none."""
         for sequence in strategy.sequences:
             if sequence.has_slot and not (is_sound and sequence.finish_reason is None):
                 if not is_sound:
                     self._cache.truncate(sequence.slot, 0)
                 self._give_back(sequence)
-        if strategy in self.running and not any(sequence.has_slot for sequence in strategy.sequences):
-            self.running.remove(strategy)
+        if not any(sequence.has_slot for sequence in strategy.sequences):
+            for queue in (self.running, self.waiting):
+                if strategy in queue:
+                    queue.remove(strategy)
 
     def abandon(self) -> list[Request]:
         """Take out everything that runs, whatever state an interrupted step left it in; return what has not ended."""
@@ -204,15 +209,17 @@ class Scheduler:
         assert {slot for slot in self._cache.slots if slot.in_use} == set(owned)
         assert all(sequence.has_slot == (sequence.finish_reason is None) for sequence in sequences)
         assert all(sequence.has_slot for sequence in self._prefilling)
+        assert all(len(s.ids) - 1 <= self._cache.capacity for s in sequences if s.has_slot)
 
-    def _starts_over(self, sequence: GenerationSequence) -> bool:
-        """Whether the model's position table changes at this length, so that all of it has to be computed anew."""
-        slot = sequence.slot
-        if self._model.position_table_for(len(sequence.ids)) == slot.key.position_table:
-            return False
-        self._cache.truncate(slot, 0)
-        slot.key = self.key_of(len(sequence.ids), sequence.request.adapter)
-        return True
+    def _recompute_with_other_tables(self) -> None:
+        """Empty the slots of sequences that have come to a length where the model's position table changes."""
+        for strategy in self.running:
+            for sequence in strategy.sequences:
+                if sequence.is_ready:
+                    slot, length = sequence.slot, len(sequence.ids)
+                    if self._model.position_table_for(length) != slot.key.position_table:
+                        self._cache.truncate(slot, 0)
+                        slot.key = self.key_of(length, strategy.request.adapter)
 
     def _chunks(
         self, unready: Iterable[GenerationSequence], max_tokens: int
@@ -238,7 +245,7 @@ class Scheduler:
             if left <= 0:
                 break
         nearly_new = [sequence for sequence in chosen if _is_nearly_new(sequence)]
-        if len(nearly_new) > 1:
+        if self._model.can_pad and len(nearly_new) > 1:
             for sequence in nearly_new:
                 self._cache.truncate(sequence.slot, 0)
                 self._note_cached(sequence)
@@ -258,11 +265,11 @@ class Scheduler:
         if sequence.index == 0 and not request.num_preemptions and not sequence.token_ids:
             request.cached_prompt_tokens = len(sequence.slot.token_ids)
 
-    def _reserve(self, num_positions: int, asking: Strategy) -> bool:
+    def _reserve(self, num_positions: int, owner: Strategy) -> bool:
         try:
             return self._cache.reserve(num_positions)
-        except GenerationError as error:
-            raise NoMemoryError(asking, error) from error
+        except OutOfMemoryError as error:
+            raise NoMemoryError(owner, error) from error
 
     def _preempt(self, strategy: Strategy) -> None:
         """Let a request wait again; what its slots hold may still be there when it gets others."""
@@ -270,8 +277,8 @@ class Scheduler:
             if sequence.has_slot:
                 self._give_back(sequence)
         strategy.request.num_preemptions += 1
-        self.running.remove(strategy)
         self.waiting.appendleft(strategy)
+        self.running.remove(strategy)
 
     def _give_back(self, sequence: GenerationSequence) -> None:
         self._cache.release(sequence.slot)
@@ -281,15 +288,19 @@ class Scheduler:
     def _acquire(self, strategy: Strategy) -> bool:
         """Take all slots that a request needs, or none."""
         sequences, length = _going_on(strategy)
+        least_capacity = self._least_capacity(strategy, length)
+        if not self._can_fit(len(sequences), least_capacity):
+            return False
         key = self.key_of(length, strategy.request.adapter)
         slots: list[Slot] = []
         try:
             for sequence in sequences:
-                slot = self._cache.acquire(sequence.ids, key=key)
+                slot = self._cache.acquire(sequence.ids, key=key, least_capacity=least_capacity)
                 if slot is None:
                     break
                 slots.append(slot)
-            if len(slots) == len(sequences) and self._has_room(strategy.request, length):
+            wanted = min(length + self._num_reserved(strategy), self._model.context_length)
+            if len(slots) == len(sequences) and any(self._cache.reserve(count) for count in (wanted, length)):
                 for sequence, slot in zip(sequences, slots, strict=True):
                     sequence.slot = slot
                 self._note_cached(sequences[0])
@@ -300,17 +311,24 @@ class Scheduler:
         self._release_all(slots)
         return False
 
-    def _has_room(self, request: Request, length: int) -> bool:
-        """Make room for a request's tokens and some new ones; without the latter, at least for the former.
+    def _num_reserved(self, strategy: Strategy) -> int:
+        """Return for how many new tokens room is made at once."""
+        return min(strategy.request.config.max_new_tokens or RESERVED_NEW_TOKENS, RESERVED_NEW_TOKENS)
 
-        What had to give its slots back once only gets others where it can go on for a while.
+    def _least_capacity(self, strategy: Strategy, length: int) -> int:
+        """Return how many positions every slot must have if a request of this length joins those that run.
+
+        What had to give its slots back once only joins others where it can go on for a while.
         """
-        new_tokens = min(request.config.max_new_tokens or RESERVED_NEW_TOKENS, RESERVED_NEW_TOKENS)
-        wanted = min(length + new_tokens, self._model.context_length)
-        if self._cache.reserve(wanted):
-            return True
-        may_wait = bool(request.num_preemptions and self.running)
-        return not may_wait and self._cache.reserve(length)
+        if strategy.request.num_preemptions and self.running:
+            length = min(length + self._num_reserved(strategy), self._model.context_length)
+        running = [sequence for each in self.running for sequence in each.sequences if sequence.has_slot]
+        return max(length, *(len(sequence.ids) for sequence in running), 0)
+
+    def _can_fit(self, num_sequences: int, num_positions: int) -> bool:
+        """Whether the limits leave room for so many more sequences, every slot having so many positions."""
+        shape, num_slots = self._cache.shape, self._cache.num_in_use + num_sequences
+        return num_slots <= shape.max_slots and shape.capacity_for(num_slots) >= num_positions
 
     def _acquire_alone(self, strategy: Strategy) -> bool:
         """Take the slots of a request that runs alone, giving up all that is cached, if the limits allow it at all."""
@@ -333,12 +351,12 @@ class Scheduler:
         )
 
 
-class NoMemoryError(GenerationError):
-    """The device has no memory for one request's next tokens."""
+class NoMemoryError(Exception):
+    """The device has no memory for one request's next tokens; the engine ends that request with the cause."""
 
-    def __init__(self, asking: Strategy, cause: GenerationError) -> None:
+    def __init__(self, owner: Strategy, cause: OutOfMemoryError) -> None:
         super().__init__(str(cause))
-        self.asking = asking
+        self.owner, self.cause = owner, cause
 
 
 def _going_on(strategy: Strategy) -> tuple[list[GenerationSequence], int]:

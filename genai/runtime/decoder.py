@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from genai.cache import CacheShape, KVCache, Slot
-from genai.errors import GenerationError, OptionError
+from genai.errors import GenerationError, OptionError, OutOfMemoryError
 from genai.folder import ModelFolder
 from genai.model import Span, StepOutput
 from genai.runtime.growing import GrowingCache
@@ -141,7 +141,10 @@ class Decoder:
         first = len(span.token_ids) - span.num_logits
         if first:
             self._append_prompts([Span(span.slot, span.token_ids[:first])])
-        logits = np.empty((span.num_logits, self.vocab_size), np.float32)
+        try:
+            logits = np.empty((span.num_logits, self.vocab_size), np.float32)
+        except MemoryError as error:
+            raise OutOfMemoryError(f"not enough memory for the logits of {span.num_logits} tokens") from error
         for start in range(0, span.num_logits, size):
             chunk = span.token_ids[first + start : first + start + size]
             logits[start : start + len(chunk)] = self._append([span.slot], [chunk], num_logits=len(chunk))[0]
@@ -163,6 +166,8 @@ class Decoder:
 
     def _step_in_runs(self, token_of: Mapping[Slot, int]) -> tuple[npt.NDArray[np.float32], Sequence[int]]:
         """Do what `_step` does for graphs that do not take any rows together."""
+        if not self._session.graph.gathers_rows:
+            self.cache.line_up(list(token_of))  # what lies between splits a run
         slots = sorted(token_of, key=lambda slot: slot.index)
         runs = decoding_runs(slots, self._session.graph)
         used = {PROMPTS, *(run[0].index for run in runs)}

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from onnx import TensorProto, helper
 
 from genai.cache import Buffer
-from genai.errors import GenerationError
+from genai.errors import OutOfMemoryError
 from genai.runtime.ort import ORT_ERRORS, onnxruntime
 
 __all__ = ["AcceleratorDevice", "HostDevice", "identity_model", "onnx_type"]
@@ -172,8 +172,8 @@ def _small_pages(nbytes: int) -> npt.NDArray[np.uint8]:
     return np.frombuffer(memory, np.uint8)
 
 
-def _out_of_memory(nbytes: int, where: str) -> GenerationError:
-    return GenerationError(
+def _out_of_memory(nbytes: int, where: str) -> OutOfMemoryError:
+    return OutOfMemoryError(
         f"not enough memory on {where} for {nbytes / 2**20:.0f} MiB of KV cache: "
         "lower max_context, max_batch or kv_cache_bytes"
     )

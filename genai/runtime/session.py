@@ -154,9 +154,8 @@ def _first_that_works(
             failures.append(f"{provider.name}: {error}")
             continue
         if session.get_providers()[0] == provider.ort_name:
-            session._model_bytes = (
-                None  # it would be kept for a fallback that runs through bindings never take
-            )
+            # It would be kept for a fallback that runs through bindings never take.
+            session._model_bytes = None
             return provider, session
         failures.append(f"{provider.name}: ONNX Runtime could not load it (driver or libraries are missing)")
     reasons = "; ".join(failures)

@@ -2,17 +2,17 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from genai.config import GenerationConfig
 from genai.engine import BackgroundDriver, Engine, GenerationResult, GenerationStream, Request
-from genai.errors import GenerationError, OptionError
+from genai.errors import GenerationError, OptionError, OutOfMemoryError
 from genai.model import Span
 from tests.fakes import ByteTokenizer, FakeModel
 
@@ -78,9 +78,18 @@ KINDS: list[dict[str, Any]] = [
 ]
 
 
-@settings(max_examples=150)
+@pytest.fixture(scope="module")
+def small_parts() -> Iterator[None]:
+    """Let rows move, and snapshots be taken, at the lengths of these tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("genai.cache.placement.MIN_MOVED", 2)
+        patch.setattr("genai.cache.kv_cache.MIN_BRANCH", 2)
+        yield
+
+
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
-def test_any_mix_of_requests_gives_each_its_own_answer(data: st.DataObject) -> None:
+def test_any_mix_of_requests_gives_each_its_own_answer(small_parts: None, data: st.DataObject) -> None:
     limits: dict[str, Any] = {
         "context_length": 600,
         "switch_length": data.draw(st.sampled_from([None, 6, 12])),
@@ -91,10 +100,10 @@ def test_any_mix_of_requests_gives_each_its_own_answer(data: st.DataObject) -> N
     if data.draw(st.booleans()):  # so little memory that requests take it from each other all the time
         limits["max_bytes"] = shape.num_bytes(2, data.draw(st.integers(8, 40)))
     model = FakeModel(max_batch=data.draw(st.integers(2, 5)), **limits)
-    engine = Engine(model, prefill_chunk=data.draw(st.integers(1, 9)))
+    engine = Engine(model, prefill_chunk=data.draw(st.sampled_from([1, 2, 3, 5, 9, 40])))
     requests: list[Request] = []
     for _ in range(data.draw(st.integers(1, 8))):
-        prompt = data.draw(st.lists(st.integers(0, 2), min_size=1, max_size=14))
+        prompt = data.draw(st.lists(st.integers(0, 2), min_size=1, max_size=20))
         options = data.draw(st.sampled_from(KINDS))
         adapter = data.draw(st.sampled_from([None, None, "a"]))
         each = request(prompt, max_new_tokens=data.draw(st.integers(1, 12)), adapter=adapter, **options)
@@ -107,7 +116,7 @@ def test_any_mix_of_requests_gives_each_its_own_answer(data: st.DataObject) -> N
             engine.cancel(each)
             assert each.is_finished
             engine.check()
-        if data.draw(st.integers(0, 9)) == 0:
+        if len(prompt) <= model.cache.shape.capacity_for(1) and data.draw(st.integers(0, 9)) == 0:
             assert engine.score(prompt).shape == (len(prompt), model.vocab_size)
             engine.check()
     while engine.has_work:
@@ -122,11 +131,11 @@ def _assert_as_alone(each: Request, model: FakeModel) -> None:
     engine = Engine(model)
     engine.submit(alone)
     engine.run([alone])
-    if alone.result is None or each.result is None:
-        assert str(each.error) == str(alone.error)
-    elif each.result.finish_reason == "cancelled":
-        expected = alone.result.token_ids[: len(each.result.token_ids)]
+    if each.result is not None and each.result.finish_reason == "cancelled":
+        expected = alone.result.token_ids[: len(each.result.token_ids)] if alone.result is not None else ()
         assert expected == each.result.token_ids or each.config.num_beams > 1
+    elif alone.result is None or each.result is None:
+        assert str(each.error) == str(alone.error)
     else:
         assert each.result.token_ids == alone.result.token_ids
         assert each.result.finish_reason == alone.result.finish_reason
@@ -271,6 +280,51 @@ def test_the_third_prompt_with_the_same_beginning_goes_on_from_a_state_that_the_
         assert list(result.token_ids) == model.expected(prompt, 8)
 
 
+def test_prompts_that_part_early_go_on_together_beside_a_state() -> None:
+    model = FakeModel(has_state=True, context_length=400)
+    engine = Engine(model)
+    common = list(range(20))
+    run(engine, request([*common, 90]))
+    prompts = [[*common, *[first] * 180] for first in (91, 92)]
+    results = run(engine, *(request(prompt) for prompt in prompts))
+    assert [list(each.token_ids) for each in results] == [model.expected(each, 8) for each in prompts]
+
+
+def test_a_waiting_request_takes_no_room_that_a_prompt_still_needs() -> None:
+    shape = FakeModel(context_length=2000).cache.shape
+    model = FakeModel(context_length=2000, max_bytes=shape.num_bytes(1, 1300))
+    engine = Engine(model, prefill_chunk=100)
+    long, short = request([i % 250 for i in range(1000)]), request()
+    results = run(engine, long, short)
+    assert list(results[0].token_ids) == model.expected(long.prompt_token_ids, 8)
+    assert list(results[1].token_ids) == model.expected(PROMPT, 8)
+
+
+def test_no_memory_for_a_prompts_chunk_ends_only_its_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = FakeModel(context_length=400)
+    engine = Engine(model)
+    decoding = request(max_new_tokens=20)
+    engine.submit(decoding)
+    for _ in range(4):
+        engine.advance()
+    run_model = model.run
+
+    def run_without_memory(batch: Sequence[Span]) -> Any:
+        if any(not span.num_logits for span in batch):
+            raise OutOfMemoryError("no memory for a chunk")
+        return run_model(batch)
+
+    monkeypatch.setattr(model, "run", run_without_memory)
+    late = request(range(50))
+    engine.submit(late)
+    while engine.has_work:
+        engine.advance()
+        engine.check()
+    assert isinstance(late.error, OutOfMemoryError)
+    assert decoding.result is not None
+    assert list(decoding.result.token_ids) == model.expected(PROMPT, 20)
+
+
 def test_snapshots_stay_within_the_byte_limit() -> None:
     probe = FakeModel(has_state=True).cache.shape
     limit = probe.num_bytes(1, 256) + probe.snapshot_bytes
@@ -338,7 +392,7 @@ def test_logprobs_are_those_of_the_model() -> None:
     assert slot is not None
     model.cache.truncate(slot, 0)
     whole = [*PROMPT, *result.token_ids]
-    logits = model.run([Span(slot, whole, len(whole))]).of(0, len(whole))[len(PROMPT) - 1 :]
+    logits = model.run([Span(slot, whole, len(whole))]).logits_of(0, len(whole))[len(PROMPT) - 1 :]
     for entry, row in zip(result.logprobs, logits, strict=False):
         log_probs = row - np.log(np.exp(row).sum())
         assert entry.logprob == pytest.approx(log_probs[entry.token_id], abs=1e-5)
@@ -592,7 +646,7 @@ def fail_from(model: FakeModel, monkeypatch: pytest.MonkeyPatch, num_allocations
 
     def allocate_some(shape: tuple[int, ...], dtype: Any) -> Any:
         if left[0] == 0:
-            raise GenerationError("out of memory")
+            raise OutOfMemoryError("out of memory")
         left[0] -= 1
         return allocate(shape, dtype)
 

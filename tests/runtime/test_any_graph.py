@@ -209,7 +209,7 @@ def _run_batch(model: Model, data: st.DataObject, slots: list[Slot]) -> None:
     for index, span in enumerate(spans):
         if span.num_logits:
             expected = model.reference(span.slot.token_ids)[-span.num_logits :]
-            np.testing.assert_allclose(output.of(index, span.num_logits), expected, atol=TOLERANCE)
+            np.testing.assert_allclose(output.logits_of(index, span.num_logits), expected, atol=TOLERANCE)
 
 
 def test_batched_prompts_of_any_length_answer_as_if_alone(model: Model) -> None:

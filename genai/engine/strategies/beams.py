@@ -46,6 +46,8 @@ class BeamStrategy:
             ends=self._ends,
         )
 
+    max_row_tokens = 1
+
     def rows(self) -> list[Span]:
         """Return the last token of every beam, best beam first."""
         return [Span(beam.slot, beam.ids[-1:], 1) for beam in self.sequences]
@@ -53,7 +55,7 @@ class BeamStrategy:
     def take(self, output: StepOutput, first: int) -> bool:
         """Take one step of the search and copy the caches of beams that split in two."""
         beams = self.sequences
-        logits = np.stack([output.of(first + index, 1)[0] for index in range(len(beams))])
+        logits = np.stack([output.logits_of(first + index, 1)[0] for index in range(len(beams))])
         if not np.isfinite(logits.max(axis=1)).all():
             raise GenerationError(
                 "the model's logits are NaN or infinite: the weights are damaged, or their precision overflows; "

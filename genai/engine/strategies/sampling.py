@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from genai.engine.request import Request
@@ -29,6 +28,8 @@ class SamplingStrategy:
         ]
         self._running = list(self.sequences)
 
+    max_row_tokens = 1
+
     def rows(self) -> list[Span]:
         """Return the last token of every sequence that goes on."""
         return [Span(sequence.slot, sequence.ids[-1:], 1) for sequence in self._running]
@@ -39,10 +40,10 @@ class SamplingStrategy:
             sampler = sequence.sampler
             if sampler.is_argmax:
                 token_id = output.best_id(index)
-                if abs(output.logits[output.starts[index], token_id]) < math.inf:  # nor NaN
+                if token_id is not None:
                     sequence.commit(token_id)
                     continue
-            sample = sampler.sample(output.of(index, 1)[0])
+            sample = sampler.sample(output.logits_of(index, 1)[0])
             sequence.commit(sample.token_id, sample)
         self.request.note_first_token()
         going_on = [sequence for sequence in self._running if sequence.finish_reason is None]

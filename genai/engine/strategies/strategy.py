@@ -31,6 +31,11 @@ class Strategy(Protocol):
         """Its sequences, ended ones included; as many slots are needed as there are at the beginning."""
         ...
 
+    @property
+    def max_row_tokens(self) -> int:
+        """Most tokens that one of its rows appends: 1, or as many as a verification takes."""
+        ...
+
     def rows(self) -> Sequence[Span]:
         """Return what runs next: for sampling the last token of each sequence, for a verification several."""
         ...
