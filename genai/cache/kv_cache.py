@@ -133,7 +133,7 @@ class KVCache:
         doubled = max(2 * self.capacity, MIN_CAPACITY)
         while doubled < num_positions:
             doubled *= 2
-        for num_slots in (len(self.slots), max(self.num_in_use, 1)):
+        for num_slots in (max(len(self.slots), 1), max(self.num_in_use, 1)):
             # Near the byte limit all that is left is taken at once: growing by one would move everything every step.
             capacity = min(doubled, self.shape.capacity_for(num_slots))
             if capacity >= num_positions:

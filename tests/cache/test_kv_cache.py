@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from genai.cache import CacheShape, KVCache, PrefixKey, Slot
@@ -99,20 +101,45 @@ def test_no_more_slots_than_allowed() -> None:
     assert cache.acquire([9]) is None
 
 
-@settings(max_examples=100)
+@pytest.fixture(scope="module")
+def small_parts() -> Iterator[None]:
+    """Let rows move a few positions at a time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("genai.cache.placement.MIN_MOVED", 2)
+        yield
+
+
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
-def test_any_order_of_operations_keeps_every_slots_content(data: st.DataObject) -> None:
-    model = FakeModel(context_length=600, max_batch=4, has_state=data.draw(st.booleans()))
+def test_any_order_of_operations_keeps_every_slots_content(small_parts: None, data: st.DataObject) -> None:
+    limits = {"context_length": 600, "max_batch": 5, "has_state": data.draw(st.booleans())}
+    shape = FakeModel(**limits).cache.shape
+    max_bytes = shape.num_bytes(3, 80) if data.draw(st.booleans()) else None
+    model = FakeModel(**limits, max_bytes=max_bytes)
     cache = model.cache
     owned: list[Slot] = []
     for _ in range(data.draw(st.integers(1, 25))):
         operation = data.draw(
-            st.sampled_from(["acquire", "append", "release", "move", "copy", "grow", "truncate"])
+            st.sampled_from(
+                [
+                    "acquire",
+                    "append",
+                    "decode",
+                    "snapshot",
+                    "adopt",
+                    "release",
+                    "move",
+                    "copy",
+                    "grow",
+                    "truncate",
+                ]
+            )
         )
         slot = data.draw(st.sampled_from(owned)) if owned else None
         if operation == "acquire":
             prompt = data.draw(st.lists(st.integers(0, 2), min_size=1, max_size=6))
-            if (new := cache.acquire(prompt)) is not None:
+            least = data.draw(st.sampled_from([None, 60]))
+            if (new := cache.acquire(prompt, least_capacity=least)) is not None:
                 assert new.token_ids == prompt[: len(new.token_ids)]
                 owned.append(new)
         elif operation == "grow":
@@ -121,6 +148,19 @@ def test_any_order_of_operations_keeps_every_slots_content(data: st.DataObject) 
             continue
         elif operation == "append" and len(slot.token_ids) < 50:
             prefill(model, slot, data.draw(st.lists(st.integers(0, 9), max_size=5)))
+        elif operation == "decode":
+            rows = [each for each in owned if len(each.token_ids) < 50 and data.draw(st.booleans())]
+            for _ in range(data.draw(st.integers(1, 4)) if rows else 0):
+                decode(
+                    model,
+                    data.draw(st.lists(st.integers(0, 2), min_size=len(rows), max_size=len(rows))),
+                    rows,
+                )
+        elif operation == "snapshot":
+            cache.take_snapshot(slot)
+        elif operation == "adopt":
+            longer = data.draw(st.lists(st.integers(0, 2), min_size=1, max_size=4))
+            cache.adopt_prefix(slot, [*slot.token_ids, *longer])
         elif operation == "release":
             cache.release(slot)
             owned.remove(slot)
@@ -131,7 +171,8 @@ def test_any_order_of_operations_keeps_every_slots_content(data: st.DataObject) 
             cache.copy(slot, target)
         elif operation == "truncate":
             kept = st.integers(0, len(slot.token_ids))
-            cache.truncate(slot, data.draw(kept if cache.can_truncate else st.just(0)))
+            positions = [0, *(each.position for each in slot.snapshots)]
+            cache.truncate(slot, data.draw(kept if cache.can_truncate else st.sampled_from(positions)))
         cache.check()
         for each in cache.slots:
             if each.token_ids:
