@@ -83,8 +83,8 @@ class KVCache:
 
         The slot's `token_ids` are cut to what it shares with the prompt, and to one token less than the whole
         prompt: the last prompt token has to run, for its logits. Where states cannot be cut back that far, to an
-        earlier snapshot or to nothing. Beside slots that are in use, one is taken that lies next to them. Where only the
-        byte limit is in the way of another slot, capacity is given up for it, down to `least_capacity` if that is said.
+        earlier snapshot or to nothing. Beside slots that are in use, one is taken that lies next to them. Where only
+        the byte limit is in the way of another slot, capacity is given up for it, down to `least_capacity` if given.
 
         Raises:
             OutOfMemoryError: The device has no memory for another slot.
@@ -187,10 +187,6 @@ class KVCache:
     def flip(self, slots: Collection[Slot]) -> None:
         """Note that a run has written these slots' states to the side that `align` did not return."""
         self._buffers.flip(slots)
-
-    def move(self, slot: Slot, to: Slot) -> None:
-        """Let a slot change places with a free one, which is emptied."""
-        self._buffers.move(slot, to)
 
     def check(self) -> None:
         """Assert the invariants; for tests."""

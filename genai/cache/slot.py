@@ -35,10 +35,11 @@ class Slot:
     """One row of every buffer.
 
     `token_ids` are the tokens whose keys and values the row holds, from position 0 on; `key` says how they were
-    computed. Where there are states, `branch_point` is where the owner's prompt left what was cached, the place for a
-    snapshot: the beginning that two prompts share is computed for the second one too, but no more for the third. `side` says in which of a state's two buffers the row is, `snapshots` hold its states at earlier
-    positions, in ascending order. `revision` changes whenever the row's content does, other than by a run that appends
-    to it.
+    computed. `revision` changes whenever the row's content does, other than by a run that appends to it.
+
+    Where there are states, `side` says in which of a state's two buffers the row is; `snapshots` hold its states at
+    earlier positions, in ascending order. `branch_point` is where the owner's prompt left what was cached, the place for
+    a snapshot: the beginning that two prompts share is computed for the second one too, but no more for the third.
     """
 
     index: int

@@ -46,7 +46,8 @@ class Batch:
 class Scheduler:
     """Admits requests in order, and makes one step's batch of those that run.
 
-    A request is known here by its strategy. `running` is in order of arrival. Nothing is ended here: what cannot go on is returned for the engine to end.
+    A request is known here by its strategy. `running` is in order of arrival. Nothing is ended here: what cannot go on is
+    the engine's to end.
     """
 
     def __init__(self, model: Model) -> None:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from genai.cache import CacheShape, KVCache, Slot
 from genai.errors import GenerationError, OptionError, OutOfMemoryError
 from genai.folder import ModelFolder
+from genai.graph.names import ROPE_SWITCH_LENGTH, USE_CACHE_BRANCH
 from genai.model import Span, StepOutput
 from genai.runtime.growing import GrowingCache
 from genai.runtime.ort import ORT_ERRORS
@@ -80,7 +81,7 @@ class Decoder:
         self.vocab_size = graph.vocab_size
         self.provider = self._session.provider.name
         attributes = folder.manifest.attributes if folder.manifest else {}
-        self.rope_switch_length: int | None = attributes.get("rope_switch_length", graph.rope_switch_length)
+        self.rope_switch_length: int | None = attributes.get(ROPE_SWITCH_LENGTH, graph.rope_switch_length)
         # Where both tables lie in one, the second begins at the switch; where the graph chooses, it is told which.
         self._second_table = 0 if graph.rope_switch_length else self.rope_switch_length or 0
         self._rows = StepBuffers(graph, self._session.device, rows=self.max_batch, tokens=self.max_batch)
@@ -136,7 +137,7 @@ class Decoder:
     def _logits_of(self, span: Span) -> npt.NDArray[np.float32]:
         """Append one slot's tokens and return the logits of the last ones, float32 [num_logits, vocab]."""
         graph = self._prompts.graph
-        one_by_one = graph.last_logits_only or graph.max_positions == 1 or "use_cache_branch" in graph.feeds
+        one_by_one = graph.last_logits_only or graph.max_positions == 1 or USE_CACHE_BRANCH in graph.feeds
         size = 1 if one_by_one else SCORE_CHUNK
         first = len(span.token_ids) - span.num_logits
         if first:
@@ -216,7 +217,7 @@ class Decoder:
             for span in spans:
                 for token_id in span.token_ids:
                     self._append([span.slot], [[token_id]], num_logits=0)
-        elif "use_cache_branch" in graph.feeds and slot.token_ids and len(token_ids) > 1:
+        elif USE_CACHE_BRANCH in graph.feeds and slot.token_ids and len(token_ids) > 1:
             # Its branch with a cache was made for single tokens: the prompt runs from its beginning, without one.
             whole = [*slot.token_ids, *token_ids]
             self.cache.truncate(slot, 0)

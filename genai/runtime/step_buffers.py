@@ -13,6 +13,19 @@ import numpy as np
 import numpy.typing as npt
 
 from genai.cache import Device
+from genai.graph.names import (
+    ATTENTION_MASK,
+    CACHE_POSITION,
+    INPUT_IDS,
+    LOGITS,
+    NUM_LOGITS_TO_KEEP,
+    PAST_SEQUENCE_LENGTH,
+    POSITION_IDS,
+    SEQLENS_K,
+    TOTAL_SEQUENCE_LENGTH,
+    USE_CACHE_BRANCH,
+    USE_LONG_ROPE,
+)
 from genai.runtime.graph_interface import GraphInterface
 from genai.runtime.session import Binding
 
@@ -45,7 +58,8 @@ class StepBuffers:
     """Inputs and outputs of steps of up to `rows` sequences and `tokens` tokens in all.
 
     A step computes logits at as many of the last positions of every row as it is bound for, or at those where the graph
-    leaves no choice: of up to `rows` rows one each, of one row up to `chunk_logits`. There is a buffer for each input that the graph has, and for no other:
+    leaves no choice: of up to `rows` rows one each, of one row up to `chunk_logits`. There is a buffer for each input that
+    the graph has, and for no other:
 
     - `input_ids`, `position_ids`: flat, [tokens]; a step of r rows by p positions uses their first r * p elements;
     - `seqlens_k`: [rows], a row's length after the step, less one;
@@ -65,11 +79,11 @@ class StepBuffers:
         self._graph = graph
         self._device = device
         shapes = {
-            "input_ids": tokens,
-            "position_ids": tokens,
-            "cache_position": tokens,
-            "seqlens_k": rows,
-            "attention_mask": 1,
+            INPUT_IDS: tokens,
+            POSITION_IDS: tokens,
+            CACHE_POSITION: tokens,
+            SEQLENS_K: rows,
+            ATTENTION_MASK: 1,
         }
         self._feeds = {
             name: Mirror(device, (size,), graph.feeds[name].dtype)
@@ -84,13 +98,13 @@ class StepBuffers:
         self.max_tokens = tokens
         self.max_logits = rows if chunk_logits is None else chunk_logits
         self._logits = Mirror(device, (self._most_logits(rows), graph.vocab_size), graph.logits_dtype)
-        self._input_ids = self._feeds["input_ids"].array
-        self._seqlens_k = self._array("seqlens_k")
-        self._position_ids = self._array("position_ids")
-        self._total_sequence_length = self._scalars.get("total_sequence_length")
+        self._input_ids = self._feeds[INPUT_IDS].array
+        self._seqlens_k = self._array(SEQLENS_K)
+        self._position_ids = self._array(POSITION_IDS)
+        self._total_sequence_length = self._scalars.get(TOTAL_SEQUENCE_LENGTH)
         # What only graphs without shared buffers want, and is written in a second pass.
-        self._is_plain = self._feeds.keys() <= {"input_ids", "seqlens_k", "position_ids"} and (
-            self._scalars.keys() <= {"total_sequence_length", "num_logits_to_keep"}
+        self._is_plain = self._feeds.keys() <= {INPUT_IDS, SEQLENS_K, POSITION_IDS} and (
+            self._scalars.keys() <= {TOTAL_SEQUENCE_LENGTH, NUM_LOGITS_TO_KEEP}
         )
         self._mask_width = 0
 
@@ -135,18 +149,18 @@ class StepBuffers:
     def bind(self, binding: Binding, *, rows: int, positions: int, num_logits: int) -> None:
         """Bind the first `rows` rows of every input, and the logits of the last `num_logits` positions of each."""
         shapes = {
-            "seqlens_k": (rows, 1)[: self._rank("seqlens_k")],
-            "cache_position": (positions,),
-            "attention_mask": (rows, self._mask_width),
+            SEQLENS_K: (rows, 1)[: self._rank(SEQLENS_K)],
+            CACHE_POSITION: (positions,),
+            ATTENTION_MASK: (rows, self._mask_width),
         }
         for name, feed in self._feeds.items():
             binding.input(name, feed.buffer.shaped(shapes.get(name, (rows, positions))))
         num_logits = self._num_computed(positions, num_logits)
         if self._graph.keeps_logits:
-            self._scalars["num_logits_to_keep"][...] = num_logits
+            self._scalars[NUM_LOGITS_TO_KEEP][...] = num_logits
         for name, scalar in self._scalars.items():
             binding.host_input(name, scalar)
-        binding.output("logits", self._logits.buffer.shaped((rows, num_logits, self._graph.vocab_size)))
+        binding.output(LOGITS, self._logits.buffer.shaped((rows, num_logits, self._graph.vocab_size)))
 
     def logits(self, rows: int, positions: int, num_logits: int) -> npt.NDArray[np.float32]:
         """Return what a step was bound for, float32 [rows, num_logits, vocab]; valid until the next step."""
@@ -163,23 +177,23 @@ class StepBuffers:
         self, past: Sequence[int], last: Sequence[int], *, width: int, staged: int, is_long: bool
     ) -> None:
         scalars = {
-            "past_sequence_length": max(past),
-            "use_cache_branch": max(past) > 0,
-            "use_long_rope": is_long,
+            PAST_SEQUENCE_LENGTH: max(past),
+            USE_CACHE_BRANCH: max(past) > 0,
+            USE_LONG_ROPE: is_long,
         }
         for name in scalars.keys() & self._scalars.keys():
             self._scalars[name][...] = scalars[name]
-        if "cache_position" in self._feeds:
-            self._feeds["cache_position"].array[:width] = past[0] + np.arange(width)
-        if "attention_mask" in self._feeds:
+        if CACHE_POSITION in self._feeds:
+            self._feeds[CACHE_POSITION].array[:width] = past[0] + np.arange(width)
+        if ATTENTION_MASK in self._feeds:
             self._write_mask(past, last, width=max(staged + width, max(last) + 1), staged=staged)
 
     def _write_mask(self, past: Sequence[int], last: Sequence[int], *, width: int, staged: int) -> None:
         """Hide what lies before a row in a cache that grows, and behind it everywhere."""
-        mask = self._feeds["attention_mask"]
+        mask = self._feeds[ATTENTION_MASK]
         if mask.array.size < len(past) * width:
             size = 2 * len(past) * width
-            mask = self._feeds["attention_mask"] = Mirror(self._device, (size,), mask.array.dtype)
+            mask = self._feeds[ATTENTION_MASK] = Mirror(self._device, (size,), mask.array.dtype)
         rows = mask.array[: len(past) * width].reshape(len(past), width)
         rows[...] = 0
         for row, before, after in zip(rows, past, last, strict=True):

@@ -165,7 +165,7 @@ def test_any_order_of_operations_keeps_every_slots_content(small_parts: None, da
             cache.release(slot)
             owned.remove(slot)
         elif operation == "move" and len(free := [each for each in cache.slots if not each.in_use]) > 0:
-            cache.move(slot, data.draw(st.sampled_from(free)))
+            cache._buffers.move(slot, data.draw(st.sampled_from(free)))
         elif operation == "copy" and len(owned) > 1:
             target = data.draw(st.sampled_from([s for s in owned if s is not slot]))
             cache.copy(slot, target)

@@ -190,7 +190,7 @@ def test_any_order_of_operations_gives_the_logits_of_a_run_from_scratch(
             cache.release(slot)
             owned.remove(slot)
         elif operation == "move" and (free := [each for each in cache.slots if not each.in_use]):
-            cache.move(slot, data.draw(st.sampled_from(free)))
+            cache._buffers.move(slot, data.draw(st.sampled_from(free)))
         elif operation == "copy" and len(owned) > 1:
             cache.copy(slot, data.draw(st.sampled_from([each for each in owned if each is not slot])))
         elif operation == "truncate":

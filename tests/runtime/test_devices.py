@@ -122,7 +122,7 @@ def _logits_along(decoder: Decoder) -> np.ndarray:
     assert fourth is not None
     cache.release(third)
     cache.release(fourth)
-    cache.move(second, fourth)
+    cache._buffers.move(second, fourth)
     out.append(decode(decoder, [4, 3], [first, second]))
     cache.reserve(cache.capacity + 1) or cache.reserve(decoder.context_length)
     out.append(decode(decoder, [1, 2], [first, second]))

@@ -1,7 +1,7 @@
 """Beam search over one request's sequences, step for step as Hugging Face transformers does it.
 
 Each step looks at the best continuations of all beams together: those that end become hypotheses, the best of the
-others are the new beams. Which beam goes on in which slot is decided here; the copying is the cache's.
+others are the new beams. Knows no slots: `BeamStrategy` lets the caches follow.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ import numpy.typing as npt
 
 from genai.engine.results import FinishReason
 
-__all__ = ["BeamSearch", "Continuation", "Hypothesis"]
+__all__ = ["BeamSearch", "BeamStep", "Hypothesis"]
 
 NEVER = -1.0e9
 """Score of a beam that must not be chosen."""
 
 
 @dataclass(frozen=True, slots=True)
-class Continuation:
+class BeamStep:
     """A beam of the next step: which beam it continues, with which token."""
 
     parent: int
@@ -73,7 +73,7 @@ class BeamSearch:
         self._ends = ends
         self._can_improve = True
 
-    def advance(self, log_probs: npt.NDArray[np.float32]) -> list[Continuation] | None:
+    def advance(self, log_probs: npt.NDArray[np.float32]) -> list[BeamStep] | None:
         """Take one step.
 
         Args:
@@ -106,7 +106,7 @@ class BeamSearch:
         full_and_early = self._early_stopping is True and len(self.hypotheses) == self.num_beams
         if not self._can_improve or full_and_early or all(ended):
             return None
-        return [Continuation(*candidates[i]) for i in chosen]
+        return [BeamStep(*candidates[i]) for i in chosen]
 
     def best(self, count: int, *, unfinished: FinishReason) -> list[Hypothesis]:
         """Return the best hypotheses, filled up with beams that were cut off where too few have ended."""

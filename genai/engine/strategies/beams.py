@@ -12,7 +12,7 @@ import numpy as np
 from genai.engine.request import Request
 from genai.engine.results import Choice, FinishReason, Piece
 from genai.engine.sequence import GenerationSequence
-from genai.engine.strategies.beam_search import BeamSearch, Continuation, Hypothesis
+from genai.engine.strategies.beam_search import BeamSearch, BeamStep, Hypothesis
 from genai.errors import GenerationError
 from genai.model import Model, Span, StepOutput
 from genai.sampling import log_softmax
@@ -89,7 +89,7 @@ class BeamStrategy:
                 request.emit(Piece(choice.text, choice.token_ids, choice.finish_reason, index=index))
         return choices
 
-    def _follow(self, continuations: Sequence[Continuation]) -> None:
+    def _follow(self, continuations: Sequence[BeamStep]) -> None:
         """Let sequences hold the next beams: the first of a beam stays where it is, others go where beams died out."""
         beams = self.sequences
         free = [beams[i] for i in range(len(beams)) if all(c.parent != i for c in continuations)]
