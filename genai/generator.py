@@ -355,6 +355,7 @@ class Generator:
         _cancel(engine, submitted)
 
     def __enter__(self) -> Self:
+        self._open(self._engine)
         return self
 
     def __exit__(
@@ -376,6 +377,8 @@ class Generator:
         return engine
 
     def _claim(self, request: Request) -> None:
+        if not isinstance(request, Request):
+            raise OptionError(f"a request of build_request is expected, not {request!r:.200}")
         if request in self._submitted:
             raise OptionError("this request was submitted before: build another one")
         self._submitted.add(request)

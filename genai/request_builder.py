@@ -110,7 +110,7 @@ class RequestBuilder:
     def _encode_chat(
         self, messages: Messages, tools: Tools | None, template_options: Mapping[str, object] | None
     ) -> list[int]:
-        if isinstance(messages, str):
+        if isinstance(messages, (str, Message, Mapping)):
             raise OptionError('messages must be a list of messages, such as [Message("user", "Hello")]')
         variables: dict[str, Any] = {**(template_options or {})}
         if taken := variables.keys() & {"messages", "tools"}:

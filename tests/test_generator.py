@@ -70,6 +70,7 @@ def test_a_list_of_texts_may_be_anything_that_yields_texts(generator: Generator)
         ({"token_ids": [[1]]}, "one prompt is expected"),
         ({"prompt": "a", "tools": []}, "pass messages, too"),
         ({"messages": "Hello"}, "messages must be a list of messages"),
+        ({"messages": MESSAGES[0]}, "messages must be a list of messages"),
         ({"messages": MESSAGES, "template_options": {"tools": []}}, "template_options must not hold tools"),
         ({"prompt": "a", "temprature": 1.0}, 'Did you mean "temperature"'),
     ],
@@ -80,6 +81,26 @@ def test_a_request_of_wrong_arguments_is_refused(
 ) -> None:
     with pytest.raises(OptionError, match=message):
         generator.build_request(**arguments)
+
+
+@pytest.mark.parametrize("num_positions", [60, 100, 150, 400])
+def test_prompts_that_do_not_fit_together_take_turns(
+    model_folder: Callable[..., tuple[Path, Path]], num_positions: int
+) -> None:
+    folder = model_folder("llama")[1]
+    options: dict[str, Any] = {"max_new_tokens": 12, "ignore_eos": True, "do_sample": False}
+    with Generator(folder, provider="cpu") as ample:
+        prompts = [[3 + place, *range(10, 10 + 6 * place)] for place in range(8)]
+        expected = [ample.generate(token_ids=prompt, **options).token_ids for prompt in prompts]
+        position_bytes = ample._decoder.cache.shape.bytes_per_position
+    with Generator(folder, provider="cpu", kv_cache_bytes=num_positions * position_bytes) as small:
+        results = small.generate(token_ids=prompts, **options)
+    assert [result.token_ids for result in results] == expected
+
+
+def test_what_is_no_request_is_refused(generator: Generator) -> None:
+    with pytest.raises(OptionError, match="a request of build_request is expected, not 'hi'"):
+        generator.submit("hi")  # type: ignore[arg-type]
 
 
 def test_a_prompt_that_is_no_text_is_refused(generator: Generator) -> None:

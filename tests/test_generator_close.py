@@ -81,3 +81,9 @@ def test_what_another_thread_waits_for_ends_as_cancelled(generator: Generator) -
     generator.close()
     thread.join()
     assert [result.finish_reason for result in results] == ["cancelled"]
+
+
+def test_a_closed_generator_is_not_entered(generator: Generator) -> None:
+    generator.close()
+    with pytest.raises(GenerationError, match="this Generator was closed"), generator:
+        pass

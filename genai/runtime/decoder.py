@@ -64,6 +64,10 @@ class Decoder:
         num_threads: int | None = None,
     ) -> None:
         self.context_length = _limit("max_context", max_context, folder.decoder.context_length)
+        if kv_cache_bytes is not None and (
+            isinstance(kv_cache_bytes, bool) or not isinstance(kv_cache_bytes, int)
+        ):
+            raise OptionError(f"kv_cache_bytes must be a number of bytes, not {kv_cache_bytes!r}")
         self.max_batch = DEFAULT_MAX_BATCH if max_batch is None else _limit("max_batch", max_batch, None)
         self._session, self._prompts = open_sessions(
             folder, provider=provider, device_id=device_id, num_threads=num_threads

@@ -78,6 +78,7 @@ def test_a_provider_that_copies_at_bind_is_bound_for_every_run(
         ({"max_context": 10**9}, "the model's context length"),
         ({"max_batch": 0}, "max_batch must be at least 1"),
         ({"kv_cache_bytes": 3}, "not even one token"),
+        ({"kv_cache_bytes": "1GB"}, "must be a number of bytes, not '1GB'"),
         ({"num_threads": 0}, "num_threads must be at least 1"),
         ({"provider": "cdua"}, 'Did you mean "cuda"'),
     ],
