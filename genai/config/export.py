@@ -19,6 +19,7 @@ VIAS = ("auto", "native", "transformers")
 """What `via` may be: an exporter, or "auto" for the first in this order that takes the model."""
 
 MIN_BLOCK_SIZE, MAX_BLOCK_SIZE = 16, 256
+DEFAULT_BLOCK_SIZE = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,8 @@ class ExportSettings:
 
     Args:
         precision: "fp32", "fp16", "bf16", "int8" or "int4".
-        block_size: Weights per scale at int8 and int4: 32, 64 or 128 (any power of two from 16 to 256).
+        block_size: Weights per scale at int8 and int4: 32, 64 or 128 (any power of two from 16 to 256). At other
+            precisions it means nothing, and is 32 whatever was asked for.
         max_context: Longest sequence that the folder is made for; `None` is the checkpoint's own limit.
         via: "native" or "transformers" names an exporter; "auto" takes the first that takes the model.
 
@@ -40,15 +42,16 @@ class ExportSettings:
     """
 
     precision: str = "int4"
-    block_size: int = 32
+    block_size: int = DEFAULT_BLOCK_SIZE
     max_context: int | None = None
     via: str = "auto"
 
     def __post_init__(self) -> None:
         _check_one_of(PRECISIONS, precision=self.precision)
         _check_one_of(VIAS, via=self.via)
-        if self.is_quantized:
-            check_block_size(self.block_size)
+        check_block_size(self.block_size)
+        if not self.is_quantized:
+            object.__setattr__(self, "block_size", DEFAULT_BLOCK_SIZE)
         length = self.max_context
         if length is not None and (isinstance(length, bool) or not isinstance(length, int) or length < 1):
             raise OptionError(f"max_context must be a whole number >= 1, not {length!r}")
