@@ -90,7 +90,7 @@ def plan_export(checkpoint: Path | str, settings: ExportSettings | None = None) 
                     raise
                 why_not = str(error)
         if native is None:
-            check_foreign(config, why_not_native=why_not)
+            check_foreign(config, why_not_native=why_not, max_context=settings.max_context)
     return ExportPlan(path, config, architecture, settings, Precision.of(settings), native, why_not)
 
 
