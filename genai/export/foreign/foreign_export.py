@@ -15,7 +15,7 @@ import onnx_ir as ir
 
 from genai.errors import ExportError, ModelFolderError, UnsupportedModelError
 from genai.export.build.precision import Precision
-from genai.export.foreign.canonical import CacheShape, make_canonical
+from genai.export.foreign.canonical import ForeignCache, make_canonical
 from genai.export.foreign.exporter_process import EXPORTER, run_exporter
 from genai.export.foreign.finished_graph import finish_graph
 from genai.export.foreign.passes import PassReport, apply_passes
@@ -164,7 +164,7 @@ def _export(checkpoint: Path, precision: Precision, scratch: Path) -> Draft:
 
 
 def _describe(
-    facts: Mapping[str, Any], cache: CacheShape, checkpoint: Path, *, shares_cache: bool
+    facts: Mapping[str, Any], cache: ForeignCache, checkpoint: Path, *, shares_cache: bool
 ) -> DecoderConfig:
     """Return what genai_config.json will say; the graph's own shapes go before the config's numbers."""
     graph = GraphFile(MODEL_FILE, "fp32")
