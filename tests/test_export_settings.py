@@ -53,3 +53,9 @@ def test_a_block_size_means_nothing_for_floats() -> None:
 def test_a_block_size_is_checked_at_every_precision(precision: str) -> None:
     with pytest.raises(OptionError, match="block_size must be a power of two from 16 to 256"):
         ExportSettings(precision, block_size=7)
+
+
+def test_an_unknown_option_is_named() -> None:
+    with pytest.raises(OptionError, match=r'unknown export option "blok_size"\. Did you mean "block_size"'):
+        ExportSettings().merge(blok_size=32)  # type: ignore[call-arg]
+    assert ExportSettings().merge(precision=None, block_size=None) == ExportSettings()

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Self, TypedDict, Unpack
 
 from genai.errors import OptionError, did_you_mean
 
-__all__ = ["EXPORT_VERSION", "PRECISIONS", "VIAS", "ExportSettings", "check_block_size"]
+__all__ = ["EXPORT_VERSION", "PRECISIONS", "VIAS", "ExportOptions", "ExportSettings", "check_block_size"]
 
 EXPORT_VERSION = 2
 """The version of what an export writes: raised when a fix changes it, so that exports made before are not used."""
@@ -20,6 +20,15 @@ VIAS = ("auto", "native", "transformers")
 
 MIN_BLOCK_SIZE, MAX_BLOCK_SIZE = 16, 256
 DEFAULT_BLOCK_SIZE = 32
+
+
+class ExportOptions(TypedDict, total=False):
+    """Options that change settings of an export; `None` changes nothing."""
+
+    precision: str | None
+    block_size: int | None
+    max_context: int | None
+    via: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +84,18 @@ class ExportSettings:
                 parts.append(f"{field.name}={value}")
         return "-".join(parts)
 
-    def merge(self, **options: Any) -> Self:
+    def merge(self, **options: Unpack[ExportOptions]) -> Self:
         """Return a copy with these options changed; `None` leaves one as it is.
 
         Raises:
-            OptionError: A value is impossible.
+            OptionError: An option is unknown or its value impossible.
         """
-        return dataclasses.replace(self, **{k: v for k, v in options.items() if v is not None})
+        known = [field.name for field in dataclasses.fields(self)]
+        for name in options:
+            if name not in known:
+                raise OptionError(f'unknown export option "{name}".{did_you_mean(name, known)}')
+        changed: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
+        return dataclasses.replace(self, **changed)
 
 
 def check_block_size(size: object) -> None:
