@@ -22,8 +22,7 @@ SETTINGS = st.builds(
 
 @given(SETTINGS, SETTINGS)
 def test_a_name_tells_settings_apart(one: ExportSettings, other: ExportSettings) -> None:
-    is_block_size_alone = not one.is_quantized and one.merge(block_size=other.block_size) == other
-    assert (one.name == other.name) == (one == other or is_block_size_alone)
+    assert (one.name == other.name) == (one == other)
 
 
 @pytest.mark.parametrize(
@@ -44,4 +43,19 @@ def test_impossible_settings(options: dict[str, Any], message: str) -> None:
 
 
 def test_a_block_size_means_nothing_for_floats() -> None:
-    assert ExportSettings("fp16", block_size=7).name == "fp16"
+    settings = ExportSettings("fp16", block_size=64)
+    assert settings == ExportSettings("fp16")
+    assert (settings.name, settings.block_size) == ("fp16", 32)
+    assert ExportSettings("int8", 64).merge(precision="fp32") == ExportSettings("fp32")
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_a_block_size_is_checked_at_every_precision(precision: str) -> None:
+    with pytest.raises(OptionError, match="block_size must be a power of two from 16 to 256"):
+        ExportSettings(precision, block_size=7)
+
+
+def test_an_unknown_option_is_named() -> None:
+    with pytest.raises(OptionError, match=r'unknown export option "blok_size"\. Did you mean "block_size"'):
+        ExportSettings().merge(blok_size=32)  # type: ignore[call-arg]
+    assert ExportSettings().merge(precision=None, block_size=None) == ExportSettings()

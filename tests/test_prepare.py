@@ -274,7 +274,7 @@ def test_an_alias_brings_its_settings(hub: HubServer, exporter: Exporter, monkey
     prepare_model("phi", precision="fp16")
     assert [(call["precision"], call["block_size"]) for call in exporter.calls] == [
         ("int8", 64),
-        ("fp16", 64),
+        ("fp16", 32),
     ]
 
 

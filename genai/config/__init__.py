@@ -5,7 +5,14 @@ Nothing here knows a model, a tokenizer or a device; a check that needs one of t
 
 from __future__ import annotations
 
-from genai.config.export import EXPORT_VERSION, PRECISIONS, VIAS, ExportSettings, check_block_size
+from genai.config.export import (
+    EXPORT_VERSION,
+    PRECISIONS,
+    VIAS,
+    ExportOptions,
+    ExportSettings,
+    check_block_size,
+)
 from genai.config.generation import GenerationConfig, GenerationOptions
 from genai.config.message import Message
 
@@ -13,6 +20,7 @@ __all__ = [
     "EXPORT_VERSION",
     "PRECISIONS",
     "VIAS",
+    "ExportOptions",
     "ExportSettings",
     "GenerationConfig",
     "GenerationOptions",

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Self, TypedDict, Unpack
 
 from genai.errors import OptionError, did_you_mean
 
-__all__ = ["EXPORT_VERSION", "PRECISIONS", "VIAS", "ExportSettings", "check_block_size"]
+__all__ = ["EXPORT_VERSION", "PRECISIONS", "VIAS", "ExportOptions", "ExportSettings", "check_block_size"]
 
 EXPORT_VERSION = 2
 """The version of what an export writes: raised when a fix changes it, so that exports made before are not used."""
@@ -19,6 +19,16 @@ VIAS = ("auto", "native", "transformers")
 """What `via` may be: an exporter, or "auto" for the first in this order that takes the model."""
 
 MIN_BLOCK_SIZE, MAX_BLOCK_SIZE = 16, 256
+DEFAULT_BLOCK_SIZE = 32
+
+
+class ExportOptions(TypedDict, total=False):
+    """Options that change settings of an export; `None` changes nothing."""
+
+    precision: str | None
+    block_size: int | None
+    max_context: int | None
+    via: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +37,8 @@ class ExportSettings:
 
     Args:
         precision: "fp32", "fp16", "bf16", "int8" or "int4".
-        block_size: Weights per scale at int8 and int4: 32, 64 or 128 (any power of two from 16 to 256).
+        block_size: Weights per scale at int8 and int4: 32, 64 or 128 (any power of two from 16 to 256). At other
+            precisions it means nothing, and is 32 whatever was asked for.
         max_context: Longest sequence that the folder is made for; `None` is the checkpoint's own limit.
         via: "native" or "transformers" names an exporter; "auto" takes the first that takes the model.
 
@@ -40,15 +51,16 @@ class ExportSettings:
     """
 
     precision: str = "int4"
-    block_size: int = 32
+    block_size: int = DEFAULT_BLOCK_SIZE
     max_context: int | None = None
     via: str = "auto"
 
     def __post_init__(self) -> None:
         _check_one_of(PRECISIONS, precision=self.precision)
         _check_one_of(VIAS, via=self.via)
-        if self.is_quantized:
-            check_block_size(self.block_size)
+        check_block_size(self.block_size)
+        if not self.is_quantized:
+            object.__setattr__(self, "block_size", DEFAULT_BLOCK_SIZE)
         length = self.max_context
         if length is not None and (isinstance(length, bool) or not isinstance(length, int) or length < 1):
             raise OptionError(f"max_context must be a whole number >= 1, not {length!r}")
@@ -72,13 +84,18 @@ class ExportSettings:
                 parts.append(f"{field.name}={value}")
         return "-".join(parts)
 
-    def merge(self, **options: Any) -> Self:
+    def merge(self, **options: Unpack[ExportOptions]) -> Self:
         """Return a copy with these options changed; `None` leaves one as it is.
 
         Raises:
-            OptionError: A value is impossible.
+            OptionError: An option is unknown or its value impossible.
         """
-        return dataclasses.replace(self, **{k: v for k, v in options.items() if v is not None})
+        known = [field.name for field in dataclasses.fields(self)]
+        for name in options:
+            if name not in known:
+                raise OptionError(f'unknown export option "{name}".{did_you_mean(name, known)}')
+        changed: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
+        return dataclasses.replace(self, **changed)
 
 
 def check_block_size(size: object) -> None:

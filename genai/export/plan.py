@@ -14,6 +14,7 @@ from genai.export.architecture.family import Family
 from genai.export.build.decoder_graph import check_decoder
 from genai.export.build.precision import Precision
 from genai.export.checkpoint.checkpoint import architecture_of, naming_checkpoint, read_config
+from genai.export.checkpoint.model_config import MisreadModelError
 from genai.export.checkpoint.weights import WeightMap
 from genai.export.families import find_family
 from genai.export.foreign import check_foreign
@@ -69,7 +70,8 @@ def plan_export(checkpoint: Path | str, settings: ExportSettings | None = None) 
 
     Raises:
         CheckpointError: config.json is missing or malformed.
-        UnsupportedModelError: No exporter that the settings allow takes the model.
+        UnsupportedModelError: No exporter that the settings allow takes the model, or transformers' would make another
+            one of it.
         OptionError: The context is longer than the model's.
         ExportError: The exporter that was asked for cannot run.
     """
@@ -81,12 +83,14 @@ def plan_export(checkpoint: Path | str, settings: ExportSettings | None = None) 
         if settings.via in ("auto", "native"):
             try:
                 native = _native_decoder(architecture, config, settings.max_context)
+            except MisreadModelError:
+                raise
             except UnsupportedModelError as error:
                 if settings.via == "native":
                     raise
                 why_not = str(error)
         if native is None:
-            check_foreign(config, why_not_native=why_not)
+            check_foreign(config, why_not_native=why_not, max_context=settings.max_context)
     return ExportPlan(path, config, architecture, settings, Precision.of(settings), native, why_not)
 
 

@@ -10,9 +10,9 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
-from genai.config import ExportSettings
+from genai.config import ExportOptions, ExportSettings
 from genai.errors import GenaiError, did_you_mean
 
 __all__ = ["Preset", "export_settings", "find_preset", "load_presets", "presets_folder"]
@@ -130,10 +130,10 @@ def find_preset(*, alias: str | None = None, repo: str | None = None) -> Preset 
     return None
 
 
-def export_settings(preset: Preset | None, **options: Any) -> ExportSettings:
+def export_settings(preset: Preset | None, **options: Unpack[ExportOptions]) -> ExportSettings:
     """Return the settings of an export: the caller's where they are not `None`, else the preset's, else genai's own.
 
     Raises:
-        OptionError: A value is impossible.
+        OptionError: An option is unknown or its value impossible.
     """
     return (preset.settings if preset else ExportSettings()).merge(**options)

@@ -93,6 +93,11 @@ class StoredExport:
     size_bytes: int
     manifest: Manifest | None
 
+    @property
+    def is_current(self) -> bool:
+        """Whether it is whole and of this version of what an export writes; others are not used, only listed."""
+        return self.manifest is not None and self.manifest.export_version == EXPORT_VERSION
+
 
 class Store:
     """The exports under one folder.

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from genai.config import EXPORT_VERSION
 from tests.cli.conftest import Outcome
 from tests.hub_server import HubServer
 
@@ -64,6 +65,21 @@ def test_show(cli: Cli, pulled: Path) -> None:
         assert fact in text
     value = json.loads(cli("models", "show", "qwen2.5", "--json").stdout)
     assert value["folders"][0]["manifest"]["source"] == QWEN
+
+
+def test_an_export_of_an_earlier_version_is_called_outdated(cli: Cli, pulled: Path) -> None:
+    (export,) = entry(cli, "qwen2.5")["exports"]  # type: ignore[misc]
+    assert export["is_current"] is True
+    for command in (("list",), ("show", "qwen2.5")):
+        assert "outdated" not in cli("models", *command).stdout
+    manifest = json.loads((pulled / "manifest.json").read_text())
+    (pulled / "manifest.json").write_text(json.dumps({**manifest, "export_version": EXPORT_VERSION - 1}))
+    (export,) = entry(cli, "qwen2.5")["exports"]  # type: ignore[misc]
+    assert (export["is_current"], export["is_damaged"]) == (False, False)
+    assert "B (outdated)" in cli("models", "list").stdout
+    assert f"{pulled} (outdated)" in cli("models", "show", "qwen2.5").stdout
+    (pulled / "genai_config.json").write_text("{")
+    assert "B (damaged)" in cli("models", "list").stdout
 
 
 def test_show_of_a_folder(cli: Cli, model: Path) -> None:

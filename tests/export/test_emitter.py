@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import onnx_ir as ir
 
 from genai.config import ExportSettings
@@ -90,3 +91,13 @@ def test_names_in_a_graph_that_is_there_stay_its_own() -> None:
     here = GraphEdit(graph, "test").before(last)
     assert [here.op("Shape", [inputs[1]]).name for _ in range(2)] == ["test.Shape_1", "test.Shape_2"]
     assert here.integers(1, 2) is here.integers(1, 2)
+
+
+def test_constants_of_equal_values_and_other_shapes_are_two() -> None:
+    graph = GraphBuilder(Precision.of(ExportSettings("fp32")), {})
+    shapes = [(2,), (1, 2), (2, 1), (1, 2, 1, 1), (1, 1, 2, 1)]
+    found = [graph.constant(np.asarray([3, 4]).reshape(shape)) for shape in shapes]
+    assert [tuple(value.shape or ()) for value in found] == shapes
+    assert len(graph.constants) == len(shapes)
+    assert graph.constant(np.asarray([3, 4]).reshape(1, 1, 2, 1)) is found[-1]
+    assert graph.scalar(3.0) is not graph.constant(np.asarray([3.0], np.float32))

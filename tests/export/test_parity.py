@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -386,6 +387,30 @@ def test_phimoe_chooses_its_factors_by_the_length_too(tmp_path: Path) -> None:
         expected = reference(torch.tensor([tokens])).logits[0].numpy()
     exported = export_model(checkpoint, tmp_path / "model", precision="fp32", via="native")
     np.testing.assert_allclose(GraphRunner(exported).feed(tokens), expected, atol=TOLERANCE, rtol=0)
+
+
+@pytest.mark.parametrize("num_heads", [4, 6])
+@pytest.mark.parametrize(("logit_scale", "factor"), [(0.25, 0.25), ("inv_sqrt_d_model", 96**-0.5)])
+def test_mpt_keeps_what_transformers_leaves_out(
+    num_heads: int, logit_scale: float | str, factor: float, tmp_path: Path
+) -> None:
+    """As its authors' code does: other slopes and a factor on the logits, which transformers is told here."""
+    checkpoint = make_checkpoint(
+        "mpt",
+        tmp_path / "checkpoint",
+        num_attention_heads=num_heads,
+        attn_config={"alibi_bias_max": 3},
+        logit_scale=logit_scale,
+    )
+    reference = load_reference(checkpoint)
+    decoder = reference.transformer
+    decoder.build_mpt_alibi_tensor = partial(decoder.build_mpt_alibi_tensor, alibi_bias_max=3)
+    with torch.no_grad():
+        expected = reference(torch.tensor([PROMPT])).logits[0].numpy() * factor
+    exported = export_model(checkpoint, tmp_path / "model", precision="fp32")
+    assert exported.manifest is not None
+    assert exported.manifest.exporter == "native"
+    np.testing.assert_allclose(GraphRunner(exported).feed(PROMPT), expected, atol=TOLERANCE, rtol=0)
 
 
 @pytest.mark.parametrize(

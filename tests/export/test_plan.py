@@ -14,13 +14,13 @@ import pytest
 
 from genai.cli import run
 from genai.config import EXPORT_VERSION, ExportSettings
-from genai.errors import CheckpointError, OptionError
+from genai.errors import CheckpointError, OptionError, UnsupportedModelError
 from genai.export import carry_out, export_model, plan_export
 from genai.export.architecture.family import Family
 from genai.folder import ModelFolder
 from genai.hub import Store
 from genai.prepare import prepare_model
-from tests.checkpoints import make_checkpoint
+from tests.checkpoints import make_checkpoint, make_config
 
 
 @pytest.fixture(scope="module")
@@ -100,3 +100,25 @@ def test_what_cannot_be_planned(llama: Path, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "llama"}))
     with pytest.raises(CheckpointError, match='"architectures" must name the model class'):
         plan_export(tmp_path, ExportSettings(via="transformers"))
+
+
+@pytest.mark.parametrize("via", ["auto", "native"])
+@pytest.mark.parametrize(
+    ("key", "values"),
+    [
+        ("prefix_lm", {"attn_config": {"prefix_lm": True}}),
+        ("alibi", {"attn_config": {"alibi": False}}),
+        ("qk_ln", {"attn_config": {"qk_ln": True}}),
+        ("logit_scale", {"logit_scale": "sqrt"}),
+        ("no_bias", {"no_bias": False}),
+    ],
+)
+def test_what_transformers_ignores_is_not_left_to_its_exporter(
+    via: str, key: str, values: dict[str, Any], tmp_path: Path
+) -> None:
+    config = {**json.loads(make_config("mpt").to_json_string()), "architectures": ["MptForCausalLM"]}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert plan_export(tmp_path, ExportSettings(via=via)).native is not None
+    (tmp_path / "config.json").write_text(json.dumps({**config, **values}))
+    with pytest.raises(UnsupportedModelError, match=f'"{key}" is .* and transformers ignores the key'):
+        plan_export(tmp_path, ExportSettings(via=via))

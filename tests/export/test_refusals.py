@@ -66,7 +66,12 @@ from tests.checkpoints import make_config
         ),
         *(
             ("mpt", "MptForCausalLM", {key: value}, UnsupportedModelError, f'"{key}" is {value!r}')
-            for key, value in (("expansion_ratio", 2), ("no_bias", False), ("norm_type", "rmsnorm"))
+            for key, value in (
+                ("expansion_ratio", 2),
+                ("no_bias", False),
+                ("norm_type", "rmsnorm"),
+                ("logit_scale", "sqrt"),
+            )
         ),
         *(
             (
@@ -76,7 +81,7 @@ from tests.checkpoints import make_config
                 UnsupportedModelError,
                 f'"{key}" is {value!r}',
             )
-            for key, value in (("alibi", False), ("alibi_bias_max", 5), ("qk_ln", True), ("prefix_lm", True))
+            for key, value in (("alibi", False), ("rope", True), ("qk_ln", True), ("prefix_lm", True))
         ),
         ("granite", "GraniteForCausalLM", {"logits_scaling": 0}, CheckpointError, '"logits_scaling" must be'),
     ],

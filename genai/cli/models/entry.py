@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from genai.folder import ModelFolder
-    from genai.hub import ModelEntry
+    from genai.hub import ModelEntry, StoredExport
 
-__all__ = ["entry_to_json", "folder_to_json"]
+__all__ = ["entry_to_json", "folder_to_json", "state_of"]
 
 
 def entry_to_json(entry: ModelEntry) -> dict[str, Any]:
@@ -28,10 +28,18 @@ def entry_to_json(entry: ModelEntry) -> dict[str, Any]:
                 "precision": export.precision,
                 "size_bytes": export.size_bytes,
                 "is_damaged": export.manifest is None,
+                "is_current": export.is_current,
             }
             for export in entry.exports
         ],
     }
+
+
+def state_of(export: StoredExport) -> str:
+    """Return what to say behind an export that is not used any more, with a space before it, or nothing."""
+    if export.manifest is None:
+        return " (damaged)"
+    return "" if export.is_current else " (outdated)"
 
 
 def folder_to_json(folder: ModelFolder) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from genai.cli.command import command
-from genai.cli.models.entry import entry_to_json
+from genai.cli.models.entry import entry_to_json, state_of
 from genai.cli.options import JsonFlag
 from genai.cli.output import format_bytes, format_table, print_json, print_result
 
@@ -40,7 +40,9 @@ def list_models(*, json: JsonFlag = False) -> None:
 
 
 def _describe_local_copies(entry: ModelEntry) -> str:
-    parts = [f"{export.precision} {format_bytes(export.size_bytes)}" for export in entry.exports]
+    parts = [
+        f"{export.precision} {format_bytes(export.size_bytes)}{state_of(export)}" for export in entry.exports
+    ]
     if entry.download_bytes:
         parts.append(f"download {format_bytes(entry.download_bytes)}")
     if entry.is_packaged:

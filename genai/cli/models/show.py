@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from genai.cli.command import command
-from genai.cli.models.entry import entry_to_json, folder_to_json
+from genai.cli.models.entry import entry_to_json, folder_to_json, state_of
 from genai.cli.options import JsonFlag
 from genai.cli.output import format_bytes, print_json, print_result
 
@@ -34,6 +35,7 @@ def show_model(
 
     found = resolve(model)
     entry: ModelEntry | None = None
+    states: dict[Path, str] = {}
     if isinstance(found, LocalModel) and ModelFolder.is_model_folder(found.path):
         folders = [ModelFolder.load(found.path)]
     else:
@@ -41,11 +43,13 @@ def show_model(
             resolve_checkpoint(model)  # raises where the folder holds nothing of ours
         entry = find_model(model)
         folders = [ModelFolder.load(export.path) for export in entry.exports if export.manifest]
+        states = {export.path: state_of(export) for export in entry.exports}
     if json:
         facts = {"folders": [folder_to_json(folder) for folder in folders]}
         print_json({**(entry_to_json(entry) if entry else {"name": model}), **facts})
         return
-    sections = ([_describe_entry(entry)] if entry else []) + [_describe_folder(folder) for folder in folders]
+    sections = [_describe_entry(entry)] if entry else []
+    sections += [_describe_folder(folder, state=states.get(folder.path, "")) for folder in folders]
     print_result("\n\n".join(_format_facts(section) for section in sections))
 
 
@@ -66,10 +70,10 @@ def _describe_entry(entry: ModelEntry) -> dict[str, Any]:
     return facts if entry.exports else facts | {"exports": "none here"}
 
 
-def _describe_folder(folder: ModelFolder) -> dict[str, Any]:
+def _describe_folder(folder: ModelFolder, *, state: str) -> dict[str, Any]:
     values = folder_to_json(folder)
     facts: dict[str, Any] = {
-        "folder": values["path"],
+        "folder": values["path"] + state,
         **({"variant": values["variant"]} if values["variant"] else {}),
         "size": format_bytes(values["size_bytes"]),
         "type": values["model_type"],

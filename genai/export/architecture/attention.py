@@ -45,11 +45,17 @@ class AlibiSpec:
     factor: float = 1.0
 
     @staticmethod
-    def slopes_for(num_heads: int) -> tuple[float, ...]:
-        """Return the slopes of the paper: a geometric sequence, and every other one of a finer one for what is left."""
+    def slopes_for(num_heads: int, *, bias_max: float = 8) -> tuple[float, ...]:
+        """Return the slopes of the paper: a geometric sequence, and every other one of a finer one for what is left.
+
+        Args:
+            num_heads: How many.
+            bias_max: The last of the sequence is 2 ** -bias_max; 8 in the paper.
+        """
         whole = 1 << (num_heads.bit_length() - 1)
-        slopes = [2.0 ** (-8 * (head + 1) / whole) for head in range(whole)]
-        slopes += [2.0 ** (-4 * (2 * head + 1) / whole) for head in range(num_heads - whole)]
+        slopes = [2.0 ** (-bias_max * (head + 1) / whole) for head in range(whole)]
+        finer = range(num_heads - whole)
+        slopes += [2.0 ** (-bias_max * (2 * head + 1) / (2 * whole)) for head in finer]
         return tuple(slopes)
 
 

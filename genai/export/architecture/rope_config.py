@@ -184,8 +184,8 @@ def _longrope_magnitude(parameters: ModelConfig, default: float) -> float:
 def _original_length(config: ModelConfig, parameters: ModelConfig) -> int:
     """The length before scaling; a key outside the rotary parameters counts more, as in transformers."""
     key = "original_max_position_embeddings"
-    fallback = parameters.optional_integer(key) or config.integer("max_position_embeddings")
-    return config.integer(key, fallback)
+    longest = parameters.optional_integer(key) or config.integer("max_position_embeddings")
+    return config.integer(key, longest)
 
 
 def _mscale(factor: float, mscale: float) -> float:

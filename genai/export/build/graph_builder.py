@@ -114,9 +114,10 @@ class GraphBuilder:
         return list(node.outputs)
 
     def constant(self, values: NDArray[np.generic]) -> ir.Value:
-        """Return a small constant, kept inside the protobuf; equal ones are one."""
-        text = "_".join(str(value) for value in values.reshape(-1).tolist()) + f"_{values.ndim}d"
-        name = f"constants.{values.dtype}.{text}"
+        """Return a small constant, kept inside the protobuf; those of equal values, type and shape are one."""
+        shape = "x".join(map(str, values.shape)) if values.ndim > 1 else f"{values.ndim}d"
+        text = "_".join(str(value) for value in values.reshape(-1).tolist())
+        name = f"constants.{values.dtype}.{text}_{shape}"
         if name not in self.constants:
             tensor = ir.tensor(values, name=name)
             value = ir.Value(name=name, shape=ir.Shape(values.shape), type=ir.TensorType(tensor.dtype))

@@ -154,8 +154,8 @@ def quantized_rows(g: WeightEmitter, stored: StoredMatrix, indices: ir.Value) ->
         quantize_axis=1,
     )
     if matrix.input_order is not None:
-        place = np.argsort(matrix.input_order)
-        return g.op("Gather", [found, _order(g, f"{stored.name}.place", place)], axis=-1)
+        input_places = np.argsort(matrix.input_order)
+        return g.op("Gather", [found, _order(g, f"{stored.name}.place", input_places)], axis=-1)
     if matrix.num_columns % matrix.scheme.block_size == 0:
         return found
     return g.op("Slice", [found, g.integers(0), g.integers(matrix.num_columns), g.integers(-1)])

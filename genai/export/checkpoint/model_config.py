@@ -11,7 +11,11 @@ from typing import Any, Self
 
 from genai.errors import CheckpointError, UnsupportedModelError, did_you_mean
 
-__all__ = ["ModelConfig"]
+__all__ = ["MisreadModelError", "ModelConfig"]
+
+
+class MisreadModelError(UnsupportedModelError):
+    """A model that transformers reads as another one, without a word: its exporter must not be tried on it."""
 
 
 class ModelConfig:
@@ -180,6 +184,17 @@ class ModelConfig:
             raise UnsupportedModelError(
                 f'{self._where}: "{key}" is {value!r}, which is not supported: {reason}'
             )
+
+    def refuse_misread(self, key: str, reason: str, *, unless: tuple[Any, ...] = (None, False)) -> None:
+        """Refuse the checkpoint if a key that transformers ignores has a value other than these.
+
+        Raises:
+            MisreadModelError: It has.
+        """
+        try:
+            self.refuse(key, reason, unless=unless)
+        except UnsupportedModelError as error:
+            raise MisreadModelError(f"{error}, and transformers ignores the key") from None
 
     def unsupported(self, key: str, message: str) -> UnsupportedModelError:
         """Return the error to raise for a value that cannot be honoured."""

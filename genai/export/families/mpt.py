@@ -1,10 +1,12 @@
 """MPT: linear biases instead of positions, no biases anywhere, queries, keys and values that may be clipped.
 
-As transformers reads it: without learned positions, which MPT's own code leaves out beside linear biases as well.
+As MPT's own code reads it: without learned positions, which it leaves out beside linear biases. transformers ignores most
+of what is refused here, so that nothing of it may be left to its exporter.
 """
 
 from __future__ import annotations
 
+from genai.errors import CheckpointError
 from genai.export.architecture import AlibiSpec, AttentionSpec, DecoderSpec, LayerSpec, MlpSpec, NormSpec
 from genai.export.architecture.family import Family
 from genai.export.checkpoint.model_config import ModelConfig
@@ -16,7 +18,7 @@ __all__ = ["FAMILY"]
 def spec(config: ModelConfig) -> DecoderSpec:
     """Derive the decoder from config.json."""
     refuse_foreign_parts(config)
-    _refuse_what_transformers_leaves_out(config)
+    _refuse_what_is_not_computed(config)
     hidden_size = config.integer("d_model")
     norm = NormSpec("layer", config.number("layer_norm_epsilon"))
     layer = LayerSpec(
@@ -32,6 +34,7 @@ def spec(config: ModelConfig) -> DecoderSpec:
         layers=(layer,) * config.integer("n_layers"),
         final_norm=norm,
         tied=config.flag("tie_word_embeddings"),
+        logit_scale=_logit_scale(config),
     )
 
 
@@ -43,22 +46,31 @@ def _attention(config: ModelConfig) -> AttentionSpec:
         config.integer("d_model") // num_heads,
         scale=options.optional_number("softmax_scale"),
         qkv_clip=options.optional_number("clip_qkv") or None,
-        alibi=AlibiSpec(AlibiSpec.slopes_for(num_heads)),
+        alibi=AlibiSpec(AlibiSpec.slopes_for(num_heads, bias_max=options.number("alibi_bias_max", 8))),
     )
 
 
-def _refuse_what_transformers_leaves_out(config: ModelConfig) -> None:
-    config.refuse("expansion_ratio", "a feed-forward block of another width", unless=(None, 4))
-    config.refuse("logit_scale", "a factor on the logits", unless=(None,))
-    config.refuse("no_bias", "biases", unless=(None, True))
+def _logit_scale(config: ModelConfig) -> float:
+    """Return the factor on the logits: a number, or the one name that MPT's own code knows."""
+    try:
+        return config.number("logit_scale", 1.0)
+    except CheckpointError:
+        config.refuse_misread("logit_scale", "a factor on the logits", unless=("inv_sqrt_d_model",))
+    return float(config.integer("d_model") ** -0.5)
+
+
+def _refuse_what_is_not_computed(config: ModelConfig) -> None:
+    config.refuse_misread("expansion_ratio", "a feed-forward block of another width", unless=(None, 4))
+    config.refuse_misread("no_bias", "biases", unless=(None, True))
     norms = (None, "layernorm", "low_precision_layernorm")
-    config.refuse("norm_type", "norms other than layer norms", unless=norms)
+    config.refuse_misread("norm_type", "norms other than layer norms", unless=norms)
     options = config.part("attn_config")
-    options.refuse("alibi", "positions other than linear biases", unless=(None, True))
-    options.refuse("alibi_bias_max", "linear biases of other slopes", unless=(None, 8))
-    options.refuse("attn_type", "grouped keys and values", unless=(None, "multihead_attention"))
-    options.refuse("prefix_lm", "a prefix that is seen in both directions")
-    options.refuse("qk_ln", "norms of queries and keys")
+    options.refuse_misread("alibi", "positions other than linear biases", unless=(None, True))
+    options.refuse_misread("attn_type", "grouped keys and values", unless=(None, "multihead_attention"))
+    options.refuse_misread("prefix_lm", "a prefix that is seen in both directions")
+    options.refuse_misread("rope", "rotary positions")
+    options.refuse_misread("sliding_window_size", "attention within a window", unless=(None, -1))
+    options.refuse_misread("qk_ln", "norms of queries and keys")
 
 
 FAMILY = Family(

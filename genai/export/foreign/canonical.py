@@ -34,7 +34,7 @@ from genai.graph.names import (
     present_of,
 )
 
-__all__ = ["CacheShape", "make_canonical"]
+__all__ = ["ForeignCache", "make_canonical"]
 
 # Since transformers 5.24 a cache is named so; before, it was past_key_values.
 _PAST = re.compile(r"(?:input\.)?(?:cache|past_key_values)\.layers\.(\d+)\.(key|value)s")
@@ -44,7 +44,7 @@ _TOKEN_INPUTS = (INPUT_IDS, ATTENTION_MASK, POSITION_IDS)
 
 
 @dataclass(frozen=True, slots=True)
-class CacheShape:
+class ForeignCache:
     """The key and value cache of a graph.
 
     Args:
@@ -58,7 +58,7 @@ class CacheShape:
     head_dim: int
 
 
-def make_canonical(model: ir.Model) -> CacheShape:
+def make_canonical(model: ir.Model) -> ForeignCache:
     """Rename, order and type the inputs and outputs of a decoder's graph, in place, and return its cache's shape.
 
     Afterwards the inputs are input_ids i64 [B, S], attention_mask i64 [B, T], perhaps position_ids i64 [B, S], and
@@ -82,7 +82,7 @@ def make_canonical(model: ir.Model) -> CacheShape:
     _reorder(graph.outputs, [outputs[LOGITS], *(outputs[present_of(name)] for name in pasts)])
     _set_shapes(inputs, outputs)
     first = _shape_of(inputs[pasts[0]])
-    return CacheShape(len(layers), int(str(first[1])), int(str(first[3])))
+    return ForeignCache(len(layers), int(str(first[1])), int(str(first[3])))
 
 
 def _strip_traces(model: ir.Model) -> None:

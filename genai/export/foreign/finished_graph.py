@@ -25,7 +25,7 @@ from genai.export.build.quantized import (
 from genai.export.build.tensors import LazyTensor
 from genai.export.checkpoint.checkpoint import Array
 from genai.export.foreign.products import Product, find_embedding, find_products, module_of
-from genai.graph.opset import MICROSOFT
+from genai.graph.opset import MICROSOFT, OPSETS
 from genai.quantize import BlockScheme
 
 __all__ = ["FinishedGraph", "finish_graph"]
@@ -227,7 +227,7 @@ def _is_repeated(rows: Array, table: ir.Value) -> bool:
 def _substitute(finished: FinishedGraph, old: ir.Node, nodes: list[ir.Node]) -> None:
     """Put nodes, the last of which has the result, in the place of one."""
     graph = finished.graph
-    finished.opsets[MICROSOFT] = 1
+    finished.opsets[MICROSOFT] = OPSETS[MICROSOFT]
     (before,), (after,) = old.outputs, nodes[-1].outputs
     after.shape, after.type = before.shape, before.type
     name = before.name

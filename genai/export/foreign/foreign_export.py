@@ -15,7 +15,7 @@ import onnx_ir as ir
 
 from genai.errors import ExportError, ModelFolderError, UnsupportedModelError
 from genai.export.build.precision import Precision
-from genai.export.foreign.canonical import CacheShape, make_canonical
+from genai.export.foreign.canonical import ForeignCache, make_canonical
 from genai.export.foreign.exporter_process import EXPORTER, run_exporter
 from genai.export.foreign.finished_graph import finish_graph
 from genai.export.foreign.passes import PassReport, apply_passes
@@ -32,6 +32,9 @@ from genai.graph.operators import GROUP_QUERY_ATTENTION
 __all__ = ["check_foreign", "draft_foreign"]
 
 _LANGUAGE_MODELS = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
+_MAX_LENGTHS = ("max_position_embeddings", "n_positions", "max_seq_len")
+"""Keys of config.json for the longest sequence, the first that counts first."""
+
 _DTYPES = {
     ir.DataType.FLOAT: "float32",
     ir.DataType.FLOAT16: "float16",
@@ -39,18 +42,25 @@ _DTYPES = {
 }
 
 
-def check_foreign(config: Mapping[str, Any], *, why_not_native: str | None) -> None:
+def check_foreign(
+    config: Mapping[str, Any], *, why_not_native: str | None, max_context: int | None = None
+) -> None:
     """See that transformers' exporter can be tried on a model, as far as its config.json tells.
 
     Args:
         config: The content of config.json.
         why_not_native: Why the native exporter does not take it; `None` if transformers' was asked for.
+        max_context: Longest sequence the folder is made for; the model's own limit if not given.
 
     Raises:
         UnsupportedModelError: The model is no decoder, or neither exporter takes it.
         ExportError: The exporter that was asked for cannot run.
+        OptionError: The context is longer than config.json allows; where that names no limit, it turns out later.
     """
     _check_is_decoder(config)
+    longest = _longest_in(config)
+    if max_context is not None and longest is not None:
+        check_context(max_context, longest)
     if (lack := why_no_transformers(config)) is None:
         return
     if why_not_native is None:
@@ -72,7 +82,7 @@ def draft_foreign(
     """Yield the draft that transformers' exporter makes of a checkpoint; its weights lie in files that go afterwards.
 
     Args:
-        checkpoint: The checkpoint's folder.
+        checkpoint: The checkpoint's folder, with a model that `check_foreign` lets pass.
         config: The content of its config.json.
         why_not_native: Why the native exporter does not take it; `None` if transformers' was asked for.
         precision: Types of activations and weights.
@@ -82,10 +92,9 @@ def draft_foreign(
 
     Raises:
         UnsupportedModelError: The exporter cannot make a graph of this model that generation can use.
-        ExportError: The exporter is not installed, or died.
+        ExportError: The exporter died.
         OptionError: The context is longer than the model's.
     """
-    check_foreign(config, why_not_native=why_not_native)
     reason = None if why_not_native is None else _first_sentence(why_not_native)
     if note is not None:
         note(f"Exporting with {EXPORTER}{', as asked' if reason is None else f': {reason}'}")
@@ -115,6 +124,14 @@ def _check_is_decoder(config: Mapping[str, Any]) -> None:
             f'the architecture "{architecture}" is no language model; genai runs those that end in '
             f"{', '.join(_LANGUAGE_MODELS)}"
         )
+
+
+def _longest_in(config: Mapping[str, Any]) -> int | None:
+    """Return the longest sequence that config.json names for the decoder; `None` if it names none."""
+    text = config.get("text_config")
+    text = {**config, **text} if isinstance(text, Mapping) else config
+    lengths = [text.get(key) for key in _MAX_LENGTHS if text.get(key) is not None]
+    return lengths[0] if lengths and type(lengths[0]) is int and lengths[0] > 0 else None
 
 
 def _first_sentence(reason: str) -> str:
@@ -147,7 +164,7 @@ def _export(checkpoint: Path, precision: Precision, scratch: Path) -> Draft:
 
 
 def _describe(
-    facts: Mapping[str, Any], cache: CacheShape, checkpoint: Path, *, shares_cache: bool
+    facts: Mapping[str, Any], cache: ForeignCache, checkpoint: Path, *, shares_cache: bool
 ) -> DecoderConfig:
     """Return what genai_config.json will say; the graph's own shapes go before the config's numbers."""
     graph = GraphFile(MODEL_FILE, "fp32")

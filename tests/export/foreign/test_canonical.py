@@ -11,11 +11,11 @@ import onnxruntime as ort
 import pytest
 
 from genai.errors import UnsupportedModelError
-from genai.export.foreign.canonical import CacheShape, make_canonical
+from genai.export.foreign.canonical import ForeignCache, make_canonical
 from tests.export.foreign.graphs import VOCAB_SIZE, WIDTH, raw_decoder
 
 
-def canonical(model: onnx.ModelProto | None = None) -> tuple[ir.Model, CacheShape]:
+def canonical(model: onnx.ModelProto | None = None) -> tuple[ir.Model, ForeignCache]:
     graph = ir.from_proto(model or raw_decoder())
     return graph, make_canonical(graph)
 
@@ -23,7 +23,7 @@ def canonical(model: onnx.ModelProto | None = None) -> tuple[ir.Model, CacheShap
 @pytest.mark.parametrize("prefix", ["cache.layers", "past_key_values.layers"])
 def test_names_order_and_axes(prefix: str) -> None:
     model, cache = canonical(raw_decoder(prefix=prefix))
-    assert cache == CacheShape(num_layers=1, num_kv_heads=1, head_dim=WIDTH)
+    assert cache == ForeignCache(num_layers=1, num_kv_heads=1, head_dim=WIDTH)
     assert {value.name: str(value.shape) for value in model.graph.inputs} == {
         "input_ids": "[batch_size,sequence_length]",
         "attention_mask": "[batch_size,total_sequence_length]",

@@ -210,6 +210,28 @@ def test_an_encoder_decoder(checkpoint: Path, answer: Path, tmp_path: Path) -> N
 def test_an_impossible_context(max_context: int, checkpoint: Path, answer: Path, tmp_path: Path) -> None:
     with pytest.raises(OptionError, match="max_context must be"):
         export_model(checkpoint, tmp_path / "model", max_context=max_context)
+    assert jobs(answer) == [], "the exporter need not run to find that out"
+
+
+@pytest.mark.parametrize("key", ["max_position_embeddings", "n_positions", "max_seq_len"])
+@pytest.mark.parametrize("is_nested", [False, True])
+def test_the_context_is_checked_in_the_plan(key: str, is_nested: bool, checkpoint: Path) -> None:
+    config = {name: value for name, value in CONFIG.items() if name != "n_positions"}
+    config |= {"text_config": {key: 64}, key: 99} if is_nested else {key: 64}
+    (checkpoint / "config.json").write_text(json.dumps(config))
+    plan_export(checkpoint, ExportSettings(max_context=64))
+    with pytest.raises(OptionError, match="max_context must be at most 64"):
+        plan_export(checkpoint, ExportSettings(max_context=65))
+
+
+def test_a_context_that_only_the_exporter_knows_is_checked_late(
+    checkpoint: Path, answer: Path, tmp_path: Path
+) -> None:
+    config = {name: value for name, value in CONFIG.items() if name != "n_positions"}
+    (checkpoint / "config.json").write_text(json.dumps({**config, "n_ctx": 64}))
+    with pytest.raises(OptionError, match="max_context must be at most 64"):
+        export_model(checkpoint, tmp_path / "model", max_context=65)
+    assert len(jobs(answer)) == 1
 
 
 def test_tools_that_are_missing_are_named(

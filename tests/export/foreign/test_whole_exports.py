@@ -77,7 +77,7 @@ def test_families_that_are_native_too(family: str, tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(("precision", "tolerance"), [("fp16", 0.01), ("int8", 0.05), ("int4", 0.5)])
 def test_other_precisions_are_close(precision: str, tolerance: float, tmp_path: Path) -> None:
-    checkpoint = make_foreign_checkpoint("codegen", tmp_path / "checkpoint")
+    checkpoint = make_foreign_checkpoint("biogpt", tmp_path / "checkpoint")
     folder = export_model(checkpoint, tmp_path / "model", precision=precision, via="transformers")
     with torch.no_grad():
         expected = load_reference(checkpoint)(input_ids=torch.tensor([PROMPTS[0]])).logits[0].numpy()

@@ -10,7 +10,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from genai.export.foreign.passes.unprovable import Unprovable
-from genai.graph.operators import GROUP_QUERY_ATTENTION, SKIP_LAYER_NORM, SKIP_RMS_NORM
+from genai.graph.operators import GROUP_QUERY_ATTENTION, ROTARY_EMBEDDING, SKIP_LAYER_NORM, SKIP_RMS_NORM
 
 __all__ = ["RULES", "Evaluation"]
 
@@ -41,7 +41,7 @@ LIKE_FIRST = (
     GROUP_QUERY_ATTENTION.op_type,
     "LayerNormalization",
     "RMSNormalization",
-    "RotaryEmbedding",
+    ROTARY_EMBEDDING.op_type,
     "ScatterElements",
     "ScatterND",
     "Softmax",
