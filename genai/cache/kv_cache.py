@@ -92,8 +92,7 @@ class KVCache:
         if all(slot.in_use for slot in self.slots) and not self._add_slots(least_capacity):
             return None
         token_ids = list(token_ids)
-        donor = max(self.slots, key=lambda slot: (self._reusable(slot, token_ids, key), not slot.in_use))
-        keep = self._reusable(donor, token_ids, key)
+        donor, keep = self._best_donor(token_ids, key)
         branch_point = self._branch_point(token_ids, key)
         slot = self._placement.choose(donor, keep)
         if slot is donor:
@@ -106,8 +105,7 @@ class KVCache:
 
     def adopt_prefix(self, slot: Slot, token_ids: list[int]) -> None:
         """Let an owned slot go on from a longer beginning of a prompt, if another slot holds one by now."""
-        donor = max(self.slots, key=lambda each: self._reusable(each, token_ids, slot.key))
-        keep = self._reusable(donor, token_ids, slot.key)
+        donor, keep = self._best_donor(token_ids, slot.key)
         slot.branch_point = max(slot.branch_point, self._branch_point(token_ids, slot.key))
         if donor is not slot and keep > len(slot.token_ids):
             self._copy_prefix(donor, slot, keep)
@@ -202,6 +200,12 @@ class KVCache:
             positions = [snapshot.position for snapshot in slot.snapshots]
             assert positions == sorted(set(positions))
             assert not positions or positions[-1] <= len(slot.token_ids)
+
+    def _best_donor(self, token_ids: list[int], key: PrefixKey) -> tuple[Slot, int]:
+        """Return the slot to go on from, a free one if there is a choice, and how many tokens need not run then."""
+        reusable = {slot: self._reusable(slot, token_ids, key) for slot in self.slots}
+        donor = max(self.slots, key=lambda slot: (reusable[slot], not slot.in_use))
+        return donor, reusable[donor]
 
     def _reusable(self, slot: Slot, token_ids: list[int], key: PrefixKey) -> int:
         """Return how many tokens of a prompt need not run if a sequence goes on from a slot."""
