@@ -110,7 +110,7 @@ def test_an_attribute_of_a_namespace_cannot_begin_with_an_underscore():
 
 
 def test_a_template_can_be_used_after_it_was_stopped():
-    template = ChatTemplate("{% for i in range(99999) %}{% for j in range(n) %}{% endfor %}{% endfor %}done")
+    template = ChatTemplate("{% for i in range(n) %}{% for j in range(n) %}{% endfor %}{% endfor %}done")
     with pytest.raises(ChatTemplateError, match="was stopped"):
         template.render([{"role": "user"}], n=99999)
     assert template.render([{"role": "user"}], n=1) == "done"
