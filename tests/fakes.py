@@ -26,6 +26,7 @@ class PoisonedDevice:
 
     name = "fake"
     index = 7
+    can_discard = True
 
     def __init__(self) -> None:
         self._next_address = 1 << 40
@@ -57,6 +58,9 @@ class PoisonedDevice:
         self.num_positions += count
         copied = self.peek(source)[:, :, source_start : source_start + count]
         self.peek(target)[:, :, target_start : target_start + count] = copied
+
+    def discard(self, buffer: Buffer, start: int) -> None:
+        self.peek(buffer)[:, :, start:].view(np.uint8)[...] = POISON
 
     def peek(self, buffer: Buffer) -> npt.NDArray[Any]:
         """Return the device's own view of a buffer."""

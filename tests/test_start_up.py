@@ -37,7 +37,10 @@ MAX_DEMO_MB = 200
             [*NEVER, *RUNTIME],
         ),
         ("from genai.cli import run; run(['chat', 'hi'])", NEVER),
-        ("from genai import Generator; Generator('demo')", [*NEVER, *PROGRAM, "jinja2"]),
+        (
+            "from genai import Generator; Generator('demo')",
+            [*NEVER, *PROGRAM, "asyncio", "hashlib", "jinja2"],
+        ),
     ],
 )
 def test_nothing_is_imported_that_the_call_does_not_need(code: str, unwanted: list[str]) -> None:

@@ -2,7 +2,8 @@
 
 Per tensor of the model there is one buffer, [slots, outer, capacity, inner], on the model's device. A sequence owns
 a slot while it runs; a slot that was given back keeps its tokens until somebody else needs it, so that a later prompt
-with the same beginning computes only the rest. Slots and capacity grow by doubling.
+with the same beginning computes only the rest. Slots and capacity grow by doubling. Where a device gives back the
+memory of what is discarded, idle slots hold no more than lets all slots stay within what was in use at once before.
 
 A model may also have states (`CacheTensor.per_position` is False): of these only what follows the slot's last token
 exists, so they cannot be cut back. Snapshots keep copies of them at a few earlier positions, from which a prefix can
@@ -27,6 +28,10 @@ from genai.cache.snapshots import SnapshotStore
 __all__ = ["KVCache"]
 
 MIN_CAPACITY = 256
+MIN_DISCARDED = 64
+"""Fewer positions behind a cut are not worth the calls that give their memory back."""
+MIN_IDLE_BYTES = 16 << 20
+"""What idle slots may hold in any case."""
 MIN_BRANCH = 16
 """A shorter beginning that two prompts share is not worth a run of its own, for a snapshot at its end."""
 
@@ -41,6 +46,7 @@ class KVCache:
         self._snapshots = SnapshotStore(self._buffers, device)
         self._placement = RowPlacement(self._buffers, self._snapshots)
         self._clock = 0
+        self._most_in_use = 0  # positions
 
     @property
     def slots(self) -> list[Slot]:
@@ -101,6 +107,7 @@ class KVCache:
             self.truncate(slot, 0)
             self._copy_prefix(donor, slot, keep)
         slot.key, slot.in_use, slot.branch_point = key, True, branch_point
+        self._limit_idle(len(token_ids) - len(slot.token_ids))
         return slot
 
     def adopt_prefix(self, slot: Slot, token_ids: list[int]) -> None:
@@ -113,8 +120,10 @@ class KVCache:
     def release(self, slot: Slot) -> None:
         """Give a slot back; its tokens stay for a later prompt until it is taken again."""
         assert slot.in_use
+        self._most_in_use = max(self._most_in_use, self._count_positions(in_use=True))
         self._clock += 1
         slot.in_use, slot.last_used = False, self._clock
+        self._limit_idle()
 
     def reserve(self, num_positions: int) -> bool:
         """Make every slot hold at least so many positions; False if the limits do not allow it.
@@ -155,7 +164,10 @@ class KVCache:
 
     def truncate(self, slot: Slot, length: int) -> None:
         """Forget a slot's tokens from position `length` on; where there are states, back to a snapshot or to 0."""
+        num_held = len(slot.token_ids)
         self._snapshots.truncate(slot, length)
+        if num_held - len(slot.token_ids) >= MIN_DISCARDED:
+            self._buffers.discard(slot, len(slot.token_ids))
 
     def copy(self, source: Slot, target: Slot) -> None:
         """Make `target` hold what `source` holds; what both hold already is not copied."""
@@ -213,6 +225,21 @@ class KVCache:
         if self.can_truncate or shared == len(slot.token_ids):
             return shared
         return max((each.position for each in slot.snapshots if each.position <= shared), default=0)
+
+    def _count_positions(self, *, in_use: bool) -> int:
+        return sum(len(slot.token_ids) for slot in self.slots if slot.in_use == in_use)
+
+    def _limit_idle(self, num_awaited: int = 0) -> None:
+        """Empty idle slots, those used longest ago first, where all slots would hold more than ever was in use."""
+        if not self._buffers.can_discard:
+            return
+        least = MIN_IDLE_BYTES // max(self.shape.bytes_per_position, 1)
+        room = max(self._most_in_use - self._count_positions(in_use=True) - num_awaited, least)
+        for slot in sorted(self.slots, key=lambda slot: -slot.last_used):
+            if not slot.in_use and slot.token_ids:
+                room -= len(slot.token_ids)
+                if room < 0:
+                    self.truncate(slot, 0)
 
     def _branch_point(self, token_ids: list[int], key: PrefixKey) -> int:
         if self.can_truncate:

@@ -53,11 +53,12 @@ class Device(Protocol):
     """Allocates memory where a model runs, and copies to, from and within it.
 
     `name` and `index` are what ONNX Runtime calls the device ("cpu" 0, "cuda" 1, ...). All copies are complete
-    when the call returns.
+    when the call returns. `can_discard` says whether `discard` makes memory free for others.
     """
 
     name: str
     index: int
+    can_discard: bool
 
     def allocate(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Buffer:
         """Return new memory; its content is undefined.
@@ -85,5 +86,12 @@ class Device(Protocol):
         """Copy `count` positions of every head: source and target are [rows, heads, capacity, dim].
 
         The two may differ in capacity only, and must not overlap.
+        """
+        ...
+
+    def discard(self, buffer: Buffer, start: int) -> None:
+        """Give back what positions from `start` on of every head occupy; their content is undefined from now on.
+
+        The buffer is [rows, heads, capacity, dim], and may be written again at any time.
         """
         ...

@@ -32,6 +32,7 @@ class SlotBuffers:
         self.has_states = shape.has_states
         self._states = [i for i, tensor in enumerate(shape.tensors) if not tensor.per_position]
         self._device = device
+        self.can_discard = device.can_discard
 
     def reset(self) -> None:
         """Give up all slots and buffers, owned ones too, whatever state an interruption left them in."""
@@ -76,6 +77,7 @@ class SlotBuffers:
         slot.side, to.side = to.side, slot.side
         slot.revision += 1
         to.revision += 1
+        self.discard(to, 0)
 
     def copy_rows(self, source: Slot, target: Slot, start: int, stop: int) -> None:
         """Copy keys and values of positions `start` to `stop`."""
@@ -88,6 +90,12 @@ class SlotBuffers:
                     source_start=start,
                     target_start=start,
                 )
+
+    def discard(self, slot: Slot, start: int) -> None:
+        """Give back the memory of a slot's keys and values from position `start` on."""
+        for i, tensor in enumerate(self.shape.tensors):
+            if tensor.per_position and start < self.capacity:
+                self._device.discard(self._row(slot, i), start)
 
     def copy_states(self, source: Slot, target: Slot) -> None:
         """Copy states, each to the side that the target's row is on."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import threading
 
@@ -33,6 +32,8 @@ class BackgroundDriver:
         Raises:
             OptionError: The request can never run.
         """
+        import asyncio  # 6 MB that only asynchronous callers need, and have
+
         loop = asyncio.get_running_loop()
         arrived: asyncio.Queue[Piece | None] = asyncio.Queue()
 

@@ -5,7 +5,7 @@ A request ends exactly once, with a result or an error. It knows no model; the e
 
 from __future__ import annotations
 
-import secrets
+import os
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -78,7 +78,7 @@ class Request:
         eos = eos_token_ids if config.eos_token_ids is None else config.eos_token_ids
         self.eos_token_ids = tuple(eos)
         self.stop_token_ids = frozenset(() if config.ignore_eos else eos) | frozenset(config.stop_token_ids)
-        self.seed = secrets.randbits(63) if config.seed is None else config.seed
+        self.seed = _draw_seed() if config.seed is None else config.seed
         self._submitted = time.perf_counter()
         self._first_token: float | None = None
 
@@ -156,3 +156,7 @@ class Request:
             if generated_tokens > 1 and decoding > 0
             else 0.0,
         )
+
+
+def _draw_seed() -> int:
+    return int.from_bytes(os.urandom(8)) >> 1

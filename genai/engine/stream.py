@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from genai.engine.engine import Engine
 from genai.engine.request import Request
 from genai.engine.results import GenerationResult, Piece
+
+if TYPE_CHECKING:
+    import asyncio
 
 __all__ = ["AsyncGenerationStream", "GenerationStream"]
 
@@ -77,6 +79,8 @@ class AsyncGenerationStream:
 
     async def aclose(self) -> None:
         """End now; does nothing if it has ended."""
+        import asyncio
+
         if not self._request.is_finished:
             await asyncio.shield(asyncio.to_thread(self._engine.cancel, self._request))
 
@@ -84,6 +88,8 @@ class AsyncGenerationStream:
         return self
 
     async def __anext__(self) -> Piece:
+        import asyncio
+
         try:
             piece = await self._arrived.get()
         except asyncio.CancelledError:

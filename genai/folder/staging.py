@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import shutil
 import tempfile
@@ -66,6 +65,8 @@ def staged_folder(target: Path | str, *, overwrite: bool = False) -> Iterator[Pa
 
 def sha256_of(path: Path) -> str:
     """Return the sha256 of a file's content, in hexadecimal."""
+    import hashlib  # with all of OpenSSL, which generating does not need
+
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -15,7 +15,6 @@ Exports of an earlier version of what an export writes are not found; they stay 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import shutil
 import sys
@@ -222,6 +221,8 @@ class Store:
 
 def fingerprint(checkpoint: Path) -> str:
     """Return a digest of a local checkpoint's path and its files' names, sizes and times of change."""
+    import hashlib
+
     digest = hashlib.sha256(str(checkpoint.resolve()).encode())
     for path in sorted(checkpoint.iterdir()):
         if path.is_file():

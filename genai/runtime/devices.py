@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import functools
 import math
 import mmap
 import sys
@@ -33,6 +35,7 @@ class HostDevice:
 
     name = "cpu"
     index = 0
+    can_discard = sys.platform == "linux"
 
     def allocate(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Buffer:
         """Return new, aligned memory."""
@@ -77,6 +80,18 @@ class HostDevice:
                 :, :, source_start : source_start + count
             ]
 
+    def discard(self, buffer: Buffer, start: int) -> None:
+        """Give back the pages that lie wholly behind position `start` of a head."""
+        rows, heads, capacity, dim = buffer.shape
+        position_bytes = dim * buffer.dtype.itemsize
+        for head in range(rows * heads):
+            first = buffer.address + (head * capacity + start) * position_bytes
+            end = buffer.address + (head + 1) * capacity * position_bytes
+            first += -first % mmap.PAGESIZE
+            end -= end % mmap.PAGESIZE
+            if first < end:
+                _libc().madvise(ctypes.c_void_p(first), ctypes.c_size_t(end - first), mmap.MADV_DONTNEED)
+
 
 class AcceleratorDevice:
     """Memory of an accelerator that ONNX Runtime drives (CUDA, ROCm, ...), addressed by plain pointers.
@@ -84,6 +99,8 @@ class AcceleratorDevice:
     Copies are runs of a one-node Identity graph between two addresses: the one device-to-device, host-to-device
     and device-to-host copy that every such provider offers through ONNX Runtime's Python package.
     """
+
+    can_discard = False
 
     def __init__(self, name: str, index: int, provider: str, options: dict[str, str]) -> None:
         self.name = name
@@ -135,6 +152,10 @@ class AcceleratorDevice:
             to_address = flat_target.rows(head, 1).address + target_start * position_bytes
             self._copy((self.name, from_address), (self.name, to_address), count * position_bytes)
 
+    def discard(self, buffer: Buffer, start: int) -> None:
+        """Do nothing: ONNX Runtime frees a buffer as a whole."""
+        del buffer, start
+
     def _copy(self, source: tuple[str, int], target: tuple[str, int], nbytes: int) -> None:
         binding = self._copier.io_binding()
         for bind, name, (device, address) in (
@@ -158,6 +179,11 @@ def identity_model() -> bytes:
         graph, ir_version=10, opset_imports=[helper.make_opsetid("", 21)]
     ).SerializeToString()
     return model
+
+
+@functools.cache
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None)
 
 
 def _small_pages(nbytes: int) -> npt.NDArray[np.uint8]:

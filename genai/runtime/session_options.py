@@ -31,6 +31,9 @@ def session_options(decoder: DecoderConfig, stages: Sequence[StageConfig] = ()) 
     """
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # what fails is raised, and reported once
+    options.enable_mem_pattern = (
+        False  # a pattern is memory set aside for each shape; lengths differ, speed does not
+    )
     wanted = dict(decoder.session_options)
     for stage in stages:
         wanted |= stage.session_options or {}

@@ -103,9 +103,11 @@ def test_no_more_slots_than_allowed() -> None:
 
 @pytest.fixture(scope="module")
 def small_parts() -> Iterator[None]:
-    """Let rows move a few positions at a time."""
+    """Let rows move a few positions at a time, and memory be given back for any number of them."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("genai.cache.placement.MIN_MOVED", 2)
+        patch.setattr("genai.cache.kv_cache.MIN_DISCARDED", 1)
+        patch.setattr("genai.cache.kv_cache.MIN_IDLE_BYTES", 0)
         yield
 
 
@@ -179,6 +181,37 @@ def test_any_order_of_operations_keeps_every_slots_content(small_parts: None, da
                 model._logits(each)  # reads the state back too
             for row in model._rows(each):
                 assert (row[0, :, : len(each.token_ids)] == np.array(each.token_ids)[None, :, None]).all()
+
+
+def test_idle_slots_keep_no_more_than_what_was_in_use_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("genai.cache.kv_cache.MIN_IDLE_BYTES", 0)
+    model = FakeModel(context_length=600)
+    cache = model.cache
+    prompts = [[i] * 100 for i in range(4)]
+    owned = [cache.acquire(prompt) for prompt in prompts[:3]]
+    for slot, prompt in zip(owned, prompts, strict=False):
+        prefill(model, slot, prompt)
+    for slot in owned:
+        cache.release(slot)
+    assert [len(slot.token_ids) for slot in owned] == [100, 100, 100]
+    slot = cache.acquire([7] * 150)  # in the place that never was used
+    assert sorted(len(each.token_ids) for each in cache.slots) == [0, 0, 0, 100]
+    prefill(model, slot, [7] * 150)
+    cache.release(slot)
+    assert sorted(len(each.token_ids) for each in cache.slots) == [0, 0, 100, 150]
+    assert cache.acquire([*prompts[2], 5]).token_ids == prompts[2], "what was used last stays"
+
+
+def test_a_device_that_gives_nothing_back_keeps_what_is_idle(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("genai.cache.kv_cache.MIN_IDLE_BYTES", 0)
+    monkeypatch.setattr(PoisonedDevice, "can_discard", False)
+    model = FakeModel(context_length=600)
+    cache = model.cache
+    for slot, token in [(cache.acquire([token]), token) for token in range(3)]:
+        prefill(model, slot, [token] * 100)
+        cache.release(slot)
+    cache.acquire([7] * 500)
+    assert sorted(len(each.token_ids) for each in cache.slots) == [0, 100, 100, 100]
 
 
 def test_reading_outside_a_buffer_is_caught() -> None:

@@ -42,6 +42,9 @@ class DetachedDevice(HostDevice):
             :, :, source_start : source_start + count
         ]
 
+    def discard(self, buffer: Buffer, start: int) -> None:
+        HostDevice.host_view(self, buffer)[:, :, start:].view(np.uint8)[...] = POISON
+
 
 def devices() -> list[Device]:
     return [HostDevice(), AcceleratorDevice("cpu", 0, "CPUExecutionProvider", {}), DetachedDevice()]
@@ -91,6 +94,21 @@ def test_positions_that_were_never_written_take_no_memory() -> None:
     before = resident_bytes()
     HostDevice().host_view(buffer)[:, :, 0] = 1
     assert resident_bytes() - before < buffer.nbytes / 4
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="gives memory back on Linux only")
+def test_what_lies_behind_a_position_is_given_back() -> None:
+    device = HostDevice()
+    buffer = device.allocate((2, 8, 1024, 64), np.float32)
+    view = device.host_view(buffer)
+    view[...] = 1
+    before = resident_bytes()
+    device.discard(buffer.rows(1, 1), 100)
+    assert before - resident_bytes() > buffer.nbytes / 2 * 0.85
+    assert (view[0] == 1).all()
+    assert (view[1, :, :100] == 1).all()
+    view[1, :, 100:] = 2
+    assert (view[1, :, :100] == 1).all()
 
 
 def test_a_model_runs_in_memory_that_the_host_cannot_reach(
