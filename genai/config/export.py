@@ -13,7 +13,8 @@ __all__ = ["EXPORT_VERSION", "PRECISIONS", "VIAS", "ExportOptions", "ExportSetti
 EXPORT_VERSION = 2
 """The version of what an export writes: raised when a fix changes it, so that exports made before are not used."""
 
-PRECISIONS = ("fp32", "fp16", "bf16", "int8", "int4")
+PRECISIONS = ("fp32", "fp16", "bf16", "int8", "int4", "keep")
+"""What `precision` may be: types, or "keep" for matrices as a quantized checkpoint has them, in a graph of fp32."""
 
 VIAS = ("auto", "native", "transformers")
 """What `via` may be: an exporter, or "auto" for the first in this order that takes the model."""
@@ -36,7 +37,7 @@ class ExportSettings:
     """What makes one export of a checkpoint differ from another.
 
     Args:
-        precision: "fp32", "fp16", "bf16", "int8" or "int4".
+        precision: "fp32", "fp16", "bf16", "int8", "int4", or "keep" for what a checkpoint has quantized as it is.
         block_size: Weights per scale at int8 and int4: 32, 64 or 128 (any power of two from 16 to 256). At other
             precisions it means nothing, and is 32 whatever was asked for.
         max_context: Longest sequence that the folder is made for; `None` is the checkpoint's own limit.
@@ -47,7 +48,7 @@ class ExportSettings:
 
     >>> ExportSettings(precision="itn4")
     Traceback (most recent call last):
-    genai.errors.OptionError: precision must be one of fp32, fp16, bf16, int8, int4, not "itn4". Did you mean "int4"?
+    genai.errors.OptionError: precision must be one of fp32, fp16, bf16, int8, int4, keep, not "itn4". Did you mean "int4"?
     """
 
     precision: str = "int4"

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from genai.quantize.rtn import QuantizedRows, dequantize_rows, quantize_rows
 from genai.quantize.scheme import BlockScheme
 
-__all__ = ["QuantizedMatrix", "Slices", "quantize_matrix"]
+__all__ = ["Layout", "QuantizedMatrix", "Slices", "quantize_matrix"]
 
 Floats = NDArray[np.float32]
 Codes = NDArray[np.uint8]
@@ -30,6 +30,16 @@ class Slices(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Layout:
+    """What quantized matrices of one shape can differ in, beside their values."""
+
+    scheme: BlockScheme
+    num_columns: int
+    has_offsets: bool
+    input_order: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
 class QuantizedMatrix:
     """A matrix [outputs, inputs] as codes and scales, packed as MatMulNBits wants them.
 
@@ -44,6 +54,8 @@ class QuantizedMatrix:
         scales: float32 [outputs, blocks].
         zero_points: uint8 [outputs, zero_point_bytes], packed along the blocks; there are some exactly if the scheme
             is not symmetric.
+        offsets: float32 [outputs, blocks], added to every weight of a block, for formats whose zero is no code
+            (Q4_1 and Q4_K of llama.cpp); `None` is 0.
         input_order: int64 [inputs], a permutation; `None` is the identity.
     """
 
@@ -52,6 +64,7 @@ class QuantizedMatrix:
     codes: Slices
     scales: Slices
     zero_points: Slices | None = None
+    offsets: Slices | None = None
     input_order: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
@@ -62,8 +75,17 @@ class QuantizedMatrix:
         if self.zero_points is not None:
             expected = (self.num_rows, self.scheme.zero_point_bytes(self.num_columns))
             assert self.zero_points.shape == expected, self.zero_points.shape
+        if self.offsets is not None:
+            assert self.offsets.shape == self.scales.shape, self.offsets.shape
+            assert self.num_columns % self.scheme.block_size == 0, "offsets are of whole blocks"
         if self.input_order is not None:
             assert np.array_equal(np.sort(self.input_order), np.arange(self.num_columns)), "a permutation"
+
+    @property
+    def layout(self) -> Layout:
+        """What it must have in common with another to be stacked with it."""
+        order = None if self.input_order is None else self.input_order.tobytes()
+        return Layout(self.scheme, self.num_columns, self.offsets is not None, order)
 
     @property
     def num_rows(self) -> int:
@@ -78,6 +100,7 @@ class QuantizedMatrix:
             self.scheme,
             num_columns=self.num_columns,
             zero_points=None if self.zero_points is None else self.zero_points[rows],
+            offsets=None if self.offsets is None else self.offsets[rows],
         )
         return weights if self.input_order is None else weights[:, np.argsort(self.input_order)]
 

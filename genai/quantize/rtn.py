@@ -55,7 +55,13 @@ def quantize_rows(rows: Floats, scheme: BlockScheme) -> QuantizedRows:
 
 
 def dequantize_rows(
-    codes: Codes, scales: Floats, scheme: BlockScheme, *, num_columns: int, zero_points: Codes | None = None
+    codes: Codes,
+    scales: Floats,
+    scheme: BlockScheme,
+    *,
+    num_columns: int,
+    zero_points: Codes | None = None,
+    offsets: Floats | None = None,
 ) -> Floats:
     """Return the weights that codes and scales stand for: float32 [rows, columns].
 
@@ -65,6 +71,7 @@ def dequantize_rows(
         scheme: The bits and block size.
         num_columns: Columns without those that pad the last block.
         zero_points: Packed, uint8 [rows, zero_point_bytes]; the scheme's one if not given.
+        offsets: float32 [rows, blocks], added to every weight of a block.
     """
     num_rows, num_blocks = scales.shape
     whole = unpack_codes(codes, bits=scheme.bits, count=scheme.block_size)
@@ -74,6 +81,8 @@ def dequantize_rows(
     else:
         blocks -= unpack_codes(zero_points, bits=scheme.bits, count=num_blocks)[..., None]
     blocks *= scales[..., None]
+    if offsets is not None:
+        blocks += offsets[..., None]
     return blocks.reshape(num_rows, -1)[:, :num_columns]
 
 

@@ -23,6 +23,14 @@ from genai.export.build.quantized import (
     store_matrix,
     store_table,
 )
+from genai.export.checkpoint.rows import (
+    CodedRows,
+    InterleavedRows,
+    PaddedRows,
+    SelectedRows,
+    codes_of,
+    stacked_codes,
+)
 from genai.export.write.graph_writer import write_graph
 from genai.quantize import BlockScheme, QuantizedMatrix, pack_codes
 
@@ -31,7 +39,13 @@ FLOAT_ACTIVATIONS, INT8_ACTIVATIONS = 1, 4
 
 
 def random_matrix(
-    num_rows: int, num_columns: int, *, bits: int, has_zero_points: bool = True, is_ordered: bool = False
+    num_rows: int,
+    num_columns: int,
+    *,
+    bits: int,
+    has_zero_points: bool = True,
+    has_offsets: bool = False,
+    is_ordered: bool = False,
 ) -> QuantizedMatrix:
     rng = np.random.default_rng(num_columns)
     scheme = BlockScheme(bits, 16, is_symmetric=not has_zero_points, method="gptq")
@@ -44,6 +58,7 @@ def random_matrix(
         codes=pack_codes(codes, bits=bits),
         scales=rng.uniform(0.01, 0.1, (num_rows, num_blocks)).astype(np.float32),
         zero_points=pack_codes(points, bits=bits) if has_zero_points else None,
+        offsets=rng.normal(0, 0.5, (num_rows, num_blocks)).astype(np.float32) if has_offsets else None,
         input_order=rng.permutation(num_columns) if is_ordered else None,
     )
 
@@ -68,14 +83,19 @@ def relative_error(found: np.ndarray, expected: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize("bits", [4, 8])
-@pytest.mark.parametrize("num_columns", [48, 70])
+@pytest.mark.parametrize(("num_columns", "has_offsets"), [(48, False), (70, False), (48, True)])
 @pytest.mark.parametrize("has_zero_points", [False, True])
 @pytest.mark.parametrize("is_ordered", [False, True])
 def test_products_and_tables(
-    bits: int, num_columns: int, has_zero_points: bool, is_ordered: bool, tmp_path: Path
+    bits: int, num_columns: int, has_offsets: bool, has_zero_points: bool, is_ordered: bool, tmp_path: Path
 ) -> None:
     matrix = random_matrix(
-        NUM_ROWS, num_columns, bits=bits, has_zero_points=has_zero_points, is_ordered=is_ordered
+        NUM_ROWS,
+        num_columns,
+        bits=bits,
+        has_zero_points=has_zero_points,
+        has_offsets=has_offsets,
+        is_ordered=is_ordered,
     )
     weights = matrix.dequantize()
     x = np.random.default_rng(1).standard_normal((6, num_columns)).astype(np.float32)
@@ -92,18 +112,19 @@ def test_products_and_tables(
         return quantized_rows(g, store_table(g, "w", matrix), inputs["ids"])
 
     ids = np.asarray([7, 0, 9, 7])
-    np.testing.assert_allclose(run(rows, {"ids": ids}, tmp_path / "rows"), weights[ids], rtol=1e-6)
+    np.testing.assert_allclose(run(rows, {"ids": ids}, tmp_path / "rows"), weights[ids], rtol=1e-5, atol=1e-7)
 
 
 def test_a_product_shares_the_bytes_of_a_table(tmp_path: Path) -> None:
-    """Zero points and the order of the inputs too."""
-    matrix = random_matrix(NUM_ROWS, 70, bits=4, is_ordered=True)
+    """Zero points, offsets and the order of the inputs too."""
+    matrix = random_matrix(NUM_ROWS, 64, bits=4, has_offsets=True, is_ordered=True)
 
     def build(g: GraphBuilder, inputs: dict[str, ir.Value]) -> ir.Value:
         table = store_table(g, "embedding", matrix)
         head = store_matrix(g, "head", matrix, shares=table)
         assert head.codes.name != table.codes.name
         assert (head.scales, head.zero_points) == (table.scales, table.zero_points)
+        assert head.offsets is table.offsets is not None
         x = quantized_rows(g, table, inputs["ids"])
         return quantized_product(g, x, head, None, accuracy_level=FLOAT_ACTIVATIONS)
 
@@ -179,9 +200,42 @@ def test_experts(bits: int, has_zero_points: bool, tmp_path: Path) -> None:
     assert relative_error(run(build, feeds, tmp_path / "model"), expected) < {4: 1e-5, 8: 0.05}[bits]
 
 
-def test_experts_with_an_order_of_the_inputs_are_refused() -> None:
+@pytest.mark.parametrize(
+    ("options", "what"), [({"is_ordered": True}, "act-order"), ({"has_offsets": True}, "offsets")]
+)
+def test_experts_that_the_kernel_cannot_hold_are_refused(options: dict[str, bool], what: str) -> None:
     g = GraphBuilder(Precision.of(ExportSettings()), {})
-    with pytest.raises(UnsupportedModelError, match=r"layers\.0\.mlp\.experts\.down: .*act-order"):
-        store_experts(
-            g, "layers.0.mlp.experts.down", random_matrix(8, 32, bits=4, is_ordered=True), num_experts=2
-        )
+    with pytest.raises(UnsupportedModelError, match=rf"layers\.0\.mlp\.experts\.down: .*{what}"):
+        store_experts(g, "layers.0.mlp.experts.down", random_matrix(8, 32, bits=4, **options), num_experts=2)
+
+
+def test_codes_follow_the_views_of_their_rows() -> None:
+    """Selected, in turn, padded and stacked rows of coded matrices have codes that mean the same as their floats."""
+    one, other = (CodedRows(random_matrix(n, 48, bits=4, has_offsets=True)) for n in (6, 6))
+    indices = np.asarray([4, 1, 1])
+    views = [
+        one,
+        SelectedRows(one, indices),
+        InterleavedRows((one, other)),
+        PaddedRows(one, 9),
+        InterleavedRows((SelectedRows(one, indices), SelectedRows(other, indices))),
+    ]
+    for view in views:
+        matrix = codes_of(view)
+        assert matrix is not None
+        floats = np.asarray(view[:])
+        floats[6:] *= not isinstance(view, PaddedRows)
+        np.testing.assert_array_equal(matrix.dequantize(), floats)
+        np.testing.assert_array_equal(matrix.dequantize(slice(1, 3)), floats[1:3])
+    stacked = stacked_codes([one, SelectedRows(other, indices)])
+    assert stacked is not None
+    whole = np.concatenate([one[:], other[:][indices]])
+    np.testing.assert_array_equal(stacked.dequantize(slice(4, 8)), whole[4:8])
+
+
+def test_matrices_of_different_layouts_have_no_codes_together() -> None:
+    one, other = CodedRows(random_matrix(6, 48, bits=4)), CodedRows(random_matrix(6, 48, bits=8))
+    ordered = CodedRows(random_matrix(6, 48, bits=4, is_ordered=True))
+    for pair in [(one, other), (one, ordered), (one, np.zeros((6, 48), np.float32))]:
+        assert stacked_codes(pair) is None
+        assert codes_of(InterleavedRows(pair)) is None

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from genai.export.build.emitter import AttributeValue, make_node
 from genai.export.build.precision import Precision
 from genai.export.build.tensors import LazyTensor
-from genai.export.checkpoint.rows import Rows
+from genai.export.checkpoint.rows import Experts, Rows, stacked_codes
 from genai.graph.opset import IR_VERSION, OPSETS
-from genai.quantize import BlockScheme
+from genai.quantize import BlockScheme, Layout
 
 __all__ = ["GraphBuilder"]
 
@@ -68,7 +68,12 @@ class GraphBuilder:
 
     def scheme_of(self, module: str) -> BlockScheme | None:
         """How a module of this scope is quantized; `None` if it is stored as floats."""
-        return self.precision.scheme_of(self.path(module))
+        layout = self._kept_layout(module)
+        return self.precision.scheme_of(self.path(module)) if layout is None else layout.scheme
+
+    def storage_of(self, module: str) -> BlockScheme | Layout | None:
+        """What modules of this scope must have in common to be stored as one matrix."""
+        return self._kept_layout(module) or self.scheme_of(module)
 
     def input(self, name: str, dtype: ir.DataType, shape: Sequence[int | str]) -> ir.Value:
         """Add an input of the graph."""
@@ -178,6 +183,14 @@ class GraphBuilder:
             producer_version=version,
             metadata_props=self.metadata,
         )
+
+    def _kept_layout(self, module: str) -> Layout | None:
+        """Return the layout of a matrix that is carried over; `None` of any other."""
+        rows = self.parameters.get(self.path(f"{module}.weight")) if self.precision.keeps_codes else None
+        if rows is None:
+            return None
+        codes = stacked_codes(rows.parts if isinstance(rows, Experts) else [rows])
+        return None if codes is None else codes.layout
 
     def _unique(self, name: str) -> str:
         count = self._num_named.get(name, 0)

@@ -44,7 +44,7 @@ class Table:
 def linear(g: GraphBuilder, x: ir.Value, *modules: str, name: str | None = None) -> ir.Value:
     """Multiply by the stacked weights of modules of this scope and add their biases.
 
-    It is one product, or one for each run of modules whose precision is the same. Of several modules some may have a
+    It is one product, or one for each run of modules that are stored alike. Of several modules some may have a
     bias and others none.
 
     Args:
@@ -53,10 +53,10 @@ def linear(g: GraphBuilder, x: ir.Value, *modules: str, name: str | None = None)
         modules: Modules whose outputs are concatenated, in this order.
         name: Name of the stacked initializers; the module's own if there is one.
     """
-    runs = [(scheme, tuple(run)) for scheme, run in itertools.groupby(modules, g.scheme_of)]
+    runs = [tuple(run) for _, run in itertools.groupby(modules, g.storage_of)]
     if len(runs) == 1:
-        return _stacked_product(g, x, modules, runs[0][0], name=name or modules[0])
-    products = [_stacked_product(g, x, run, scheme, name="_".join(run)) for scheme, run in runs]
+        return _stacked_product(g, x, modules, g.scheme_of(modules[0]), name=name or modules[0])
+    products = [_stacked_product(g, x, run, g.scheme_of(run[0]), name="_".join(run)) for run in runs]
     return g.op("Concat", products, axis=-1)
 
 
@@ -112,7 +112,7 @@ def project(g: GraphBuilder, x: ir.Value, rows: Table, *, name: str) -> ir.Value
     13.7 and 13.6 ms for 896 x 50,000; Gemm with its reshapes 16.5 ms).
     """
     biases = [g.parameter(f"{name}.bias")] if g.has_parameter(f"{name}.bias") else []
-    scheme = g.scheme_of(name)
+    scheme = rows.scheme if g.precision.keeps_codes else g.scheme_of(name)
     if scheme != rows.scheme:
         return multiply(g, x, [rows.view], biases, name=name, scheme=scheme)
     bias = g.initializer(f"{name}.bias", stack(biases, g.precision.float_type)) if biases else None

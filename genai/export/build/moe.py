@@ -137,7 +137,7 @@ def _plain_expert(g: GraphBuilder, x: ir.Value, spec: MoeSpec, index: int) -> ir
 
     if not spec.expert.gated:
         return project(activate(g, project(x, "up"), spec.expert.activation), "down")
-    if g.scheme_of("gate") == g.scheme_of("up"):
+    if g.storage_of("gate") == g.storage_of("up"):
         width = spec.expert.intermediate_size
         gate, up = g.ops("Split", [project(x, "gate", "up"), g.integers(width, width)], 2, axis=-1)
     else:

@@ -29,13 +29,14 @@ class Precision:
     """The types of a graph, and the scheme of every module.
 
     Args:
-        name: "fp32", "fp16", "bf16", "int8" or "int4".
+        name: "fp32", "fp16", "bf16", "int8", "int4" or "keep".
         float_type: Type of activations, norms, rotary tables and unquantized weights.
         default_scheme: How matrices are quantized; `None` if they are not.
         schemes: What modules get instead, by patterns of their paths as `fnmatch` reads them ("head",
             "layers.3.*down"); the first pattern that matches counts, and `None` keeps floats.
         accuracy_level: How MatMulNBits and QMoE compute: 4 is with int8 activations, 3 to 4 times as fast on CPU as with
             floats (1).
+        keeps_codes: Whether matrices that the checkpoint has quantized are carried over.
 
     >>> precision = Precision.of(ExportSettings("int4")).with_schemes({"head": BlockScheme(8, 32)})
     >>> [precision.scheme_of(path).bits for path in ("head", "layers.0.mlp.down")]
@@ -49,13 +50,14 @@ class Precision:
     default_scheme: BlockScheme | None
     schemes: Mapping[str, BlockScheme | None] = field(default_factory=dict)
     accuracy_level: int = 4
+    keeps_codes: bool = False
 
     @classmethod
     def of(cls, settings: ExportSettings) -> Self:
         """Return the precision that an export's settings ask for."""
         name = settings.precision
         scheme = BlockScheme(_BITS[name], settings.block_size) if settings.is_quantized else None
-        return cls(name, _FLOAT_TYPES.get(name, ir.DataType.FLOAT), scheme)
+        return cls(name, _FLOAT_TYPES.get(name, ir.DataType.FLOAT), scheme, keeps_codes=name == "keep")
 
     def with_schemes(self, schemes: Mapping[str, BlockScheme | None]) -> Self:
         """Return this precision with other schemes for some modules, before those that it has."""

@@ -19,8 +19,8 @@ import onnx_ir as ir
 from genai.errors import UnsupportedModelError
 from genai.export.build.tensors import LazyTensor, from_array, stack
 from genai.export.checkpoint.checkpoint import Array
-from genai.export.checkpoint.rows import Rows
-from genai.graph.operators import GATHER_BLOCK_QUANTIZED, MATMUL_NBITS, QMOE
+from genai.export.checkpoint.rows import Rows, stacked_codes
+from genai.graph.operators import FUSED_MATMUL, GATHER_BLOCK_QUANTIZED, MATMUL_NBITS, QMOE
 from genai.quantize import BlockScheme, QuantizedMatrix, quantize_matrix
 
 __all__ = [
@@ -64,6 +64,7 @@ class StoredMatrix:
         codes: The codes; their shape is that of the operator which reads them.
         scales: The scales.
         zero_points: The zero points, if there are any.
+        offsets: What is added to a block's weights, if anything is.
     """
 
     matrix: QuantizedMatrix
@@ -71,10 +72,14 @@ class StoredMatrix:
     codes: ir.Value
     scales: ir.Value
     zero_points: ir.Value | None
+    offsets: ir.Value | None
 
 
 def quantize_stacked(views: Sequence[Rows], scheme: BlockScheme) -> QuantizedMatrix:
-    """Return matrices stacked along their outputs, rounded while they are written."""
+    """Return matrices stacked along their outputs: as they are if they have this scheme already, else rounded."""
+    carried = stacked_codes(views)
+    if carried is not None and carried.scheme == scheme:
+        return carried
     rows = stack(views, ir.DataType.FLOAT)
     num_rows, num_columns = rows.shape
     return quantize_matrix(rows.read, shape=(num_rows, num_columns), scheme=scheme)
@@ -94,7 +99,7 @@ def store_matrix(
     codes = _codes(matrix, (matrix.num_rows,), is_flat=False)
     if shares is not None:
         weight = g.initializer(f"{name}.weight", codes, shares=shares.codes)
-        return StoredMatrix(matrix, name, weight, shares.scales, shares.zero_points)
+        return StoredMatrix(matrix, name, weight, shares.scales, shares.zero_points, shares.offsets)
     return _store(g, name, matrix, codes, (matrix.num_rows,))
 
 
@@ -107,13 +112,17 @@ def store_experts(g: WeightEmitter, name: str, matrix: QuantizedMatrix, *, num_e
     """Store the matrices of several experts, which are stacked in one, for `quantized_experts`.
 
     Raises:
-        UnsupportedModelError: They have an order of the inputs, for which QMoE has no operand.
+        UnsupportedModelError: They have an order of the inputs or offsets, for which QMoE has no operand.
     """
-    if matrix.input_order is not None:
-        raise UnsupportedModelError(
-            f"{name}: experts were quantized with an order of the inputs (act-order), for which ONNX Runtime's QMoE "
-            "has no operand; export the checkpoint that they were quantized from"
-        )
+    for what, value in (
+        ("an order of the inputs (act-order)", matrix.input_order),
+        ("offsets of blocks", matrix.offsets),
+    ):
+        if value is not None:
+            raise UnsupportedModelError(
+                f"{name}: experts were quantized with {what}, for which ONNX Runtime's QMoE has no operand; choose "
+                "a precision (--precision int4), or export the checkpoint that they were quantized from"
+            )
     rows = (num_experts, matrix.num_rows // num_experts)
     return _store(g, name, matrix, _codes(matrix, rows, is_flat=True), rows)
 
@@ -125,7 +134,7 @@ def quantized_product(
     matrix = stored.matrix
     if matrix.input_order is not None:
         x = g.op("Gather", [x, _order(g, f"{stored.name}.input_order", matrix.input_order)], axis=-1)
-    return g.op(
+    product = g.op(
         MATMUL_NBITS.op_type,
         MATMUL_NBITS.arrange(
             A=x, B=stored.codes, scales=stored.scales, zero_points=stored.zero_points, bias=bias
@@ -137,6 +146,18 @@ def quantized_product(
         block_size=matrix.scheme.block_size,
         accuracy_level=accuracy_level,
     )
+    if stored.offsets is None:
+        return product
+    # What is added to a whole block is multiplied by the sum of the block's inputs. MatMulNBits takes zero points that
+    # are floats too, and is 28 times as slow with them (one row, two Zen 4 cores).
+    sums = g.op("ReduceSum", [_as_blocks(g, x, matrix), g.integers(-1)], keepdims=0)
+    total = g.op(
+        FUSED_MATMUL.op_type,
+        FUSED_MATMUL.arrange(A=sums, B=stored.offsets),
+        domain=FUSED_MATMUL.domain,
+        transB=1,
+    )
+    return g.op("Add", [product, g.op("Reshape", [total, g.op("Shape", [product])])])
 
 
 def quantized_rows(g: WeightEmitter, stored: StoredMatrix, indices: ir.Value) -> ir.Value:
@@ -153,6 +174,11 @@ def quantized_rows(g: WeightEmitter, stored: StoredMatrix, indices: ir.Value) ->
         gather_axis=0,
         quantize_axis=1,
     )
+    if stored.offsets is not None:
+        offsets = g.op("Gather", [stored.offsets, indices], axis=0)
+        each = g.op("Reshape", [offsets, g.integers(-1, matrix.scheme.num_blocks(matrix.num_columns), 1)])
+        shifted = g.op("Add", [_as_blocks(g, found, matrix), each])
+        found = g.op("Reshape", [shifted, g.op("Shape", [found])])
     if matrix.input_order is not None:
         input_places = np.argsort(matrix.input_order)
         return g.op("Gather", [found, _order(g, f"{stored.name}.place", input_places)], axis=-1)
@@ -222,7 +248,17 @@ def _store(
         num_bytes = matrix.scheme.zero_point_bytes(matrix.num_columns)
         tensor = _tensor(lambda a, b: points[a:b], ir.DataType.UINT8, rows, (num_bytes,))
         zero_points = g.initializer(f"{name}.zero_points", tensor)
-    return StoredMatrix(matrix, name, weight, stored_scales, zero_points)
+    offsets = None
+    if (values := matrix.offsets) is not None:
+        tensor = _tensor(lambda a, b: values[a:b], ir.DataType.FLOAT, rows, (num_blocks,))
+        offsets = g.initializer(f"{name}.offsets", tensor)
+    return StoredMatrix(matrix, name, weight, stored_scales, zero_points, offsets)
+
+
+def _as_blocks(g: WeightEmitter, x: ir.Value, matrix: QuantizedMatrix) -> ir.Value:
+    """Return what has one number for each input as blocks: [..., inputs] -> [all rows, blocks, block_size]."""
+    scheme = matrix.scheme
+    return g.op("Reshape", [x, g.integers(-1, scheme.num_blocks(matrix.num_columns), scheme.block_size)])
 
 
 def _codes(matrix: QuantizedMatrix, rows: tuple[int, ...], *, is_flat: bool) -> LazyTensor:

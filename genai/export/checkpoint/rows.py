@@ -6,14 +6,26 @@ them, and answer the same few operations: shape, length and slices.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Experts", "InterleavedRows", "PaddedRows", "Rows", "SelectedRows", "experts_of"]
+from genai.quantize import QuantizedMatrix
+
+__all__ = [
+    "CodedRows",
+    "Experts",
+    "InterleavedRows",
+    "PaddedRows",
+    "Rows",
+    "SelectedRows",
+    "codes_of",
+    "experts_of",
+    "stacked_codes",
+]
 
 Array = NDArray[Any]
 
@@ -29,6 +41,34 @@ class Rows(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, key: Any, /) -> Any: ...
+
+
+@dataclass(frozen=True, slots=True)
+class CodedRows:
+    """A matrix that another tool quantized, in a layout that ONNX Runtime's kernels hold; slices of it are float32.
+
+    Args:
+        matrix: Its codes and what belongs to them.
+    """
+
+    matrix: QuantizedMatrix
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Its shape."""
+        return (self.matrix.num_rows, self.matrix.num_columns)
+
+    def __len__(self) -> int:
+        return self.matrix.num_rows
+
+    def __getitem__(self, key: slice | tuple[slice, slice]) -> Array:
+        rows, *columns = key if isinstance(key, tuple) else (key,)
+        values = self.matrix.dequantize(rows)
+        return values[:, columns[0]] if columns else values
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        """Return all of it as floats, for views that no codes can follow."""
+        return self.matrix.dequantize().astype(dtype or np.float32, copy=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,3 +183,61 @@ class Experts:
 def experts_of(rows: Rows) -> Sequence[Rows]:
     """Return the matrix of each expert of a stack of them."""
     return rows.parts if isinstance(rows, Experts) else [rows[index] for index in range(len(rows))]
+
+
+def codes_of(rows: Rows) -> QuantizedMatrix | None:
+    """Return the codes of a view whose rows another tool quantized; `None` where they are floats, or not of one scheme."""
+    match rows:
+        case CodedRows(matrix):
+            return matrix
+        case SelectedRows(source, indices):
+            return _joined([source], lambda parts: SelectedRows(parts[0], indices))
+        case InterleavedRows(parts):
+            return _joined(parts, lambda parts: InterleavedRows(tuple(parts)))
+        case PaddedRows(source, num_rows):  # a scale of 0 makes its codes zeros
+            return _joined([source], lambda parts: PaddedRows(parts[0], num_rows))
+    return None
+
+
+def stacked_codes(views: Sequence[Rows]) -> QuantizedMatrix | None:
+    """Return the codes of matrices stacked along their rows, as `codes_of` does of one."""
+    return codes_of(views[0]) if len(views) == 1 else _joined(views, lambda parts: _StackedRows(tuple(parts)))
+
+
+def _joined(sources: Sequence[Rows], join: Callable[[list[Any]], Rows]) -> QuantizedMatrix | None:
+    found = [codes_of(source) for source in sources]
+    matrices = [matrix for matrix in found if matrix is not None]
+    if len(matrices) < len(sources) or len({matrix.layout for matrix in matrices}) > 1:
+        return None
+    first = matrices[0]
+    return replace(
+        first,
+        codes=join([matrix.codes for matrix in matrices]),
+        scales=join([matrix.scales for matrix in matrices]),
+        zero_points=None if first.zero_points is None else join([each.zero_points for each in matrices]),
+        offsets=None if first.offsets is None else join([each.offsets for each in matrices]),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _StackedRows:
+    """Several matrices of one width, one below the other."""
+
+    parts: tuple[Rows, ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (len(self), *self.parts[0].shape[1:])
+
+    def __len__(self) -> int:
+        return sum(part.shape[0] for part in self.parts)
+
+    def __getitem__(self, key: slice) -> Array:
+        start, stop, _ = key.indices(len(self))
+        pieces, first = [], 0
+        for part in self.parts:
+            last = first + part.shape[0]
+            if first < stop and start < last:
+                pieces.append(np.asarray(part[max(start - first, 0) : min(stop, last) - first]))
+            first = last
+        return np.concatenate(pieces) if pieces else np.asarray(self.parts[0][:0])
