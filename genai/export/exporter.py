@@ -15,7 +15,8 @@ from genai.errors import ExportError
 from genai.export.architecture import DecoderSpec
 from genai.export.build.decoder_graph import build_decoder
 from genai.export.build.graph_builder import GraphBuilder
-from genai.export.checkpoint.checkpoint import Checkpoint, naming_checkpoint
+from genai.export.checkpoint.checkpoint import naming_checkpoint
+from genai.export.checkpoint.formats import open_checkpoint
 from genai.export.checkpoint.weights import Weights
 from genai.export.foreign import draft_foreign
 from genai.export.plan import ExportPlan, NativeDecoder, plan_export
@@ -132,7 +133,7 @@ def _draft(
 
 
 def _native_draft(plan: ExportPlan, decoder: NativeDecoder) -> Draft:
-    checkpoint = Checkpoint.open(plan.checkpoint, config=plan.config)
+    checkpoint = open_checkpoint(plan.checkpoint, plan.config)
     family, spec = decoder.family, decoder.spec
     weights = Weights(
         checkpoint,

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from genai.config import ExportSettings
-from genai.errors import UnsupportedModelError
+from genai.config import PRECISIONS, ExportSettings
+from genai.errors import OptionError, UnsupportedModelError
 from genai.export.architecture import DecoderSpec
 from genai.export.architecture.family import Family
 from genai.export.build.decoder_graph import check_decoder
 from genai.export.build.precision import Precision
 from genai.export.checkpoint.checkpoint import architecture_of, naming_checkpoint, read_config
+from genai.export.checkpoint.formats import can_keep
 from genai.export.checkpoint.model_config import MisreadModelError
 from genai.export.checkpoint.weights import WeightMap
 from genai.export.families import find_family
@@ -72,12 +73,17 @@ def plan_export(checkpoint: Path | str, settings: ExportSettings | None = None) 
         CheckpointError: config.json is missing or malformed.
         UnsupportedModelError: No exporter that the settings allow takes the model, or transformers' would make another
             one of it.
-        OptionError: The context is longer than the model's.
+        OptionError: The context is longer than the model's, or there is nothing to keep.
         ExportError: The exporter that was asked for cannot run.
     """
     path, settings = Path(checkpoint), settings or ExportSettings()
     with naming_checkpoint(path):
         config = read_config(path)
+        if settings.precision == "keep" and not can_keep(config):
+            raise OptionError(
+                f"{path} has no quantized weights that could be kept: choose one of the other precisions "
+                f"({', '.join(name for name in PRECISIONS if name != 'keep')})"
+            )
         architecture = architecture_of(config, path)
         native, why_not = None, None
         if settings.via in ("auto", "native"):

@@ -13,13 +13,14 @@ import transformers
 from transformers.core_model_loading import revert_weight_conversion
 
 from genai.export.architecture import DecoderSpec
-from genai.export.checkpoint.checkpoint import Array, Checkpoint
+from genai.export.checkpoint.checkpoint import Array
+from genai.export.checkpoint.safetensors import SafetensorsCheckpoint
 from genai.export.families import find_family
 
 __all__ = ["ShapesOnly", "as_transformers", "read_spec", "stored_shapes"]
 
 
-class ShapesOnly(Checkpoint):
+class ShapesOnly(SafetensorsCheckpoint):
     """A checkpoint whose tensors have the right shapes and hold only zeros, which take no memory."""
 
     def __init__(self, path: Path, config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> None:

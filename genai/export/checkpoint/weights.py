@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from genai.errors import CheckpointError, UnsupportedModelError
-from genai.export.checkpoint.checkpoint import Checkpoint
+from genai.export.checkpoint.checkpoint import Checkpoint, architecture_of
 from genai.export.checkpoint.fp8 import Fp8Rows, block_of
 from genai.export.checkpoint.mxfp4 import MXFP4_BLOCK, Mxfp4Rows
 from genai.export.checkpoint.rows import Experts, Rows, SelectedRows
@@ -214,7 +214,7 @@ class Weights(Mapping[str, Rows]):
                 f'{self._checkpoint.file_of(name)}: the tensor "{name}" of 8-bit floats has shape {list(codes.shape)}; '
                 "genai reads only matrices [outputs, inputs] of them: export the checkpoint that it was quantized from"
             )
-        return Fp8Rows(codes, self._checkpoint[scales], block_of(self._checkpoint.config))
+        return Fp8Rows(codes, np.asarray(self._checkpoint[scales]), block_of(self._checkpoint.config))
 
     def _name_in_use(self, stored: str) -> str:
         """Return a tensor's full name, and remember that it has a place."""
@@ -251,7 +251,7 @@ class Weights(Mapping[str, Rows]):
             more = f" and {len(leftovers) - 1} more" if len(leftovers) > 1 else ""
             raise UnsupportedModelError(
                 f'{self._checkpoint.file_of(leftovers[0])}: the tensor "{leftovers[0]}"{more} has no place in '
-                f"{self._checkpoint.architecture} as genai knows it; exporting without it would give a different model"
+                f"{architecture_of(self._checkpoint.config, self._checkpoint.path)} as genai knows it; exporting without it would give a different model"
             )
 
 
