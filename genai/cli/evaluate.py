@@ -14,6 +14,7 @@ from genai.cli.command import command
 from genai.cli.options import JsonFlag, OfflineFlag, Precision, Variant
 from genai.cli.output import format_bytes, format_table, print_json, print_result
 from genai.cli.progress import StageProgress
+from genai.errors import OptionError
 
 if TYPE_CHECKING:
     from genai.evaluation.quality import QualityReport, Task, Text, TextQuality
@@ -24,8 +25,8 @@ __all__ = ["evaluate"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TextFlags:
-    """What a model is measured on."""
+class MeasureFlags:
+    """What is measured, and on what."""
 
     text: Annotated[
         list[Path] | None,
@@ -43,6 +44,9 @@ class TextFlags:
     stride: Annotated[
         int | None, typer.Option(help="Tokens from one window's beginning to the next's; half a window.")
     ] = None
+    layers: Annotated[
+        bool, typer.Option("--layers", help="With --against, measure the error behind every layer.")
+    ] = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +67,7 @@ class RunFlags:
 )
 def evaluate(
     models: Annotated[
-        list[str], typer.Argument(metavar="MODEL...", help="Model folders, checkpoints, aliases or hub ids.")
+        list[str], typer.Argument(metavar="MODEL", help="Model folders, checkpoints, aliases or hub ids.")
     ],
     *,
     against: Annotated[
@@ -72,7 +76,7 @@ def evaluate(
             metavar="MODEL", help="Compare with this model; a checkpoint is exported at fp32 for it."
         ),
     ] = None,
-    texts: TextFlags,
+    measures: MeasureFlags,
     runs: RunFlags,
     plot: Annotated[
         Path | None,
@@ -87,14 +91,18 @@ def evaluate(
     """
     from genai.evaluation.quality import check_plot, plot_quality, read_task, read_text
 
+    if measures.layers and against is None:
+        raise OptionError("--layers compares with a reference, so give --against MODEL, too")
     if plot is not None:
         check_plot(plot)
-    chosen = [read_text(path) for path in texts.text] if texts.text else None
-    tasks = [read_task(path) for path in texts.task or ()]
+    texts = [read_text(path) for path in measures.text] if measures.text else None
+    tasks = [read_task(path) for path in measures.task or ()]
     with StageProgress() as progress:
-        folders = [_prepare(model, runs, progress) for model in models]
+        folders = [(model, _prepare(model, runs, progress)) for model in models]
         reference = None if against is None else _prepare_reference(against, runs, progress)
-    reports = _evaluate_all(models, folders, reference, chosen, tasks, texts, runs)
+    reports = _evaluate_all(
+        folders, reference=reference, texts=texts, tasks=tasks, measures=measures, runs=runs
+    )
     if plot is not None:
         plot_quality(reports, plot)
     if json:
@@ -103,6 +111,8 @@ def evaluate(
         print_result(_format_texts(reports))
         if tasks:
             print_result("\n" + _format_tasks(reports))
+        if measures.layers:
+            print_result("\n" + _format_layers(reports))
 
 
 def _prepare(model: str, runs: RunFlags, progress: StageProgress) -> ModelFolder:
@@ -126,22 +136,22 @@ def _prepare_reference(against: str, runs: RunFlags, progress: StageProgress) ->
 
 
 def _evaluate_all(
-    names: Sequence[str],
-    folders: Sequence[ModelFolder],
+    folders: Sequence[tuple[str, ModelFolder]],
+    *,
     reference: ModelFolder | None,
     texts: Sequence[Text] | None,
     tasks: Sequence[Task],
-    windows: TextFlags,
+    measures: MeasureFlags,
     runs: RunFlags,
 ) -> list[QualityReport]:
-    """Evaluate one model after the other, with no more than one and the reference in memory."""
+    """Evaluate one named model after the other, with no more than one and the reference in memory."""
     from genai.evaluation.quality import evaluate_quality
 
     with contextlib.ExitStack() as stack:
         against = None if reference is None else stack.enter_context(_load(reference, runs))
         progress = stack.enter_context(StageProgress(is_quiet=True, unit="tokens"))
         reports = []
-        for name, folder in zip(names, folders, strict=True):
+        for name, folder in folders:
             with _load(folder, runs) as generator:
                 reports.append(
                     evaluate_quality(
@@ -149,8 +159,9 @@ def _evaluate_all(
                         against=against,
                         texts=texts,
                         tasks=tasks,
-                        window=windows.window,
-                        stride=windows.stride,
+                        window=measures.window,
+                        stride=measures.stride,
+                        layers=measures.layers,
                         name=name,
                         progress=progress,
                     )
@@ -201,3 +212,12 @@ def _format_tasks(reports: Sequence[QualityReport]) -> str:
         for task in report.tasks
     ]
     return format_table(["MODEL", "TASK", "QUESTIONS", "ACCURACY"], rows)
+
+
+def _format_layers(reports: Sequence[QualityReport]) -> str:
+    columns = [report.layer_errors or () for report in reports]
+    rows = [
+        [str(layer), *(f"{error:.2%}" for error in errors)]
+        for layer, errors in enumerate(zip(*columns, strict=True))
+    ]
+    return format_table(["LAYER", *(f"ERROR OF {report.model}" for report in reports)], rows)

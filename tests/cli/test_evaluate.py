@@ -12,6 +12,7 @@ import pytest
 
 from genai.export import export_model
 from tests.cli.conftest import Outcome
+from tests.hub_server import HubServer
 
 Cli = Callable[..., Outcome]
 
@@ -85,6 +86,28 @@ def test_a_checkpoint_is_exported(cli: Cli, checkpoint: Path, text: Path) -> Non
     assert found["windows"] == {"size": 64, "stride": 32}
 
 
+def test_references_from_the_hub(
+    cli: Cli, hub: HubServer, checkpoint: Path, model: Path, rounded: Path, text: Path
+) -> None:
+    hub.add("owner/checkpoint", checkpoint)
+    hub.add("owner/rounded", rounded)
+    kl = []
+    for reference in ("owner/checkpoint", "owner/rounded"):
+        done = cli("evaluate", model, "--against", reference, "--text", text, "--json")
+        assert done.code == 0, done.stderr
+        kl.append(json.loads(done.stdout)["models"][0]["overall"]["comparison"]["mean_kl"])
+    assert kl[0] < 1e-9 < kl[1]
+
+
+def test_layers(cli: Cli, model: Path, rounded: Path, text: Path) -> None:
+    done = cli("evaluate", model, rounded, "--against", model, "--text", text, "--layers")
+    assert done.code == 0, done.stderr
+    header, *rows = done.stdout.split("\n\n")[1].splitlines()
+    assert header.startswith("LAYER  ERROR OF ")
+    assert [row.split()[:2] for row in rows] == [["0", "0.00%"], ["1", "0.00%"]]
+    assert all(float(row.split()[2].rstrip("%")) > 0 for row in rows)
+
+
 def test_a_plot(cli: Cli, model: Path, rounded: Path, text: Path, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     plot = tmp_path / "quality.svg"
@@ -108,6 +131,7 @@ def test_a_plot_without_matplotlib(cli: Cli, model: Path, monkeypatch: pytest.Mo
         (["MODEL", "--task", "SHORT"], 2, "short.txt:1: not JSON"),
         (["MODEL", "--window", "1000"], 2, "window must be at least 16 and at most 512"),
         (["MODEL", "--stride", "512"], 2, "stride must be at least 1 and less than the window"),
+        (["MODEL", "--layers"], 2, "give --against MODEL, too"),
         (["MODEL", "--plot", "quality.pdf"], 2, "ends in .png or .svg"),
         (["MODEL", "--provider", "cdua"], 2, "cuda"),
         (["MODEL", "--precision", "int8"], 2, "it is a model folder already"),

@@ -16,6 +16,7 @@ from genai.errors import OptionError
 from genai.evaluation.graphs import read_graphs
 from genai.evaluation.quality.comparison import TokenComparison, check_same_vocabulary, compare_tokens
 from genai.evaluation.quality.corpus import Text, packaged_texts
+from genai.evaluation.quality.layers import layer_errors
 from genai.evaluation.quality.passages import Passage, Windows, cut_passages, prefix_of
 from genai.evaluation.quality.perplexity import Advance, Scorer, score_tokens
 from genai.evaluation.quality.report import QualityReport, TextQuality
@@ -59,6 +60,7 @@ def evaluate_quality(
     tasks: Sequence[Task] = (),
     window: int | None = None,
     stride: int | None = None,
+    layers: bool = False,
     name: str | None = None,
     progress: Progress | None = None,
 ) -> QualityReport:
@@ -72,17 +74,24 @@ def evaluate_quality(
         tasks: Multiple-choice tasks (`read_task`).
         window: Most tokens that are run together; None is 1,024, or the context if that is shorter.
         stride: How many tokens further the next window begins; None is half the window.
+        layers: Whether to measure the error of every layer, too; needs `against`, and memory for one of the two models
+            a second time.
         name: What the report calls the model; None is its folder's name.
         progress: Called with (what, tokens scored, tokens in all).
 
     Raises:
-        OptionError: An option is impossible, a text too short, or the reference has another vocabulary.
+        OptionError: An option is impossible, a text too short, or the reference has another vocabulary, or layers
+            that cannot be compared.
         TokenizerError: A folder has no tokenizer.
         GenerationError: A model failed to run.
     """
+    if layers and against is None:
+        raise OptionError("the error of a layer is a distance from a reference: give one")
     name = name or model.folder.path.name
-    work = _plan(model, against, packaged_texts() if texts is None else texts, tasks, window, stride)
+    texts = packaged_texts() if texts is None else texts
+    work = _plan(model, against=against, texts=texts, tasks=tasks, window=window, stride=stride)
     advance = _counter(f"Evaluating {name}", work.num_tokens, progress)
+    errors = layer_errors(model, against, work.texts[0][1][0].token_ids) if layers and against else None
     scorer = Scorer(model)
     if against is None:
         *measured, overall = _score_texts(scorer, work.texts, advance)
@@ -105,6 +114,7 @@ def evaluate_quality(
         texts=tuple(measured),
         overall=overall,
         tasks=tuple(answered),
+        layer_errors=errors,
         tokens_per_second=tokens_per_second,
         versions={"genai": __version__, "onnxruntime": runtime_version()},
         date=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -131,6 +141,7 @@ def prepare_reference(
 
 def _plan(
     model: Generator,
+    *,
     against: Generator | None,
     texts: Sequence[Text],
     tasks: Sequence[Task],

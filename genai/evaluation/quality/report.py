@@ -59,6 +59,7 @@ class QualityReport:
         texts: What was measured on every text.
         overall: The same for all their tokens together.
         tasks: What was measured in every task.
+        layer_errors: The relative error behind every layer; None where it was not asked for.
         tokens_per_second: Tokens of the texts scored per second, while contexts overlap as `windows` says.
         versions: Versions of the packages that did the work.
         date: Date and time in ISO 8601, UTC.
@@ -74,6 +75,7 @@ class QualityReport:
     texts: tuple[TextQuality, ...]
     overall: TextQuality
     tasks: tuple[TaskQuality, ...]
+    layer_errors: tuple[float, ...] | None
     tokens_per_second: float
     versions: Mapping[str, str]
     date: str
@@ -91,6 +93,7 @@ class QualityReport:
             "texts": [text.to_json() for text in self.texts],
             "overall": self.overall.to_json(),
             "tasks": [task.to_json() for task in self.tasks],
+            "layer_errors": None if self.layer_errors is None else list(self.layer_errors),
             "tokens_per_second": self.tokens_per_second,
             "versions": dict(self.versions),
             "date": self.date,
