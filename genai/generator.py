@@ -328,17 +328,27 @@ class Generator:
             return background.submit(request)
 
     def logits(
-        self, text: str | None = None, *, token_ids: TokenIds | None = None
+        self,
+        text: str | None = None,
+        *,
+        token_ids: TokenIds | None = None,
+        num_logits: int | None = None,
     ) -> npt.NDArray[np.float32]:
         """Return the model's logits at every token of a text, float32 [num_tokens, vocab].
 
         Row i is what the model expects after token i.
 
+        Args:
+            text: A text.
+            token_ids: Instead of a text, its tokens.
+            num_logits: Only those at so many of the last tokens, float32 [num_logits, vocab]. Tokens before them that
+                the cache still holds, from a shorter text for example, are not computed again.
+
         Raises:
-            OptionError: The text is empty or longer than the context.
+            OptionError: The text is empty or longer than the context, or has fewer tokens than `num_logits`.
         """
         engine = self._open(self._engine)
-        return engine.score(self._builder.encode(text, token_ids=token_ids))
+        return engine.score(self._builder.encode(text, token_ids=token_ids), num_logits=num_logits)
 
     def close(self) -> None:
         """Stop the background thread and free the model; calls after this raise GenerationError.

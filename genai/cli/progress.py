@@ -23,15 +23,17 @@ class StageProgress:
 
     Args:
         is_quiet: Without a terminal, write nothing at all instead of one line per stage.
+        unit: What is counted: "bytes", or anything that comes in whole numbers.
     """
 
-    def __init__(self, *, is_quiet: bool = False) -> None:
+    def __init__(self, *, is_quiet: bool = False, unit: str = "bytes") -> None:
         self._is_quiet = is_quiet
+        self._unit = unit
         self._stages: dict[str, TaskID | None] = {}
         self._bars: Progress | None = None
 
     def __call__(self, stage: str, done: int, total: int, detail: str = "") -> None:
-        """Show that `done` of `total` bytes of a stage are done; a total of 0 is not known."""
+        """Show that `done` of `total` bytes (or other units) of a stage are done; a total of 0 is not known."""
         if stage not in self._stages:
             self._stages[stage] = self._begin(stage, total)
         task = self._stages[stage]
@@ -50,10 +52,11 @@ class StageProgress:
     def _begin(self, stage: str, total: int) -> TaskID | None:
         if not is_terminal(sys.stderr):
             if not self._is_quiet:
-                print_note(f"{stage} ({format_bytes(total)})" if total else stage)
+                amount = format_bytes(total) if self._unit == "bytes" else f"{total} {self._unit}"
+                print_note(f"{stage} ({amount})" if total else stage)
             return None
         if self._bars is None:
-            self._bars = _make_bars()
+            self._bars = _make_bars(self._unit)
             self._bars.start()
         return self._bars.add_task(stage, total=total or None, detail="")
 
@@ -86,14 +89,22 @@ class StatusLine:
             self._status.stop()
 
 
-def _make_bars() -> Progress:
+def _make_bars(unit: str) -> Progress:
     from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
 
+    amounts = [DownloadColumn()] if unit == "bytes" else [MofNCompleteColumn(), TextColumn(unit)]
     return Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(),
-        DownloadColumn(),
+        *amounts,
         TimeRemainingColumn(compact=True),
         TextColumn("{task.fields[detail]}", markup=False),
         console=Console(stderr=True),

@@ -90,15 +90,25 @@ class Engine:
             with self._exclusively(urgent=True):
                 self._end_cancelled()
 
-    def score(self, token_ids: Sequence[int]) -> npt.NDArray[np.float32]:
-        """Return the logits at every one of these tokens, float32 [num_tokens, vocab]; waits for a free slot.
+    def score(self, token_ids: Sequence[int], *, num_logits: int | None = None) -> npt.NDArray[np.float32]:
+        """Return the logits at the last of these tokens, float32 [num_logits, vocab]; waits for a free slot.
+
+        What a slot holds of the tokens before them is not computed again, so that a long text can be scored part by
+        part. `num_logits` of None are those at every token.
 
         Raises:
-            OptionError: There are more tokens than the context or kv_cache_bytes holds, or none.
+            OptionError: There are more tokens than the context or kv_cache_bytes holds, or none; or fewer than
+                `num_logits`.
             GenerationError: The model failed to run; then whatever else runs has failed too.
         """
         self._scheduler.check_prompt(token_ids)
-        while (logits := self._try_score(token_ids)) is None:
+        if num_logits is None:
+            num_logits = len(token_ids)
+        if not 1 <= num_logits <= len(token_ids):
+            raise OptionError(
+                f"num_logits must be at least 1 and at most {len(token_ids)}, the number of tokens, not {num_logits}"
+            )
+        while (logits := self._try_score(token_ids, num_logits)) is None:
             self.advance()
         return logits
 
@@ -111,21 +121,23 @@ class Engine:
         """Assert the invariants of scheduler and cache; for tests."""
         self._scheduler.check()
 
-    def _try_score(self, token_ids: Sequence[int]) -> npt.NDArray[np.float32] | None:
+    def _try_score(self, token_ids: Sequence[int], num_logits: int) -> npt.NDArray[np.float32] | None:
         """Return the logits, or None while every slot is in use."""
         with self._exclusively(urgent=True):
             cache, slot = self._model.cache, None
             try:
-                # A prompt of one token reuses none, so that the slot is empty and no cached prefix is lost for it.
-                slot = cache.acquire(token_ids[:1], key=self._scheduler.key_of(len(token_ids)))
+                # A slot keeps one token less than it is asked for, so what wants logits runs. Where all tokens do, that
+                # is none: the slot is empty and no cached prefix is lost for it.
+                beginning = token_ids[: len(token_ids) - num_logits + 1]
+                slot = cache.acquire(beginning, key=self._scheduler.key_of(len(token_ids)))
                 if slot is None or not cache.reserve(len(token_ids)):
                     if self._scheduler.running:
                         return None
                     raise OptionError(
                         f"{len(token_ids)} tokens need more KV cache than kv_cache_bytes allows"
                     )
-                output = self._model.run([Span(slot, token_ids, len(token_ids))])
-                logits = output.logits_of(0, len(token_ids))
+                output = self._model.run([Span(slot, token_ids[len(slot.token_ids) :], num_logits)])
+                logits = output.logits_of(0, num_logits)
                 return logits.copy() if len(logits) == 1 else logits  # one row is the step's own buffer
             except (OptionError, OutOfMemoryError):
                 raise  # the slots are sound

@@ -62,6 +62,15 @@ class FolderGraphs:
                     sizes[tensor.data_type] += num_bytes_of(tensor)
         return _FLOATS[max(sizes, key=lambda kind: sizes[kind])]
 
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of the ONNX files and of the files beside them that hold their weights."""
+        files = set(self.models)
+        for path, model in self.models.items():
+            entries = (entry for tensor in tensors_of(model.graph) for entry in tensor.external_data)
+            files |= {path.parent / entry.value for entry in entries if entry.key == "location"}
+        return sum(file.stat().st_size for file in files if file.is_file())
+
 
 def read_graphs(folder: ModelFolder) -> FolderGraphs:
     """Read a folder's ONNX files without their external weights.

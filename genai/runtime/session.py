@@ -20,7 +20,7 @@ from genai.runtime.ort import ORT_ERRORS, onnxruntime
 from genai.runtime.providers import Provider, choose_provider
 from genai.runtime.session_options import provider_options, session_options
 
-__all__ = ["Binding", "DecoderSession", "open_sessions"]
+__all__ = ["Binding", "DecoderSession", "first_that_works", "open_sessions"]
 
 MAX_THREADS = 1024
 
@@ -51,7 +51,7 @@ class DecoderSession:
         if num_threads is not None:
             options.intra_op_num_threads = num_threads
         model, facts = _adapted_model(folder, stages, options)
-        self.provider, self._session = _first_that_works(
+        self.provider, self._session = first_that_works(
             choose_provider(provider), folder, model, options, device_id
         )
         self.device = _device(self.provider, device_id)
@@ -136,7 +136,7 @@ def _adapted_model(
     return model.SerializeToString(), facts
 
 
-def _first_that_works(
+def first_that_works(
     candidates: list[Provider], folder: ModelFolder, model: bytes, options: Any, device_id: int
 ) -> tuple[Provider, Any]:
     """Return the first provider that takes the model, with its session."""

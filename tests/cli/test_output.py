@@ -61,6 +61,18 @@ def test_progress_in_a_pipe_is_a_line_per_stage(capsys: pytest.CaptureFixture[st
     assert capsys.readouterr().err == "Downloading x (2.0 MB)\nWaiting\n"
 
 
+def test_progress_counts_what_it_is_told(
+    tty: Tty, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with StageProgress(unit="tokens") as progress:
+        progress("Evaluating x", 0, 2_000)
+    assert capsys.readouterr().err == "Evaluating x (2000 tokens)\n"
+    monkeypatch.setattr(sys, "stderr", tty)
+    with StageProgress(unit="tokens") as progress:
+        progress("Evaluating x", 500, 2_000)
+    assert "500/2000\x1b[0m tokens" in tty.getvalue()
+
+
 def test_progress_may_be_quiet(capsys: pytest.CaptureFixture[str]) -> None:
     with StageProgress(is_quiet=True) as progress:
         progress("Exporting", 1, 2)

@@ -18,6 +18,7 @@ COMMANDS = (
     ["generate"],
     ["export"],
     ["validate"],
+    ["evaluate"],
     ["providers"],
     ["models"],
     ["models", "list"],

@@ -88,6 +88,7 @@ def test_the_command_line_page_names_every_command() -> None:
         "genai generate",
         "genai export",
         "genai validate",
+        "genai evaluate",
         "genai models",
         "genai providers",
     ]:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from genai.config import GenerationConfig
 from genai.engine import BackgroundDriver, Engine, GenerationResult, GenerationStream, Request
 from genai.errors import GenerationError, OptionError, OutOfMemoryError
-from genai.model import Span
+from genai.model import Span, StepOutput
 from tests.fakes import ByteTokenizer, FakeModel
 
 PROMPT = [1, 2, 3]
@@ -609,6 +609,37 @@ def test_score_returns_the_logits_of_every_token() -> None:
     with pytest.raises(OptionError, match="65 tokens"):
         engine.score([1] * 65)
     engine.check()
+
+
+@pytest.mark.parametrize("has_state", [False, True])
+def test_scoring_part_by_part_equals_the_whole_and_computes_nothing_twice(
+    has_state: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = FakeModel(has_state=has_state)
+    token_ids = list(range(40, 70))
+    whole = Engine(FakeModel(has_state=has_state)).score(token_ids)
+    num_run = 0
+
+    def count(batch: Sequence[Span], run: Any = model.run) -> StepOutput:
+        nonlocal num_run
+        num_run += sum(len(span.token_ids) for span in batch)
+        return run(batch)
+
+    monkeypatch.setattr(model, "run", count)
+    engine = Engine(model)
+    parts, ends = [], [10, 11, 22, 30]
+    for start, end in zip([4, *ends], ends, strict=False):
+        parts.append(engine.score(token_ids[:end], num_logits=end - start))
+        engine.check()
+    np.testing.assert_array_equal(np.concatenate(parts), whole[4:])
+    assert num_run == 30
+    np.testing.assert_array_equal(engine.score(token_ids, num_logits=30), whole)
+
+
+@pytest.mark.parametrize("num_logits", [0, 4, -1])
+def test_logits_of_more_tokens_than_there_are(num_logits: int) -> None:
+    with pytest.raises(OptionError, match=f"at most 3, the number of tokens, not {num_logits}"):
+        Engine(FakeModel()).score(PROMPT, num_logits=num_logits)
 
 
 def test_short_new_prompts_prefill_together() -> None:

@@ -9,6 +9,7 @@ Works on the small protobuf, before the session is made; weights stay in their e
 - `logits`: how many positions reach the language-model head becomes a plain input;
 - `fused_cache`: keys and values stacked in front of the batch are taken apart;
 - `stages`: several files that run one after another become one graph;
+- `layers`: where layers are compared, what is behind each of them becomes an output;
 - `weights`: external weights behind links are called what they really are.
 """
 
@@ -16,7 +17,8 @@ from __future__ import annotations
 
 from genai.runtime.adapt.adaptation import GraphFacts, adapt_model
 from genai.runtime.adapt.files import read_model
+from genai.runtime.adapt.layers import promote_layers
 from genai.runtime.adapt.stages import join_stages
 from genai.runtime.adapt.weights import locate_weights
 
-__all__ = ["GraphFacts", "adapt_model", "join_stages", "locate_weights", "read_model"]
+__all__ = ["GraphFacts", "adapt_model", "join_stages", "locate_weights", "promote_layers", "read_model"]

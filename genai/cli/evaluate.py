@@ -1,0 +1,223 @@
+"""`genai evaluate`: how good models are at texts and tasks, and how far they are from a reference."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from genai.cli.command import command
+from genai.cli.options import JsonFlag, OfflineFlag, Precision, Variant
+from genai.cli.output import format_bytes, format_table, print_json, print_result
+from genai.cli.progress import StageProgress
+from genai.errors import OptionError
+
+if TYPE_CHECKING:
+    from genai.evaluation.quality import QualityReport, Task, Text, TextQuality
+    from genai.folder import ModelFolder
+    from genai.generator import Generator
+
+__all__ = ["evaluate"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeasureFlags:
+    """What is measured, and on what."""
+
+    text: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE", help="Text to score, UTF-8; may be repeated. Else two that come with genai."
+        ),
+    ] = None
+    task: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="Multiple-choice questions, in JSON lines; may be repeated."),
+    ] = None
+    window: Annotated[
+        int | None, typer.Option(help="Most tokens that are run together; 1024 if the context has room.")
+    ] = None
+    stride: Annotated[
+        int | None, typer.Option(help="Tokens from one window's beginning to the next's; half a window.")
+    ] = None
+    layers: Annotated[
+        bool, typer.Option("--layers", help="With --against, measure the error behind every layer.")
+    ] = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFlags:
+    """What the models run on."""
+
+    precision: Precision = None
+    variant: Variant = None
+    provider: Annotated[str, typer.Option(help="Execution provider; `genai providers` lists them.")] = "auto"
+    num_threads: Annotated[int | None, typer.Option(min=1, help="Threads per operator.")] = None
+    offline: OfflineFlag = False
+
+
+@command(
+    "genai evaluate ./model",
+    "genai evaluate ./int8 ./int4 --against ./checkpoint --plot quality.svg",
+    "genai evaluate phi --text book.txt --task questions.jsonl --json",
+)
+def evaluate(
+    models: Annotated[
+        list[str], typer.Argument(metavar="MODEL", help="Model folders, checkpoints, aliases or hub ids.")
+    ],
+    *,
+    against: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL", help="Compare with this model; a checkpoint is exported at fp32 for it."
+        ),
+    ] = None,
+    measures: MeasureFlags,
+    runs: RunFlags,
+    plot: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Draw quality against size into this file, .png or .svg."),
+    ] = None,
+    json: JsonFlag = False,
+) -> None:
+    """Measure how good models are.
+
+    Perplexity on texts, accuracy in multiple-choice tasks, and with --against how far a model's distributions are
+    from a reference's: what a quantization has cost.
+    """
+    from genai.evaluation.quality import check_plot, plot_quality, read_task, read_text
+
+    if measures.layers and against is None:
+        raise OptionError("--layers compares with a reference, so give --against MODEL, too")
+    if plot is not None:
+        check_plot(plot)
+    texts = [read_text(path) for path in measures.text] if measures.text else None
+    tasks = [read_task(path) for path in measures.task or ()]
+    with StageProgress() as progress:
+        folders = [(model, _prepare(model, runs, progress)) for model in models]
+        reference = None if against is None else _prepare_reference(against, runs, progress)
+    reports = _evaluate_all(
+        folders, reference=reference, texts=texts, tasks=tasks, measures=measures, runs=runs
+    )
+    if plot is not None:
+        plot_quality(reports, plot)
+    if json:
+        print_json({"against": against, "models": [report.to_json() for report in reports]})
+    else:
+        print_result(_format_texts(reports))
+        if tasks:
+            print_result("\n" + _format_tasks(reports))
+        if measures.layers:
+            print_result("\n" + _format_layers(reports))
+
+
+def _prepare(model: str, runs: RunFlags, progress: StageProgress) -> ModelFolder:
+    from genai.prepare import prepare_model
+    from genai.runtime.providers import choose_provider
+
+    return prepare_model(
+        model,
+        precision=runs.precision,
+        variant=runs.variant,
+        provider=choose_provider(runs.provider)[0].name,
+        offline=runs.offline,
+        progress=progress,
+    )
+
+
+def _prepare_reference(against: str, runs: RunFlags, progress: StageProgress) -> ModelFolder:
+    from genai.evaluation.quality import prepare_reference
+
+    return prepare_reference(against, offline=runs.offline, progress=progress)
+
+
+def _evaluate_all(
+    folders: Sequence[tuple[str, ModelFolder]],
+    *,
+    reference: ModelFolder | None,
+    texts: Sequence[Text] | None,
+    tasks: Sequence[Task],
+    measures: MeasureFlags,
+    runs: RunFlags,
+) -> list[QualityReport]:
+    """Evaluate one named model after the other, with no more than one and the reference in memory."""
+    from genai.evaluation.quality import evaluate_quality
+
+    with contextlib.ExitStack() as stack:
+        against = None if reference is None else stack.enter_context(_load(reference, runs))
+        progress = stack.enter_context(StageProgress(is_quiet=True, unit="tokens"))
+        reports = []
+        for name, folder in folders:
+            with _load(folder, runs) as generator:
+                reports.append(
+                    evaluate_quality(
+                        generator,
+                        against=against,
+                        texts=texts,
+                        tasks=tasks,
+                        window=measures.window,
+                        stride=measures.stride,
+                        layers=measures.layers,
+                        name=name,
+                        progress=progress,
+                    )
+                )
+    return reports
+
+
+def _load(folder: ModelFolder, runs: RunFlags) -> Generator:
+    from genai.generator import Generator
+
+    return Generator(folder, provider=runs.provider, num_threads=runs.num_threads)
+
+
+def _format_texts(reports: Sequence[QualityReport]) -> str:
+    is_compared = reports[0].reference is not None
+    header = ["MODEL", "SIZE", "TEXT", "TOKENS", "PERPLEXITY"]
+    if is_compared:
+        header += ["RATIO", "KL MEAN", "KL MEDIAN", "KL 99%", "SAME TOP"]
+    rows = []
+    for report in reports:
+        texts = [report.overall] if len(report.texts) == 1 else [*report.texts, report.overall]
+        for text in texts:
+            name = report.texts[0].name if len(texts) == 1 else text.name
+            rows.append([report.model, format_bytes(report.num_bytes), name, *_figures(text)])
+        rows[-1].append(f"{report.tokens_per_second:.0f}")
+    width = len(header) + 1
+    return format_table([*header, "TOKENS/S"], [row + [""] * (width - len(row)) for row in rows])
+
+
+def _figures(text: TextQuality) -> list[str]:
+    cells = [f"{text.num_tokens}", f"{text.perplexity:.2f}"]
+    if (comparison := text.comparison) is not None:
+        cells.append(f"{comparison.perplexity_ratio:.4f}")
+        cells += [f"{kl:.4f}" for kl in (comparison.mean_kl, comparison.median_kl, comparison.p99_kl)]
+        cells.append(f"{comparison.top1:.1%}")
+    return cells
+
+
+def _format_tasks(reports: Sequence[QualityReport]) -> str:
+    rows = [
+        [
+            report.model,
+            task.name,
+            f"{task.num_questions}",
+            f"{task.accuracy:.1%} ± {task.standard_error:.1%}",
+        ]
+        for report in reports
+        for task in report.tasks
+    ]
+    return format_table(["MODEL", "TASK", "QUESTIONS", "ACCURACY"], rows)
+
+
+def _format_layers(reports: Sequence[QualityReport]) -> str:
+    columns = [report.layer_errors or () for report in reports]
+    rows = [
+        [str(layer), *(f"{error:.2%}" for error in errors)]
+        for layer, errors in enumerate(zip(*columns, strict=True))
+    ]
+    return format_table(["LAYER", *(f"ERROR OF {report.model}" for report in reports)], rows)
