@@ -10,7 +10,7 @@ from genai.errors import OptionError, did_you_mean
 
 __all__ = ["EXPORT_VERSION", "PRECISIONS", "VIAS", "ExportOptions", "ExportSettings", "check_block_size"]
 
-EXPORT_VERSION = 2
+EXPORT_VERSION = 3
 """The version of what an export writes: raised when a fix changes it, so that exports made before are not used."""
 
 PRECISIONS = ("fp32", "fp16", "bf16", "int8", "int4", "keep")

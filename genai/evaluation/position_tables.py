@@ -1,7 +1,7 @@
 """Whether a graph's tables of positions reach as far as the context that the configuration promises.
 
-Knows two kinds: the rotary tables that GroupQueryAttention reads, which refuses a sequence longer than they are, and
-a table whose rows are looked up by position (learned positions, RotaryEmbedding's tables), where no row may be missing.
+Knows two kinds: the rotary tables that GroupQueryAttention reads, which refuses a sequence longer than they are, stored
+or computed from their frequencies when the graph is loaded; and a table whose rows are looked up by position (learned positions, RotaryEmbedding's tables), where no row may be missing.
 A graph that makes its tables or its positions in another way is not judged.
 """
 
@@ -13,7 +13,7 @@ from onnx import GraphProto, NodeProto, TensorProto, numpy_helper
 
 from genai.evaluation.graphs import FolderGraphs
 from genai.folder import ModelFolder
-from genai.graph.names import POSITION_IDS, ROPE_SWITCH_LENGTH
+from genai.graph.names import NUM_ROTARY_POSITIONS, POSITION_IDS, ROPE_SWITCH_LENGTH
 from genai.graph.operators import (
     GATHER,
     GATHER_BLOCK_QUANTIZED,
@@ -51,6 +51,7 @@ def tables_too_short(folder: ModelFolder, graphs: FolderGraphs) -> Iterator[str]
         tensors = {tensor.name: tensor for tensor in model.graph.initializer}
         for kind, rows in (
             ("rotary tables", _rows_of_attention(model.graph, tensors)),
+            ("rotary tables", _computed_rows(tensors)),
             ("a table", _rows_by_position(model.graph, tensors, {POSITION_IDS, positions})),
         ):
             if rows is not None and rows < context:
@@ -67,6 +68,12 @@ def _rows_of_attention(graph: GraphProto, tensors: Mapping[str, TensorProto]) ->
         if (table := GROUP_QUERY_ATTENTION.find("cos_cache", node.input) or "") in tensors
     ]
     return min(found, default=None)
+
+
+def _computed_rows(tensors: Mapping[str, TensorProto]) -> int | None:
+    """Return how many positions the rotary tables have that the graph computes; None if it computes none."""
+    length = tensors.get(NUM_ROTARY_POSITIONS)
+    return None if length is None else int(numpy_helper.to_array(length))
 
 
 def _rows_by_position(

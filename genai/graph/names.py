@@ -14,6 +14,7 @@ __all__ = [
     "KEY",
     "LOGITS",
     "NUM_LOGITS_TO_KEEP",
+    "NUM_ROTARY_POSITIONS",
     "PAST_SEQUENCE_LENGTH",
     "POSITION_IDS",
     "RECURRENT_STATE",
@@ -52,6 +53,9 @@ CONV_STATE, RECURRENT_STATE = "conv_state", "recurrent_state"
 ROPE_SWITCH_LENGTH = "rope_switch_length"
 """The metadata of a graph, and the attribute of a folder, whose rotary table is two in one: the length beyond which a
 sequence reads the second, which begins at that row."""
+
+NUM_ROTARY_POSITIONS = "num_rotary_positions"
+"""A constant, int64 of no axes: the rows of the rotary tables that a graph computes from their frequencies."""
 
 _PAST, _PRESENT = "past_key_values", "present"
 _PAST_PREFIXES = (_PAST, "past")  # the second as other exporters have it

@@ -70,7 +70,11 @@ class Decoder:
             raise OptionError(f"kv_cache_bytes must be a number of bytes, not {kv_cache_bytes!r}")
         self.max_batch = DEFAULT_MAX_BATCH if max_batch is None else _limit("max_batch", max_batch, None)
         self._session, self._prompts = open_sessions(
-            folder, provider=provider, device_id=device_id, num_threads=num_threads
+            folder,
+            provider=provider,
+            device_id=device_id,
+            num_threads=num_threads,
+            max_context=self.context_length,
         )
         graph = self._session.graph
         shape = CacheShape(

@@ -34,6 +34,7 @@ class DecoderSession:
         provider: Execution provider, or "auto".
         device_id: Which device of the provider.
         num_threads: Threads of one operator; None is the folder's choice, else ONNX Runtime's.
+        max_context: Longest sequence that will run; None is the folder's own limit.
     """
 
     def __init__(
@@ -44,13 +45,14 @@ class DecoderSession:
         provider: str = "auto",
         device_id: int = 0,
         num_threads: int | None = None,
+        max_context: int | None = None,
     ) -> None:
         if num_threads is not None and not 1 <= num_threads <= MAX_THREADS:
             raise OptionError(f"num_threads must be at least 1 and at most {MAX_THREADS}, not {num_threads}")
         options = session_options(folder.decoder, stages)
         if num_threads is not None:
             options.intra_op_num_threads = num_threads
-        model, facts = _adapted_model(folder, stages, options)
+        model, facts = _adapted_model(folder, stages, options, max_context)
         self.provider, self._session = first_that_works(
             choose_provider(provider), folder, model, options, device_id
         )
@@ -63,7 +65,7 @@ class DecoderSession:
 
 
 def open_sessions(
-    folder: ModelFolder, *, provider: str, device_id: int, num_threads: int | None
+    folder: ModelFolder, *, provider: str, device_id: int, num_threads: int | None, max_context: int
 ) -> tuple[DecoderSession, DecoderSession]:
     """Return the session that runs generated tokens and the one that runs prompts: one and the same, mostly.
 
@@ -73,7 +75,14 @@ def open_sessions(
     stages = folder.decoder.stages
 
     def open_session(chosen: Sequence[StageConfig], provider: str) -> DecoderSession:
-        return DecoderSession(folder, chosen, provider=provider, device_id=device_id, num_threads=num_threads)
+        return DecoderSession(
+            folder,
+            chosen,
+            provider=provider,
+            device_id=device_id,
+            num_threads=num_threads,
+            max_context=max_context,
+        )
 
     on_tokens = [stage for stage in stages if stage.run_on_token_gen]
     on_prompts = [stage for stage in stages if stage.run_on_prompt]
@@ -120,7 +129,7 @@ class Binding:
 
 
 def _adapted_model(
-    folder: ModelFolder, stages: Sequence[StageConfig], options: Any
+    folder: ModelFolder, stages: Sequence[StageConfig], options: Any, max_context: int | None
 ) -> tuple[bytes, GraphFacts]:
     """Return the adapted graph, serialized, and what was found; the options are told where its weights lie.
 
@@ -130,7 +139,7 @@ def _adapted_model(
         model = join_stages([(stage, read_model(folder.path / stage.filename)) for stage in stages])
     else:
         model = read_model(folder.model_path)
-    facts = adapt_model(model, folder.decoder.names)
+    facts = adapt_model(model, folder.decoder.names, max_context=max_context)
     weights = locate_weights(model, folder.path if stages else folder.model_path.parent)
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(weights))
     return model.SerializeToString(), facts

@@ -6,15 +6,18 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from genai.errors import ModelFolderError
-from genai.folder import GraphNames
+from genai.folder import GraphNames, ModelFolder
+from genai.graph.names import NUM_ROTARY_POSITIONS
 from genai.runtime.adapt import adapt_model, read_model
 from genai.runtime.adapt.graph import rename_values
 from genai.runtime.adapt.long_rope import promote_rope_choice
+from genai.runtime.decoder import Decoder
 from tests.runtime.test_any_graph import graph_of
 from tests.runtime.tiny_graphs import Reference, growing_attention, rotary_attention, shared_attention
+from tests.spans import score
 
 Folders = Callable[..., tuple[Path, Path]]
 
@@ -157,3 +160,26 @@ def test_rope_choice_is_found_behind_the_tables_alone(domain: str) -> None:
     graph.node[-1].domain = domain
     assert promote_rope_choice(graph) == 32
     assert "use_long_rope" in names(graph.input)
+
+
+def test_rotary_tables_are_computed_for_the_context_that_is_asked_for(model_folder: Folders) -> None:
+    """Not longer than the graph's own; what a shorter context computes is the same."""
+    folder = ModelFolder.load(model_folder("llama")[1])
+    stored = onnx.load(folder.model_path, load_external_data=False).graph.initializer
+    assert max(tensor.dims[0] for tensor in stored if tensor.dims and "rope" in tensor.name) < 100
+    rows = {}
+    for max_context in (40, 10**6, None):
+        model = read_model(folder.model_path)
+        adapt_model(model, max_context=max_context)
+        (length,) = (t for t in model.graph.initializer if t.name == NUM_ROTARY_POSITIONS)
+        rows[max_context] = int(numpy_helper.to_array(length))
+    assert rows == {40: 40, 10**6: 256, None: 256}
+    ids = list(range(5, 45))
+    logits = []
+    for max_context in (40, None):
+        decoder = Decoder(folder, max_context=max_context)
+        slot = decoder.cache.acquire(ids)
+        assert slot is not None
+        decoder.cache.reserve(len(ids))
+        logits.append(score(decoder, slot, ids))
+    np.testing.assert_array_equal(*logits)

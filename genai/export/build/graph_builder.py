@@ -118,11 +118,17 @@ class GraphBuilder:
         self.nodes.append(node)
         return list(node.outputs)
 
-    def constant(self, values: NDArray[np.generic]) -> ir.Value:
-        """Return a small constant, kept inside the protobuf; those of equal values, type and shape are one."""
-        shape = "x".join(map(str, values.shape)) if values.ndim > 1 else f"{values.ndim}d"
-        text = "_".join(str(value) for value in values.reshape(-1).tolist())
-        name = f"constants.{values.dtype}.{text}_{shape}"
+    def constant(self, values: NDArray[np.generic], *, name: str | None = None) -> ir.Value:
+        """Return a small constant, kept inside the protobuf; those of equal values, type and shape, or of one name, are one.
+
+        Args:
+            values: Its value.
+            name: What it is called, by whoever wants to change it; chosen from its value if not given.
+        """
+        if name is None:
+            shape = "x".join(map(str, values.shape)) if values.ndim > 1 else f"{values.ndim}d"
+            text = "_".join(str(value) for value in values.reshape(-1).tolist())
+            name = f"constants.{values.dtype}.{text}_{shape}"
         if name not in self.constants:
             tensor = ir.tensor(values, name=name)
             value = ir.Value(name=name, shape=ir.Shape(values.shape), type=ir.TensorType(tensor.dtype))

@@ -14,6 +14,7 @@ from genai.runtime.adapt.lengths import keep_whole_windows, promote_lengths, sha
 from genai.runtime.adapt.logits import promote_num_logits
 from genai.runtime.adapt.long_rope import promote_rope_choice
 from genai.runtime.adapt.names import rename_ports
+from genai.runtime.adapt.rotary_tables import limit_rotary_tables
 
 __all__ = ["GraphFacts", "adapt_model"]
 
@@ -33,8 +34,15 @@ class GraphFacts:
     rope_switch_length: int | None = None
 
 
-def adapt_model(model: ModelProto, names: GraphNames | None = None) -> GraphFacts:
+def adapt_model(
+    model: ModelProto, names: GraphNames | None = None, *, max_context: int | None = None
+) -> GraphFacts:
     """Change a model, in place, to what the runtime feeds; return what it found.
+
+    Args:
+        model: The model.
+        names: What the configuration says its inputs and outputs are called.
+        max_context: Longest sequence that will run; `None` is what the graph was made for.
 
     Raises:
         ModelFolderError: The configured names contradict the graph.
@@ -44,6 +52,8 @@ def adapt_model(model: ModelProto, names: GraphNames | None = None) -> GraphFact
     split_stacked_caches(graph, _opset(model))
     can_keep_none = promote_num_logits(graph)
     rope_switch_length = promote_rope_choice(graph)
+    if max_context is not None:
+        limit_rotary_tables(graph, max_context)
     keep_whole_windows(graph)
     promote_lengths(graph)
     remove_unused(graph)
