@@ -110,71 +110,70 @@ def quantize_matrix(
 ) -> QuantizedMatrix:
     """Return a matrix that is rounded to nearest while it is read.
 
-    Its rows are read and rounded once where the codes are read in order and the scales after them, as a writer does;
-    the scales are held in between. In another order the values are the same and rows are read again.
+    Its rows are read and rounded once where the codes are read in order and the scales and zero points after them, as a
+    writer does; these are held in between. In another order the values are the same and rows are read again.
 
     Args:
         read: Returns rows [start, stop) as float32 [stop - start, columns].
         shape: [rows, columns].
-        scheme: The bits and block size; symmetric.
+        scheme: How they are rounded.
     """
-    rounding = _Rounding(read, shape, scheme)
-    return QuantizedMatrix(scheme, shape[1], codes=_CodesOf(rounding), scales=_ScalesOf(rounding))
+    rounding = _Rounding(read, shape[0], scheme)
+    num_blocks = scheme.num_blocks(shape[1])
+    points = None
+    if not scheme.is_symmetric:
+        points = _PartOf(rounding, "zero_points", (shape[0], scheme.zero_point_bytes(shape[1])))
+    return QuantizedMatrix(
+        scheme,
+        shape[1],
+        codes=_PartOf(rounding, "codes", (shape[0], num_blocks, scheme.block_bytes)),
+        scales=_PartOf(rounding, "scales", (shape[0], num_blocks)),
+        zero_points=points,
+    )
 
 
 class _Rounding:
-    """Rows that are rounded on demand; the scales of a pass over the codes stay until they are read."""
+    """Rows that are rounded on demand; what a pass over the codes finds beside them stays until it is read."""
 
-    def __init__(
-        self, read: Callable[[int, int], Floats], shape: tuple[int, int], scheme: BlockScheme
-    ) -> None:
-        self.num_rows, num_columns = shape
-        self.num_blocks, self.block_bytes = scheme.num_blocks(num_columns), scheme.block_bytes
-        self._read, self._scheme = read, scheme
-        self._scales: Floats | None = None
-        self._num_known = 0  # of the first rows, scales are held
+    def __init__(self, read: Callable[[int, int], Floats], num_rows: int, scheme: BlockScheme) -> None:
+        self._read, self._num_rows, self._scheme = read, num_rows, scheme
+        self._held: dict[str, Any] = {}
+        self._num_held = 0  # rows, from the first on
 
-    def codes(self, start: int, stop: int) -> Codes:
-        rounded = self._round(start, stop)
+    def part(self, name: str, start: int, stop: int) -> Any:
+        if name != "codes" and name in self._held and stop <= self._num_held:
+            found = self._held[name][start:stop]
+            if stop == self._num_rows:
+                del self._held[name]
+            return found
+        rounded = quantize_rows(self._read(start, stop), self._scheme)
+        if name == "codes":
+            self._hold(start, stop, rounded)
+        return getattr(rounded, name)
+
+    def _hold(self, start: int, stop: int, rounded: QuantizedRows) -> None:
+        parts: dict[str, NDArray[Any]] = {"scales": rounded.scales}
+        if rounded.zero_points is not None:
+            parts["zero_points"] = rounded.zero_points
         if start == 0:
-            self._scales, self._num_known = np.empty((self.num_rows, self.num_blocks), np.float32), 0
-        if self._scales is not None and start == self._num_known:
-            self._scales[start:stop], self._num_known = rounded.scales, stop
-        return rounded.codes
-
-    def scales(self, start: int, stop: int) -> Floats:
-        if self._scales is None or stop > self._num_known:
-            return self._round(start, stop).scales
-        found = self._scales[start:stop]
-        if stop == self.num_rows:
-            self._scales, self._num_known = None, 0
-        return found
-
-    def _round(self, start: int, stop: int) -> QuantizedRows:
-        return quantize_rows(self._read(start, stop), self._scheme)
+            self._held = {
+                name: np.empty((self._num_rows, *part.shape[1:]), part.dtype) for name, part in parts.items()
+            }
+            self._num_held = 0
+        if start == self._num_held and self._held.keys() == parts.keys():
+            for name, part in parts.items():
+                self._held[name][start:stop] = part
+            self._num_held = stop
 
 
 @dataclass(frozen=True, slots=True)
-class _CodesOf:
+class _PartOf:
+    """Codes, scales or zero points of rows that are rounded on demand."""
+
     rounding: _Rounding
+    name: str
+    shape: tuple[int, ...]
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.rounding.num_rows, self.rounding.num_blocks, self.rounding.block_bytes
-
-    def __getitem__(self, rows: slice) -> Codes:
-        start, stop, _ = rows.indices(self.rounding.num_rows)
-        return self.rounding.codes(start, stop)
-
-
-@dataclass(frozen=True, slots=True)
-class _ScalesOf:
-    rounding: _Rounding
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.rounding.num_rows, self.rounding.num_blocks
-
-    def __getitem__(self, rows: slice) -> Floats:
-        start, stop, _ = rows.indices(self.rounding.num_rows)
-        return self.rounding.scales(start, stop)
+    def __getitem__(self, rows: slice) -> Any:
+        start, stop, _ = rows.indices(self.shape[0])
+        return self.rounding.part(self.name, start, stop)

@@ -1,8 +1,9 @@
 """Round-to-nearest quantization of rows, in the layout of MatMulNBits.
 
-The scale is signed: the weight of largest magnitude in a block maps exactly to the most negative code, so all
+A symmetric scale is signed: the weight of largest magnitude in a block maps exactly to the most negative code, so all
 2**bits codes are in use (llama.cpp's Q4_0 does the same). On normal weights its mean squared error at 4 bits is 22 %
-below that of `max(abs) / 7`, whose codes never reach -8; a least-squares scale would gain 3 % more.
+below that of `max(abs) / 7`, whose codes never reach -8; a least-squares scale would gain 3 % more. Where a block has a
+zero point of its own, the codes reach from its smallest weight, or 0, to its largest, or 0, and 0 is a code.
 """
 
 from __future__ import annotations
@@ -28,30 +29,34 @@ class QuantizedRows:
     Args:
         codes: Packed, uint8 [rows, blocks, block_bytes].
         scales: float32 [rows, blocks]; 0 for a block of zeros.
+        zero_points: Packed, uint8 [rows, zero_point_bytes]; `None` in a symmetric scheme.
     """
 
     codes: Codes
     scales: Floats
+    zero_points: Codes | None
 
 
 def quantize_rows(rows: Floats, scheme: BlockScheme) -> QuantizedRows:
-    """Round to the nearest codes; the columns that pad the last block have code 0.
+    """Round to the nearest codes; the columns that pad the last block stand for 0.
 
     Args:
         rows: float32 [rows, columns].
-        scheme: The bits and block size; symmetric.
+        scheme: How.
     """
-    assert scheme.is_symmetric, "rounding to nearest chooses no zero points"
     blocks = _blocks_of(rows, scheme)
     scales = _scales_of(blocks, scheme)
-    factors = scales[..., None]
-    is_normal = np.abs(factors) >= np.finfo(np.float32).tiny  # the inverse of a smaller one is infinite
-    inverse = np.divide(1.0, factors, out=np.zeros_like(factors), where=is_normal)
-    codes = np.multiply(blocks, inverse)
+    inverse = _inverse(scales)
+    points = None if scheme.is_symmetric else _zero_points_of(blocks, inverse, scheme)
+    codes = np.multiply(blocks, inverse[..., None])
     np.rint(codes, out=codes)
-    codes += scheme.zero_point
-    np.clip(codes, 0, 2 * scheme.zero_point - 1, out=codes)
-    return QuantizedRows(pack_codes(codes.astype(np.uint8), bits=scheme.bits), scales)
+    codes += scheme.zero_point if points is None else points[..., None]
+    np.clip(codes, 0, scheme.max_code, out=codes)
+    return QuantizedRows(
+        pack_codes(codes.astype(np.uint8), bits=scheme.bits),
+        scales,
+        None if points is None else pack_codes(points, bits=scheme.bits),
+    )
 
 
 def dequantize_rows(
@@ -97,6 +102,23 @@ def _blocks_of(rows: Floats, scheme: BlockScheme) -> Floats:
 
 def _scales_of(blocks: Floats, scheme: BlockScheme) -> Floats:
     highest, lowest = blocks.max(axis=-1), blocks.min(axis=-1)
-    extreme = np.where(highest > -lowest, highest, lowest)
-    scales: Floats = extreme / np.float32(-scheme.zero_point)
-    return scales
+    scales: Floats
+    if scheme.is_symmetric:
+        extreme = np.where(highest > -lowest, highest, lowest)
+        scales = extreme / np.float32(-scheme.zero_point)
+    else:
+        scales = (np.maximum(highest, 0) - np.minimum(lowest, 0)) / np.float32(scheme.max_code)
+    with np.errstate(over="ignore"):  # infinity; whoever writes it refuses it
+        return scales.astype(scheme.scale_type).astype(np.float32)
+
+
+def _inverse(scales: Floats) -> Floats:
+    """Return 1 / scale, and 0 where that would be infinite."""
+    is_normal = np.abs(scales) >= np.finfo(np.float32).tiny
+    return np.divide(1.0, scales, out=np.zeros_like(scales), where=is_normal)
+
+
+def _zero_points_of(blocks: Floats, inverse: Floats, scheme: BlockScheme) -> Codes:
+    lowest = np.minimum(blocks.min(axis=-1), 0)
+    points: Codes = np.clip(np.rint(-lowest * inverse), 0, scheme.max_code).astype(np.uint8)
+    return points

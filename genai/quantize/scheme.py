@@ -24,6 +24,8 @@ class BlockScheme:
         block_size: Weights per scale, a power of two from 16 to 256.
         is_symmetric: Whether all blocks have the zero point in the middle.
         method: How the codes were chosen, for the manifest: "rtn" is round to nearest.
+        scale_type: "float32", or "float16" for scales that are stored in half the bytes, and rounded so before any code
+            is chosen; products read them as float32 either way.
 
     Raises:
         OptionError: A value is none of these.
@@ -37,8 +39,10 @@ class BlockScheme:
     block_size: int
     is_symmetric: bool = True
     method: str = "rtn"
+    scale_type: str = "float32"
 
     def __post_init__(self) -> None:
+        assert self.scale_type in ("float32", "float16"), self.scale_type
         if self.bits not in (4, 8):
             raise OptionError(f"bits must be 4 or 8, not {self.bits!r}")
         check_block_size(self.block_size)
@@ -47,6 +51,11 @@ class BlockScheme:
     def zero_point(self) -> int:
         """The code that stands for 0 in a symmetric scheme."""
         return 1 << (self.bits - 1)
+
+    @property
+    def max_code(self) -> int:
+        """The largest code."""
+        return (1 << self.bits) - 1
 
     @property
     def block_bytes(self) -> int:
@@ -68,4 +77,5 @@ class BlockScheme:
             "bits": self.bits,
             "block_size": self.block_size,
             "symmetric": self.is_symmetric,
+            "scales": self.scale_type,
         }

@@ -18,7 +18,7 @@ from genai.quantize import (
 )
 
 NUM_ROWS, NUM_COLUMNS = 23, 70
-SCHEME = BlockScheme(4, 32)
+SCHEME = BlockScheme(4, 32, is_symmetric=False)
 
 
 class CountedRows:
@@ -42,24 +42,33 @@ def in_chunks(values: object, step: int) -> np.ndarray:
 def test_rows_are_read_once(step: int, other_step: int) -> None:
     source = CountedRows()
     codes, scales = in_chunks(source.matrix.codes, step), in_chunks(source.matrix.scales, other_step)
+    points = in_chunks(source.matrix.zero_points, step)
     expected = quantize_rows(source.rows, SCHEME)
     np.testing.assert_array_equal(codes, expected.codes)
     np.testing.assert_array_equal(scales, expected.scales)
+    np.testing.assert_array_equal(points, expected.zero_points)
     assert (source.num_reads == 1).all()
 
 
-@given(st.lists(st.tuples(st.booleans(), st.integers(0, NUM_ROWS), st.integers(0, NUM_ROWS)), max_size=12))
-def test_any_order_of_reading_gives_the_same(reads: list[tuple[bool, int, int]]) -> None:
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["codes", "scales", "zero_points"]),
+            st.integers(0, NUM_ROWS),
+            st.integers(0, NUM_ROWS),
+        ),
+        max_size=12,
+    )
+)
+def test_any_order_of_reading_gives_the_same(reads: list[tuple[str, int, int]]) -> None:
     source = CountedRows()
     expected = quantize_rows(source.rows, SCHEME)
-    for is_codes, start, stop in reads:
+    for part, start, stop in reads:
         stop = max(start, stop)
         if start == stop:
             continue
-        if is_codes:
-            np.testing.assert_array_equal(source.matrix.codes[start:stop], expected.codes[start:stop])
-        else:
-            np.testing.assert_array_equal(source.matrix.scales[start:stop], expected.scales[start:stop])
+        found = getattr(source.matrix, part)[start:stop]
+        np.testing.assert_array_equal(found, getattr(expected, part)[start:stop])
 
 
 def test_what_it_stands_for() -> None:
@@ -67,7 +76,13 @@ def test_what_it_stands_for() -> None:
     expected = quantize_rows(source.rows, SCHEME)
     np.testing.assert_array_equal(
         source.matrix.dequantize(slice(3, 9)),
-        dequantize_rows(expected.codes, expected.scales, SCHEME, num_columns=NUM_COLUMNS)[3:9],
+        dequantize_rows(
+            expected.codes,
+            expected.scales,
+            SCHEME,
+            num_columns=NUM_COLUMNS,
+            zero_points=expected.zero_points,
+        )[3:9],
     )
 
 
@@ -99,4 +114,10 @@ def test_blocks_with_zero_points_and_an_order_of_the_inputs() -> None:
     )
     expected = (codes.astype(np.float32) - points[:, groups]) * scales[:, groups]
     np.testing.assert_array_equal(matrix.dequantize(), expected)
-    assert scheme.to_json() == {"method": "gptq", "bits": 4, "block_size": 32, "symmetric": False}
+    assert scheme.to_json() == {
+        "method": "gptq",
+        "bits": 4,
+        "block_size": 32,
+        "symmetric": False,
+        "scales": "float32",
+    }

@@ -13,7 +13,19 @@ from onnx import TensorProto, helper
 from genai.errors import OptionError
 from genai.quantize import BlockScheme, dequantize_rows, quantize_rows
 
-SCHEMES = st.builds(BlockScheme, bits=st.sampled_from([4, 8]), block_size=st.sampled_from([16, 32, 64, 128]))
+SCHEMES = st.builds(
+    BlockScheme,
+    bits=st.sampled_from([4, 8]),
+    block_size=st.sampled_from([16, 32, 64, 128]),
+    is_symmetric=st.booleans(),
+    scale_type=st.sampled_from(["float32", "float16"]),
+)
+KINDS = [
+    BlockScheme(bits, 32, is_symmetric=is_symmetric, scale_type=scale_type)
+    for bits in (4, 8)
+    for is_symmetric in (True, False)
+    for scale_type in ("float32", "float16")
+]
 
 
 def random_rows(num_rows: int, num_columns: int, seed: int = 0) -> np.ndarray:
@@ -22,7 +34,13 @@ def random_rows(num_rows: int, num_columns: int, seed: int = 0) -> np.ndarray:
 
 def round_trip(rows: np.ndarray, scheme: BlockScheme) -> np.ndarray:
     rounded = quantize_rows(rows, scheme)
-    return dequantize_rows(rounded.codes, rounded.scales, scheme, num_columns=rows.shape[1])
+    return dequantize_rows(
+        rounded.codes,
+        rounded.scales,
+        scheme,
+        num_columns=rows.shape[1],
+        zero_points=rounded.zero_points,
+    )
 
 
 @settings(deadline=None, max_examples=60)
@@ -30,7 +48,7 @@ def round_trip(rows: np.ndarray, scheme: BlockScheme) -> np.ndarray:
 def test_no_weight_is_off_by_more_than_its_scale(
     scheme: BlockScheme, num_rows: int, num_columns: int, seed: int
 ) -> None:
-    """Half a scale by rounding; a whole one where the positive end has no code."""
+    """Half a scale by rounding; a whole one where an end has no code, by a zero point or a scale that is rounded."""
     rows = random_rows(num_rows, num_columns, seed)
     scales = np.repeat(np.abs(quantize_rows(rows, scheme).scales), scheme.block_size, axis=1)[:, :num_columns]
     assert (np.abs(round_trip(rows, scheme) - rows) <= scales * 1.0001 + 1e-7).all()
@@ -45,27 +63,41 @@ def test_shapes_are_those_of_matmul_nbits(scheme: BlockScheme, num_columns: int)
     assert rounded.scales.shape == (3, num_blocks)
 
 
-@pytest.mark.parametrize("bits", [4, 8])
-def test_quantizing_what_was_dequantized_changes_nothing(bits: int) -> None:
-    scheme = BlockScheme(bits, 32)
+@pytest.mark.parametrize("scheme", KINDS)
+def test_quantizing_what_was_dequantized_changes_nothing(scheme: BlockScheme) -> None:
     once = round_trip(random_rows(5, 96), scheme)
     np.testing.assert_allclose(round_trip(once, scheme), once, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("bits", [4, 8])
-def test_zeros_stay_zeros(bits: int) -> None:
-    rows = np.zeros((2, 64), np.float32)
-    rows[0, :32] = 1.0
-    np.testing.assert_array_equal(round_trip(rows, BlockScheme(bits, 32)), rows)
+@pytest.mark.parametrize("scheme", KINDS)
+def test_zeros_stay_zeros(scheme: BlockScheme) -> None:
+    rows = random_rows(3, 96)
+    rows[0, 32:] = rows[1, ::2] = rows[2] = 0.0
+    assert (round_trip(rows, scheme)[rows == 0] == 0).all()
 
 
-@pytest.mark.parametrize("bits", [4, 8])
+def test_a_zero_point_follows_blocks_that_lie_to_one_side() -> None:
+    rows = random_rows(2000, 32) * 0.3 + 1
+    errors = [
+        np.square(round_trip(rows, BlockScheme(4, 32, is_symmetric=is_symmetric)) - rows).mean()
+        for is_symmetric in (False, True)
+    ]
+    assert errors[0] < 0.8 * errors[1]
+
+
+def test_scales_of_half_the_bytes_are_exact_in_them() -> None:
+    for scheme in KINDS:
+        scales = quantize_rows(random_rows(5, 96), scheme).scales
+        assert (scales == scales.astype(np.float16)).all() == (scheme.scale_type == "float16")
+
+
+@pytest.mark.parametrize("scheme", KINDS)
 @pytest.mark.parametrize("magnitude", [1e-36, 1e-38, 1e-39, 1e-44])
-def test_weights_of_almost_nothing_stay_almost_nothing(bits: int, magnitude: float) -> None:
+def test_weights_of_almost_nothing_stay_almost_nothing(scheme: BlockScheme, magnitude: float) -> None:
     """Rows of unused tokens decay to numbers whose scale has no finite inverse; numpy must not complain."""
     rows = random_rows(3, 64) * np.float32(magnitude)
     with np.errstate(all="raise", under="ignore"):
-        found = round_trip(rows, BlockScheme(bits, 32))
+        found = round_trip(rows, scheme)
     assert np.abs(found - rows).max() <= np.abs(rows).max()
 
 

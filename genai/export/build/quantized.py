@@ -241,8 +241,13 @@ def _store(
     """Store codes and what belongs to them, in this order, in which their rows are read once."""
     num_blocks = matrix.scheme.num_blocks(matrix.num_columns)
     weight = g.initializer(f"{name}.weight", codes)
-    scales = _tensor(lambda a, b: matrix.scales[a:b], ir.DataType.FLOAT, rows, (num_blocks,))
+    scale_type = ir.DataType.FLOAT16 if matrix.scheme.scale_type == "float16" else ir.DataType.FLOAT
+    scales = _tensor(
+        lambda a, b: matrix.scales[a:b].astype(scale_type.numpy()), scale_type, rows, (num_blocks,)
+    )
     stored_scales = g.initializer(f"{name}.scales", scales)
+    if scale_type != ir.DataType.FLOAT:  # ONNX Runtime does it once, when it loads the graph
+        stored_scales = g.op("Cast", [stored_scales], to=ir.DataType.FLOAT)
     zero_points = None
     if (points := matrix.zero_points) is not None:
         num_bytes = matrix.scheme.zero_point_bytes(matrix.num_columns)
