@@ -78,7 +78,10 @@ def test_a_config_without_architecture(checkpoint: Path, architectures: object) 
             ['"rope_type" is "yarm"', 'mean "yarn"?'],
         ),
         ({"hidden_act": "mish"}, ['"hidden_act" is "mish"', "silu"]),
-        ({"quantization_config": {"quant_method": "gptq"}}, ['"quantization_config"', "quantized from"]),
+        (
+            {"quantization_config": {"quant_method": "aqlm"}},
+            ["quantization_config", '"quant_method" is "aqlm"', "gptq, modelopt", "quantized from"],
+        ),
         ({"num_local_experts": 8}, ['"num_local_experts" is 8', "mixtures of experts"]),
         (
             {"rope_parameters": {"rope_type": "default", "partial_rotary_factor": 0.1}},

@@ -13,7 +13,8 @@ from transformers.integrations.mxfp4 import convert_moe_packed_tensors
 
 from genai.errors import CheckpointError
 from genai.export import export_model
-from genai.export.checkpoint.mxfp4 import Mxfp4Rows
+from genai.export.checkpoint.quantized.fp4 import MXFP4_BLOCK, fp4_rows, half_powers
+from genai.export.checkpoint.rows import Rows, codes_of
 from tests.checkpoints import VOCAB_SIZE, load_reference, make_checkpoint
 from tests.export.runner import GraphRunner, without_worst_positions
 
@@ -34,21 +35,30 @@ def decoded_by_transformers(blocks: np.ndarray, scales: np.ndarray) -> np.ndarra
     return convert_moe_packed_tensors(*tensors, dtype=torch.float32).swapaxes(1, 2).numpy()
 
 
+def mxfp4_rows(blocks: np.ndarray, scales: np.ndarray) -> Rows:
+    packed = blocks.reshape(len(blocks), -1)
+    return fp4_rows(packed, scales, half_powers, block=MXFP4_BLOCK, method="mxfp4")
+
+
 def test_bytes_mean_what_they_mean_to_transformers() -> None:
     blocks, scales = random_mxfp4((2, 9, 5), low=1)  # torch takes 2**-127 for 0
     expected = decoded_by_transformers(blocks, scales)
     for expert in range(2):
-        rows = Mxfp4Rows(blocks[expert], scales[expert])
+        rows = mxfp4_rows(blocks[expert], scales[expert])
         assert rows.shape == (9, 160)
         assert len(rows) == 9
         np.testing.assert_array_equal(rows[:], expected[expert])
         np.testing.assert_array_equal(rows[2:5], expected[expert, 2:5])
         for first, last in ((0, 160), (5, 6), (31, 33), (64, 96), (70, 70)):
             np.testing.assert_array_equal(rows[:, first:last], expected[expert, :, first:last])
+        matrix = codes_of(rows)
+        assert matrix is not None
+        with np.errstate(over="ignore"):
+            np.testing.assert_array_equal(matrix.dequantize(), expected[expert])
 
 
 def test_a_scale_of_255_is_no_number() -> None:
-    rows = Mxfp4Rows(np.zeros((1, 2, 16), np.uint8), np.asarray([[127, 255]], np.uint8))
+    rows = mxfp4_rows(np.zeros((1, 2, 16), np.uint8), np.asarray([[127, 255]], np.uint8))
     np.testing.assert_array_equal(np.isnan(rows[:]), [[False] * 32 + [True] * 32])
 
 
@@ -109,7 +119,9 @@ def test_tensors_that_do_not_fit_are_named(tmp_path: Path) -> None:
     tensors = load_file(path)
     name = "model.layers.1.mlp.experts.down_proj_scales"
     save_file({**tensors, name: tensors[name][:, :-1].copy()}, path)
-    with pytest.raises(CheckpointError, match=rf"{name}.*config.json implies \[5, 64, 3\]"):
+    with pytest.raises(
+        CheckpointError, match=rf"{name}.*has shape \[5, 63, 3\], but the other tensors imply \[5, 64, 3\]"
+    ):
         export_model(checkpoint, tmp_path / "model", precision="fp32", via="native")
     save_file({**tensors, name: tensors[name].astype(np.int32)}, path)
     with pytest.raises(CheckpointError, match=rf"{name}.*type I32"):
