@@ -9,6 +9,7 @@ from genai.errors import UnsupportedModelError, did_you_mean
 from genai.export.checkpoint.model_config import ModelConfig
 from genai.export.checkpoint.quantized.format import Format
 from genai.export.checkpoint.quantized.fp8 import Fp8, ModelOptimizer
+from genai.export.checkpoint.quantized.gptq import Gptq
 from genai.export.checkpoint.quantized.mxfp4 import Mxfp4
 
 __all__ = ["read_format"]
@@ -16,6 +17,7 @@ __all__ = ["read_format"]
 _FORMATS: Mapping[str, Callable[[ModelConfig], Format]] = {
     "fbgemm_fp8": Fp8.of,
     "fp8": Fp8.of,
+    "gptq": Gptq.of,
     "modelopt": ModelOptimizer.of,
     "mxfp4": Mxfp4.of,
 }
