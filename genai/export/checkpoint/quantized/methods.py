@@ -8,6 +8,7 @@ from typing import Any
 from genai.errors import UnsupportedModelError, did_you_mean
 from genai.export.checkpoint.model_config import ModelConfig
 from genai.export.checkpoint.quantized.awq import Awq
+from genai.export.checkpoint.quantized.bitsandbytes import BitsAndBytes
 from genai.export.checkpoint.quantized.compressed_tensors import CompressedTensors
 from genai.export.checkpoint.quantized.format import Format
 from genai.export.checkpoint.quantized.fp8 import Fp8, ModelOptimizer
@@ -18,6 +19,7 @@ __all__ = ["read_format"]
 
 _FORMATS: Mapping[str, Callable[[ModelConfig], Format]] = {
     "awq": Awq.of,
+    "bitsandbytes": BitsAndBytes.of,
     "compressed-tensors": CompressedTensors.of,
     "fbgemm_fp8": Fp8.of,
     "fp8": Fp8.of,
