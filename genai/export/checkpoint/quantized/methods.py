@@ -14,6 +14,7 @@ from genai.export.checkpoint.quantized.format import Format
 from genai.export.checkpoint.quantized.fp8 import Fp8, ModelOptimizer
 from genai.export.checkpoint.quantized.gptq import Gptq
 from genai.export.checkpoint.quantized.mxfp4 import Mxfp4
+from genai.export.checkpoint.quantized.torchao import TorchAo
 
 __all__ = ["read_format"]
 
@@ -26,6 +27,7 @@ _FORMATS: Mapping[str, Callable[[ModelConfig], Format]] = {
     "gptq": Gptq.of,
     "modelopt": ModelOptimizer.of,
     "mxfp4": Mxfp4.of,
+    "torchao": TorchAo.of,
 }
 _PLACES = ("quantization_config", "compression_config")
 
