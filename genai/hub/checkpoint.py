@@ -24,7 +24,7 @@ class LocalCheckpoint:
     """A checkpoint on this machine.
 
     Args:
-        path: Its folder: config.json, safetensors, tokenizer.
+        path: Its folder: config.json, weights, tokenizer.
         source: "owner/name[:subfolder]", or the path that was given.
         revision: Commit hash of the repository; `None` for a local folder.
     """
@@ -56,7 +56,7 @@ def resolve_checkpoint(
     Raises:
         ModelNotFoundError: The name stands for nothing, or it cannot be had now.
         ModelFolderError: The repository holds no checkpoint there.
-        CheckpointError: The folder or repository holds no safetensors.
+        CheckpointError: The folder or repository holds no weights that can be read.
         OptionError: A revision is asked of a local folder.
     """
     model = resolve(name, revision=revision)
@@ -100,6 +100,6 @@ def _explain_no_model(path: Path) -> str:
     found = [name for name in files if name.endswith((".bin", ".gguf", ".onnx", ".pth"))]
     return (
         f"{path} is neither a model folder (genai_config.json, or config.json and an ONNX decoder) nor a checkpoint "
-        "(config.json and safetensors)"
+        "(config.json and safetensors, or pytorch_model.bin)"
         + (f"; it holds {', '.join(found[:3])}, which genai does not read" if found else "")
     )

@@ -91,7 +91,7 @@ def read_config(path: Path) -> dict[str, Any]:
     """
     if not path.is_dir():
         raise CheckpointError(
-            f"{path}: not a folder; a checkpoint is a folder with config.json and safetensors"
+            f"{path}: not a folder; a checkpoint is a folder with config.json and safetensors, or pytorch_model.bin"
         )
     return read_json(path / "config.json")
 

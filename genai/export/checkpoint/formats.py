@@ -10,6 +10,7 @@ from genai.errors import CheckpointError
 from genai.export.checkpoint.checkpoint import Checkpoint, StoredTensors
 from genai.export.checkpoint.quantized import QuantizedCheckpoint, read_format
 from genai.export.checkpoint.safetensors import has_safetensors, open_safetensors
+from genai.export.checkpoint.torch_files import has_torch_files, open_torch_files
 
 __all__ = ["can_keep", "check_quantization", "decoded", "open_checkpoint"]
 
@@ -20,11 +21,13 @@ def open_checkpoint(path: Path, config: Mapping[str, Any]) -> Checkpoint:
     Raises:
         CheckpointError: A file is missing, truncated or malformed.
     """
-    if not has_safetensors(path):
-        other = sorted(file.name for pattern in ("*.bin", "*.pth", "*.gguf") for file in path.glob(pattern))
-        found = f"; found only {', '.join(other[:3])}, which cannot be read safely" if other else ""
-        raise CheckpointError(f"{path}: no safetensors file{found}")
-    return decoded(open_safetensors(path, config))
+    if has_safetensors(path):
+        return decoded(open_safetensors(path, config))
+    if has_torch_files(path):
+        return decoded(open_torch_files(path, config))
+    other = sorted(file.name for pattern in ("*.bin", "*.pth", "*.gguf") for file in path.glob(pattern))
+    found = f"; found only {', '.join(other[:3])}, which are not read" if other else ""
+    raise CheckpointError(f"{path}: neither safetensors nor pytorch_model.bin{found}")
 
 
 def decoded(stored: StoredTensors) -> Checkpoint:
