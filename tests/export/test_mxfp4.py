@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from safetensors.numpy import load_file, save_file
@@ -111,6 +112,22 @@ def test_a_published_checkpoint_gives_the_model_of_its_decoded_weights(
         found, expected = without_worst_positions(found, expected, share=0.5)
         bound = {"int8": 0.05, "int4": 0.3}[precision]
         assert np.linalg.norm(found - expected) < bound * np.linalg.norm(expected)
+
+
+def test_experts_are_kept_as_codes_of_twice_their_numbers(tmp_path: Path) -> None:
+    """On a CPU QMoE has int8 activations alone at 8 bits, which is what the logits differ by."""
+    checkpoint = make_published(tmp_path / "published")
+    exported = export_model(checkpoint, tmp_path / "model", precision="keep", via="native")
+    model = onnx.load(exported.model_path)
+    stored = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    codes, scales = (stored[f"layers.1.mlp.experts.down.{part}"] for part in ("weight", "scales"))
+    kept = (codes.astype(np.float32) - 128) * np.repeat(scales, MXFP4_BLOCK, axis=-1)
+    decoded = load_file(tmp_path / "published-floats" / "model.safetensors")
+    np.testing.assert_array_equal(kept, decoded["model.layers.1.mlp.experts.down_proj"].swapaxes(1, 2))
+    with torch.no_grad():
+        expected = load_reference(tmp_path / "published-floats")(torch.tensor([PROMPT])).logits[0].numpy()
+    found, expected = without_worst_positions(GraphRunner(exported).feed(PROMPT), expected, share=0.5)
+    assert np.linalg.norm(found - expected) < 0.05 * np.linalg.norm(expected)
 
 
 def test_tensors_that_do_not_fit_are_named(tmp_path: Path) -> None:

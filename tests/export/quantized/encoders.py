@@ -414,6 +414,10 @@ CASES: Mapping[str, Case] = {
 }
 
 
+_LINEAR = ("_proj.weight", ".w1.weight", ".w2.weight", ".w3.weight")
+_CONV1D = (".c_attn.weight", ".c_proj.weight", ".c_fc.weight")
+
+
 @dataclass(frozen=True)
 class Pair:
     """A checkpoint in a format, and the checkpoint of floats that it stands for.
@@ -431,20 +435,24 @@ class Pair:
 
 def make_pair(case: Case, folder: Path, *, family: str = "llama", **sizes: Any) -> Pair:
     """Save a tiny model in a format, but for embeddings, norms and the head, and its decoded twin."""
-    sizes = sizes or {"hidden_size": 64, "intermediate_size": 96}
+    sizes = {"hidden_size": 64, "intermediate_size": 96, **sizes}
     floats = make_checkpoint(family, folder / "floats", **sizes)
     stored: dict[str, torch.Tensor] = {}
     metadata: dict[str, str] = {}
     matrices: dict[str, Floats] = {}
     tensors = load_file(floats / "model.safetensors")
     for name, value in tensors.items():
-        if not name.endswith("_proj.weight"):
-            stored[name] = value
+        is_conv1d = name.endswith(_CONV1D)  # of floats [inputs, outputs]
+        if not is_conv1d and not name.endswith(_LINEAR):
+            stored.setdefault(name, value)
             continue
         module = name.removesuffix(".weight")
-        parts, matrices[name] = case.encode(value.float().numpy())
-        stored |= {f"{module}{ending}": part for ending, part in parts.items()}
-        tensors[name] = torch.from_numpy(matrices[name].copy())
+        parts, matrices[name] = case.encode((value.T if is_conv1d else value).float().numpy())
+        for ending, part in parts.items():
+            if f"{module}{ending}" not in tensors or ending == ".weight":  # the real bias, not one of zeros
+                stored[f"{module}{ending}"] = part
+        decoded = matrices[name].T if is_conv1d else matrices[name]
+        tensors[name] = torch.from_numpy(np.ascontiguousarray(decoded).copy())
         if case.metadata:
             size = int(case.metadata["block"])
             block = [1, value.shape[1] if size == -1 else size]

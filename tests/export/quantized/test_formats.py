@@ -17,7 +17,7 @@ from genai.export.checkpoint.rows import codes_of
 from genai.folder import ModelFolder
 from tests.checkpoints import VOCAB_SIZE, load_reference
 from tests.export.quantized.encoders import CASES, Pair, gptq, make_pair
-from tests.export.runner import GraphRunner
+from tests.export.runner import GraphRunner, without_worst_positions
 
 PROMPT = np.random.default_rng(3).integers(3, VOCAB_SIZE, 24).tolist()
 
@@ -116,3 +116,32 @@ def test_other_precisions_quantize_anew(name: str, tmp_path: Path) -> None:
         assert exported.manifest is not None
         files.append(exported.manifest.files["model.onnx.data"])
     assert files[0] == files[1]
+
+
+@pytest.mark.parametrize("precision", ["fp32", "keep"])
+@pytest.mark.parametrize(
+    ("family", "name"),
+    [
+        ("phi3", "gptq-asymmetric"),
+        ("qwen2", "awq-gemm"),
+        ("gpt2", "gptq-act-order"),
+        ("gpt2", "bitsandbytes-int8"),
+        ("qwen3_moe", "compressed-int4-asymmetric"),
+        ("mixtral", "gptq"),
+        ("lfm2", "compressed-w8a8"),
+    ],
+)
+def test_families_that_store_modules_otherwise(
+    family: str, name: str, precision: str, tmp_path: Path
+) -> None:
+    """Fused, with biases, transposed in floats, as experts."""
+    sizes = {"hidden_size": 128, "intermediate_size": 96}
+    pair = make_pair(CASES[name], tmp_path, family=family, **sizes)
+    assert pair.matrices
+    exported = export_model(pair.quantized, tmp_path / "model", precision=precision, via="native")
+    found, expected = GraphRunner(with_float_activations(exported)).feed(PROMPT), expected_logits(pair)
+    if precision == "fp32":
+        np.testing.assert_allclose(found, expected, atol=2e-4, rtol=0)
+    else:
+        found, expected = without_worst_positions(found, expected, share=0.3)
+        assert np.linalg.norm(found - expected) < 0.01 * np.linalg.norm(expected)
