@@ -190,7 +190,9 @@ def compressed_int8(layout: str, *, is_symmetric: bool = True) -> Case:
     return compressed(layout, weights, encode, input_activations=inputs)
 
 
-def in_fp8(weight: Floats, block: tuple[int, int] | None) -> tuple[torch.Tensor, torch.Tensor, Floats]:
+def in_fp8(
+    weight: Floats, block: tuple[int, int] | None, *, powers: bool = False
+) -> tuple[torch.Tensor, torch.Tensor, Floats]:
     """Codes, scales [blocks of rows, blocks of columns] and the matrix."""
     num_rows, num_columns = weight.shape
     rows, columns = block or weight.shape
@@ -201,15 +203,19 @@ def in_fp8(weight: Floats, block: tuple[int, int] | None) -> tuple[torch.Tensor,
             where = (slice(i * rows, (i + 1) * rows), slice(j * columns, (j + 1) * columns))
             inside = tensor(weight[where])
             scales[i, j] = inside.abs().max() / 448
+            if powers:
+                scales[i, j] = 2.0 ** scales[i, j].log2().ceil()
             codes[where] = (inside / scales[i, j]).to(torch.float8_e4m3fn)
             matrix[where] = codes[where].float() * scales[i, j]
     return codes, scales, matrix.numpy()
 
 
-def fp8(config: Mapping[str, Any], *, per: str, ending: str = ".weight_scale") -> Case:
+def fp8(config: Mapping[str, Any], *, per: str, ending: str = ".weight_scale", powers: bool = False) -> Case:
     def encode(weight: Floats) -> tuple[Parts, Floats]:
         block = {"tensor": None, "channel": (1, weight.shape[1]), "block": (16, 24)}[per]
-        codes, scales, matrix = in_fp8(weight, block)
+        codes, scales, matrix = in_fp8(weight, block, powers=powers)
+        if powers:
+            scales = scales.to(torch.float8_e8m0fnu)
         if per == "tensor":
             scales = scales.reshape(())
         return {".weight": codes, ending: scales, ".input_scale": torch.ones(())}, matrix
@@ -401,6 +407,12 @@ CASES: Mapping[str, Case] = {
     "fp8-tensor": fp8({"quant_method": "fp8", "activation_scheme": "static"}, per="tensor"),
     "fp8-whole-inverse": fp8(
         {"quant_method": "fp8", "weight_block_size": None}, per="tensor", ending=".weight_scale_inv"
+    ),
+    "fp8-powers-of-2": fp8(
+        {"quant_method": "fp8", "weight_block_size": [16, 24], "scale_fmt": "ue8m0"},
+        per="block",
+        ending=".weight_scale_inv",
+        powers=True,
     ),
     "fbgemm-fp8": fp8({"quant_method": "fbgemm_fp8", "activation_scale_ub": 1200.0}, per="channel"),
     "bitsandbytes-nf4": bitsandbytes_4bit(),

@@ -7,6 +7,7 @@ tensor stands `{name}_scale_inv`. AutoFP8, FBGEMM (https://github.com/pytorch/FB
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +22,7 @@ from genai.export.checkpoint.tensor_files import FLOAT_DTYPES
 
 __all__ = ["Fp8", "ModelOptimizer", "fp8_rows"]
 
+DEFAULT_BLOCK = (128, 128)
 _SCALE_TYPES = (*FLOAT_DTYPES, "F8_E8M0")
 _KNOWN = (
     *("activation_scale_ub", "activation_scheme", "dequantize", "expert_dtype", "fmt", "ignored_layers"),
@@ -40,7 +42,7 @@ class Fp8:
         block: Rows and columns of a block, where scales are of blocks.
     """
 
-    block: tuple[int, int] | None
+    block: tuple[int, int]
 
     can_be_kept = False
     markers = (("_scale_inv", ""), (".weight_scale", ".weight"))
@@ -54,7 +56,7 @@ class Fp8:
         config.refuse("fmt", ADVICE, unless=(None, "e4m3", "float8_e4m3fn"))
         config.refuse("expert_dtype", ADVICE, unless=(None, "fp8"))
         if "weight_block_size" not in config:
-            return cls(None)
+            return cls(DEFAULT_BLOCK)
         size = config.integers("weight_block_size")
         if len(size) != 2 or min(size) < 1:
             raise CheckpointError(
@@ -141,12 +143,12 @@ def fp8_rows(module: StoredModule, weight: str, scale: str, *, block: tuple[int,
     numbers = module.array(weight, ("F8_E4M3",), (None, None))
     num_rows, num_columns = numbers.shape
     sizes = module.sizes(scale)
-    if sizes in ((), (1,), (1, 1)):
-        scales = module.array(scale, _SCALE_TYPES, sizes).reshape(1, 1)
-        return ScaledRows(numbers, scales, (max(1, num_rows), max(1, num_columns)))
-    if sizes in ((num_rows,), (num_rows, 1)) and (block is None or block[0] == 1 or len(sizes) == 1):
-        scales = module.array(scale, _SCALE_TYPES, sizes).reshape(num_rows, 1)
-        return ScaledRows(numbers, scales, (1, max(1, num_columns)))
-    rows, columns = block or (num_rows, num_columns)
-    expected = (-(-num_rows // rows), -(-num_columns // columns))
-    return ScaledRows(numbers, module.array(scale, _SCALE_TYPES, expected), (rows, columns))
+    whole, row = (max(1, num_rows), max(1, num_columns)), (1, max(1, num_columns))
+    if sizes == () or math.prod(sizes) == 1:
+        block = whole
+    elif block is None or sizes in ((num_rows,), (num_rows, 1)):
+        block = row
+    expected = (-(-num_rows // block[0]), -(-num_columns // block[1]))
+    has_axes = len(sizes) == len(expected) or math.prod(sizes) != math.prod(expected)
+    scales = module.array(scale, _SCALE_TYPES, expected if has_axes else sizes)
+    return ScaledRows(numbers, scales.reshape(expected), block)
