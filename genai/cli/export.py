@@ -36,7 +36,7 @@ def export(
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder to make.")],
     precision: Annotated[
         str | None,
-        typer.Option(help="fp32, fp16, bf16, int8, int4 or keep; the preset's if not given, else int4."),
+        typer.Option(help="fp32, fp16, bf16, int8 or int4; the preset's if not given, else int4."),
     ] = None,
     block_size: BlockSize = None,
     max_context: Annotated[

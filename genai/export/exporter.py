@@ -61,9 +61,9 @@ def export_model(
     transformers; transformers' own loads the checkpoint with both. The folder appears at `output` only when it is complete.
 
     Args:
-        checkpoint: Folder with config.json and weights.
+        checkpoint: Folder with config.json and safetensors.
         output: Folder to make.
-        precision: "fp32", "fp16", "bf16", "int8", "int4", or "keep" for what another tool quantized, as it is.
+        precision: "fp32", "fp16", "bf16", "int8" or "int4".
         block_size: Weights per scale at int8 and int4: 32, 64 or 128 (any power of two from 16 to 256).
         overwrite: Replace what is at `output`.
         progress: Called after every few megabytes.

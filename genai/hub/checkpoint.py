@@ -24,7 +24,7 @@ class LocalCheckpoint:
     """A checkpoint on this machine.
 
     Args:
-        path: Its folder: config.json, weights, tokenizer.
+        path: Its folder: config.json, safetensors, tokenizer.
         source: "owner/name[:subfolder]", or the path that was given.
         revision: Commit hash of the repository; `None` for a local folder.
     """
@@ -56,7 +56,7 @@ def resolve_checkpoint(
     Raises:
         ModelNotFoundError: The name stands for nothing, or it cannot be had now.
         ModelFolderError: The repository holds no checkpoint there.
-        CheckpointError: The folder or repository holds no weights that can be read.
+        CheckpointError: The folder or repository holds no safetensors.
         OptionError: A revision is asked of a local folder.
     """
     model = resolve(name, revision=revision)
