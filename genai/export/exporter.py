@@ -15,6 +15,7 @@ from genai.errors import ExportError
 from genai.export.architecture import DecoderSpec
 from genai.export.build.decoder_graph import build_decoder
 from genai.export.build.graph_builder import GraphBuilder
+from genai.export.build.recipe import mixed_precision
 from genai.export.checkpoint.checkpoint import naming_checkpoint
 from genai.export.checkpoint.formats import open_checkpoint
 from genai.export.checkpoint.weights import Weights
@@ -144,10 +145,12 @@ def _native_draft(plan: ExportPlan, decoder: NativeDecoder) -> Draft:
         prefixes=family.prefixes,
         ignored=family.ignored,
     )
-    graph = GraphBuilder(plan.precision, weights)
+    precision = mixed_precision(plan.precision, weights)
+    graph = GraphBuilder(precision, weights)
     build_decoder(graph, spec)
     return Draft(
         graph=graph,
+        quantization=precision.to_json(),
         decoder=decoder_config(checkpoint, family, spec),
         opset=OPSETS,
         exporter="native",
@@ -184,7 +187,7 @@ def _manifest(
         revision=revision,
         architecture=plan.architecture,
         precision=plan.settings.precision,
-        quantization=plan.precision.to_json(),
+        quantization=draft.quantization,
         opset=draft.opset,
         versions={PRODUCER: __version__, **tools, **draft.versions},
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
