@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from genai.export.build.emitter import AttributeValue, make_node
 from genai.export.build.precision import Precision
 from genai.export.build.tensors import LazyTensor
-from genai.export.checkpoint.rows import Experts, Rows, stacked_codes
+from genai.export.checkpoint.rows import Experts, Rows, methods_of, stacked_codes
 from genai.graph.opset import IR_VERSION, OPSETS
 from genai.quantize import BlockScheme, Layout
 
@@ -68,8 +68,13 @@ class GraphBuilder:
 
     def scheme_of(self, module: str) -> BlockScheme | None:
         """How a module of this scope is quantized; `None` if it is stored as floats."""
-        layout = self._kept_layout(module)
-        return self.precision.scheme_of(self.path(module)) if layout is None else layout.scheme
+        layout, path = self._kept_layout(module), self.path(module)
+        if layout is not None:
+            return layout.scheme
+        weight = self.parameters.get(f"{path}.weight") if self.precision.keeps_codes else None
+        if weight is not None and methods_of(weight):
+            return self.precision.scheme_of_uncarried(path)
+        return self.precision.scheme_of(path)
 
     def storage_of(self, module: str) -> BlockScheme | Layout | None:
         """What modules of this scope must have in common to be stored as one matrix."""

@@ -21,7 +21,7 @@ from genai.errors import CheckpointError, UnsupportedModelError
 from genai.export.checkpoint.checkpoint import Checkpoint, architecture_of
 from genai.export.checkpoint.fp8 import Fp8Rows, block_of
 from genai.export.checkpoint.mxfp4 import MXFP4_BLOCK, Mxfp4Rows
-from genai.export.checkpoint.rows import Experts, Rows, SelectedRows
+from genai.export.checkpoint.rows import Experts, Rows, SelectedRows, TransposedRows
 
 __all__ = ["Grouped", "IfStored", "Mxfp4", "Named", "Transposed", "WeightMap", "Weights"]
 
@@ -165,7 +165,7 @@ class Weights(Mapping[str, Rows]):
             return [Experts(pieces) for pieces in _split_all(experts, heights, source.groups)]
         tensor = self._find(stored, is_transposed=source.is_transposed)
         is_transposed = source.is_transposed and len(tensor.shape) > 1 + axis
-        view = np.asarray(tensor).swapaxes(-1, -2) if is_transposed else tensor
+        view = _transposed(tensor) if is_transposed else tensor
         if view.shape != expected:
             shown = (*expected[:-2], expected[-1], expected[-2]) if is_transposed else expected
             raise self._wrong_shape(stored, tensor, shown)
@@ -301,6 +301,10 @@ _ROW_BLOCK = 1 << 20  # elements that are compared at once
 # Buffers that old versions of transformers saved beside the weights; their values follow from the config.
 _ALWAYS_IGNORED = (r"rotary_emb\.(inv_freq|cos_cached|sin_cached)$", r"\.attn\.(masked_)?bias$")
 _HEAD = re.compile(r"(^|\.)lm_head\.weight$")
+
+
+def _transposed(tensor: Rows) -> Rows:
+    return tensor.source if isinstance(tensor, TransposedRows) else np.asarray(tensor).swapaxes(-1, -2)
 
 
 def _split_all(experts: Iterable[Rows], heights: list[int], groups: int) -> Iterator[tuple[Rows, ...]]:

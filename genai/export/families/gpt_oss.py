@@ -15,7 +15,7 @@ from genai.export.architecture.family import Family
 from genai.export.checkpoint.model_config import ModelConfig
 from genai.export.checkpoint.weights import Grouped, Mxfp4, Named, Transposed, WeightMap
 from genai.export.layouts.llama import LLAMA_WEIGHTS, llama_attention, sliding_windows
-from genai.export.layouts.moe import expert_mlp, moe_decoder, softmax_router
+from genai.export.layouts.moe import QWEN_MOE_WEIGHTS, expert_mlp, moe_decoder, softmax_router
 
 __all__ = ["FAMILY"]
 
@@ -36,7 +36,16 @@ def spec(config: ModelConfig) -> DecoderSpec:
 
 
 def weights(config: ModelConfig) -> WeightMap:
-    """Gate and up lie row by row in turn, in MXFP4 as [outputs, inputs], in floats as [inputs, outputs]."""
+    """Gate and up lie row by row in turn, in MXFP4 as [outputs, inputs], in floats as [inputs, outputs].
+
+    In GGUF files every expert has its own three matrices, as `experts_are_apart` says.
+    """
+    if config.flag("experts_are_apart", False):
+        return {
+            **QWEN_MOE_WEIGHTS,
+            "attention.sinks": "layers.{i}.self_attn.sinks",
+            "mlp.router": "layers.{i}.mlp.router",
+        }
     gate_up, down = (f"layers.{{i}}.mlp.experts.{name}" for name in ("gate_up_proj", "down_proj"))
     stored = (
         [Mxfp4(name, f"{name}_bias") for name in (gate_up, down)]
