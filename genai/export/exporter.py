@@ -13,6 +13,7 @@ from genai._version import __version__
 from genai.config import EXPORT_VERSION, ExportSettings
 from genai.errors import ExportError
 from genai.export.architecture import DecoderSpec
+from genai.export.build.carried import describe_carried
 from genai.export.build.decoder_graph import build_decoder
 from genai.export.build.graph_builder import GraphBuilder
 from genai.export.checkpoint.checkpoint import naming_checkpoint
@@ -156,9 +157,16 @@ def _native_draft(plan: ExportPlan, decoder: NativeDecoder) -> Draft:
         decoder=decoder_config(checkpoint, family, spec),
         opset=OPSETS,
         exporter="native",
-        notes={"reason": f"{plan.architecture} is one of genai's own families"},
+        notes=_notes(plan, graph),
         attributes=_attributes(spec),
     )
+
+
+def _notes(plan: ExportPlan, graph: GraphBuilder) -> dict[str, object]:
+    notes: dict[str, object] = {"reason": f"{plan.architecture} is one of genai's own families"}
+    if weights := describe_carried(graph):
+        notes["quantized_weights"] = weights
+    return notes
 
 
 def _attributes(spec: DecoderSpec) -> dict[str, object]:

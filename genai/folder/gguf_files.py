@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from pathlib import Path
 
-from genai.folder.files import CONFIG_FILE, HF_CONFIG_FILE
-
-__all__ = ["GGUF_SUFFIX", "gguf_file_of", "gguf_models"]
+__all__ = ["GGUF_SUFFIX", "gguf_file_of", "gguf_models", "gguf_parts"]
 
 GGUF_SUFFIX = ".gguf"
 _MAGIC = b"GGUF"
+_PART = re.compile(r"(?P<stem>.+)-(?P<part>\d{5})-of-(?P<parts>\d{5})\.gguf", re.IGNORECASE)
 _PROJECTOR = "mmproj"
-"""What the names of files begin with, or have in them, that hold the part of a model which sees images."""
+"""What is in the names of files that hold the part of a model which sees images."""
+_OTHER_WEIGHTS = ("*.safetensors", "*.onnx", "*/*.onnx")
 
 
 def gguf_file_of(path: Path) -> Path | None:
-    """Return the GGUF file that a path stands for: itself, or the only one of a folder without a config of its own."""
+    """Return the GGUF file that a path stands for: itself, or the only one of a folder without other weights."""
     if path.is_dir():
-        if (path / CONFIG_FILE).is_file() or (path / HF_CONFIG_FILE).is_file():
+        found = gguf_models(file.name for file in path.iterdir() if file.is_file())
+        if len(found) != 1 or any(next(path.glob(pattern), None) for pattern in _OTHER_WEIGHTS):
             return None
-        found = gguf_models([file.name for file in path.iterdir() if file.is_file()])
-        return path / found[0] if len(found) == 1 else None
+        return path / found[0]
     if not path.is_file():
         return None
     if path.suffix.lower() == GGUF_SUFFIX:
@@ -29,17 +31,27 @@ def gguf_file_of(path: Path) -> Path | None:
         return path if file.read(len(_MAGIC)) == _MAGIC else None
 
 
-def gguf_models(names: list[str]) -> list[str]:
+def gguf_models(names: Iterable[str]) -> list[str]:
     """Return the names of the GGUF files that hold a language model: of one in several parts, the first.
 
     >>> gguf_models(["a-00002-of-00002.gguf", "a-00001-of-00002.gguf", "mmproj-a.gguf", "b.gguf", "b.txt"])
     ['a-00001-of-00002.gguf', 'b.gguf']
     """
-    files = sorted(name for name in names if name.lower().endswith(GGUF_SUFFIX))
-    return [name for name in files if _PROJECTOR not in name.lower() and not _is_later_part(name)]
+    files = sorted(
+        name for name in names if name.lower().endswith(GGUF_SUFFIX) and _PROJECTOR not in name.lower()
+    )
+    return [name for name in files if gguf_parts(name)[0] == name]
 
 
-def _is_later_part(name: str) -> bool:
-    stem, _, total = name[: -len(GGUF_SUFFIX)].rpartition("-of-")
-    part = stem.rpartition("-")[2]
-    return total.isdecimal() and part.isdecimal() and len(part) == 5 and int(part) > 1
+def gguf_parts(name: str) -> list[str]:
+    """Return the names of all parts of a GGUF file, the first one first: of most, its own name alone.
+
+    >>> gguf_parts("a-00002-of-00002.gguf"), gguf_parts("b.gguf")
+    (['a-00001-of-00002.gguf', 'a-00002-of-00002.gguf'], ['b.gguf'])
+    """
+    match = _PART.fullmatch(name)
+    if match is None or not 0 < int(match["part"]) <= int(match["parts"]):
+        return [name]
+    return [
+        f"{match['stem']}-{part:05}-of-{match['parts']}.gguf" for part in range(1, int(match["parts"]) + 1)
+    ]

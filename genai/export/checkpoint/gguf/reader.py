@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import mmap
-import re
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 
 from genai.errors import CheckpointError, UnsupportedModelError
 from genai.export.checkpoint.gguf.types import TYPES
+from genai.folder.gguf_files import gguf_parts
 
 __all__ = ["GgufFile", "StoredTensor", "read_gguf"]
 
@@ -38,8 +38,6 @@ _MAX_NESTING = 2
 _MAX_AXES = 4
 _MAX_ALIGNMENT = 1 << 20
 _MIN_PAIR_BYTES, _MIN_TENSOR_BYTES = 13, 24
-
-_PART = re.compile(r"(?P<stem>.+)-(?P<part>\d{5})-of-(?P<parts>\d{5})\.gguf")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,18 +97,13 @@ def read_gguf(path: Path) -> GgufFile:
 
 
 def _parts_of(path: Path) -> list[Path]:
-    match = _PART.fullmatch(path.name)
-    if match is None:
-        return [path]
-    count = int(match["parts"])
-    files = [
-        path.with_name(f"{match['stem']}-{part:05}-of-{match['parts']}.gguf") for part in range(1, count + 1)
-    ]
-    if missing := next((file for file in files if not file.is_file()), None):
+    files = [path.with_name(name) for name in gguf_parts(path.name)]
+    missing = next((file for file in files if not file.is_file()), None)
+    if missing is not None and len(files) > 1:
         raise CheckpointError(
-            f"{missing} is missing: the file comes in {count} parts, which must lie in one folder"
+            f"{missing} is missing: the file comes in {len(files)} parts, which must lie in one folder"
         )
-    return files or [path]
+    return files
 
 
 def _read_file(path: Path) -> GgufFile:
