@@ -14,7 +14,12 @@ from genai.export.architecture.family import Family
 from genai.export.build.decoder_graph import check_decoder
 from genai.export.build.precision import Precision
 from genai.export.checkpoint.checkpoint import architecture_of, naming_checkpoint
-from genai.export.checkpoint.formats import can_keep, has_config_file, read_checkpoint_config
+from genai.export.checkpoint.formats import (
+    can_keep,
+    check_quantization,
+    has_config_file,
+    read_checkpoint_config,
+)
 from genai.export.checkpoint.model_config import MisreadModelError
 from genai.export.checkpoint.weights import WeightMap
 from genai.export.families import find_family
@@ -91,6 +96,7 @@ def plan_export(checkpoint: Path | str, settings: ExportSettings | None = None) 
     path, settings = Path(checkpoint), settings or ExportSettings()
     with naming_checkpoint(path):
         config = read_checkpoint_config(path)
+        check_quantization(config)
         if settings.precision == "keep" and not can_keep(config):
             raise OptionError(
                 f"{path} has no quantized weights that could be kept: choose one of the other precisions "

@@ -106,6 +106,6 @@ def _explain_no_model(path: Path) -> str:
     found = [name for name in files if name.endswith((".bin", ".onnx", ".pth"))]
     return (
         f"{path} is neither a model folder (genai_config.json, or config.json and an ONNX decoder) nor a checkpoint "
-        "(config.json and safetensors, or a GGUF file)"
+        "(config.json and safetensors or pytorch_model.bin, or a GGUF file)"
         + (f"; it holds {', '.join(found[:3])}, which genai does not read" if found else "")
     )

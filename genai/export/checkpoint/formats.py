@@ -7,15 +7,26 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from genai.export.checkpoint.checkpoint import Checkpoint, read_config
+from genai.errors import CheckpointError
+from genai.export.checkpoint.checkpoint import Checkpoint, StoredTensors, read_config
 from genai.export.checkpoint.gguf.checkpoint import QUANT_METHOD, GgufCheckpoint
 from genai.export.checkpoint.gguf.reader import read_gguf
 from genai.export.checkpoint.gguf.text_files import text_files
-from genai.export.checkpoint.safetensors import SafetensorsCheckpoint
+from genai.export.checkpoint.quantized import QuantizedCheckpoint, read_format
+from genai.export.checkpoint.safetensors import has_safetensors, open_safetensors
+from genai.export.checkpoint.torch_files import has_torch_files, open_torch_files
 from genai.folder import is_text_file
 from genai.folder.gguf_files import gguf_file_of
 
-__all__ = ["can_keep", "has_config_file", "open_checkpoint", "read_checkpoint_config", "write_text_files"]
+__all__ = [
+    "can_keep",
+    "check_quantization",
+    "decoded",
+    "has_config_file",
+    "open_checkpoint",
+    "read_checkpoint_config",
+    "write_text_files",
+]
 
 
 def read_checkpoint_config(path: Path) -> Mapping[str, Any]:
@@ -37,12 +48,46 @@ def open_checkpoint(path: Path, config: Mapping[str, Any]) -> Checkpoint:
     """
     if (file := gguf_file_of(path)) is not None:
         return GgufCheckpoint.open(file)
-    return SafetensorsCheckpoint.open(path, config=config)
+    if has_safetensors(path):
+        return decoded(open_safetensors(path, config))
+    if has_torch_files(path):
+        return decoded(open_torch_files(path, config))
+    other = sorted(file.name for pattern in ("*.bin", "*.pth", "*.gguf") for file in path.glob(pattern))
+    found = f"; found only {', '.join(other[:3])}, which are not read" if other else ""
+    raise CheckpointError(f"{path}: neither safetensors nor pytorch_model.bin{found}")
+
+
+def decoded(stored: StoredTensors) -> Checkpoint:
+    """Return a checkpoint whose quantized matrices, if its config names a quantization, are views of their rows.
+
+    Raises:
+        UnsupportedModelError: The quantization is not supported.
+    """
+    layout = read_format(stored.config)
+    return stored if layout is None else QuantizedCheckpoint(stored, layout)
+
+
+def check_quantization(config: Mapping[str, Any]) -> None:
+    """See that config.json names no quantization that cannot be read.
+
+    Raises:
+        UnsupportedModelError: It does.
+        CheckpointError: A value is missing or malformed.
+    """
+    if not _is_gguf(config):
+        read_format(config)
 
 
 def can_keep(config: Mapping[str, Any]) -> bool:
     """Whether a checkpoint is quantized in a layout that ONNX Runtime's kernels hold, so that `keep` means something."""
-    return (config.get("quantization_config") or {}).get("quant_method") in (QUANT_METHOD,)
+    if _is_gguf(config):
+        return True
+    layout = read_format(config)
+    return layout is not None and layout.can_be_kept
+
+
+def _is_gguf(config: Mapping[str, Any]) -> bool:
+    return (config.get("quantization_config") or {}).get("quant_method") == QUANT_METHOD
 
 
 def has_config_file(path: Path) -> bool:

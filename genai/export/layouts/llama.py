@@ -128,8 +128,6 @@ def refuse_foreign_parts(config: ModelConfig, *, experts: bool = False) -> None:
     Raises:
         UnsupportedModelError: It asks for it.
     """
-    if config.part("quantization_config").string("quant_method", "") not in ("fp8", "gguf"):  # read by block
-        config.refuse("quantization_config", "export the checkpoint that it was quantized from")
     for key in ("num_experts", "num_local_experts"):
         if not experts:
             config.refuse(
