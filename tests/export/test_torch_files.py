@@ -277,11 +277,22 @@ def test_tensors_that_lie_about_where_they_are(values: dict[str, Any], message: 
         b"\x80\x02)Nb.",
         b"\x80\x02\x82\x01.",
     ],
+    ids=lambda content: content[:12].hex(),
 )
 def test_pickles_that_attack(content: bytes, tmp_path: Path) -> None:
     opened({"w": torch.zeros(8)}, tmp_path)
     rewritten(tmp_path / FILE, lambda name, old: content if name.endswith("data.pkl") else old)
     with pytest.raises(CheckpointError, match=r"pytorch_model\.bin: its pickle"):
+        open_torch_files(tmp_path, {})
+
+
+def test_pickles_that_are_too_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened({"w": torch.zeros(8)}, tmp_path)
+    monkeypatch.setattr("genai.export.checkpoint.torch_pickle._MAX_OPCODES", 5)
+    with pytest.raises(CheckpointError, match="more than 5 opcodes"):
+        open_torch_files(tmp_path, {})
+    monkeypatch.setattr("genai.export.checkpoint.torch_files._MAX_PICKLE_BYTES", 50)
+    with pytest.raises(CheckpointError, match="more than any list of tensors"):
         open_torch_files(tmp_path, {})
 
 

@@ -28,7 +28,7 @@ SINGLE_FILE = "pytorch_model.bin"
 PATTERN = "pytorch_model*.bin"
 
 _SIGNATURE, _HEADER_BYTES = b"PK\x03\x04", 30
-_MAX_PICKLE_BYTES = 100_000_000
+_MAX_PICKLE_BYTES = 32 << 20
 _ADVICE = (
     "ask for safetensors, or, if you trust it, load it with transformers and save it again "
     '(AutoModelForCausalLM.from_pretrained("here").save_pretrained("there"))'

@@ -35,6 +35,7 @@ _DICT, _TENSOR = "collections OrderedDict", "torch._utils _rebuild_tensor_v2"
 _PARAMETER = "torch._utils _rebuild_parameter"
 _NAMES = frozenset({_DICT, _TENSOR, _PARAMETER, *_STORAGES})
 _MAX_AXES = 8
+_MAX_OPCODES = 2_000_000
 
 _CONSTANTS: Mapping[str, Any] = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
 _VALUES = frozenset(
@@ -119,9 +120,13 @@ class _Reader:
 
     def read(self, content: bytes) -> Any:
         """Return the object that the opcodes build."""
-        for opcode, argument, _ in pickletools.genops(content):
+        for count, (opcode, argument, _) in enumerate(pickletools.genops(content)):
             if opcode.name == "STOP":
                 return self._stack.pop()
+            if count == _MAX_OPCODES:
+                raise CheckpointError(
+                    f"its pickle has more than {_MAX_OPCODES} opcodes, about 35 of which make a tensor"
+                )
             self._follow(opcode.name, argument)
         raise ValueError("it has no end")
 

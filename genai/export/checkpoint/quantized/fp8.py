@@ -29,6 +29,10 @@ _KNOWN = (
     *("kv_cache_scheme", "modules_to_convert", "modules_to_not_convert", "quant_method", "scale_fmt"),
     "weight_block_size",
 )
+_KNOWN_OF_OPTIMIZER = (
+    *("config_groups", "exclude_modules", "group_size", "ignore", "kv_cache_quant_algo", "kv_cache_scheme"),
+    *("producer", "quant_algo", "quant_method", "version"),
+)
 _OF_INPUTS = frozenset(
     {".input_scale", ".activation_scale", ".input_scale_ub", ".k_scale", ".v_scale", ".q_scale"}
 )
@@ -88,20 +92,7 @@ class ModelOptimizer:
     @classmethod
     def of(cls, config: ModelConfig) -> ModelOptimizer:
         """Read a quantization_config."""
-        config.refuse_others(
-            (
-                *(
-                    "config_groups",
-                    "exclude_modules",
-                    "group_size",
-                    "ignore",
-                    "kv_cache_quant_algo",
-                    "kv_cache_scheme",
-                ),
-                *("producer", "quant_algo", "quant_method", "version"),
-            ),
-            ADVICE,
-        )
+        config.refuse_others(_KNOWN_OF_OPTIMIZER, ADVICE)
         algorithm = config.choice("quant_algo", ("FP8", "FP8_PER_CHANNEL_PER_TOKEN", "NVFP4"))
         return cls(algorithm == "NVFP4")
 
@@ -143,12 +134,11 @@ def fp8_rows(module: StoredModule, weight: str, scale: str, *, block: tuple[int,
     numbers = module.array(weight, ("F8_E4M3",), (None, None))
     num_rows, num_columns = numbers.shape
     sizes = module.sizes(scale)
-    whole, row = (max(1, num_rows), max(1, num_columns)), (1, max(1, num_columns))
-    if sizes == () or math.prod(sizes) == 1:
-        block = whole
+    if math.prod(sizes) == 1:
+        block = (max(1, num_rows), max(1, num_columns))
     elif block is None or sizes in ((num_rows,), (num_rows, 1)):
-        block = row
+        block = (1, max(1, num_columns))
     expected = (-(-num_rows // block[0]), -(-num_columns // block[1]))
-    has_axes = len(sizes) == len(expected) or math.prod(sizes) != math.prod(expected)
-    scales = module.array(scale, _SCALE_TYPES, expected if has_axes else sizes)
+    lacks_axes = len(sizes) < 2 and math.prod(sizes) == math.prod(expected)
+    scales = module.array(scale, _SCALE_TYPES, sizes if lacks_axes else expected)
     return ScaledRows(numbers, scales.reshape(expected), block)
