@@ -290,7 +290,9 @@ def test_a_checkpoint_of_pickles(checkpoint: Path) -> None:
     (checkpoint / "model.safetensors").rename(checkpoint / "pytorch_model.bin")
     assert_fails(checkpoint, CheckpointError, "pytorch_model.bin", "not an archive", "save_pretrained")
     (checkpoint / "pytorch_model.bin").rename(checkpoint / "consolidated.pth")
-    assert_fails(checkpoint, CheckpointError, "neither safetensors nor pytorch_model.bin", "consolidated.pth")
+    assert_fails(
+        checkpoint, CheckpointError, "no safetensors file, and no pytorch_model.bin", "consolidated.pth"
+    )
 
 
 def test_a_folder_that_is_none(tmp_path: Path) -> None:

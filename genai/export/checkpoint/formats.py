@@ -54,7 +54,7 @@ def open_checkpoint(path: Path, config: Mapping[str, Any]) -> Checkpoint:
         return decoded(open_torch_files(path, config))
     other = sorted(file.name for pattern in ("*.bin", "*.pth", "*.gguf") for file in path.glob(pattern))
     found = f"; found only {', '.join(other[:3])}, which are not read" if other else ""
-    raise CheckpointError(f"{path}: neither safetensors nor pytorch_model.bin{found}")
+    raise CheckpointError(f"{path}: no safetensors file, and no pytorch_model.bin{found}")
 
 
 def decoded(stored: StoredTensors) -> Checkpoint:
