@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from genai.errors import ModelNotFoundError, OptionError
-from genai.folder import CONFIG_FILE, GENERATION_CONFIG_FILE, ModelFolder
+from genai.folder import CONFIG_FILE, GENERATION_CONFIG_FILE, HF_CONFIG_FILE, ModelFolder
 from genai.hub import (
     ExportKey,
     HubModel,
@@ -51,9 +51,18 @@ class _Request:
     progress: Progress | None
     store: Store
 
-    def key(self, source: str, revision: str, preset: Preset | None) -> ExportKey:
+    def key(
+        self, source: str, revision: str, preset: Preset | None, *, is_quantized: bool = False
+    ) -> ExportKey:
         """Name the export that answers the request: with the caller's settings, else the preset's."""
-        return ExportKey(source, revision, export_settings(preset, **self.choices))
+        settings = export_settings(preset, is_quantized=is_quantized, **self.choices)
+        return ExportKey(source, revision, settings)
+
+    def find(self, source: str, revision: str, preset: Preset | None) -> ModelFolder | None:
+        """Return a stored export that answers the request, of weights that were kept before any other."""
+        keys = [self.key(source, revision, preset, is_quantized=quantized) for quantized in (True, False)]
+        found = (self.store.find(key) for key in dict.fromkeys(keys))
+        return next((folder for folder in found if folder is not None), None)
 
     def report(self, what: str, done: int, total: int) -> None:
         """Tell the caller how far it is, if it wants to know."""
@@ -76,14 +85,16 @@ def prepare_model(
 ) -> ModelFolder:
     """Return the model folder that a path, alias or hub id stands for, after downloading and exporting it if need be.
 
-    A model folder, on disk or in a repository, is taken as it is; a checkpoint is exported once into the store. Where
+    A model folder, on disk or in a repository, is taken as it is; a checkpoint, which may be a GGUF file, is exported
+    once into the store. Where
     Optimum's or transformers.js' ONNX files lie beside safetensors, those files are run, unless the model is a preset's
     or settings of an export are given. What is already here is used without asking the hub. A preset's generation
     options apply where the model's own generation_config.json says nothing.
 
     Args:
         name: As for `genai.hub.resolve`.
-        precision: Precision of the export; `None` takes the preset's, else int4.
+        precision: Precision of the export; `None` takes the preset's, else "keep" for a checkpoint that is quantized in a
+            way that can be kept, else int4.
         block_size: Block size of the export; `None` takes the preset's, else 32.
         variant: Which ONNX file to take where a folder or repository has several ("q4", "fp16", ...).
         provider: The execution provider that is to run it; it decides on the variant where none is given.
@@ -118,7 +129,7 @@ def _prepare_local(model: LocalModel, request: _Request) -> ModelFolder:
     if ModelFolder.is_model_folder(path) and not (request.choices and is_exported_anyway):
         _check_no_settings(str(path), request)
         return ModelFolder.load(path, variant=request.variant, provider=request.provider)
-    if model.preset is not None:
+    if model.preset is not None and not path.exists():
         raise ModelNotFoundError(
             f'the model "{model.preset.alias}" should come with the package and is not at {path}; install genai again'
         )
@@ -127,7 +138,10 @@ def _prepare_local(model: LocalModel, request: _Request) -> ModelFolder:
         raise OptionError(
             f'{path} has no variant "{request.variant}": it is a checkpoint; choose the precision of its export'
         )
-    key = request.key(str(path.resolve()), fingerprint(path), None)
+    source, revision = str(path.resolve()), fingerprint(path)
+    key = request.key(source, revision, None, is_quantized=True)
+    if request.store.find(key) is None:
+        key = request.key(source, revision, None, is_quantized=_is_quantized(path))
     waiting = partial(request.report, f"Waiting for another process that exports {path.name}", 0, 0)
     return request.store.find_or_make(
         key, lambda target: _export_local(path, target, key, request), on_wait=waiting
@@ -138,7 +152,7 @@ def _prepare_hub(model: HubModel, request: _Request) -> ModelFolder:
     store = request.store
     if not request.update and request.variant is None:
         commit = store.commit(model.source, model.revision) or model.revision
-        if (found := store.find(request.key(model.source, commit, model.preset))) is not None:
+        if (found := request.find(model.source, commit, model.preset)) is not None:
             return found
     snapshot = find_snapshot(
         model,
@@ -152,13 +166,26 @@ def _prepare_hub(model: HubModel, request: _Request) -> ModelFolder:
         _check_no_settings(model.source, request)
         path = fetch(snapshot, offline=request.offline, progress=request.progress)
         return ModelFolder.load(path, variant=snapshot.selection.variant)
-    key = request.key(model.source, snapshot.commit, model.preset)
+    if snapshot.is_gguf:
+        fetch(snapshot, offline=request.offline, progress=request.progress)
+    quantized = _is_quantized(snapshot.path)
+    key = request.key(model.source, snapshot.commit, model.preset, is_quantized=quantized)
     waiting = partial(request.report, f"Waiting for another process that prepares {model.source}", 0, 0)
     folder = store.find_or_make(
         key, lambda target: _fetch_and_export(snapshot, target, key, request), on_wait=waiting
     )
     store.remember_commit(model.source, model.revision, snapshot.commit)
     return folder
+
+
+def _is_quantized(checkpoint: Path) -> bool:
+    """Whether a checkpoint has quantized weights that can be kept; the exporter is asked only where that may be."""
+    config = checkpoint / HF_CONFIG_FILE
+    if config.is_file() and "quantization_config" not in config.read_text(encoding="utf-8", errors="replace"):
+        return False
+    from genai.export import is_quantized
+
+    return is_quantized(checkpoint)
 
 
 def _export_local(checkpoint: Path, target: Path, key: ExportKey, request: _Request) -> ModelFolder:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,6 +16,7 @@ from genai.cli.progress import StageProgress
 from genai.cli.validate import validate_export
 
 if TYPE_CHECKING:
+    from genai.config import ExportOptions
     from genai.evaluation import Report
     from genai.export import ExportProgress
     from genai.folder import ModelFolder
@@ -26,17 +27,21 @@ __all__ = ["export"]
 @command(
     "genai export ./checkpoint -o ./model --precision int4",
     "genai export microsoft/Phi-4-mini-instruct -o ./phi --precision int8 --block-size 64",
+    "genai export ./model-Q4_K_M.gguf -o ./model",
     "genai export ./checkpoint -o ./model --via transformers",
 )
 def export(
     checkpoint: Annotated[
-        str, typer.Argument(metavar="CHECKPOINT", help="Checkpoint folder, alias or hub id.")
+        str, typer.Argument(metavar="CHECKPOINT", help="Checkpoint folder, GGUF file, alias or hub id.")
     ],
     *,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder to make.")],
     precision: Annotated[
         str | None,
-        typer.Option(help="fp32, fp16, bf16, int8 or int4; the preset's if not given, else int4."),
+        typer.Option(
+            help="fp32, fp16, bf16, int8, int4, or keep for what is quantized already; if not given, the preset's, "
+            "else keep where something is quantized, else int4."
+        ),
     ] = None,
     block_size: BlockSize = None,
     max_context: Annotated[
@@ -58,18 +63,25 @@ def export(
 
     The folder runs here and in onnxruntime-genai; nothing appears at DIR until it is complete.
     """
-    from genai.export import carry_out, plan_export
+    from genai.export import ExportPlan, carry_out, is_quantized, plan_export
     from genai.folder import check_target
     from genai.hub import resolve, resolve_checkpoint
     from genai.hub.presets import export_settings
 
     preset = resolve(checkpoint, revision=revision).preset
-    settings = export_settings(
-        preset, precision=precision, block_size=block_size, max_context=max_context, via=via
-    )
+    options: ExportOptions = {
+        "precision": precision,
+        "block_size": block_size,
+        "max_context": max_context,
+        "via": via,
+    }
+    export_settings(preset, **options)  # what is impossible is said before anything is asked of the hub
     check_target(output, overwrite=overwrite)
-    # Planned once, before gigabytes are fetched for an export that cannot be made.
-    plan = cache(partial(plan_export, settings=settings))
+
+    @cache  # planned once, before gigabytes are fetched for an export that cannot be made
+    def plan(path: Path) -> ExportPlan:
+        return plan_export(path, export_settings(preset, is_quantized=is_quantized(path), **options))
+
     with StageProgress() as progress:
         found = resolve_checkpoint(
             checkpoint, revision=revision, offline=offline, progress=progress, check=plan
@@ -79,7 +91,12 @@ def export(
 
         def show(step: ExportProgress) -> None:
             tensors = f"{step.num_tensors_done} of {step.num_tensors} tensors"
-            progress(f"Exporting to {settings.precision}", step.bytes_done, step.bytes_total, tensors)
+            progress(
+                f"Exporting to {plan(found.path).settings.precision}",
+                step.bytes_done,
+                step.bytes_total,
+                tensors,
+            )
 
         folder = carry_out(
             plan(found.path),

@@ -13,16 +13,17 @@ from genai._version import __version__
 from genai.config import EXPORT_VERSION, ExportSettings
 from genai.errors import ExportError
 from genai.export.architecture import DecoderSpec
+from genai.export.build.carried import describe_carried
 from genai.export.build.decoder_graph import build_decoder
 from genai.export.build.graph_builder import GraphBuilder
 from genai.export.build.recipe import mixed_precision
 from genai.export.checkpoint.checkpoint import naming_checkpoint
-from genai.export.checkpoint.formats import open_checkpoint
+from genai.export.checkpoint.formats import open_checkpoint, write_text_files
 from genai.export.checkpoint.weights import Weights
 from genai.export.foreign import draft_foreign
-from genai.export.plan import ExportPlan, NativeDecoder, plan_export
+from genai.export.plan import ExportPlan, NativeDecoder, is_quantized, plan_export
 from genai.export.write.draft import Draft
-from genai.export.write.folder_files import copy_text_files, decoder_config, write_json
+from genai.export.write.folder_files import decoder_config, write_json
 from genai.export.write.graph_writer import ExportProgress, write_graph
 from genai.folder import (
     CONFIG_FILE,
@@ -46,8 +47,8 @@ def export_model(
     checkpoint: Path | str,
     output: Path | str,
     *,
-    precision: str = "int4",
-    block_size: int = 32,
+    precision: str | None = None,
+    block_size: int | None = None,
     overwrite: bool = False,
     progress: Callable[[ExportProgress], None] | None = None,
     source: str | None = None,
@@ -62,10 +63,11 @@ def export_model(
     transformers; transformers' own loads the checkpoint with both. The folder appears at `output` only when it is complete.
 
     Args:
-        checkpoint: Folder with config.json and safetensors.
+        checkpoint: Folder with config.json and safetensors, or a GGUF file.
         output: Folder to make.
-        precision: "fp32", "fp16", "bf16", "int8" or "int4".
-        block_size: Weights per scale at int8 and int4: 32, 64 or 128 (any power of two from 16 to 256).
+        precision: "fp32", "fp16", "bf16", "int8" or "int4"; "keep" takes over what a checkpoint has quantized as it is.
+            That is the default where there is something to keep, else "int4".
+        block_size: Weights per scale at int8 and int4: 32, 64 or 128 (any power of two from 16 to 256); 32 if not given.
         overwrite: Replace what is at `output`.
         progress: Called after every few megabytes.
         source: Where the checkpoint came from, for the manifest; its path if not given.
@@ -80,7 +82,11 @@ def export_model(
         OptionError: The precision, block size or context is impossible.
         ExportError: The target exists, the disk refuses, or the exporter is not installed.
     """
-    settings = ExportSettings(precision, block_size, max_context, via)
+    settings = ExportSettings(max_context=max_context, via=via).merge(
+        precision=precision, block_size=block_size
+    )
+    if precision is None and block_size is None and is_quantized(checkpoint):
+        settings = settings.merge(precision="keep")
     return carry_out(
         plan_export(checkpoint, settings),
         output,
@@ -154,9 +160,16 @@ def _native_draft(plan: ExportPlan, decoder: NativeDecoder) -> Draft:
         decoder=decoder_config(checkpoint, family, spec),
         opset=OPSETS,
         exporter="native",
-        notes={"reason": f"{plan.architecture} is one of genai's own families"},
+        notes=_notes(plan, graph),
         attributes=_attributes(spec),
     )
+
+
+def _notes(plan: ExportPlan, graph: GraphBuilder) -> dict[str, object]:
+    notes: dict[str, object] = {"reason": f"{plan.architecture} is one of genai's own families"}
+    if weights := describe_carried(graph):
+        notes["quantized_weights"] = weights
+    return notes
 
 
 def _attributes(spec: DecoderSpec) -> dict[str, object]:
@@ -173,7 +186,7 @@ def _write_files(
 ) -> dict[str, str]:
     """Write every file but the manifest; return their sha256 by name."""
     digests = write_graph(draft.graph, folder, producer=PRODUCER, version=__version__, progress=progress)
-    copied = copy_text_files(plan.checkpoint, folder)
+    copied = write_text_files(plan.checkpoint, folder)
     write_json(folder / CONFIG_FILE, write_genai_config(draft.decoder))
     return digests | {name: sha256_of(folder / name) for name in (*copied, CONFIG_FILE)}
 

@@ -13,15 +13,20 @@ from genai.export.architecture import DecoderSpec
 from genai.export.architecture.family import Family
 from genai.export.build.decoder_graph import check_decoder
 from genai.export.build.precision import Precision
-from genai.export.checkpoint.checkpoint import architecture_of, naming_checkpoint, read_config
-from genai.export.checkpoint.formats import can_keep, check_quantization
+from genai.export.checkpoint.checkpoint import architecture_of, naming_checkpoint
+from genai.export.checkpoint.formats import (
+    can_keep,
+    check_quantization,
+    has_config_file,
+    read_checkpoint_config,
+)
 from genai.export.checkpoint.model_config import MisreadModelError
 from genai.export.checkpoint.weights import WeightMap
 from genai.export.families import find_family
 from genai.export.foreign import check_foreign
 from genai.export.write.draft import check_context
 
-__all__ = ["ExportPlan", "NativeDecoder", "plan_export"]
+__all__ = ["ExportPlan", "NativeDecoder", "is_quantized", "plan_export"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +49,8 @@ class ExportPlan:
     """An export that can be carried out, as far as config.json tells.
 
     Args:
-        checkpoint: The checkpoint's folder.
-        config: The content of its config.json.
+        checkpoint: The checkpoint's folder, or its GGUF file.
+        config: The content of its config.json, or what amounts to it.
         architecture: The architecture that it names.
         settings: What the caller asked for.
         precision: The types and schemes that follow from the settings.
@@ -62,11 +67,23 @@ class ExportPlan:
     why_not_native: str | None
 
 
+def is_quantized(checkpoint: Path | str) -> bool:
+    """Whether a checkpoint has quantized weights that can be carried over, which then is what an export does.
+
+    Raises:
+        CheckpointError: config.json, or a GGUF file, is missing or malformed.
+        UnsupportedModelError: A GGUF file is of an architecture that is not known.
+    """
+    path = Path(checkpoint)
+    with naming_checkpoint(path):
+        return can_keep(read_checkpoint_config(path))
+
+
 def plan_export(checkpoint: Path | str, settings: ExportSettings | None = None) -> ExportPlan:
     """Choose the exporter of a checkpoint and what it will build.
 
     Args:
-        checkpoint: Folder with config.json; the weights may be missing still.
+        checkpoint: Folder with config.json, where the weights may be missing still; or a GGUF file.
         settings: What the export is to be; the defaults if not given.
 
     Raises:
@@ -78,7 +95,7 @@ def plan_export(checkpoint: Path | str, settings: ExportSettings | None = None) 
     """
     path, settings = Path(checkpoint), settings or ExportSettings()
     with naming_checkpoint(path):
-        config = read_config(path)
+        config = read_checkpoint_config(path)
         check_quantization(config)
         if settings.precision == "keep" and not can_keep(config):
             raise OptionError(
@@ -87,13 +104,17 @@ def plan_export(checkpoint: Path | str, settings: ExportSettings | None = None) 
             )
         architecture = architecture_of(config, path)
         native, why_not = None, None
+        if settings.via == "transformers" and not has_config_file(path):
+            raise OptionError(
+                "transformers' exporter reads folders with config.json, and this is a GGUF file: use via native"
+            )
         if settings.via in ("auto", "native"):
             try:
                 native = _native_decoder(architecture, config, settings.max_context)
             except MisreadModelError:
                 raise
             except UnsupportedModelError as error:
-                if settings.via == "native":
+                if settings.via == "native" or not has_config_file(path):
                     raise
                 why_not = str(error)
         if native is None:

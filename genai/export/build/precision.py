@@ -79,6 +79,15 @@ class Precision:
                 return scheme
         return None if path.rpartition(".")[2] in _KEPT_AS_FLOATS else self.default_scheme
 
+    def scheme_of_uncarried(self, path: str) -> BlockScheme | None:
+        """Return how a matrix is stored that a checkpoint has quantized, but not so that it can be carried over.
+
+        Eight bits lose nothing that shows beside what the quantization cost already.
+        """
+        return self.scheme_of(path) or (
+            None if path.rpartition(".")[2] in _KEPT_AS_FLOATS else BlockScheme(8, 32)
+        )
+
     def to_json(self) -> dict[str, Any]:
         """Return what a manifest says of the quantization; nothing if there is none."""
         values = self.default_scheme.to_json() if self.default_scheme else {}
