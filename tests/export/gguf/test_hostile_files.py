@@ -85,9 +85,8 @@ def test_mutations_give_one_error_each(valid: bytes, tmp_path: Path) -> None:
         begun = time.perf_counter()
         try:
             read_everything(target)
-        except GenaiError as error:
+        except GenaiError:
             num_refused += 1
-            assert "\n" not in str(error)[:2000].strip() or len(str(error)) < 2000, number
         assert time.perf_counter() - begun < 1, number
         target.unlink()
     assert num_refused > NUM_MUTATIONS / 3
