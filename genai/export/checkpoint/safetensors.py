@@ -154,7 +154,7 @@ def _weight_files(path: Path, index: Mapping[str, str] | None) -> list[Path]:
             f"{path}: {', '.join(missing)}, named in {INDEX_FILE}, is missing; download the checkpoint again"
         )
     if not files:
-        other = sorted(file.name for pattern in ("*.bin", "*.pth", "*.gguf") for file in path.glob(pattern))
+        other = sorted(file.name for pattern in ("*.bin", "*.pth") for file in path.glob(pattern))
         found = f"; found only {', '.join(other[:3])}, which cannot be read safely" if other else ""
         raise CheckpointError(f"{path}: no safetensors file{found}")
     return files
