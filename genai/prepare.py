@@ -31,7 +31,7 @@ from genai.hub import (
     resolve,
 )
 from genai.hub.checkpoint import check_checkpoint_folder
-from genai.hub.presets import export_settings
+from genai.hub.presets import export_settings, keeps_quantized
 
 if TYPE_CHECKING:
     from genai.export import ExportPlan
@@ -51,18 +51,16 @@ class _Request:
     progress: Progress | None
     store: Store
 
-    def key(
-        self, source: str, revision: str, preset: Preset | None, *, is_quantized: bool = False
-    ) -> ExportKey:
+    def key(self, source: str, revision: str, preset: Preset | None) -> ExportKey:
         """Name the export that answers the request: with the caller's settings, else the preset's."""
-        settings = export_settings(preset, is_quantized=is_quantized, **self.choices)
-        return ExportKey(source, revision, settings)
+        return ExportKey(source, revision, export_settings(preset, **self.choices))
 
-    def find(self, source: str, revision: str, preset: Preset | None) -> ModelFolder | None:
-        """Return a stored export that answers the request, of weights that were kept before any other."""
-        keys = [self.key(source, revision, preset, is_quantized=quantized) for quantized in (True, False)]
-        found = (self.store.find(key) for key in dict.fromkeys(keys))
-        return next((folder for folder in found if folder is not None), None)
+    def find_kept(self, key: ExportKey, preset: Preset | None) -> ModelFolder | None:
+        """Return the export that keeps a checkpoint's quantized weights, if that is what the request means by a key."""
+        if not keeps_quantized(preset, **self.choices):
+            return None
+        kept = dataclasses.replace(key, settings=key.settings.merge(precision="keep"))
+        return self.store.find(kept)
 
     def report(self, what: str, done: int, total: int) -> None:
         """Tell the caller how far it is, if it wants to know."""
@@ -138,21 +136,16 @@ def _prepare_local(model: LocalModel, request: _Request) -> ModelFolder:
         raise OptionError(
             f'{path} has no variant "{request.variant}": it is a checkpoint; choose the precision of its export'
         )
-    source, revision = str(path.resolve()), fingerprint(path)
-    key = request.key(source, revision, None, is_quantized=True)
-    if request.store.find(key) is None:
-        key = request.key(source, revision, None, is_quantized=_is_quantized(path))
-    waiting = partial(request.report, f"Waiting for another process that exports {path.name}", 0, 0)
-    return request.store.find_or_make(
-        key, lambda target: _export_local(path, target, key, request), on_wait=waiting
-    )
+    key = request.key(str(path.resolve()), fingerprint(path), None)
+    return _find_or_export(path, key, None, None, request)
 
 
 def _prepare_hub(model: HubModel, request: _Request) -> ModelFolder:
     store = request.store
     if not request.update and request.variant is None:
         commit = store.commit(model.source, model.revision) or model.revision
-        if (found := request.find(model.source, commit, model.preset)) is not None:
+        key = request.key(model.source, commit, model.preset)
+        if (found := request.find_kept(key, model.preset) or store.find(key)) is not None:
             return found
     snapshot = find_snapshot(
         model,
@@ -166,41 +159,43 @@ def _prepare_hub(model: HubModel, request: _Request) -> ModelFolder:
         _check_no_settings(model.source, request)
         path = fetch(snapshot, offline=request.offline, progress=request.progress)
         return ModelFolder.load(path, variant=snapshot.selection.variant)
-    if snapshot.is_gguf:
+    if snapshot.is_gguf:  # which tells nothing before it is here
         fetch(snapshot, offline=request.offline, progress=request.progress)
-    quantized = _is_quantized(snapshot.path)
-    key = request.key(model.source, snapshot.commit, model.preset, is_quantized=quantized)
-    waiting = partial(request.report, f"Waiting for another process that prepares {model.source}", 0, 0)
-    folder = store.find_or_make(
-        key, lambda target: _fetch_and_export(snapshot, target, key, request), on_wait=waiting
-    )
+    key = request.key(model.source, snapshot.commit, model.preset)
+    folder = _find_or_export(snapshot.path, key, model.preset, snapshot, request)
     store.remember_commit(model.source, model.revision, snapshot.commit)
     return folder
 
 
-def _is_quantized(checkpoint: Path) -> bool:
-    """Whether a checkpoint has quantized weights that can be kept; the exporter is asked only where that may be."""
-    config = checkpoint / HF_CONFIG_FILE
-    if config.is_file() and "quantization_config" not in config.read_text(encoding="utf-8", errors="replace"):
-        return False
-    from genai.export import is_quantized
-
-    return is_quantized(checkpoint)
-
-
-def _export_local(checkpoint: Path, target: Path, key: ExportKey, request: _Request) -> ModelFolder:
-    from genai.export import plan_export
-
-    return _export(plan_export(checkpoint, key.settings), target, key, None, request)
-
-
-def _fetch_and_export(snapshot: Snapshot, target: Path, key: ExportKey, request: _Request) -> ModelFolder:
+def _find_or_export(
+    path: Path, key: ExportKey, preset: Preset | None, snapshot: Snapshot | None, request: _Request
+) -> ModelFolder:
+    """Return the stored export of a checkpoint, or make it; `snapshot` is what of it may have to be fetched first."""
+    if (found := request.find_kept(key, preset)) is not None:
+        return found
+    keeps = keeps_quantized(preset, **request.choices)
+    if not (keeps and _says_quantized(path)) and (found := request.store.find(key)) is not None:
+        return found
     from genai.export import plan_export
 
     # Planned before gigabytes are fetched, perhaps for an export that cannot be made.
-    plan = plan_export(snapshot.path, key.settings)
-    fetch(snapshot, offline=request.offline, progress=request.progress)
-    return _export(plan, target, key, snapshot.commit, request)
+    plan = plan_export(path, key.settings, keeps_quantized=keeps)
+    key = dataclasses.replace(key, settings=plan.settings)
+
+    def make(target: Path) -> ModelFolder:
+        if snapshot is not None:
+            fetch(snapshot, offline=request.offline, progress=request.progress)
+        return _export(plan, target, key, snapshot.commit if snapshot is not None else None, request)
+
+    what = f"exports {path.name}" if snapshot is None else f"prepares {key.source}"
+    waiting = partial(request.report, f"Waiting for another process that {what}", 0, 0)
+    return request.store.find_or_make(key, make, on_wait=waiting)
+
+
+def _says_quantized(path: Path) -> bool:
+    """Whether a checkpoint may be quantized: as GGUF files are, or as its config.json says."""
+    config = path / HF_CONFIG_FILE
+    return not config.is_file() or b"quantization_config" in config.read_bytes()
 
 
 def _export(

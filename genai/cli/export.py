@@ -63,10 +63,10 @@ def export(
 
     The folder runs here and in onnxruntime-genai; nothing appears at DIR until it is complete.
     """
-    from genai.export import ExportPlan, carry_out, is_quantized, plan_export
+    from genai.export import ExportPlan, carry_out, plan_export
     from genai.folder import check_target
     from genai.hub import resolve, resolve_checkpoint
-    from genai.hub.presets import export_settings
+    from genai.hub.presets import export_settings, keeps_quantized
 
     preset = resolve(checkpoint, revision=revision).preset
     options: ExportOptions = {
@@ -75,12 +75,12 @@ def export(
         "max_context": max_context,
         "via": via,
     }
-    export_settings(preset, **options)  # what is impossible is said before anything is asked of the hub
+    settings = export_settings(preset, **options)
     check_target(output, overwrite=overwrite)
 
     @cache  # planned once, before gigabytes are fetched for an export that cannot be made
     def plan(path: Path) -> ExportPlan:
-        return plan_export(path, export_settings(preset, is_quantized=is_quantized(path), **options))
+        return plan_export(path, settings, keeps_quantized=keeps_quantized(preset, **options))
 
     with StageProgress() as progress:
         found = resolve_checkpoint(

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from genai.config import PRECISIONS, VIAS, ExportSettings
 from genai.export.exporter import carry_out, export_model
-from genai.export.plan import ExportPlan, is_quantized, plan_export
+from genai.export.plan import ExportPlan, plan_export
 from genai.export.write.graph_writer import ExportProgress
 from genai.quantize import BlockScheme
 
@@ -25,6 +25,5 @@ __all__ = [
     "ExportSettings",
     "carry_out",
     "export_model",
-    "is_quantized",
     "plan_export",
 ]

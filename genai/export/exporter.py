@@ -21,7 +21,7 @@ from genai.export.checkpoint.checkpoint import naming_checkpoint
 from genai.export.checkpoint.formats import open_checkpoint, write_text_files
 from genai.export.checkpoint.weights import Weights
 from genai.export.foreign import draft_foreign
-from genai.export.plan import ExportPlan, NativeDecoder, is_quantized, plan_export
+from genai.export.plan import ExportPlan, NativeDecoder, plan_export
 from genai.export.write.draft import Draft
 from genai.export.write.folder_files import decoder_config, write_json
 from genai.export.write.graph_writer import ExportProgress, write_graph
@@ -85,10 +85,8 @@ def export_model(
     settings = ExportSettings(max_context=max_context, via=via).merge(
         precision=precision, block_size=block_size
     )
-    if precision is None and block_size is None and is_quantized(checkpoint):
-        settings = settings.merge(precision="keep")
     return carry_out(
-        plan_export(checkpoint, settings),
+        plan_export(checkpoint, settings, keeps_quantized=precision is None and block_size is None),
         output,
         overwrite=overwrite,
         progress=progress,

@@ -26,7 +26,7 @@ from genai.export.families import find_family
 from genai.export.foreign import check_foreign
 from genai.export.write.draft import check_context
 
-__all__ = ["ExportPlan", "NativeDecoder", "is_quantized", "plan_export"]
+__all__ = ["ExportPlan", "NativeDecoder", "plan_export"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class ExportPlan:
         checkpoint: The checkpoint's folder, or its GGUF file.
         config: The content of its config.json, or what amounts to it.
         architecture: The architecture that it names.
-        settings: What the caller asked for.
+        settings: What the export is to be.
         precision: The types and schemes that follow from the settings.
         native: What the native exporter will build; `None` leaves the export to transformers' exporter.
         why_not_native: Why the native exporter does not take it; `None` if it does, or was not asked.
@@ -67,24 +67,16 @@ class ExportPlan:
     why_not_native: str | None
 
 
-def is_quantized(checkpoint: Path | str) -> bool:
-    """Whether a checkpoint has quantized weights that can be carried over, which then is what an export does.
-
-    Raises:
-        CheckpointError: config.json, or a GGUF file, is missing or malformed.
-        UnsupportedModelError: A GGUF file is of an architecture that is not known.
-    """
-    path = Path(checkpoint)
-    with naming_checkpoint(path):
-        return can_keep(read_checkpoint_config(path))
-
-
-def plan_export(checkpoint: Path | str, settings: ExportSettings | None = None) -> ExportPlan:
+def plan_export(
+    checkpoint: Path | str, settings: ExportSettings | None = None, *, keeps_quantized: bool = False
+) -> ExportPlan:
     """Choose the exporter of a checkpoint and what it will build.
 
     Args:
         checkpoint: Folder with config.json, where the weights may be missing still; or a GGUF file.
         settings: What the export is to be; the defaults if not given.
+        keeps_quantized: Take the precision "keep", whatever the settings say, where the checkpoint has quantized weights
+            that can be kept.
 
     Raises:
         CheckpointError: config.json is missing or malformed.
@@ -97,6 +89,8 @@ def plan_export(checkpoint: Path | str, settings: ExportSettings | None = None) 
     with naming_checkpoint(path):
         config = read_checkpoint_config(path)
         check_quantization(config)
+        if keeps_quantized and can_keep(config):
+            settings = settings.merge(precision="keep")
         if settings.precision == "keep" and not can_keep(config):
             raise OptionError(
                 f"{path} has no quantized weights that could be kept: choose one of the other precisions "

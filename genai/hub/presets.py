@@ -16,7 +16,7 @@ from typing import Any, Self, Unpack
 from genai.config import ExportOptions, ExportSettings
 from genai.errors import GenaiError, did_you_mean
 
-__all__ = ["Preset", "export_settings", "find_preset", "load_presets", "presets_folder"]
+__all__ = ["Preset", "export_settings", "find_preset", "keeps_quantized", "load_presets", "presets_folder"]
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 
@@ -147,21 +147,16 @@ def find_preset(*, alias: str | None = None, repo: str | None = None) -> Preset 
     return None
 
 
-def export_settings(
-    preset: Preset | None, *, is_quantized: bool = False, **options: Unpack[ExportOptions]
-) -> ExportSettings:
+def export_settings(preset: Preset | None, **options: Unpack[ExportOptions]) -> ExportSettings:
     """Return the settings of an export: the caller's where they are not `None`, else the preset's, else genai's own.
-
-    Args:
-        preset: The preset of the model, if it has one.
-        is_quantized: Whether the checkpoint has quantized weights that can be kept, which is the default then.
-        **options: The caller's.
 
     Raises:
         OptionError: An option is unknown or its value impossible.
     """
-    settings = (preset.settings if preset else ExportSettings()).merge(**options)
+    return (preset.settings if preset else ExportSettings()).merge(**options)
+
+
+def keeps_quantized(preset: Preset | None, **options: Unpack[ExportOptions]) -> bool:
+    """Whether an export keeps what is quantized already: where neither the caller nor the preset says how to round."""
     is_rounded = options.get("precision") is not None or options.get("block_size") is not None
-    if not is_quantized or is_rounded or (preset is not None and preset.has_precision):
-        return settings
-    return settings.merge(precision="keep")
+    return not is_rounded and not (preset is not None and preset.has_precision)

@@ -26,6 +26,9 @@ __all__ = ["QUANT_METHOD", "GgufCheckpoint"]
 QUANT_METHOD = "gguf"
 """What `quant_method` of `quantization_config` is in the config of a file with quantized tensors."""
 
+_MISFITS = (ArithmeticError, LookupError, TypeError, ValueError)
+"""What sizes that contradict one another lead to, where tensors are rearranged by them."""
+
 _NAME = re.compile(r"(?:blk\.(?P<layer>\d+)\.)?(?P<module>.+?)(?P<ending>\.weight|\.bias)?")
 _EXPERTS = re.compile(r"blk\.(\d+)\.ffn_(?:gate|up|down)_exps\.weight")
 
@@ -45,9 +48,13 @@ class GgufCheckpoint:
         model = GgufModel.of(file)
         architecture = find_architecture(model.architecture)
         self.path = file.path
-        self.file = file
-        self.config: Mapping[str, Any] = _config_of(architecture, model)
-        self._tensors = dict(_present(architecture, file, self.config))
+        try:
+            self.config: Mapping[str, Any] = _config_of(architecture, model)
+            self._tensors = dict(_present(architecture, file, self.config))
+        except _MISFITS as error:
+            raise CheckpointError(
+                f"the metadata and the tensors do not fit together ({type(error).__name__}: {error}); download the file again"
+            ) from error
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -81,11 +88,7 @@ class GgufCheckpoint:
 
 
 def _config_of(architecture: Architecture, model: GgufModel) -> dict[str, Any]:
-    try:
-        config = architecture.config(model)
-    except KeyError as error:
-        raise CheckpointError(f"the tensor {error} is missing; download the file again") from error
-    config |= token_ids(model.metadata)
+    config = architecture.config(model) | token_ids(model.metadata)
     types = sorted({tensor.type_name for tensor in model.tensors.values()} - set(FLOATS))
     if types:
         config["quantization_config"] = {"quant_method": QUANT_METHOD, "types": types}

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
 
-from genai.errors import UnsupportedModelError
+from genai.errors import CheckpointError, UnsupportedModelError
 from genai.export.checkpoint.gguf.reader import GgufFile, StoredTensor
 from genai.export.checkpoint.gguf.tensors import view_of
 from genai.export.checkpoint.model_config import ModelConfig
@@ -18,6 +19,12 @@ __all__ = ["GgufModel", "common_config", "head_dim_of", "rope_of"]
 
 _MAX_LIST = 1 << 16
 """Arrays up to this length may be values of a config: one for each layer, or each dimension."""
+
+_MAX_COUNT = 1 << 24
+"""No model has more of anything that its metadata count; the longest context that anybody announced is 10 million."""
+
+_QUERIES = re.compile(r"\.attn_(q|qkv|q_b)\.weight$")
+_LAYER = re.compile(r"blk\.(\d{1,6})\.")
 
 _LLAMA3_LENGTHS = (8192, *(1 << exponent for exponent in range(5, 18)))
 
@@ -49,9 +56,37 @@ class GgufModel:
         prefix = f"{architecture}."
         own = {key[len(prefix) :]: value for key, value in file.metadata.items() if key.startswith(prefix)}
         keys = {key: _plain(value) for key, value in own.items()}
-        return cls(
-            architecture, ModelConfig(keys, f"GGUF metadata, {architecture}"), file.metadata, file.tensors
-        )
+        for key, value in keys.items():
+            if any(isinstance(number, int) and number > _MAX_COUNT for number in _listed(value)):
+                raise CheckpointError(f"GGUF metadata: {prefix}{key} is {value}, which no model has")
+        where = f"GGUF metadata, {architecture}"
+        model = cls(architecture, ModelConfig(keys, where), file.metadata, file.tensors)
+        model._check_counts()
+        return model
+
+    def _check_counts(self) -> None:
+        """See that what is counted is there, before anything is made for each of so many."""
+        layers = {int(match[1]) for name in self.tensors if (match := _LAYER.match(name))}
+        self._check_count("block_count", 1 + max(layers, default=-1), "layers")
+        rows = [tensor.shape[0] for name, tensor in self.tensors.items() if _QUERIES.search(name)]
+        for key in ("attention.head_count", "attention.head_count_kv"):
+            if rows and not self.keys.is_list(key):
+                self._check_count(key, max(rows), "rows")
+        experts = [tensor.shape[0] for name, tensor in self.tensors.items() if "_exps." in name]
+        if experts:
+            self._check_count("expert_count", max(experts), "experts")
+        if (streams := self.tensors.get("altup_proj.weight")) is not None:
+            self._check_count("altup.num_inputs", 1 + streams.shape[0], "streams")
+        if (embedding := self.tensors.get("token_embd.weight")) is not None:
+            self._check_count("embedding_length", embedding.shape[-1], "columns")
+
+    def _check_count(self, key: str, found: int, what: str) -> None:
+        count = self.keys.integer(key, 0, minimum=0)
+        if count > found:
+            raise CheckpointError(
+                f"GGUF metadata: {self.architecture}.{key} is {count}, and the tensors are of {found} {what}; download "
+                "the file again"
+            )
 
     def has(self, tensor: str) -> bool:
         """Whether there is a tensor of this name."""
@@ -75,7 +110,12 @@ class GgufModel:
         count = self.keys.integer("block_count")
         if not self.keys.is_list(key):
             return [self.keys.integer(key)] * count
-        return list(self.keys.integers(key))
+        values = list(self.keys.integers(key))
+        if len(values) != count:
+            raise CheckpointError(
+                f"GGUF metadata: {self.architecture}.{key} has {len(values)} values for {count} layers"
+            )
+        return values
 
     def layer_types(self, *, default_period: int) -> list[str]:
         """Return transformers' `layer_types`: which layers see a window only.
@@ -203,6 +243,10 @@ def _vocab_size(model: GgufModel) -> int:
     raise UnsupportedModelError(
         f'the file has no tensor "token_embd.weight": it is no language model that stands alone ({model.architecture})'
     )
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
 
 
 def _plain(value: Any) -> Any:
