@@ -48,8 +48,8 @@ What `genai export` builds natively, without torch or transformers. Other decode
 state (Mamba) and encoder-decoders are refused.
 
 `fp32` is the largest difference of a logit from transformers' in float32; the other columns are the norm of all
-differences relative to the norm of the logits, on tiny models of random weights: what rounding costs a trained model
-is far less (`genai validate --against` measures it). A dash is a precision that the CPU has no kernel for; GPUs may. "=" stands for an architecture whose
+differences relative to the norm of the logits, on tiny models of random weights (what rounding costs real models is
+another matter: [Quantization](quantization.md)). A dash is a precision that the CPU has no kernel for; GPUs may. "=" stands for an architecture whose
 modeling code transformers lacks: it is tested against the family that it is equal to.
 
 On CUDA, GroupQueryAttention and QMoE compute in fp16 and bf16; in folders of other precisions these operators run on

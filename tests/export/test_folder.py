@@ -17,6 +17,7 @@ from safetensors.numpy import load_file, save_file
 
 from genai.export import ExportProgress, export_model
 from genai.folder import ModelFolder, sha256_of
+from genai.quantize import BlockScheme
 from tests.checkpoints import FAMILIES, VOCAB_SIZE, make_checkpoint
 from tests.export.runner import GraphRunner
 
@@ -105,7 +106,7 @@ def test_the_manifest_tells_what_the_folder_is(tmp_path: Path) -> None:
     assert manifest is not None
     assert (manifest.source, manifest.revision, manifest.precision) == ("owner/name", "abc", "int8")
     assert manifest.architecture == "Qwen2ForCausalLM"
-    assert manifest.quantization == {"method": "rtn", "bits": 8, "block_size": 32, "symmetric": True}
+    assert manifest.quantization == BlockScheme(8, 32, scale_type="float16").to_json()
     model = onnx.load(exported.model_path, load_external_data=False)
     assert manifest.opset == {entry.domain: entry.version for entry in model.opset_import}
     files = {path.name for path in exported.path.iterdir()} - {"manifest.json"}

@@ -192,7 +192,11 @@ def int4_recipe(checkpoint: Path, block_size: int) -> tuple[BlockScheme, dict[st
     attention = [
         f"model.layers.{layer}.self_attn.{part}_proj" for layer in range(num_layers) for part in "qkv"
     ]
-    ends = [f"model.layers.{layer}.mlp.down_proj" for layer in (0, num_layers - 1)]
+    ends = [
+        f"model.layers.{layer}.mlp.{part}_proj"
+        for layer in (0, num_layers - 1)
+        for part in ("gate", "up", "down")
+    ]
     names = ["model.embed_tokens", "lm_head", *attention, *ends]
     return dataclasses.replace(INT4, block_size=block_size), dict.fromkeys(names, wide)
 

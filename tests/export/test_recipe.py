@@ -39,6 +39,7 @@ def test_a_layer_with_a_neuron_far_above_the_others_is_found(is_gated: bool) -> 
     parameters["layers.2.mlp.up.weight"][17] *= 3
     parameters["layers.2.mlp.down.weight"][:, 17] *= 3
     assert bits_of(parameters, *DOWNS) == [8, 4, 8, 4, 8]
+    assert bits_of(parameters, "layers.0.mlp.up", "layers.2.mlp.up", "layers.4.mlp.gate") == [8, 4, 8]
 
 
 def test_the_strength_of_a_neuron_is_that_of_its_three_vectors() -> None:

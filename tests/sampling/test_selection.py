@@ -56,7 +56,8 @@ def test_large_vocabulary(seed, vocab, scale, rounded, filters):
         logits = np.round(logits * 4) / np.float32(4)
     logits[rng.random(vocab) < 0.1] = -np.inf
     logits[vocab // 2] = 0.0
-    assert_equal(logits, filters, [0.0, *rng.random(5).tolist(), 1 - 2**-53])
+    # Sums of blocks differ from one long sum in their last bits: nearer to 1 two tokens of no weight would be told apart.
+    assert_equal(logits, filters, [0.0, *rng.random(5).tolist(), 1 - 2**-40])
 
 
 @pytest.mark.parametrize("top_k", [1, 50, 600, 4000])
