@@ -11,12 +11,13 @@ from pathlib import Path
 
 from genai._version import __version__
 from genai.config import EXPORT_VERSION, ExportSettings
-from genai.errors import ExportError
+from genai.errors import ExportError, OptionError
 from genai.export.architecture import DecoderSpec
 from genai.export.build.decoder_graph import build_decoder
 from genai.export.build.graph_builder import GraphBuilder
-from genai.export.checkpoint.checkpoint import naming_checkpoint
+from genai.export.checkpoint.checkpoint import Checkpoint, naming_checkpoint
 from genai.export.checkpoint.formats import open_checkpoint
+from genai.export.checkpoint.rows import Rows
 from genai.export.checkpoint.weights import Weights
 from genai.export.foreign import draft_foreign
 from genai.export.plan import ExportPlan, NativeDecoder, plan_export
@@ -35,10 +36,23 @@ from genai.folder import (
 )
 from genai.graph.opset import OPSETS
 
-__all__ = ["carry_out", "export_model"]
+__all__ = ["Calibrated", "carry_out", "export_model", "open_weights"]
 
 PRODUCER = "genai"
 TOOLS = ("onnx", "onnx-ir", "numpy", "ml_dtypes")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Calibrated:
+    """What a calibration has made of a decoder's weights.
+
+    Args:
+        parameters: All of them, by canonical name.
+        notes: What the manifest says of the calibration.
+    """
+
+    parameters: Mapping[str, Rows]
+    notes: Mapping[str, object]
 
 
 def export_model(
@@ -100,13 +114,23 @@ def carry_out(
     source: str | None = None,
     revision: str | None = None,
     note: Callable[[str], None] | None = None,
+    calibrated: Calibrated | None = None,
 ) -> ModelFolder:
-    """Make the model folder of a plan, whose checkpoint is whole by now; arguments and errors as `export_model`'s."""
+    """Make the model folder of a plan, whose checkpoint is whole by now; arguments and errors as `export_model`'s.
+
+    What settings of the plan ask to be calibrated, `genai.calibration.export_calibrated` exports: it gives `calibrated`,
+    which takes the place of the checkpoint's weights.
+    """
+    if plan.settings.is_calibrated and calibrated is None:
+        raise OptionError(
+            f'quantize "{plan.settings.quantize}" needs a calibration: export with `genai quantize` or '
+            "genai.calibration.export_calibrated"
+        )
     output = Path(output)
     _check_target(output, plan.checkpoint)
     check_target(output, overwrite=overwrite)
     with contextlib.ExitStack() as stack, naming_checkpoint(plan.checkpoint):
-        draft = stack.enter_context(_draft(plan, output, note))
+        draft = stack.enter_context(_draft(plan, output, note, calibrated))
         staged = stack.enter_context(staged_folder(output, overwrite=overwrite))
         digests = _write_files(plan, draft, staged, progress)
         manifest = _manifest(plan, draft, digests, source=source, revision=revision)
@@ -116,11 +140,11 @@ def carry_out(
 
 
 def _draft(
-    plan: ExportPlan, output: Path, note: Callable[[str], None] | None
+    plan: ExportPlan, output: Path, note: Callable[[str], None] | None, calibrated: Calibrated | None
 ) -> contextlib.AbstractContextManager[Draft]:
     """Return a context that holds the draft of the plan's exporter, and what the draft reads from."""
     if plan.native is not None:
-        return contextlib.nullcontext(_native_draft(plan, plan.native))
+        return contextlib.nullcontext(_native_draft(plan, plan.native, calibrated))
     return draft_foreign(
         plan.checkpoint,
         plan.config,
@@ -132,10 +156,19 @@ def _draft(
     )
 
 
-def _native_draft(plan: ExportPlan, decoder: NativeDecoder) -> Draft:
-    checkpoint = open_checkpoint(plan.checkpoint, plan.config)
+def open_weights(plan: ExportPlan, decoder: NativeDecoder) -> Weights:
+    """Return the parameters of a plan's decoder, as views of its checkpoint.
+
+    Raises:
+        CheckpointError: The checkpoint is incomplete or damaged.
+        UnsupportedModelError: It has tensors that nothing uses.
+    """
+    return _weights_of(open_checkpoint(plan.checkpoint, plan.config), decoder)
+
+
+def _weights_of(checkpoint: Checkpoint, decoder: NativeDecoder) -> Weights:
     family, spec = decoder.family, decoder.spec
-    weights = Weights(
+    return Weights(
         checkpoint,
         decoder.weight_map,
         shapes=spec.parameters(),
@@ -144,14 +177,23 @@ def _native_draft(plan: ExportPlan, decoder: NativeDecoder) -> Draft:
         prefixes=family.prefixes,
         ignored=family.ignored,
     )
-    graph = GraphBuilder(plan.precision, weights)
+
+
+def _native_draft(plan: ExportPlan, decoder: NativeDecoder, calibrated: Calibrated | None) -> Draft:
+    checkpoint = open_checkpoint(plan.checkpoint, plan.config)
+    family, spec = decoder.family, decoder.spec
+    parameters = _weights_of(checkpoint, decoder) if calibrated is None else calibrated.parameters
+    graph = GraphBuilder(plan.precision, parameters)
     build_decoder(graph, spec)
+    notes: dict[str, object] = {"reason": f"{plan.architecture} is one of genai's own families"}
+    if calibrated is not None:
+        notes["calibration"] = dict(calibrated.notes)
     return Draft(
         graph=graph,
         decoder=decoder_config(checkpoint, family, spec),
         opset=OPSETS,
         exporter="native",
-        notes={"reason": f"{plan.architecture} is one of genai's own families"},
+        notes=notes,
         attributes=_attributes(spec),
     )
 

@@ -86,7 +86,9 @@ def check_checkpoint_folder(path: Path) -> None:
     if is_checkpoint_folder(path):
         return
     if ModelFolder.is_model_folder(path):
-        raise CheckpointError(f"{path} is a model folder already, not a checkpoint to export")
+        raise CheckpointError(
+            f"{path} is a model folder already, not a checkpoint to export: give the checkpoint that it was made from"
+        )
     raise CheckpointError(_explain_no_model(path))
 
 
