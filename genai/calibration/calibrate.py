@@ -112,7 +112,7 @@ class Calibration:
         for index in range(done, self.num_layers):
             run = run_layer(self.parameters, self.spec, index, hidden, beside=work.path)
             method = self.plan.settings.quantize
-            arrays = quantize_layer(run, self.parameters, self._scheme_of, method=method)
+            arrays = quantize_layer(run.inputs, self.parameters, self._scheme_of, method=method)
             work.finish_layer(index, arrays, run.outputs)
             hidden = run.outputs
             if advance is not None:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from genai._version import __version__
 from genai.calibration.parameters import Floats, Parameters
+from genai.calibration.producers import Producer, norm_behind, writers_of
 from genai.config import ExportSettings
 from genai.export.architecture import DecoderSpec
 from genai.export.build.decoder_parts import HIDDEN_STATES, LAYER_OUTPUT, build_embeddings, build_layer
@@ -24,29 +25,12 @@ from genai.export.checkpoint.rows import SelectedRows
 from genai.export.write.graph_writer import MODEL_FILE, write_graph
 from genai.graph.axes import BATCH_SIZE, PAST_LENGTH
 from genai.graph.names import ATTENTION_MASK, INPUT_IDS
-from genai.graph.operators import SKIP_LAYER_NORM, SKIP_RMS_NORM
 from genai.runtime.graph_run import GraphRun, open_graph
 
-__all__ = ["LayerRun", "Norm", "ReadInput", "embed_tokens", "run_layer"]
+__all__ = ["LayerRun", "ReadInput", "embed_tokens", "run_layer"]
 
-_NORMS = frozenset({"LayerNormalization", "RMSNormalization", SKIP_LAYER_NORM.op_type, SKIP_RMS_NORM.op_type})
 _AXES = {BATCH_SIZE: 1, PAST_LENGTH: 0}
 _EMBEDDING = "embedding.weight"
-
-
-@dataclass(frozen=True, slots=True)
-class Norm:
-    """A norm whose outputs nothing reads but matrices.
-
-    Args:
-        weight: The name of its weight.
-        bias: The name of its bias, if it has one.
-        values: By the same names, what the norm multiplies by and adds: float32 [inputs].
-    """
-
-    weight: str
-    bias: str | None
-    values: Mapping[str, Floats]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +39,12 @@ class ReadInput:
 
     Args:
         modules: The paths of all modules that read it.
-        norm: What produces it, if that is a norm and these modules are all that reads it.
+        producer: What can be divided to make it smaller, if these modules are all that reads it.
         gram: The sum of x xᵀ over the tokens, float32 [inputs, inputs].
     """
 
     modules: tuple[str, ...]
-    norm: Norm | None
+    producer: Producer | None
     gram: Floats
 
 
@@ -116,7 +100,7 @@ def run_layer(
     """
     graph = GraphBuilder(_floats(), parameters)
     build_layer(graph, spec, index)
-    read = _add_outputs(graph)
+    read = _add_outputs(graph, writers_of(spec.layers[index], f"layers.{index}", parameters))
     pasts = {str(value.name): _empty(value) for value in graph.inputs}
     outputs = np.empty_like(hidden)
     with _opened(graph, beside) as run:
@@ -145,7 +129,7 @@ def _empty(value: ir.Value) -> NDArray[Any]:
     return np.zeros(shape, value.dtype.numpy())
 
 
-def _add_outputs(g: GraphBuilder) -> dict[str, ReadInput]:
+def _add_outputs(g: GraphBuilder, writers: Mapping[str, Producer]) -> dict[str, ReadInput]:
     """Make outputs of what the graph's matrices read; return what is known of each before it ran."""
     modules: dict[ir.Value, list[str]] = {}
     num_products: dict[ir.Value, int] = {}
@@ -154,26 +138,15 @@ def _add_outputs(g: GraphBuilder) -> dict[str, ReadInput]:
         num_products[tap.value] = num_products.get(tap.value, 0) + 1
     read = {}
     for place, (value, names) in enumerate(modules.items()):
-        norm = _norm_of(g, value) if len(value.uses()) == num_products[value] else None
+        producer = None
+        if len(value.uses()) == num_products[value]:
+            producer = writers.get(names[0]) or norm_behind(g, value)
         size = g.parameters[f"{names[0]}.weight"].shape[1]
         name = f"read.{place}"
-        read[name] = ReadInput(tuple(names), norm, np.zeros((size, size), np.float32))
+        read[name] = ReadInput(tuple(names), producer, np.zeros((size, size), np.float32))
         shape = (BATCH_SIZE, "positions", size)
         g.output(g.op("Identity", [value]), name, ir.DataType.FLOAT, shape)
     return read
-
-
-def _norm_of(g: GraphBuilder, value: ir.Value) -> Norm | None:
-    """Return the norm with a weight that produces a value; `None` where something else does."""
-    node = value.producer()
-    if node is None or node.op_type not in _NORMS:
-        return None
-    names = [str(each.name) for each in node.inputs if each is not None and each.name in g.initializers]
-    if any(name not in g.parameters for name in names):
-        return None
-    weight, *bias = names
-    values = {name: g.tensors[name].read(0, g.tensors[name].shape[0]) for name in names}
-    return Norm(weight, bias[0] if bias else None, values)
 
 
 @contextmanager

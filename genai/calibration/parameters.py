@@ -1,8 +1,8 @@
 """A decoder's parameters after a calibration: codes, scaled matrices, and norms that make up for the scaling.
 
 What became of a layer is a dictionary of arrays, which can be stored and read back: `{path}.codes`, `.scales` and
-`.zero_points` of a matrix that was quantized, `{path}.factors` of one whose columns were multiplied, `{name}.values`
-of any other parameter.
+`.zero_points` of a matrix that was quantized, `{path}.factors` and `{path}.divisors` of one whose columns were multiplied
+and rows divided, `{name}.values` of a vector.
 """
 
 from __future__ import annotations
@@ -26,15 +26,17 @@ Parameters = Mapping[str, Rows]
 
 @dataclass(frozen=True, slots=True)
 class ScaledRows:
-    """A matrix whose columns are multiplied.
+    """A matrix whose columns are multiplied and whose rows are divided.
 
     Args:
         source: The matrix.
         factors: float32 [columns].
+        divisors: float32 [rows].
     """
 
     source: Rows
     factors: Floats
+    divisors: Floats
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -45,8 +47,9 @@ class ScaledRows:
         return len(self.source)
 
     def __getitem__(self, key: slice | tuple[slice, slice]) -> Floats:
-        columns = key[1] if isinstance(key, tuple) else slice(None)
-        return np.asarray(self.source[key], np.float32) * self.factors[columns]
+        rows, columns = key if isinstance(key, tuple) else (key, slice(None))
+        scaled = np.asarray(self.source[key], np.float32) * self.factors[columns]
+        return scaled / self.divisors[rows, None]
 
 
 def codes_arrays(path: str, matrix: QuantizedMatrix, rows: slice) -> dict[str, NDArray[Any]]:
@@ -71,7 +74,8 @@ def restore(
         if kind == "values":
             restored[name] = array
         elif kind == "factors":
-            restored[f"{name}.weight"] = ScaledRows(parameters[f"{name}.weight"], array)
+            source = parameters[f"{name}.weight"]
+            restored[f"{name}.weight"] = ScaledRows(source, array, arrays[f"{name}.divisors"])
         elif kind == "codes":
             num_columns, scheme = parameters[f"{name}.weight"].shape[1], scheme_of(name)
             assert scheme is not None, f"{name} has codes"

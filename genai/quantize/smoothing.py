@@ -22,7 +22,12 @@ _EXPONENTS = (0.0, 0.25, 0.5, 0.75)
 _LEAST_SIZE = 1e-3  # of a channel, as a share of the largest
 
 
-def choose_factors(weights: Sequence[tuple[Floats, BlockScheme]], hessian: NDArray[np.floating]) -> Floats:
+def choose_factors(
+    weights: Sequence[tuple[Floats, BlockScheme]],
+    hessian: NDArray[np.floating],
+    *,
+    channels: NDArray[np.int64] | None = None,
+) -> Floats:
     """Return what to multiply the columns of matrices by that read the same inputs: float32 [inputs].
 
     The factors are a power of the inputs' sizes; of a few exponents, 0 among them, the one is taken that changes the
@@ -31,8 +36,12 @@ def choose_factors(weights: Sequence[tuple[Floats, BlockScheme]], hessian: NDArr
     Args:
         weights: The matrices, float32 [outputs, inputs], and how each is to be quantized.
         hessian: The sum, or mean, of x xᵀ over the inputs x of the calibration, [inputs, inputs].
+        channels: Inputs that have the same number here have the same factor, int64 [inputs]; else each has its own.
     """
-    sizes = np.sqrt(np.maximum(np.diagonal(hessian), 0).astype(np.float64))
+    squares = np.maximum(np.diagonal(hessian), 0).astype(np.float64)
+    if channels is not None:
+        squares = (np.bincount(channels, squares) / np.bincount(channels))[channels]
+    sizes = np.sqrt(squares)
     if not (largest := sizes.max()) > 0:
         return np.ones(len(sizes), np.float32)
     logs = np.log(np.maximum(sizes / largest, _LEAST_SIZE))

@@ -65,7 +65,7 @@ def test_smoothing_leaves_the_function_as_it_is(family: str, tmp_path: Path) -> 
     for index in range(len(spec.layers)):
         run = run_layer(parameters, spec, index, hidden, beside=tmp_path)
         hidden = run.outputs
-        arrays = quantize_layer(run, parameters, lambda path: BlockScheme(4, 16), method="awq")
+        arrays = quantize_layer(run.inputs, parameters, lambda path: BlockScheme(4, 16), method="awq")
         smoothed |= restore(arrays, parameters, lambda path: None)
     assert any(smoothed[name] is not parameters[name] for name in parameters), "something was smoothed"
     before, after = (
@@ -96,7 +96,7 @@ def test_the_manifest_says_what_was_done(calibrated: Make, llama: Path, tmp_path
     assert manifest is not None
     assert manifest.settings["quantize"] == "gptq"
     assert len(manifest.settings["calibration"]) == 16
-    assert manifest.quantization["modules"]["layers.*.mlp.down"]["method"] == "gptq"
+    assert manifest.quantization["modules"]["layers.*.mlp.up"]["method"] == "gptq"
     assert manifest.quantization["method"] == "rtn", "of all others"
     notes = manifest.exporter_notes["calibration"]
     assert notes["text_sha256"] == manifest.settings["calibration"]
@@ -155,7 +155,7 @@ def test_experts_are_rounded_to_nearest(calibrated: Make, tmp_path: Path) -> Non
     notes = manifest.exporter_notes["calibration"]
     assert notes["rounded_to_nearest"] == [f"layers.*.mlp.experts.{name}" for name in ("down", "gate", "up")]
     assert "layers.*.mlp.experts.down" in lines[0]
-    assert "layers.*.attention.q" in manifest.quantization["modules"]
+    assert "layers.*.attention.output" in manifest.quantization["modules"]
 
 
 def test_layers_that_cannot_be_run_alone(calibrated: Make, tmp_path: Path) -> None:

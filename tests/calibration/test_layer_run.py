@@ -90,8 +90,30 @@ def test_layers_read_what_transformers_modules_read(family: str, tmp_path: Path)
 )
 def test_norms_whose_outputs_only_matrices_read(family: str, norms: set[str], tmp_path: Path) -> None:
     (first, *_), _ = run_all(make_checkpoint(family, tmp_path / "checkpoint"), tmp_path)
-    found = {read.norm.weight for read in first.inputs if read.norm is not None}
-    assert found == {f"layers.0.{norm}.weight" for norm in norms}
+    producers = [read.producer for read in first.inputs if read.producer is not None]
+    found = {name for each in producers if each.module is None for name in each.vectors}
+    assert {name for name in found if not name.endswith("bias")} == {
+        f"layers.0.{norm}.weight" for norm in norms
+    }
+
+
+@pytest.mark.parametrize(
+    ("family", "pairs"),
+    [
+        ("llama", {"attention.v": "attention.output", "mlp.up": "mlp.down"}),
+        ("gpt2", {"attention.v": "attention.output"}),  # what comes after an activation is no multiple
+        ("olmo", {"mlp.up": "mlp.down"}),  # its values are clipped
+        ("deepseek_v2", {"mlp.up": "mlp.down"}),
+    ],
+)
+def test_matrices_whose_outputs_another_reads(family: str, pairs: dict[str, str], tmp_path: Path) -> None:
+    (first, *_), _ = run_all(make_checkpoint(family, tmp_path / "checkpoint"), tmp_path)
+    found = {
+        read.producer.module: read.modules
+        for read in first.inputs
+        if read.producer is not None and read.producer.module is not None
+    }
+    assert found == {f"layers.0.{one}": (f"layers.0.{other}",) for one, other in pairs.items()}
 
 
 def test_layers_that_read_anothers_cache_are_left_out(tmp_path: Path) -> None:
