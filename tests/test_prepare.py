@@ -358,7 +358,7 @@ def test_the_last_network_error_is_the_message(hub: HubServer, monkeypatch: pyte
     [
         ({}, "neither a model folder"),
         ({"genai_config.json": MODEL_FOLDER["genai_config.json"]}, "model.onnx, .* is missing"),
-        ({"config.json": "{}", "pytorch_model.bin": b""}, "pytorch_model.bin, which genai does not read"),
+        ({"config.json": "{}", "weights.pth": b""}, "weights.pth, which genai does not read"),
     ],
 )
 def test_a_folder_that_holds_no_model(files: dict[str, bytes | str], message: str, tmp_path: Path):

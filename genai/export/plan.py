@@ -14,7 +14,7 @@ from genai.export.architecture.family import Family
 from genai.export.build.decoder_graph import check_decoder
 from genai.export.build.precision import Precision
 from genai.export.checkpoint.checkpoint import architecture_of, naming_checkpoint, read_config
-from genai.export.checkpoint.formats import can_keep
+from genai.export.checkpoint.formats import can_keep, check_quantization
 from genai.export.checkpoint.model_config import MisreadModelError
 from genai.export.checkpoint.weights import WeightMap
 from genai.export.families import find_family
@@ -79,6 +79,7 @@ def plan_export(checkpoint: Path | str, settings: ExportSettings | None = None) 
     path, settings = Path(checkpoint), settings or ExportSettings()
     with naming_checkpoint(path):
         config = read_config(path)
+        check_quantization(config)
         if settings.precision == "keep" and not can_keep(config):
             raise OptionError(
                 f"{path} has no quantized weights that could be kept: choose one of the other precisions "

@@ -102,6 +102,6 @@ def _explain_no_model(path: Path) -> str:
     found = [name for name in files if name.endswith((".bin", ".gguf", ".onnx", ".pth"))]
     return (
         f"{path} is neither a model folder (genai_config.json, or config.json and an ONNX decoder) nor a checkpoint "
-        "(config.json and safetensors)"
+        "(config.json and safetensors, or pytorch_model.bin)"
         + (f"; it holds {', '.join(found[:3])}, which genai does not read" if found else "")
     )

@@ -103,8 +103,9 @@ of the form owner/name[@revision][:subfolder]. Did you mean "llama"?
 
 
 def is_checkpoint_folder(path: Path) -> bool:
-    """Whether the path is a folder with a config.json and safetensors."""
-    return (path / "config.json").is_file() and any(path.glob("*.safetensors"))
+    """Whether the path is a folder with a config.json and weights: safetensors, or those of PyTorch."""
+    patterns = ("*.safetensors", "pytorch_model*.bin")
+    return (path / "config.json").is_file() and any(file for name in patterns for file in path.glob(name))
 
 
 def _holds_model(path: Path) -> bool:

@@ -16,8 +16,8 @@ from genai.folder.graph_files import check_is_decoder, choose_graph, companions_
 
 __all__ = ["Selection", "select_files"]
 
-_INDEX_FILE = "model.safetensors.index.json"
-_WEIGHTS = re.compile(r"model(?:-(?P<part>\d+)-of-(?P<parts>\d+))?\.safetensors")
+_SAFETENSORS = re.compile(r"model(?:-(?P<part>\d+)-of-(?P<parts>\d+))?\.safetensors")
+_TORCH_FILES = re.compile(r"pytorch_model(?:-(?P<part>\d+)-of-(?P<parts>\d+))?\.bin")
 _FOREIGN_WEIGHTS = (".bin", ".gguf", ".h5", ".msgpack", ".onnx", ".ot", ".pt", ".pth")
 _NOT_FOR_MODEL_FOLDERS = (
     *(".gif", ".gitattributes", ".jpeg", ".jpg", ".md", ".png", ".svg"),
@@ -52,8 +52,9 @@ def select_files(
 ) -> Selection:
     """Choose a runnable model folder if there is one, else the checkpoint in safetensors, without duplicates.
 
-    Of several ONNX files only one and its weights are taken. Weights in other formats, `consolidated.safetensors`,
-    variants of safetensors (`model.fp16.safetensors`) and folders such as `original/` are left out.
+    Of several ONNX files only one and its weights are taken, and `pytorch_model.bin` or its parts only where there are
+    no safetensors. Weights in other formats, `consolidated.safetensors`, variants of safetensors
+    (`model.fp16.safetensors`) and folders such as `original/` are left out.
 
     Args:
         names: All files of the repository, as paths from its root.
@@ -66,7 +67,7 @@ def select_files(
 
     Raises:
         ModelFolderError: There is no model in that folder of the repository.
-        CheckpointError: There are no safetensors, or some of their parts are missing.
+        CheckpointError: There are no weights that can be read, or some of their parts are missing.
         OptionError: There is no such variant.
 
     >>> select_files(["config.json", "model.safetensors", "pytorch_model.bin", "a.png"], source="owner/name").files
@@ -96,8 +97,7 @@ def select_files(
     _check_no_variant(variant, source)
     if HF_CONFIG_FILE not in here:
         raise ModelFolderError(_nothing_here(names, here, source, subfolder, checkpoint=checkpoint))
-    index = [_INDEX_FILE] if _INDEX_FILE in here else []
-    return Selection(_within(folder, small + index + _weights(here, source)), is_model_folder=False)
+    return Selection(_within(folder, small + _weights(here, source)), is_model_folder=False)
 
 
 def _check_no_variant(variant: str | None, source: str) -> None:
@@ -119,9 +119,31 @@ def _within(folder: PurePosixPath, names: list[str]) -> tuple[str, ...]:
 
 
 def _weights(here: list[str], source: str) -> list[str]:
-    """Choose the weights' files: transformers' names first, else whatever safetensors there are."""
-    parts = [match for name in here if (match := _WEIGHTS.fullmatch(name)) and match["parts"]]
-    if parts and (_INDEX_FILE in here or "model.safetensors" not in here):
+    """Choose the weights' files: safetensors by transformers' names, else any, else those of PyTorch."""
+    named = _named_weights(here, source, _SAFETENSORS, single="model.safetensors")
+    if named:
+        return named
+    others = [
+        name
+        for name in here
+        if name.endswith(".safetensors") and not name.startswith(("consolidated", "adapter_model"))
+    ]
+    others = others or _named_weights(here, source, _TORCH_FILES, single="pytorch_model.bin")
+    if not others:
+        foreign = [name for name in here if name.endswith(_FOREIGN_WEIGHTS)]
+        found = f"only {', '.join(foreign[:3])}" if foreign else "no weights at all"
+        raise CheckpointError(
+            f"{source} has no safetensors, {found}; genai reads safetensors and pytorch_model.bin: ask the repository's "
+            "owner for them, or convert it (transformers: AutoModelForCausalLM.from_pretrained(...).save_pretrained(...))"
+        )
+    return others
+
+
+def _named_weights(here: list[str], source: str, pattern: re.Pattern[str], *, single: str) -> list[str]:
+    """Return all parts of the weights and their index, or the file that holds them all, or nothing."""
+    index = f"{single}.index.json"
+    parts = [match for name in here if (match := pattern.fullmatch(name)) and match["parts"]]
+    if parts and (index in here or single not in here):
         present = {(int(match["part"]), int(match["parts"])) for match in parts}
         totals = {total for _, total in present}
         missing = [
@@ -131,23 +153,11 @@ def _weights(here: list[str], source: str) -> list[str]:
             if (part, total) not in present
         ]
         if missing:
-            raise CheckpointError(f"{source}: parts of the safetensors are missing: {', '.join(missing)}")
-        return [match[0] for match in parts]
-    if "model.safetensors" in here:
-        return ["model.safetensors"]
-    others = [
-        name
-        for name in here
-        if name.endswith(".safetensors") and not name.startswith(("consolidated", "adapter_model"))
-    ]
-    if not others:
-        foreign = [name for name in here if name.endswith(_FOREIGN_WEIGHTS)]
-        found = f"only {', '.join(foreign[:3])}" if foreign else "no weights at all"
-        raise CheckpointError(
-            f"{source} has no safetensors, {found}; genai reads safetensors alone: ask the repository's owner for "
-            "them, or convert it (transformers: AutoModelForCausalLM.from_pretrained(...).save_pretrained(...))"
-        )
-    return others
+            raise CheckpointError(
+                f"{source}: parts of the {single.rpartition('.')[2]} are missing: {', '.join(missing)}"
+            )
+        return [*([index] if index in here else []), *(match[0] for match in parts)]
+    return [*([index] if index in here else []), single] if single in here else []
 
 
 def _nothing_here(

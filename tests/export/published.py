@@ -14,13 +14,13 @@ from transformers.core_model_loading import revert_weight_conversion
 
 from genai.export.architecture import DecoderSpec
 from genai.export.checkpoint.checkpoint import Array
-from genai.export.checkpoint.safetensors import SafetensorsCheckpoint
+from genai.export.checkpoint.tensor_files import TensorFiles
 from genai.export.families import find_family
 
 __all__ = ["ShapesOnly", "as_transformers", "read_spec", "stored_shapes"]
 
 
-class ShapesOnly(SafetensorsCheckpoint):
+class ShapesOnly(TensorFiles):
     """A checkpoint whose tensors have the right shapes and hold only zeros, which take no memory."""
 
     def __init__(self, path: Path, config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> None:
@@ -30,8 +30,11 @@ class ShapesOnly(SafetensorsCheckpoint):
     def __getitem__(self, name: str) -> Array:
         return np.broadcast_to(np.zeros((), np.float32), self._shapes[name])
 
-    def raw(self, name: str, *, dtype: str) -> Array:
+    def raw(self, name: str) -> Array:
         return np.broadcast_to(np.zeros((), np.uint8), self._shapes[name])
+
+    def dtype_of(self, name: str) -> str:
+        return "U8"
 
     def __iter__(self):
         return iter(self._shapes)

@@ -78,7 +78,10 @@ def test_a_config_without_architecture(checkpoint: Path, architectures: object) 
             ['"rope_type" is "yarm"', 'mean "yarn"?'],
         ),
         ({"hidden_act": "mish"}, ['"hidden_act" is "mish"', "silu"]),
-        ({"quantization_config": {"quant_method": "gptq"}}, ['"quantization_config"', "quantized from"]),
+        (
+            {"quantization_config": {"quant_method": "aqlm"}},
+            ["quantization_config", '"quant_method" is "aqlm"', "gptq, modelopt", "quantized from"],
+        ),
         ({"num_local_experts": 8}, ['"num_local_experts" is 8', "mixtures of experts"]),
         (
             {"rope_parameters": {"rope_type": "default", "partial_rotary_factor": 0.1}},
@@ -285,7 +288,11 @@ def test_an_index_that_makes_no_sense(weight_map: object, checkpoint: Path) -> N
 
 def test_a_checkpoint_of_pickles(checkpoint: Path) -> None:
     (checkpoint / "model.safetensors").rename(checkpoint / "pytorch_model.bin")
-    assert_fails(checkpoint, CheckpointError, "no safetensors file", "pytorch_model.bin")
+    assert_fails(checkpoint, CheckpointError, "pytorch_model.bin", "not an archive", "save_pretrained")
+    (checkpoint / "pytorch_model.bin").rename(checkpoint / "consolidated.pth")
+    assert_fails(
+        checkpoint, CheckpointError, "no safetensors file, and no pytorch_model.bin", "consolidated.pth"
+    )
 
 
 def test_a_folder_that_is_none(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from genai.errors import CheckpointError, GenaiError, UnsupportedModelError
 from genai.export import export_model
-from genai.export.checkpoint.fp8 import Fp8Rows
+from genai.export.checkpoint.quantized.scaled import ScaledRows
 from tests.checkpoints import VOCAB_SIZE, load_reference, make_checkpoint
 from tests.export.runner import GraphRunner
 
@@ -62,7 +62,7 @@ def test_any_slice_is_a_slice_of_the_decoded_matrix(rows: int, columns: int, dat
     rng = np.random.default_rng(rows * 41 + columns)
     codes = rng.integers(0, 127, (rows, columns), np.uint8)
     scales = rng.random((-(-rows // 8), -(-columns // 16))).astype(np.float32)
-    matrix = Fp8Rows(codes, scales, (8, 16))
+    matrix = ScaledRows(codes.view(ml_dtypes.float8_e4m3fn), scales, (8, 16))
     whole = codes.view(ml_dtypes.float8_e4m3fn).astype(np.float32)
     whole *= np.repeat(np.repeat(scales, 8, 0), 16, 1)[:rows, :columns]
     key = data.draw(st.tuples(st.slices(rows), st.slices(columns)))
@@ -72,7 +72,7 @@ def test_any_slice_is_a_slice_of_the_decoded_matrix(rows: int, columns: int, dat
 
 def test_scales_that_do_not_fit_are_refused() -> None:
     with pytest.raises(CheckpointError, match="do not fit"):
-        Fp8Rows(np.zeros((20, 20), np.uint8), np.zeros((2, 2), np.float32), (8, 16))
+        ScaledRows(np.zeros((20, 20), np.uint8), np.zeros((2, 2), np.float32), (8, 16))
 
 
 NAME = "model.layers.0.self_attn.q_proj.weight"
@@ -83,7 +83,6 @@ NAME = "model.layers.0.self_attn.q_proj.weight"
     [
         ("qwen3", NAME, torch.float8_e5m2, BLOCK, CheckpointError, "has type F8_E5M2; expected F8_E4M3"),
         ("qwen3", NAME, torch.int8, BLOCK, CheckpointError, "has type I8; expected F8_E4M3"),
-        ("qwen3", NAME, torch.float8_e4m3fn, None, UnsupportedModelError, "one scale for a whole tensor"),
         (
             "gpt_oss",
             "model.layers.0.mlp.experts.gate_up_proj",
@@ -97,17 +96,17 @@ NAME = "model.layers.0.self_attn.q_proj.weight"
             "transformer.h.0.attn.c_attn.weight",
             torch.float8_e4m3fn,
             BLOCK,
-            UnsupportedModelError,
-            "only matrices",
+            CheckpointError,
+            "config.json implies",
         ),
     ],
-    ids=["another float", "integers", "one scale", "stacked experts", "transposed"],
+    ids=["another float", "integers", "stacked experts", "transposed"],
 )
 def test_what_is_stored_otherwise_is_refused(
     family: str,
     name: str,
     dtype: torch.dtype,
-    block: int | None,
+    block: int,
     error: type[GenaiError],
     part: str,
     tmp_path: Path,
@@ -116,11 +115,11 @@ def test_what_is_stored_otherwise_is_refused(
     path = checkpoint / "model.safetensors"
     tensors = load_file(path)
     sizes = tensors[name].shape
-    tensors[f"{name}_scale_inv"] = torch.ones([-(-n // BLOCK) for n in sizes] if block else [])
+    tensors[f"{name}_scale_inv"] = torch.ones([-(-n // BLOCK) for n in sizes])
     tensors[name] = tensors[name].to(dtype)
     save_file(tensors, path, metadata={"format": "pt"})
     config = json.loads((checkpoint / "config.json").read_text())
-    config["quantization_config"] = {"quant_method": "fp8", "weight_block_size": block and [block, block]}
+    config["quantization_config"] = {"quant_method": "fp8", "weight_block_size": [block, block]}
     (checkpoint / "config.json").write_text(json.dumps(config))
     with pytest.raises(error, match=part):
         export_model(checkpoint, tmp_path / "model", precision="fp32", via="native")

@@ -298,7 +298,6 @@ def test_numbers_that_do_not_fit_together_are_refused() -> None:
     ("family", "values", "message"),
     [
         ("olmoe", {"clip_qkv": 8.0}, '"clip_qkv" is 8.0'),
-        ("gpt_oss", {"quantization_config": {"quant_method": "awq"}}, '"quantization_config"'),
         (
             "phimoe",
             {

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from safetensors.numpy import load_file, save_file
@@ -13,7 +14,8 @@ from transformers.integrations.mxfp4 import convert_moe_packed_tensors
 
 from genai.errors import CheckpointError
 from genai.export import export_model
-from genai.export.checkpoint.mxfp4 import Mxfp4Rows
+from genai.export.checkpoint.quantized.fp4 import MXFP4_BLOCK, fp4_rows, half_powers
+from genai.export.checkpoint.rows import Rows, codes_of
 from tests.checkpoints import VOCAB_SIZE, load_reference, make_checkpoint
 from tests.export.runner import GraphRunner, without_worst_positions
 
@@ -34,21 +36,30 @@ def decoded_by_transformers(blocks: np.ndarray, scales: np.ndarray) -> np.ndarra
     return convert_moe_packed_tensors(*tensors, dtype=torch.float32).swapaxes(1, 2).numpy()
 
 
+def mxfp4_rows(blocks: np.ndarray, scales: np.ndarray) -> Rows:
+    packed = blocks.reshape(len(blocks), -1)
+    return fp4_rows(packed, scales, half_powers, block=MXFP4_BLOCK, method="mxfp4")
+
+
 def test_bytes_mean_what_they_mean_to_transformers() -> None:
     blocks, scales = random_mxfp4((2, 9, 5), low=1)  # torch takes 2**-127 for 0
     expected = decoded_by_transformers(blocks, scales)
     for expert in range(2):
-        rows = Mxfp4Rows(blocks[expert], scales[expert])
+        rows = mxfp4_rows(blocks[expert], scales[expert])
         assert rows.shape == (9, 160)
         assert len(rows) == 9
         np.testing.assert_array_equal(rows[:], expected[expert])
         np.testing.assert_array_equal(rows[2:5], expected[expert, 2:5])
         for first, last in ((0, 160), (5, 6), (31, 33), (64, 96), (70, 70)):
             np.testing.assert_array_equal(rows[:, first:last], expected[expert, :, first:last])
+        matrix = codes_of(rows)
+        assert matrix is not None
+        with np.errstate(over="ignore"):
+            np.testing.assert_array_equal(matrix.dequantize(), expected[expert])
 
 
 def test_a_scale_of_255_is_no_number() -> None:
-    rows = Mxfp4Rows(np.zeros((1, 2, 16), np.uint8), np.asarray([[127, 255]], np.uint8))
+    rows = mxfp4_rows(np.zeros((1, 2, 16), np.uint8), np.asarray([[127, 255]], np.uint8))
     np.testing.assert_array_equal(np.isnan(rows[:]), [[False] * 32 + [True] * 32])
 
 
@@ -103,13 +114,31 @@ def test_a_published_checkpoint_gives_the_model_of_its_decoded_weights(
         assert np.linalg.norm(found - expected) < bound * np.linalg.norm(expected)
 
 
+def test_experts_are_kept_as_codes_of_twice_their_numbers(tmp_path: Path) -> None:
+    """On a CPU QMoE has int8 activations alone at 8 bits, which is what the logits differ by."""
+    checkpoint = make_published(tmp_path / "published")
+    exported = export_model(checkpoint, tmp_path / "model", precision="keep", via="native")
+    model = onnx.load(exported.model_path)
+    stored = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    codes, scales = (stored[f"layers.1.mlp.experts.down.{part}"] for part in ("weight", "scales"))
+    kept = (codes.astype(np.float32) - 128) * np.repeat(scales, MXFP4_BLOCK, axis=-1)
+    decoded = load_file(tmp_path / "published-floats" / "model.safetensors")
+    np.testing.assert_array_equal(kept, decoded["model.layers.1.mlp.experts.down_proj"].swapaxes(1, 2))
+    with torch.no_grad():
+        expected = load_reference(tmp_path / "published-floats")(torch.tensor([PROMPT])).logits[0].numpy()
+    found, expected = without_worst_positions(GraphRunner(exported).feed(PROMPT), expected, share=0.5)
+    assert np.linalg.norm(found - expected) < 0.05 * np.linalg.norm(expected)
+
+
 def test_tensors_that_do_not_fit_are_named(tmp_path: Path) -> None:
     checkpoint = make_published(tmp_path / "published")
     path = checkpoint / "model.safetensors"
     tensors = load_file(path)
     name = "model.layers.1.mlp.experts.down_proj_scales"
     save_file({**tensors, name: tensors[name][:, :-1].copy()}, path)
-    with pytest.raises(CheckpointError, match=rf"{name}.*config.json implies \[5, 64, 3\]"):
+    with pytest.raises(
+        CheckpointError, match=rf"{name}.*has shape \[5, 63, 3\], but the other tensors imply \[5, 64, 3\]"
+    ):
         export_model(checkpoint, tmp_path / "model", precision="fp32", via="native")
     save_file({**tensors, name: tensors[name].astype(np.int32)}, path)
     with pytest.raises(CheckpointError, match=rf"{name}.*type I32"):

@@ -21,6 +21,7 @@ from genai.export.architecture.rope import RopeSpec
 from genai.export.build.decoder_graph import build_decoder
 from genai.export.build.graph_builder import GraphBuilder
 from genai.export.build.precision import Precision
+from genai.export.checkpoint.formats import decoded
 from genai.export.checkpoint.weights import Weights
 from genai.export.families import find_family
 from genai.export.plan import plan_export
@@ -197,7 +198,7 @@ def test_the_graph_is_built_in_real_widths(repo: str, precision: str, tmp_path: 
     config = published(repo)
     shapes, num_parameters = stored_shapes(config)
     family, spec = find_family(config["architectures"][0]), read_spec(config)
-    checkpoint = ShapesOnly(tmp_path, config, shapes)
+    checkpoint = decoded(ShapesOnly(tmp_path, config, shapes))
     weights = Weights(
         checkpoint,
         family.weights,

@@ -16,6 +16,7 @@ from genai.config import ExportSettings
 from genai.export.build.decoder_graph import build_decoder
 from genai.export.build.graph_builder import GraphBuilder
 from genai.export.build.precision import Precision
+from genai.export.checkpoint.formats import decoded
 from genai.export.checkpoint.weights import Weights
 from genai.export.families import find_family
 from genai.export.plan import plan_export
@@ -65,7 +66,7 @@ def test_the_graph_is_built_in_real_widths(repo: str, tmp_path: Path) -> None:
     shapes, num_parameters = stored_shapes(config)
     family = find_family(config["architectures"][0])
     spec, weight_map = family.read(config)
-    checkpoint = ShapesOnly(tmp_path, config, shapes)
+    checkpoint = decoded(ShapesOnly(tmp_path, config, shapes))
     weights = Weights(
         checkpoint,
         weight_map,

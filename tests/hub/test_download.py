@@ -226,8 +226,8 @@ def test_a_gated_repository(
 
 
 def test_a_repository_without_safetensors(hub: HubServer):
-    hub.add("owner/old", {"config.json": "{}", "pytorch_model.bin": b"pickle"})
-    with pytest.raises(CheckpointError, match=r"owner/old has no safetensors, only pytorch_model.bin"):
+    hub.add("owner/old", {"config.json": "{}", "tf_model.h5": b"weights"})
+    with pytest.raises(CheckpointError, match=r"owner/old has no safetensors, only tf_model\.h5"):
         download(HubModel("owner/old"))
     hub.add("owner/data", {"README.md": "a data set"})
     with pytest.raises(ModelFolderError, match="owner/data holds no language model"):
@@ -285,7 +285,7 @@ def test_a_checkpoint_with_its_provenance(hub: HubServer, commit: str, tmp_path:
     ("files", "message"),
     [
         ({"genai_config.json": "{}"}, "a model folder already"),
-        ({"config.json": "{}", "pytorch_model.bin": ""}, "neither .*; it holds pytorch_model.bin"),
+        ({"config.json": "{}", "pytorch_model.pth": ""}, "neither .*; it holds pytorch_model.pth"),
         ({}, "neither a model folder"),
     ],
 )

@@ -143,13 +143,24 @@ def test_the_checkpoint_is_chosen_for_an_export():
         select("genai_config.json", "model.onnx", checkpoint=True)
 
 
+def test_weights_of_pytorch_where_there_are_no_safetensors():
+    others = ("config.json", "training_args.bin", "optimizer.bin", "tf_model.h5")
+    assert select(*others, "pytorch_model.bin").files == ("config.json", "pytorch_model.bin")
+    parts = [f"pytorch_model-0000{part}-of-00002.bin" for part in (1, 2)]
+    index = "pytorch_model.bin.index.json"
+    assert select(*others, *parts, index).files == ("config.json", index, *parts)
+    assert select(*others, *parts, index, "model.safetensors").files == ("config.json", "model.safetensors")
+    with pytest.raises(CheckpointError, match="parts of the bin are missing: 2 of 2"):
+        select(*others, parts[0], index)
+
+
 @pytest.mark.parametrize(
     ("names", "error", "message"),
     [
         (
-            ["config.json", "pytorch_model.bin"],
+            ["config.json", "tf_model.h5"],
             CheckpointError,
-            "no safetensors, only pytorch_model.bin; .*save_pre",
+            r"no safetensors, only tf_model\.h5; .*save_pre",
         ),
         (["config.json"], CheckpointError, "no weights at all"),
         (["README.md"], ModelFolderError, "holds no language model"),

@@ -13,7 +13,15 @@ from numpy.typing import NDArray
 from genai.errors import CheckpointError
 from genai.export.checkpoint.rows import Rows
 
-__all__ = ["Array", "Checkpoint", "architecture_of", "naming_checkpoint", "read_config", "read_json"]
+__all__ = [
+    "Array",
+    "Checkpoint",
+    "StoredTensors",
+    "architecture_of",
+    "naming_checkpoint",
+    "read_config",
+    "read_json",
+]
 
 Array = NDArray[Any]
 
@@ -49,20 +57,29 @@ class Checkpoint(Protocol):
         """Return the names of all tensors."""
         ...
 
-    def raw(self, name: str, *, dtype: str) -> Array:
-        """Return a tensor of one byte per element as bytes: uint8 of its shape.
+    def file_of(self, name: str) -> Path:
+        """Return the file that holds a tensor."""
+        ...
 
-        Args:
-            name: The tensor.
-            dtype: The type that it must have, by safetensors' name ("U8", "F8_E4M3").
+
+class StoredTensors(Checkpoint, Protocol):
+    """A checkpoint whose tensors lie as arrays of any type, quantized ones in the parts that their format has."""
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """What the files say beside tensors."""
+        ...
+
+    def raw(self, name: str, /) -> Array:
+        """Return a tensor of whatever type as it is stored.
 
         Raises:
-            CheckpointError: It has another type.
+            CheckpointError: numpy has no such type.
         """
         ...
 
-    def file_of(self, name: str) -> Path:
-        """Return the file that holds a tensor."""
+    def dtype_of(self, name: str, /) -> str:
+        """Return a tensor's type, by safetensors' name ("U8", "F8_E4M3")."""
         ...
 
 
@@ -74,7 +91,7 @@ def read_config(path: Path) -> dict[str, Any]:
     """
     if not path.is_dir():
         raise CheckpointError(
-            f"{path}: not a folder; a checkpoint is a folder with config.json and safetensors"
+            f"{path}: not a folder; a checkpoint is a folder with config.json and safetensors, or pytorch_model.bin"
         )
     return read_json(path / "config.json")
 
@@ -115,7 +132,7 @@ def read_json(path: Path) -> dict[str, Any]:
         values = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise CheckpointError(f"{path.parent}: {path.name} is missing; this is not a checkpoint") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: cannot be read as JSON ({error})") from error
     if not isinstance(values, dict):
         raise CheckpointError(f"{path}: expected a JSON object, found {type(values).__name__}")

@@ -185,6 +185,20 @@ class ModelConfig:
                 f'{self._where}: "{key}" is {value!r}, which is not supported: {reason}'
             )
 
+    def refuse_others(self, known: Iterable[str], reason: str) -> None:
+        """Refuse the checkpoint if any key but these has a value.
+
+        Raises:
+            UnsupportedModelError: One has.
+        """
+        known = tuple(known)
+        for key, value in self._values.items():
+            if key not in known and value not in (None, False, [], {}):
+                raise UnsupportedModelError(
+                    f'{self._where}: "{key}" is {value!r}, which genai does not know: {reason}'
+                    f"{did_you_mean(key, known)}"
+                )
+
     def refuse_misread(self, key: str, reason: str, *, unless: tuple[Any, ...] = (None, False)) -> None:
         """Refuse the checkpoint if a key that transformers ignores has a value other than these.
 

@@ -49,9 +49,11 @@ class CodedRows:
 
     Args:
         matrix: Its codes and what belongs to them.
+        floats: The numbers that they stand for, of which a format may read some columns for less than all.
     """
 
     matrix: QuantizedMatrix
+    floats: Rows | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -62,13 +64,15 @@ class CodedRows:
         return self.matrix.num_rows
 
     def __getitem__(self, key: slice | tuple[slice, slice]) -> Array:
+        if self.floats is not None:
+            return np.asarray(self.floats[key])
         rows, *columns = key if isinstance(key, tuple) else (key,)
         values = self.matrix.dequantize(rows)
         return values[:, columns[0]] if columns else values
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         """Return all of it as floats, for views that no codes can follow."""
-        return self.matrix.dequantize().astype(dtype or np.float32, copy=False)
+        return self[:].astype(dtype or np.float32, copy=False)
 
 
 @dataclass(frozen=True, slots=True)

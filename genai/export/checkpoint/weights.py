@@ -19,11 +19,9 @@ import numpy as np
 
 from genai.errors import CheckpointError, UnsupportedModelError
 from genai.export.checkpoint.checkpoint import Checkpoint, architecture_of
-from genai.export.checkpoint.fp8 import Fp8Rows, block_of
-from genai.export.checkpoint.mxfp4 import MXFP4_BLOCK, Mxfp4Rows
-from genai.export.checkpoint.rows import Experts, Rows, SelectedRows
+from genai.export.checkpoint.rows import Experts, Rows, SelectedRows, experts_of
 
-__all__ = ["Grouped", "IfStored", "Mxfp4", "Named", "Transposed", "WeightMap", "Weights"]
+__all__ = ["Grouped", "IfStored", "Named", "Transposed", "WeightMap", "Weights"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,17 +34,9 @@ class Named:
 
 @dataclass(frozen=True, slots=True)
 class Transposed:
-    """A module whose matrix is stored as [inputs, outputs]."""
+    """A module whose matrix of floats is stored as [inputs, outputs]; quantized ones never are."""
 
     module: str | Named
-
-
-@dataclass(frozen=True, slots=True)
-class Mxfp4:
-    """Experts' matrices in OCP's MXFP4: `{weight}_blocks` and `{weight}_scales`, as gpt-oss is published."""
-
-    weight: str
-    bias: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +47,7 @@ class Grouped:
     rows: the modules' rows in turn.
     """
 
-    module: str | Named | Transposed | Mxfp4
+    module: str | Named | Transposed
     groups: int
 
 
@@ -65,13 +55,13 @@ class Grouped:
 class IfStored:
     """A module that only some checkpoints have; the entries after it then need not be there, where it serves them."""
 
-    module: str | Named | Transposed | Mxfp4 | Grouped
+    module: str | Named | Transposed | Grouped
 
 
 EXPERTS = ".experts."
 """What the canonical names of modules have in them whose tensors have a first axis of experts."""
 
-Source = str | Named | Transposed | Mxfp4 | Grouped | IfStored
+Source = str | Named | Transposed | Grouped | IfStored
 WeightMap = Mapping[str | tuple[str, ...], Source]
 
 
@@ -160,33 +150,16 @@ class Weights(Mapping[str, Rows]):
         size = sum(shape[axis] for shape in shapes)
         expected = (*shapes[0][:axis], size, *shapes[0][axis + 1 :])
         heights = [shape[axis] for shape in shapes]
-        if source.is_mxfp4 and len(expected) > 1 + axis:
-            experts = self._find_mxfp4(stored, expected)
-            return [Experts(pieces) for pieces in _split_all(experts, heights, source.groups)]
-        tensor = self._find(stored, is_transposed=source.is_transposed)
-        is_transposed = source.is_transposed and len(tensor.shape) > 1 + axis
+        tensor = self._checkpoint[self._name_in_use(stored)]
+        is_array = isinstance(tensor, np.ndarray)
+        is_transposed = source.is_transposed and is_array and len(tensor.shape) > 1 + axis
         view = np.asarray(tensor).swapaxes(-1, -2) if is_transposed else tensor
         if view.shape != expected:
             shown = (*expected[:-2], expected[-1], expected[-2]) if is_transposed else expected
             raise self._wrong_shape(stored, tensor, shown)
         if axis == 1:
-            return [Experts(pieces) for pieces in _split_all(np.asarray(view), heights, source.groups)]
+            return [Experts(pieces) for pieces in _split_all(experts_of(view), heights, source.groups)]
         return _split(view, heights, source.groups)
-
-    def _find_mxfp4(self, stored: str, expected: tuple[int, ...]) -> list[Mxfp4Rows]:
-        """Return the matrix of each expert, without decoding any."""
-        *rows, num_columns = expected
-        num_blocks = num_columns // MXFP4_BLOCK
-        arrays = []
-        for part, shape in (
-            ("blocks", (*rows, num_blocks, MXFP4_BLOCK // 2)),
-            ("scales", (*rows, num_blocks)),
-        ):
-            name = self._name_in_use(f"{stored}_{part}")
-            arrays.append(self._checkpoint.raw(name, dtype="U8"))
-            if arrays[-1].shape != shape or num_columns % MXFP4_BLOCK:
-                raise self._wrong_shape(f"{stored}_{part}", arrays[-1], shape)
-        return [Mxfp4Rows(blocks, scales) for blocks, scales in zip(*arrays, strict=True)]
 
     def _wrong_shape(self, stored: str, tensor: Rows, expected: tuple[int, ...]) -> CheckpointError:
         name = self._full_name(stored)
@@ -200,21 +173,6 @@ class Weights(Mapping[str, Rows]):
         parts = self._prefix.split(".")[:-1]
         names = [".".join((*parts[:count], stored)) for count in range(len(parts), -1, -1)]
         return next((name for name in names if name in self._checkpoint), names[0])
-
-    def _find(self, stored: str, *, is_transposed: bool = False) -> Rows:
-        """Return a tensor's view; one of 8-bit floats is decoded where it is looked at."""
-        name = self._name_in_use(stored)
-        scales = f"{name}_scale_inv"
-        if scales not in self._checkpoint:
-            return self._checkpoint[name]
-        self._used.add(scales)
-        codes = self._checkpoint.raw(name, dtype="F8_E4M3")
-        if codes.ndim != 2 or is_transposed:
-            raise UnsupportedModelError(
-                f'{self._checkpoint.file_of(name)}: the tensor "{name}" of 8-bit floats has shape {list(codes.shape)}; '
-                "genai reads only matrices [outputs, inputs] of them: export the checkpoint that it was quantized from"
-            )
-        return Fp8Rows(codes, np.asarray(self._checkpoint[scales]), block_of(self._checkpoint.config))
 
     def _name_in_use(self, stored: str) -> str:
         """Return a tensor's full name, and remember that it has a place."""
@@ -240,12 +198,16 @@ class Weights(Mapping[str, Rows]):
                 )
             self._used.add(name)
 
+    def _is_zero_bias(self, name: str) -> bool:
+        """Whether it is a bias that changes nothing, as AutoGPTQ stores with every module."""
+        return name.endswith(".bias") and not np.asarray(self._checkpoint[name]).any()
+
     def _refuse_leftovers(self, ignored: tuple[str, ...]) -> None:
         patterns = [re.compile(pattern) for pattern in ignored]
         leftovers = [
             name
             for name in sorted(self._checkpoint.keys() - self._used)
-            if not any(pattern.search(name) for pattern in patterns)
+            if not any(pattern.search(name) for pattern in patterns) and not self._is_zero_bias(name)
         ]
         if leftovers:
             more = f" and {len(leftovers) - 1} more" if len(leftovers) > 1 else ""
@@ -263,14 +225,12 @@ class _Stored:
         tensors: The ending of a canonical name, and the stored tensor's name.
         is_transposed: Whether matrices are stored as [inputs, outputs].
         groups: In how many groups the rows of the modules take turns.
-        is_mxfp4: Whether matrices are stored in MXFP4.
         is_optional: Whether a checkpoint may lack them.
     """
 
     tensors: tuple[tuple[str, str], ...]
     is_transposed: bool
     groups: int
-    is_mxfp4: bool
     is_optional: bool
 
     @classmethod
@@ -281,15 +241,14 @@ class _Stored:
             source = source.module
         if isinstance(source, Grouped):
             groups, source = source.groups, source.module
-        is_mxfp4 = isinstance(source, Mxfp4)
         if isinstance(source, Transposed):
             is_transposed, source = True, source.module
-        if isinstance(source, Named | Mxfp4):
+        if isinstance(source, Named):
             names = [(".weight", source.weight), ("", source.weight)]
             names += [(".bias", source.bias)] if source.bias is not None else []
         else:
             names = [(".weight", f"{source}.weight"), (".bias", f"{source}.bias"), ("", source)]
-        return cls(tuple(names), is_transposed, groups, is_mxfp4, is_optional)
+        return cls(tuple(names), is_transposed, groups, is_optional)
 
     @property
     def is_of_layer(self) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 from genai.export.architecture import ClampedGate, DecoderSpec, MoeSpec
 from genai.export.architecture.family import Family
 from genai.export.checkpoint.model_config import ModelConfig
-from genai.export.checkpoint.weights import Grouped, Mxfp4, Named, Transposed, WeightMap
+from genai.export.checkpoint.weights import Grouped, Named, Transposed, WeightMap
 from genai.export.layouts.llama import LLAMA_WEIGHTS, llama_attention, sliding_windows
 from genai.export.layouts.moe import expert_mlp, moe_decoder, softmax_router
 
@@ -22,8 +22,6 @@ __all__ = ["FAMILY"]
 
 def spec(config: ModelConfig) -> DecoderSpec:
     """Derive the decoder from config.json."""
-    if _is_mxfp4(config):
-        config = config.without("quantization_config")
     if "rope_scaling" not in config:
         config = config.filled(rope_parameters=_ROPE)
     moe = MoeSpec(
@@ -36,19 +34,17 @@ def spec(config: ModelConfig) -> DecoderSpec:
 
 
 def weights(config: ModelConfig) -> WeightMap:
-    """Gate and up lie row by row in turn, in MXFP4 as [outputs, inputs], in floats as [inputs, outputs]."""
-    gate_up, down = (f"layers.{{i}}.mlp.experts.{name}" for name in ("gate_up_proj", "down_proj"))
-    stored = (
-        [Mxfp4(name, f"{name}_bias") for name in (gate_up, down)]
-        if _is_mxfp4(config)
-        else [Transposed(Named(name, f"{name}_bias")) for name in (gate_up, down)]
+    """Gate and up lie row by row in turn."""
+    gate_up, down = (
+        Transposed(Named(f"layers.{{i}}.mlp.experts.{name}", f"layers.{{i}}.mlp.experts.{name}_bias"))
+        for name in ("gate_up_proj", "down_proj")
     )
     return {
         **LLAMA_WEIGHTS,
         "attention.sinks": "layers.{i}.self_attn.sinks",
         "mlp.router": "layers.{i}.mlp.router",
-        ("mlp.experts.gate", "mlp.experts.up"): Grouped(stored[0], config.integer("intermediate_size")),
-        "mlp.experts.down": stored[1],
+        ("mlp.experts.gate", "mlp.experts.up"): Grouped(gate_up, config.integer("intermediate_size")),
+        "mlp.experts.down": down,
     }
 
 
@@ -61,10 +57,6 @@ _ROPE: Mapping[str, Any] = {
     "original_max_position_embeddings": 4096,
 }
 """What a config without rotary parameters means."""
-
-
-def _is_mxfp4(config: ModelConfig) -> bool:
-    return config.part("quantization_config").string("quant_method", "none") == "mxfp4"
 
 
 FAMILY = Family(

@@ -66,7 +66,6 @@ def lfm2_decoder(config: ModelConfig, mlps: Sequence[FeedForward]) -> DecoderSpe
     }
     attending = config.integers("full_attn_idxs") if "full_attn_idxs" in config else range(len(mlps))
     types = layer_types(config, "full_attention", "conv", is_first=lambda index: index in attending)
-    config.refuse("quantization_config", "export the checkpoint that it was quantized from")
     return DecoderSpec(
         vocab_size=config.integer("vocab_size"),
         hidden_size=hidden_size,

@@ -128,8 +128,6 @@ def refuse_foreign_parts(config: ModelConfig, *, experts: bool = False) -> None:
     Raises:
         UnsupportedModelError: It asks for it.
     """
-    if config.part("quantization_config").string("quant_method", "") != "fp8":  # read block by block
-        config.refuse("quantization_config", "export the checkpoint that it was quantized from")
     for key in ("num_experts", "num_local_experts"):
         if not experts:
             config.refuse(
