@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from genai.errors import ModelNotFoundError, OptionError
-from genai.folder import CONFIG_FILE, GENERATION_CONFIG_FILE, ModelFolder
+from genai.folder import CONFIG_FILE, GENERATION_CONFIG_FILE, HF_CONFIG_FILE, ModelFolder
 from genai.hub import (
     ExportKey,
     HubModel,
@@ -31,7 +31,7 @@ from genai.hub import (
     resolve,
 )
 from genai.hub.checkpoint import check_checkpoint_folder
-from genai.hub.presets import export_settings
+from genai.hub.presets import export_settings, keeps_quantized
 
 if TYPE_CHECKING:
     from genai.export import ExportPlan
@@ -55,6 +55,13 @@ class _Request:
         """Name the export that answers the request: with the caller's settings, else the preset's."""
         return ExportKey(source, revision, export_settings(preset, **self.choices))
 
+    def find_kept(self, key: ExportKey, preset: Preset | None) -> ModelFolder | None:
+        """Return the export that keeps a checkpoint's quantized weights, if that is what the request means by a key."""
+        if not keeps_quantized(preset, **self.choices):
+            return None
+        kept = dataclasses.replace(key, settings=key.settings.merge(precision="keep"))
+        return self.store.find(kept)
+
     def report(self, what: str, done: int, total: int) -> None:
         """Tell the caller how far it is, if it wants to know."""
         if self.progress is not None:
@@ -76,14 +83,16 @@ def prepare_model(
 ) -> ModelFolder:
     """Return the model folder that a path, alias or hub id stands for, after downloading and exporting it if need be.
 
-    A model folder, on disk or in a repository, is taken as it is; a checkpoint is exported once into the store. Where
+    A model folder, on disk or in a repository, is taken as it is; a checkpoint, which may be a GGUF file, is exported
+    once into the store. Where
     Optimum's or transformers.js' ONNX files lie beside safetensors, those files are run, unless the model is a preset's
     or settings of an export are given. What is already here is used without asking the hub. A preset's generation
     options apply where the model's own generation_config.json says nothing.
 
     Args:
         name: As for `genai.hub.resolve`.
-        precision: Precision of the export; `None` takes the preset's, else int4.
+        precision: Precision of the export; `None` takes the preset's, else "keep" for a checkpoint that is quantized in a
+            way that can be kept, else int4.
         block_size: Block size of the export; `None` takes the preset's, else 32.
         variant: Which ONNX file to take where a folder or repository has several ("q4", "fp16", ...).
         provider: The execution provider that is to run it; it decides on the variant where none is given.
@@ -118,7 +127,7 @@ def _prepare_local(model: LocalModel, request: _Request) -> ModelFolder:
     if ModelFolder.is_model_folder(path) and not (request.choices and is_exported_anyway):
         _check_no_settings(str(path), request)
         return ModelFolder.load(path, variant=request.variant, provider=request.provider)
-    if model.preset is not None:
+    if model.preset is not None and not path.exists():
         raise ModelNotFoundError(
             f'the model "{model.preset.alias}" should come with the package and is not at {path}; install genai again'
         )
@@ -128,17 +137,15 @@ def _prepare_local(model: LocalModel, request: _Request) -> ModelFolder:
             f'{path} has no variant "{request.variant}": it is a checkpoint; choose the precision of its export'
         )
     key = request.key(str(path.resolve()), fingerprint(path), None)
-    waiting = partial(request.report, f"Waiting for another process that exports {path.name}", 0, 0)
-    return request.store.find_or_make(
-        key, lambda target: _export_local(path, target, key, request), on_wait=waiting
-    )
+    return _find_or_export(path, key, None, None, request)
 
 
 def _prepare_hub(model: HubModel, request: _Request) -> ModelFolder:
     store = request.store
     if not request.update and request.variant is None:
         commit = store.commit(model.source, model.revision) or model.revision
-        if (found := store.find(request.key(model.source, commit, model.preset))) is not None:
+        key = request.key(model.source, commit, model.preset)
+        if (found := request.find_kept(key, model.preset) or store.find(key)) is not None:
             return found
     snapshot = find_snapshot(
         model,
@@ -152,28 +159,43 @@ def _prepare_hub(model: HubModel, request: _Request) -> ModelFolder:
         _check_no_settings(model.source, request)
         path = fetch(snapshot, offline=request.offline, progress=request.progress)
         return ModelFolder.load(path, variant=snapshot.selection.variant)
+    if snapshot.is_gguf:  # which tells nothing before it is here
+        fetch(snapshot, offline=request.offline, progress=request.progress)
     key = request.key(model.source, snapshot.commit, model.preset)
-    waiting = partial(request.report, f"Waiting for another process that prepares {model.source}", 0, 0)
-    folder = store.find_or_make(
-        key, lambda target: _fetch_and_export(snapshot, target, key, request), on_wait=waiting
-    )
+    folder = _find_or_export(snapshot.path, key, model.preset, snapshot, request)
     store.remember_commit(model.source, model.revision, snapshot.commit)
     return folder
 
 
-def _export_local(checkpoint: Path, target: Path, key: ExportKey, request: _Request) -> ModelFolder:
-    from genai.export import plan_export
-
-    return _export(plan_export(checkpoint, key.settings), target, key, None, request)
-
-
-def _fetch_and_export(snapshot: Snapshot, target: Path, key: ExportKey, request: _Request) -> ModelFolder:
+def _find_or_export(
+    path: Path, key: ExportKey, preset: Preset | None, snapshot: Snapshot | None, request: _Request
+) -> ModelFolder:
+    """Return the stored export of a checkpoint, or make it; `snapshot` is what of it may have to be fetched first."""
+    if (found := request.find_kept(key, preset)) is not None:
+        return found
+    keeps = keeps_quantized(preset, **request.choices)
+    if not (keeps and _says_quantized(path)) and (found := request.store.find(key)) is not None:
+        return found
     from genai.export import plan_export
 
     # Planned before gigabytes are fetched, perhaps for an export that cannot be made.
-    plan = plan_export(snapshot.path, key.settings)
-    fetch(snapshot, offline=request.offline, progress=request.progress)
-    return _export(plan, target, key, snapshot.commit, request)
+    plan = plan_export(path, key.settings, keeps_quantized=keeps)
+    key = dataclasses.replace(key, settings=plan.settings)
+
+    def make(target: Path) -> ModelFolder:
+        if snapshot is not None:
+            fetch(snapshot, offline=request.offline, progress=request.progress)
+        return _export(plan, target, key, snapshot.commit if snapshot is not None else None, request)
+
+    what = f"exports {path.name}" if snapshot is None else f"prepares {key.source}"
+    waiting = partial(request.report, f"Waiting for another process that {what}", 0, 0)
+    return request.store.find_or_make(key, make, on_wait=waiting)
+
+
+def _says_quantized(path: Path) -> bool:
+    """Whether a checkpoint may be quantized: as GGUF files are, or as its config.json says."""
+    config = path / HF_CONFIG_FILE
+    return not config.is_file() or b"quantization_config" in config.read_bytes()
 
 
 def _export(

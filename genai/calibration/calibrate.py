@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +23,8 @@ from genai.errors import OptionError, UnsupportedModelError
 from genai.export import Calibrated, ExportPlan, open_weights
 from genai.export.architecture import DecoderSpec
 from genai.export.build.decoder_parts import check_parts, num_separable
+from genai.export.build.recipe import mixed_precision
+from genai.export.checkpoint.formats import write_text_files
 from genai.hub import fingerprint
 from genai.quantize import BlockScheme
 from genai.text import Tokenizer
@@ -73,12 +77,14 @@ class Calibration:
             raise UnsupportedModelError(
                 f"{plan.architecture} cannot be calibrated layer by layer, because {error}: choose quantize rtn"
             ) from error
-        tokenizer = Tokenizer.from_folder(plan.checkpoint)
+        tokenizer = _tokenizer_of(plan.checkpoint)
         sequences = cut_sequences(text, tokenizer, context_length=decoder.spec.max_positions)
+        weights = open_weights(plan, decoder)
+        settings = replace(plan.settings, calibration=text.digest)
         return cls(
-            replace(plan, settings=replace(plan.settings, calibration=text.digest)),
+            replace(plan, settings=settings, precision=mixed_precision(plan.precision, weights)),
             decoder.spec.limited_to(len(sequences[0])),
-            dict(open_weights(plan, decoder)),
+            dict(weights),
             text,
             sequences,
         )
@@ -118,8 +124,8 @@ class Calibration:
             if advance is not None:
                 advance(index + 1, self.num_layers)
 
-    def outcome(self, work: WorkFolder) -> tuple[ExportPlan, Calibrated]:
-        """Return what to export once all layers are done: the plan, with how modules are quantized, and the weights."""
+    def outcome(self, work: WorkFolder) -> Calibrated:
+        """Return what to export once all layers are done."""
         parameters, schemes = dict(self.parameters), dict[str, BlockScheme]()
         for index in range(self.num_layers):
             arrays = work.read_layer(index)
@@ -137,7 +143,7 @@ class Calibration:
             "sequence_length": len(self.sequences[0]),
             "rounded_to_nearest": self.left_out(),
         }
-        return replace(self.plan, precision=precision), Calibrated(parameters, notes)
+        return Calibrated(precision, parameters, notes)
 
     def left_out(self) -> list[str]:
         """Return what of the layers is rounded to nearest because nothing can be known of its inputs."""
@@ -150,6 +156,13 @@ class Calibration:
         if scheme is None or scheme.bits > MAX_BITS:
             return None
         return replace(scheme, method=self.plan.settings.quantize)
+
+
+def _tokenizer_of(checkpoint: Path) -> Tokenizer:
+    """Return a checkpoint's tokenizer, which may lie in a file of weights."""
+    with tempfile.TemporaryDirectory() as folder:
+        write_text_files(checkpoint, Path(folder))
+        return Tokenizer.from_folder(folder)
 
 
 def _by_pattern(schemes: Mapping[str, BlockScheme], names: Iterable[str]) -> dict[str, BlockScheme]:

@@ -56,15 +56,14 @@ def export_calibrated(
         note(f"These are rounded to nearest, because they cannot be calibrated: {', '.join(left_out)}")
     work = WorkFolder.open(output, calibration.key)
     calibration.run(work, advance)
-    calibrated_plan, calibrated = calibration.outcome(work)
     folder = carry_out(
-        calibrated_plan,
+        calibration.plan,
         output,
         overwrite=overwrite,
         progress=progress,
         source=source,
         revision=revision,
-        calibrated=calibrated,
+        calibrated=calibration.outcome(work),
     )
     work.remove()
     return folder

@@ -19,7 +19,7 @@ from genai.errors import OptionError
 
 if TYPE_CHECKING:
     from genai.calibration import CalibrationText
-    from genai.config import ExportSettings
+    from genai.config import ExportOptions, ExportSettings
     from genai.evaluation import Report
     from genai.export import ExportPlan, ExportProgress
     from genai.folder import ModelFolder
@@ -35,7 +35,10 @@ class ExportFlags:
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder to make.")]
     precision: Annotated[
         str | None,
-        typer.Option(help="fp32, fp16, bf16, int8 or int4; the preset's if not given, else int4."),
+        typer.Option(
+            help="fp32, fp16, bf16, int8, int4, or keep for what is quantized already; if not given, the preset's, "
+            "else keep where something is quantized, else int4."
+        ),
     ] = None
     block_size: BlockSize = None
     max_context: Annotated[
@@ -61,11 +64,12 @@ class ExportFlags:
     "genai export ./checkpoint -o ./model --precision int4",
     "genai export ./checkpoint -o ./model --quantize gptq --calibration ./letters.txt",
     "genai export microsoft/Phi-4-mini-instruct -o ./phi --precision int8 --block-size 64",
+    "genai export ./model-Q4_K_M.gguf -o ./model",
     "genai export ./checkpoint -o ./model --via transformers",
 )
 def export(
     checkpoint: Annotated[
-        str, typer.Argument(metavar="CHECKPOINT", help="Checkpoint folder, alias or hub id.")
+        str, typer.Argument(metavar="CHECKPOINT", help="Checkpoint folder, GGUF file, alias or hub id.")
     ],
     *,
     flags: ExportFlags,
@@ -90,21 +94,24 @@ def run_export(checkpoint: str, flags: ExportFlags, *, quantize: str | None, via
     from genai.export import plan_export
     from genai.folder import check_target
     from genai.hub import resolve, resolve_checkpoint
-    from genai.hub.presets import export_settings
+    from genai.hub.presets import export_settings, keeps_quantized
 
     preset = resolve(checkpoint, revision=flags.revision).preset
-    settings = export_settings(
-        preset,
-        precision=flags.precision,
-        block_size=flags.block_size,
-        max_context=flags.max_context,
-        via=via,
-        quantize=quantize,
-    )
+    options: ExportOptions = {
+        "precision": flags.precision,
+        "block_size": flags.block_size,
+        "max_context": flags.max_context,
+        "via": via,
+        "quantize": quantize,
+    }
+    settings = export_settings(preset, **options)
     text = _read_text(flags.calibration, settings)
     check_target(flags.output, overwrite=flags.overwrite)
-    # Planned once, before gigabytes are fetched for an export that cannot be made.
-    plan = cache(partial(plan_export, settings=settings))
+
+    @cache  # planned once, before gigabytes are fetched for an export that cannot be made
+    def plan(path: Path) -> ExportPlan:
+        return plan_export(path, settings, keeps_quantized=keeps_quantized(preset, **options))
+
     with StageProgress() as progress:
         found = resolve_checkpoint(
             checkpoint, revision=flags.revision, offline=flags.offline, progress=progress, check=plan

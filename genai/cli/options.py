@@ -26,7 +26,9 @@ __all__ = [
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON value instead of text.")]
 OfflineFlag = Annotated[bool, typer.Option("--offline", help="Use no network.")]
 Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit of a hub repository.")]
-Precision = Annotated[str | None, typer.Option(help="Export a checkpoint as fp32, fp16, bf16, int8 or int4.")]
+Precision = Annotated[
+    str | None, typer.Option(help="Export a checkpoint as fp32, fp16, bf16, int8, int4 or keep.")
+]
 BlockSize = Annotated[
     int | None, typer.Option(help="Weights per scale at int8 and int4: 32 (default), 64 or 128.")
 ]
@@ -45,7 +47,10 @@ class ModelFlags:
     model: Annotated[
         str,
         typer.Option(
-            "--model", "-m", help="Model folder, checkpoint folder, alias or hub id.", show_default=True
+            "--model",
+            "-m",
+            help="Model folder, checkpoint folder, GGUF file, alias or hub id.",
+            show_default=True,
         ),
     ] = "demo"
     revision: Revision = None

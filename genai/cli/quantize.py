@@ -20,7 +20,7 @@ __all__ = ["quantize"]
 )
 def quantize(
     checkpoint: Annotated[
-        str, typer.Argument(metavar="CHECKPOINT", help="Checkpoint folder, alias or hub id.")
+        str, typer.Argument(metavar="CHECKPOINT", help="Checkpoint folder, GGUF file, alias or hub id.")
     ],
     *,
     flags: ExportFlags,

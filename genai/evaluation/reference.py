@@ -36,6 +36,11 @@ class Reference:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        if path.is_file():
+            raise CheckpointError(
+                f"{path}: transformers loads folders, and this is a GGUF file; compare with the checkpoint that it was made "
+                "from, or export it with --precision fp32 and compare the two folders"
+            )
         with _quiet():
             try:
                 model: Any = transformers.AutoModelForCausalLM.from_pretrained(

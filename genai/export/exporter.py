@@ -13,16 +13,19 @@ from genai._version import __version__
 from genai.config import EXPORT_VERSION, ExportSettings
 from genai.errors import ExportError, OptionError
 from genai.export.architecture import DecoderSpec
+from genai.export.build.carried import describe_carried
 from genai.export.build.decoder_graph import build_decoder
 from genai.export.build.graph_builder import GraphBuilder
+from genai.export.build.precision import Precision
+from genai.export.build.recipe import mixed_precision
 from genai.export.checkpoint.checkpoint import Checkpoint, naming_checkpoint
-from genai.export.checkpoint.formats import open_checkpoint
+from genai.export.checkpoint.formats import open_checkpoint, write_text_files
 from genai.export.checkpoint.rows import Rows
 from genai.export.checkpoint.weights import Weights
 from genai.export.foreign import draft_foreign
 from genai.export.plan import ExportPlan, NativeDecoder, plan_export
 from genai.export.write.draft import Draft
-from genai.export.write.folder_files import copy_text_files, decoder_config, write_json
+from genai.export.write.folder_files import decoder_config, write_json
 from genai.export.write.graph_writer import ExportProgress, write_graph
 from genai.folder import (
     CONFIG_FILE,
@@ -47,10 +50,12 @@ class Calibrated:
     """What a calibration has made of a decoder's weights.
 
     Args:
+        precision: How each of them is stored.
         parameters: All of them, by canonical name.
         notes: What the manifest says of the calibration.
     """
 
+    precision: Precision
     parameters: Mapping[str, Rows]
     notes: Mapping[str, object]
 
@@ -59,8 +64,8 @@ def export_model(
     checkpoint: Path | str,
     output: Path | str,
     *,
-    precision: str = "int4",
-    block_size: int = 32,
+    precision: str | None = None,
+    block_size: int | None = None,
     overwrite: bool = False,
     progress: Callable[[ExportProgress], None] | None = None,
     source: str | None = None,
@@ -75,10 +80,11 @@ def export_model(
     transformers; transformers' own loads the checkpoint with both. The folder appears at `output` only when it is complete.
 
     Args:
-        checkpoint: Folder with config.json and safetensors.
+        checkpoint: Folder with config.json and safetensors, or a GGUF file.
         output: Folder to make.
-        precision: "fp32", "fp16", "bf16", "int8" or "int4".
-        block_size: Weights per scale at int8 and int4: 32, 64 or 128 (any power of two from 16 to 256).
+        precision: "fp32", "fp16", "bf16", "int8" or "int4"; "keep" takes over what a checkpoint has quantized as it is.
+            That is the default where there is something to keep, else "int4".
+        block_size: Weights per scale at int8 and int4: 32, 64 or 128 (any power of two from 16 to 256); 32 if not given.
         overwrite: Replace what is at `output`.
         progress: Called after every few megabytes.
         source: Where the checkpoint came from, for the manifest; its path if not given.
@@ -93,9 +99,11 @@ def export_model(
         OptionError: The precision, block size or context is impossible.
         ExportError: The target exists, the disk refuses, or the exporter is not installed.
     """
-    settings = ExportSettings(precision, block_size, max_context, via)
+    settings = ExportSettings(max_context=max_context, via=via).merge(
+        precision=precision, block_size=block_size
+    )
     return carry_out(
-        plan_export(checkpoint, settings),
+        plan_export(checkpoint, settings, keeps_quantized=precision is None and block_size is None),
         output,
         overwrite=overwrite,
         progress=progress,
@@ -182,20 +190,30 @@ def _weights_of(checkpoint: Checkpoint, decoder: NativeDecoder) -> Weights:
 def _native_draft(plan: ExportPlan, decoder: NativeDecoder, calibrated: Calibrated | None) -> Draft:
     checkpoint = open_checkpoint(plan.checkpoint, plan.config)
     family, spec = decoder.family, decoder.spec
-    parameters = _weights_of(checkpoint, decoder) if calibrated is None else calibrated.parameters
-    graph = GraphBuilder(plan.precision, parameters)
-    build_decoder(graph, spec)
-    notes: dict[str, object] = {"reason": f"{plan.architecture} is one of genai's own families"}
     if calibrated is not None:
-        notes["calibration"] = dict(calibrated.notes)
+        graph = GraphBuilder(calibrated.precision, calibrated.parameters)
+    else:
+        weights = _weights_of(checkpoint, decoder)
+        graph = GraphBuilder(mixed_precision(plan.precision, weights), weights)
+    build_decoder(graph, spec)
     return Draft(
         graph=graph,
+        quantization=graph.precision.to_json(),
         decoder=decoder_config(checkpoint, family, spec),
         opset=OPSETS,
         exporter="native",
-        notes=notes,
+        notes=_notes(plan, graph, calibrated),
         attributes=_attributes(spec),
     )
+
+
+def _notes(plan: ExportPlan, graph: GraphBuilder, calibrated: Calibrated | None) -> dict[str, object]:
+    notes: dict[str, object] = {"reason": f"{plan.architecture} is one of genai's own families"}
+    if calibrated is not None:
+        notes["calibration"] = dict(calibrated.notes)
+    elif weights := describe_carried(graph):
+        notes["quantized_weights"] = weights
+    return notes
 
 
 def _attributes(spec: DecoderSpec) -> dict[str, object]:
@@ -212,7 +230,7 @@ def _write_files(
 ) -> dict[str, str]:
     """Write every file but the manifest; return their sha256 by name."""
     digests = write_graph(draft.graph, folder, producer=PRODUCER, version=__version__, progress=progress)
-    copied = copy_text_files(plan.checkpoint, folder)
+    copied = write_text_files(plan.checkpoint, folder)
     write_json(folder / CONFIG_FILE, write_genai_config(draft.decoder))
     return digests | {name: sha256_of(folder / name) for name in (*copied, CONFIG_FILE)}
 
@@ -226,7 +244,7 @@ def _manifest(
         revision=revision,
         architecture=plan.architecture,
         precision=plan.settings.precision,
-        quantization=plan.precision.to_json(),
+        quantization=draft.quantization,
         opset=draft.opset,
         versions={PRODUCER: __version__, **tools, **draft.versions},
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

@@ -13,8 +13,13 @@ from genai.export.architecture import DecoderSpec
 from genai.export.architecture.family import Family
 from genai.export.build.decoder_graph import check_decoder
 from genai.export.build.precision import Precision
-from genai.export.checkpoint.checkpoint import architecture_of, naming_checkpoint, read_config
-from genai.export.checkpoint.formats import can_keep, check_quantization
+from genai.export.checkpoint.checkpoint import architecture_of, naming_checkpoint
+from genai.export.checkpoint.formats import (
+    can_keep,
+    check_quantization,
+    has_config_file,
+    read_checkpoint_config,
+)
 from genai.export.checkpoint.model_config import MisreadModelError
 from genai.export.checkpoint.weights import WeightMap
 from genai.export.families import find_family
@@ -44,10 +49,10 @@ class ExportPlan:
     """An export that can be carried out, as far as config.json tells.
 
     Args:
-        checkpoint: The checkpoint's folder.
-        config: The content of its config.json.
+        checkpoint: The checkpoint's folder, or its GGUF file.
+        config: The content of its config.json, or what amounts to it.
         architecture: The architecture that it names.
-        settings: What the caller asked for.
+        settings: What the export is to be.
         precision: The types and schemes that follow from the settings.
         native: What the native exporter will build; `None` leaves the export to transformers' exporter.
         why_not_native: Why the native exporter does not take it; `None` if it does, or was not asked.
@@ -62,12 +67,16 @@ class ExportPlan:
     why_not_native: str | None
 
 
-def plan_export(checkpoint: Path | str, settings: ExportSettings | None = None) -> ExportPlan:
+def plan_export(
+    checkpoint: Path | str, settings: ExportSettings | None = None, *, keeps_quantized: bool = False
+) -> ExportPlan:
     """Choose the exporter of a checkpoint and what it will build.
 
     Args:
-        checkpoint: Folder with config.json; the weights may be missing still.
+        checkpoint: Folder with config.json, where the weights may be missing still; or a GGUF file.
         settings: What the export is to be; the defaults if not given.
+        keeps_quantized: Take the precision "keep", whatever the settings say, where the checkpoint has quantized weights
+            that can be kept.
 
     Raises:
         CheckpointError: config.json is missing or malformed.
@@ -78,8 +87,10 @@ def plan_export(checkpoint: Path | str, settings: ExportSettings | None = None) 
     """
     path, settings = Path(checkpoint), settings or ExportSettings()
     with naming_checkpoint(path):
-        config = read_config(path)
+        config = read_checkpoint_config(path)
         check_quantization(config)
+        if keeps_quantized and can_keep(config):
+            settings = settings.merge(precision="keep")
         if settings.precision == "keep" and not can_keep(config):
             raise OptionError(
                 f"{path} has no quantized weights that could be kept: choose one of the other precisions "
@@ -87,13 +98,17 @@ def plan_export(checkpoint: Path | str, settings: ExportSettings | None = None) 
             )
         architecture = architecture_of(config, path)
         native, why_not = None, None
+        if settings.via == "transformers" and not has_config_file(path):
+            raise OptionError(
+                "transformers' exporter reads folders with config.json, and this is a GGUF file: use via native"
+            )
         if settings.via in ("auto", "native"):
             try:
                 native = _native_decoder(architecture, config, settings.max_context)
             except MisreadModelError:
                 raise
             except UnsupportedModelError as error:
-                if settings.via == "native":
+                if settings.via == "native" or not has_config_file(path):
                     raise
                 why_not = str(error)
         if native is None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from genai.errors import CheckpointError, ModelNotFoundError
 from genai.folder import ModelFolder
+from genai.folder.gguf_files import gguf_file_of, gguf_models
 from genai.folder.graph_files import NO_CACHE
 from genai.hub.download import fetch, find_snapshot
 from genai.hub.names import LocalModel, is_checkpoint_folder, resolve
@@ -24,8 +25,8 @@ class LocalCheckpoint:
     """A checkpoint on this machine.
 
     Args:
-        path: Its folder: config.json, safetensors, tokenizer.
-        source: "owner/name[:subfolder]", or the path that was given.
+        path: Its folder (config.json, safetensors, tokenizer), or its GGUF file.
+        source: "owner/name[:subfolder or file]", or the path that was given.
         revision: Commit hash of the repository; `None` for a local folder.
     """
 
@@ -51,12 +52,13 @@ def resolve_checkpoint(
         offline: Take it from the download cache alone.
         update: Ask the hub for the revision's current commit even if a complete download is there.
         progress: Told of the download.
-        check: Called with a folder that holds config.json, before the weights are fetched; may raise.
+        check: Called with a folder that holds config.json before the weights are fetched, and with a GGUF file, which is
+            all there is, after that; may raise.
 
     Raises:
         ModelNotFoundError: The name stands for nothing, or it cannot be had now.
         ModelFolderError: The repository holds no checkpoint there.
-        CheckpointError: The folder or repository holds no safetensors.
+        CheckpointError: The folder or repository holds neither safetensors nor one GGUF file.
         OptionError: A revision is asked of a local folder.
     """
     model = resolve(name, revision=revision)
@@ -66,25 +68,27 @@ def resolve_checkpoint(
             check(model.path)
         return LocalCheckpoint(model.path, str(model.path.resolve()), None)
     snapshot = find_snapshot(model, checkpoint=True, offline=offline, update=update)
-    if check is not None:
+    if check is not None and not snapshot.is_gguf:
         check(snapshot.path)
     path = fetch(snapshot, offline=offline, progress=progress)
+    if check is not None and snapshot.is_gguf:
+        check(path)
     return LocalCheckpoint(path, model.source, snapshot.commit)
 
 
 def check_checkpoint_folder(path: Path) -> None:
-    """See that a local folder holds a checkpoint.
+    """See that a local path is a checkpoint.
 
     Raises:
-        ModelNotFoundError: It is no folder.
+        ModelNotFoundError: There is nothing.
         CheckpointError: It holds something else; the message says what.
     """
+    if gguf_file_of(path) is not None or is_checkpoint_folder(path):
+        return
     if not path.is_dir():
         raise ModelNotFoundError(
-            f"{path} is {'a file' if path.exists() else 'missing'}; a folder is expected"
+            f"{path} is {'a file' if path.exists() else 'missing'}; a folder or a GGUF file is expected"
         )
-    if is_checkpoint_folder(path):
-        return
     if ModelFolder.is_model_folder(path):
         raise CheckpointError(
             f"{path} is a model folder already, not a checkpoint to export: give the checkpoint that it was made from"
@@ -99,9 +103,11 @@ def _explain_no_model(path: Path) -> str:
         return f"{path} holds only the ONNX files of {path.parent}: pass that folder, and variant (--variant) to choose"
     if "decoder_model.onnx" in files:
         return f"{path}: {NO_CACHE}"
-    found = [name for name in files if name.endswith((".bin", ".gguf", ".onnx", ".pth"))]
+    if len(models := gguf_models(files)) > 1:
+        return f"{path} holds {len(models)} GGUF files: name one of them ({', '.join(models[:5])})"
+    found = [name for name in files if name.endswith((".bin", ".onnx", ".pth"))]
     return (
         f"{path} is neither a model folder (genai_config.json, or config.json and an ONNX decoder) nor a checkpoint "
-        "(config.json and safetensors, or pytorch_model.bin)"
+        "(config.json and safetensors or pytorch_model.bin, or a GGUF file)"
         + (f"; it holds {', '.join(found[:3])}, which genai does not read" if found else "")
     )

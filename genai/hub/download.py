@@ -46,8 +46,13 @@ class Snapshot:
 
     @property
     def path(self) -> Path:
-        """The folder that holds the model; its config is there, the weights only after `fetch`."""
-        return self.root / (self.model.subfolder or "")
+        """The folder that holds the model, where its config is and the weights are after `fetch`; or the GGUF file."""
+        return self.root / (self.selection.gguf_file or self.model.subfolder or "")
+
+    @property
+    def is_gguf(self) -> bool:
+        """Whether it is a GGUF file, which tells nothing before it is here."""
+        return self.selection.gguf_file is not None
 
     @property
     def missing(self) -> tuple[str, ...]:
@@ -97,7 +102,7 @@ def find_snapshot(
 
 
 def fetch(snapshot: Snapshot, *, offline: bool = False, progress: Progress | None = None) -> Path:
-    """Download what is missing of a snapshot, and return the model's folder.
+    """Download what is missing of a snapshot, and return the model's folder, or its GGUF file.
 
     Without a callback, huggingface_hub draws its own bars if standard error is a terminal.
 

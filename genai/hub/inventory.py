@@ -31,7 +31,7 @@ class ModelEntry:
         preset: Its preset, if there is one.
         exports: Its exports in the store.
         download_bytes: How much of it huggingface_hub's cache holds; 0 if nothing.
-        is_packaged: Whether it came with the package and is there.
+        is_packaged: Whether it came with this package, or another installed one, and is there.
     """
 
     name: str
@@ -63,15 +63,15 @@ def list_models(store: Store | None = None) -> tuple[ModelEntry, ...]:
     entries = []
     for preset in load_presets():
         source = preset.repo or str(preset.packaged_path)
-        repo = downloads.pop(source, None)
+        repo, file = downloads.pop(source, None), preset.find_package_file()
         entries.append(
             ModelEntry(
                 preset.alias,
                 source,
                 preset,
-                tuple(exports.pop(source, ())),
+                (*exports.pop(source, ()), *exports.pop(str(file and file.resolve()), ())),
                 repo.size_on_disk if repo else 0,
-                preset.packaged_path is not None and preset.packaged_path.is_dir(),
+                file is not None or (preset.packaged_path is not None and preset.packaged_path.is_dir()),
             )
         )
     runnable = {source for source, repo in downloads.items() if _holds_model_folder(repo)}
@@ -91,7 +91,8 @@ def find_model(name: str, *, store: Store | None = None) -> ModelEntry:
     """
     model = resolve(name)
     if isinstance(model, LocalModel):
-        source = str(model.path if model.preset else model.path.resolve())
+        repo_of_preset = model.preset.repo if model.preset else None
+        source = repo_of_preset or str(model.path if model.preset else model.path.resolve())
     else:
         source = model.repo
     for entry in list_models(store):

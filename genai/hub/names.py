@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 
 from genai.errors import ModelNotFoundError, OptionError, did_you_mean
 from genai.folder import ModelFolder
+from genai.folder.gguf_files import GGUF_SUFFIX, gguf_file_of
 from genai.hub.presets import Preset, find_preset, load_presets
 
 __all__ = ["HubModel", "LocalModel", "is_checkpoint_folder", "resolve"]
@@ -26,11 +27,11 @@ _ALIAS = re.compile(r"(?P<alias>[^@/\\]+?)(?:@(?P<revision>[^:@\s]+))?")
 
 @dataclass(frozen=True, slots=True)
 class LocalModel:
-    """A folder on this machine: a model folder or a checkpoint.
+    """A path on this machine: a model folder, a checkpoint's folder, or a GGUF file.
 
     Args:
-        path: The folder.
-        preset: The preset that it belongs to, when it comes with the package.
+        path: The folder or file.
+        preset: The preset that it belongs to, when it comes with this package or another one.
     """
 
     path: Path
@@ -44,7 +45,8 @@ class HubModel:
     Args:
         repo: "owner/name".
         revision: Branch, tag or commit.
-        subfolder: The folder within the repository that holds the model; `None` is its root.
+        subfolder: The folder within the repository that holds the model, or the GGUF file that is the model; `None` is
+            its root.
         preset: The preset of this repository, if there is one.
     """
 
@@ -52,6 +54,12 @@ class HubModel:
     revision: str = "main"
     subfolder: str | None = None
     preset: Preset | None = None
+
+    @property
+    def gguf_file(self) -> str | None:
+        """The GGUF file that is the model, if one is named."""
+        is_file = self.subfolder is not None and self.subfolder.lower().endswith(GGUF_SUFFIX)
+        return self.subfolder if is_file else None
 
     @property
     def source(self) -> str:
@@ -65,6 +73,9 @@ class HubModel:
 
 def resolve(name: str | Path, *, revision: str | None = None) -> LocalModel | HubModel:
     """Find out what a name stands for: an existing path, else an alias, else "owner/name[@revision][:subfolder]".
+
+    In place of the subfolder may stand a GGUF file ("owner/name:model-Q4_K_M.gguf"). An alias whose model another
+    installed package holds stands for the file in there, unless a revision is asked for.
 
     A folder in the way that holds no model does not hide an alias of the same name. An alias may have an
     "@revision" too.
@@ -82,14 +93,14 @@ def resolve(name: str | Path, *, revision: str | None = None) -> LocalModel | Hu
     >>> resolve("lama")
     Traceback (most recent call last):
     genai.errors.ModelNotFoundError: "lama" is no model: there is no such path, no such alias, and it is not \
-of the form owner/name[@revision][:subfolder]. Did you mean "llama"?
+of the form owner/name[@revision][:subfolder or file.gguf]. Did you mean "llama"?
     """
     text = os.fspath(name)
     path = Path(os.path.expanduser(text))
-    found = None if isinstance(name, Path) else _find_alias(text)
+    found = None if isinstance(name, Path) else _find_alias(text, revision)
     if text and os.path.exists(path) and (found is None or _holds_model(path)):
         if revision is not None:
-            raise OptionError(f"revision is for hub repositories, and {path} is a folder on this machine")
+            raise OptionError(f"revision is for hub repositories, and {path} is on this machine")
         return LocalModel(path)
     if found is None and not isinstance(name, Path):
         found = _parse_hub_id(text)
@@ -109,10 +120,10 @@ def is_checkpoint_folder(path: Path) -> bool:
 
 
 def _holds_model(path: Path) -> bool:
-    return ModelFolder.is_model_folder(path) or is_checkpoint_folder(path)
+    return ModelFolder.is_model_folder(path) or is_checkpoint_folder(path) or gguf_file_of(path) is not None
 
 
-def _find_alias(text: str) -> LocalModel | HubModel | None:
+def _find_alias(text: str, revision: str | None) -> LocalModel | HubModel | None:
     match = _ALIAS.fullmatch(text)
     preset = find_preset(alias=match["alias"]) if match else None
     if match is None or preset is None:
@@ -120,6 +131,8 @@ def _find_alias(text: str) -> LocalModel | HubModel | None:
     if preset.repo is None:
         assert preset.packaged_path is not None
         return LocalModel(preset.packaged_path, preset) if match["revision"] is None else None
+    if match["revision"] is None and revision is None and (file := preset.find_package_file()) is not None:
+        return LocalModel(file, preset)
     return HubModel(preset.repo, match["revision"] or preset.revision, None, preset)
 
 
@@ -149,13 +162,15 @@ def _not_found(name: str | Path) -> ModelNotFoundError:
         isinstance(name, Path)
         or text.startswith((".", "/", "~", "\\"))
         or text.endswith(("/", "\\"))
+        or (text.lower().endswith(GGUF_SUFFIX) and ":" not in text)
         or bool(re.match(r"[A-Za-z]:[\\/]", text))
     )
     if looks_like_path:
-        return ModelNotFoundError(f"there is no folder {os.path.abspath(os.path.expanduser(text))}")
+        kind = "file" if text.lower().endswith(GGUF_SUFFIX) else "folder"
+        return ModelNotFoundError(f"there is no {kind} {os.path.abspath(os.path.expanduser(text))}")
     aliases = [alias for preset in load_presets() for alias in preset.aliases]
     hint = did_you_mean(text.partition("@")[0], aliases)
     return ModelNotFoundError(
         f'"{text}" is no model: there is no such path, no such alias, and it is not of the form '
-        f"owner/name[@revision][:subfolder].{hint or ' `genai models list` shows the aliases.'}"
+        f"owner/name[@revision][:subfolder or file.gguf].{hint or ' `genai models list` shows the aliases.'}"
     )

@@ -6,6 +6,7 @@ It owns the presets' format and where the files lie. It downloads nothing and kn
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from typing import Any, Self, Unpack
 from genai.config import ExportOptions, ExportSettings
 from genai.errors import GenaiError, did_you_mean
 
-__all__ = ["Preset", "export_settings", "find_preset", "load_presets", "presets_folder"]
+__all__ = ["Preset", "export_settings", "find_preset", "keeps_quantized", "load_presets", "presets_folder"]
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 
@@ -31,11 +32,14 @@ class Preset:
         parameters: Their number, as people write it ("3.8B").
         repo: The hub repository; `None` for a model that comes with the package.
         path: For a model that comes with the package, its folder within the package; else `None`.
+        package_file: A file of another Python package that holds the model too ("package/model.gguf"), which is taken
+            where that package is installed.
         revision: Branch, tag or commit of the repository.
         download_bytes: About how much is downloaded.
         gated: Whether its page asks to accept a licence before a download.
         settings: How it is exported unless the caller says otherwise; a file has them as keys of their own.
         generation: Generation options that the repository's own generation_config.json may lack.
+        has_precision: Whether the settings' precision is the preset's own, and not genai's default.
     """
 
     aliases: tuple[str, ...]
@@ -44,11 +48,13 @@ class Preset:
     parameters: str
     repo: str | None = None
     path: str | None = None
+    package_file: str | None = None
     revision: str = "main"
     download_bytes: int = 0
     gated: bool = False
     settings: ExportSettings = field(default_factory=ExportSettings)
     generation: Mapping[str, Any] = field(default_factory=dict)
+    has_precision: bool = False
 
     @property
     def alias(self) -> str:
@@ -60,6 +66,16 @@ class Preset:
         """The model folder of a model that comes with the package, whether it exists or not."""
         return None if self.path is None else _PACKAGE / self.path
 
+    def find_package_file(self) -> Path | None:
+        """Return the file of another package that holds the model, if that package is installed; it is not imported."""
+        if self.package_file is None:
+            return None
+        package, _, file = self.package_file.partition("/")
+        spec = importlib.util.find_spec(package)
+        folders = spec.submodule_search_locations if spec is not None else None
+        paths = [Path(folder) / file for folder in folders or ()]
+        return next((path for path in paths if path.is_file()), None)
+
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
         """Read a preset.
@@ -68,7 +84,7 @@ class Preset:
             GenaiError: A key is unknown or missing, or it names neither or both of repo and path.
         """
         settings = {f.name for f in dataclasses.fields(ExportSettings)}
-        known = {f.name for f in dataclasses.fields(cls)} - {"settings"} | settings
+        known = {f.name for f in dataclasses.fields(cls)} - {"has_precision", "settings"} | settings
         for key in values:
             if key not in known:
                 raise GenaiError(f'unknown key "{key}" in a preset.{did_you_mean(key, known)}')
@@ -79,6 +95,7 @@ class Preset:
                 **{key: value for key, value in values.items() if key not in (*settings, "aliases")},
                 aliases=tuple(values["aliases"]),
                 settings=ExportSettings(**{key: values[key] for key in settings & values.keys()}),
+                has_precision="precision" in values,
             )
         except TypeError as error:
             raise GenaiError(f"a preset is incomplete: {error}") from error
@@ -137,3 +154,9 @@ def export_settings(preset: Preset | None, **options: Unpack[ExportOptions]) -> 
         OptionError: An option is unknown or its value impossible.
     """
     return (preset.settings if preset else ExportSettings()).merge(**options)
+
+
+def keeps_quantized(preset: Preset | None, **options: Unpack[ExportOptions]) -> bool:
+    """Whether an export keeps what is quantized already: where neither the caller nor the preset says how to round."""
+    is_rounded = any(options.get(name) is not None for name in ("precision", "block_size", "quantize"))
+    return not is_rounded and not (preset is not None and preset.has_precision)

@@ -12,6 +12,7 @@ from pathlib import PurePosixPath
 
 from genai.errors import CheckpointError, ModelFolderError, OptionError
 from genai.folder import CONFIG_FILE, HF_CONFIG_FILE, is_text_file
+from genai.folder.gguf_files import GGUF_SUFFIX, gguf_models, gguf_parts
 from genai.folder.graph_files import check_is_decoder, choose_graph, companions_of, find_graphs
 
 __all__ = ["Selection", "select_files"]
@@ -33,11 +34,13 @@ class Selection:
         files: Their paths within the repository.
         is_model_folder: Whether they are a model folder that runs as it is; otherwise they are a checkpoint.
         variant: Which of several ONNX files was chosen; `None` where there is no choice.
+        gguf_file: The GGUF file that is the checkpoint, the first of its parts; `None` for any other.
     """
 
     files: tuple[str, ...]
     is_model_folder: bool
     variant: str | None = None
+    gguf_file: str | None = None
 
 
 def select_files(
@@ -52,6 +55,7 @@ def select_files(
 ) -> Selection:
     """Choose a runnable model folder if there is one, else the checkpoint in safetensors, without duplicates.
 
+    Where there is neither, a GGUF file is taken if there is just one, or the one that is named.
     Of several ONNX files only one and its weights are taken, and `pytorch_model.bin` or its parts only where there are
     no safetensors. Weights in other formats, `consolidated.safetensors`, variants of safetensors
     (`model.fp16.safetensors`) and folders such as `original/` are left out.
@@ -59,7 +63,7 @@ def select_files(
     Args:
         names: All files of the repository, as paths from its root.
         source: The repository's name, for messages.
-        subfolder: The folder that holds the model; `None` is the root.
+        subfolder: The folder that holds the model, or a GGUF file; `None` is the root.
         checkpoint: Take the checkpoint even if there is a model folder.
         prefer_checkpoint: Rather take safetensors than ONNX files that came without a genai_config.json.
         variant: Which ONNX file to take where there are several ("q4", "fp16", ...).
@@ -76,6 +80,9 @@ def select_files(
     >>> select_files(names, source="owner/name").files
     ('config.json', 'onnx/model_q4.onnx')
     """
+    if subfolder is not None and subfolder.lower().endswith(GGUF_SUFFIX):
+        _check_no_variant(variant, source)
+        return _gguf(subfolder, names, source.partition(":")[0])
     folder = PurePosixPath(subfolder or ".")
     inside = _inside(folder, names)
     here = sorted(name for name in inside if "/" not in name)
@@ -95,9 +102,33 @@ def select_files(
         files = [*small, graph.path, *companions_of(graph, inside)]
         return Selection(_within(folder, files), is_model_folder=True, variant=graph.variant)
     _check_no_variant(variant, source)
+    if not has_safetensors and CONFIG_FILE not in here and (models := gguf_models(here)):
+        return _only_gguf(_within(folder, models), names, source)
     if HF_CONFIG_FILE not in here:
         raise ModelFolderError(_nothing_here(names, here, source, subfolder, checkpoint=checkpoint))
     return Selection(_within(folder, small + _weights(here, source)), is_model_folder=False)
+
+
+def _only_gguf(models: tuple[str, ...], names: Collection[str], source: str) -> Selection:
+    if len(models) > 1:
+        shown = [f"{source.partition(':')[0]}:{name}" for name in models]
+        more = f" and {len(shown) - 8} more" if len(shown) > 8 else ""
+        raise ModelFolderError(
+            f"{source} holds {len(models)} GGUF files; name one of them: {', '.join(shown[:8])}{more}"
+        )
+    return _gguf(models[0], names, source)
+
+
+def _gguf(name: str, names: Collection[str], repo: str) -> Selection:
+    """Return a GGUF file with all of its parts, and nothing else: it holds its tokenizer and config."""
+    path = PurePosixPath(name)
+    parts = tuple(str(path.with_name(part)) for part in gguf_parts(path.name))
+    missing = [part for part in parts if part not in names]
+    if missing:
+        others = gguf_models(names)
+        found = f"; there are {', '.join(others[:8])}" if others else "; it holds no GGUF files"
+        raise ModelFolderError(f'{repo} has no file "{missing[0]}"{found}')
+    return Selection(parts, is_model_folder=False, gguf_file=parts[0])
 
 
 def _check_no_variant(variant: str | None, source: str) -> None:
@@ -133,7 +164,7 @@ def _weights(here: list[str], source: str) -> list[str]:
         foreign = [name for name in here if name.endswith(_FOREIGN_WEIGHTS)]
         found = f"only {', '.join(foreign[:3])}" if foreign else "no weights at all"
         raise CheckpointError(
-            f"{source} has no safetensors, {found}; genai reads safetensors and pytorch_model.bin: ask the repository's "
+            f"{source} has no safetensors, {found}; genai reads safetensors, pytorch_model.bin and GGUF: ask the repository's "
             "owner for them, or convert it (transformers: AutoModelForCausalLM.from_pretrained(...).save_pretrained(...))"
         )
     return others
@@ -173,6 +204,6 @@ def _nothing_here(
     hint = f"; there are model folders at {', '.join(f':{folder}' for folder in folders)}" if folders else ""
     if subfolder and any(name.endswith(".onnx") for name in here):
         hint += f"; for the ONNX files there name the repository without :{subfolder}, and choose with variant (--variant)"
-    if any(name.endswith(".gguf") for name in here):
-        hint += "; it holds GGUF files, which genai does not read"
+    if not subfolder and (models := gguf_models(names)):
+        hint += f"; there are GGUF files, such as {source}:{models[0]}"
     return f"{where} holds no language model: neither {CONFIG_FILE} nor config.json is there{hint}"

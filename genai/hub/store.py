@@ -220,11 +220,15 @@ class Store:
 
 
 def fingerprint(checkpoint: Path) -> str:
-    """Return a digest of a local checkpoint's path and its files' names, sizes and times of change."""
+    """Return a digest of a local checkpoint's path and its files' names, sizes and times of change.
+
+    Args:
+        checkpoint: A folder, or a GGUF file.
+    """
     import hashlib
 
     digest = hashlib.sha256(str(checkpoint.resolve()).encode())
-    for path in sorted(checkpoint.iterdir()):
+    for path in sorted(checkpoint.iterdir()) if checkpoint.is_dir() else [checkpoint]:
         if path.is_file():
             stat = path.stat()
             digest.update(f"\0{path.name}\0{stat.st_size}\0{stat.st_mtime_ns}".encode())

@@ -25,4 +25,4 @@ def unpack_codes(packed: Codes, *, bits: int, count: int) -> Codes:
     if bits == 8:
         return packed[..., :count]
     halves = np.stack([packed & 15, packed >> 4], axis=-1)
-    return halves.reshape(*packed.shape[:-1], -1)[..., :count]
+    return halves.reshape(*packed.shape[:-1], 2 * packed.shape[-1])[..., :count]

@@ -88,7 +88,7 @@ def dequantize_rows(
     blocks *= scales[..., None]
     if offsets is not None:
         blocks += offsets[..., None]
-    return blocks.reshape(num_rows, -1)[:, :num_columns]
+    return blocks.reshape(num_rows, num_blocks * scheme.block_size)[:, :num_columns]
 
 
 def _blocks_of(rows: Floats, scheme: BlockScheme) -> Floats:

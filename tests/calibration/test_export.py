@@ -69,7 +69,7 @@ def test_smoothing_leaves_the_function_as_it_is(family: str, tmp_path: Path) -> 
         smoothed |= restore(arrays, parameters, lambda path: None)
     assert any(smoothed[name] is not parameters[name] for name in parameters), "something was smoothed"
     before, after = (
-        logits_of(carry_out(plan, tmp_path / name, calibrated=Calibrated(weights, {})))
+        logits_of(carry_out(plan, tmp_path / name, calibrated=Calibrated(plan.precision, weights, {})))
         for name, weights in (("before", parameters), ("after", smoothed))
     )
     np.testing.assert_allclose(after, before, atol=2e-5 * np.abs(before).max())

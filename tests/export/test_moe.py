@@ -109,9 +109,15 @@ def expected_output(spec: MoeSpec, x: np.ndarray, logits: np.ndarray, precision:
 
 
 def _round_trip(rows: np.ndarray, bits: int) -> np.ndarray:
-    scheme = BlockScheme(bits, 16)
+    scheme = BlockScheme(bits, 16, is_symmetric=bits == 8, scale_type="float16")
     rounded = quantize_rows(rows, scheme)
-    return dequantize_rows(rounded.codes, rounded.scales, scheme, num_columns=rows.shape[1])
+    return dequantize_rows(
+        rounded.codes,
+        rounded.scales,
+        scheme,
+        num_columns=rows.shape[1],
+        zero_points=rounded.zero_points,
+    )
 
 
 def _expert_output(

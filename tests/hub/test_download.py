@@ -297,9 +297,9 @@ def test_a_folder_that_is_no_checkpoint(files: dict[str, str], message: str, tmp
 
 
 def test_a_file_is_no_checkpoint(tmp_path: Path):
-    (tmp_path / "model.gguf").touch()
-    with pytest.raises(ModelNotFoundError, match="is a file; a folder is expected"):
-        resolve_checkpoint(tmp_path / "model.gguf")
+    (tmp_path / "model.bin").touch()
+    with pytest.raises(ModelNotFoundError, match="is a file; a folder or a GGUF file is expected"):
+        resolve_checkpoint(tmp_path / "model.bin")
 
 
 INTERRUPTED = """

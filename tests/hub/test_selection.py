@@ -164,7 +164,11 @@ def test_weights_of_pytorch_where_there_are_no_safetensors():
         ),
         (["config.json"], CheckpointError, "no weights at all"),
         (["README.md"], ModelFolderError, "holds no language model"),
-        (["x.gguf"], ModelFolderError, "GGUF"),
+        (
+            ["x.gguf", "y.gguf"],
+            ModelFolderError,
+            "2 GGUF files; name one of them: owner/name:x.gguf, owner/name:y",
+        ),
         (["cpu/genai_config.json", "README.md"], ModelFolderError, "model folders at :cpu"),
     ],
 )
@@ -179,3 +183,26 @@ def test_nothing_to_run(names: list[str], error: type[Exception], message: str):
 def test_nothing_outside_the_folder_is_ever_chosen(extra: list[str]):
     chosen = select("config.json", "model.safetensors", *extra).files
     assert set(chosen) == {"config.json", "model.safetensors"}
+
+
+def test_a_gguf_file_that_is_named_or_alone():
+    names = ["config.json", "README.md", "mmproj-x.gguf", "x-Q4_K_M.gguf"]
+    alone = select_files(names, source="owner/name")
+    assert (alone.files, alone.gguf_file, alone.is_model_folder) == (
+        ("x-Q4_K_M.gguf",),
+        "x-Q4_K_M.gguf",
+        False,
+    )
+    named = select_files([*names, "q8/y.gguf"], source="owner/name:q8/y.gguf", subfolder="q8/y.gguf")
+    assert named.files == ("q8/y.gguf",)
+    assert select_files([*names, "model.safetensors"], source="owner/name").gguf_file is None
+    with pytest.raises(ModelFolderError, match=r'owner/name has no file "z.gguf"; there are x-Q4_K_M.gguf'):
+        select_files(names, source="owner/name:z.gguf", subfolder="z.gguf")
+
+
+def test_all_parts_of_a_gguf_file():
+    parts = ["x-00001-of-00002.gguf", "x-00002-of-00002.gguf"]
+    for subfolder in (None, *parts):
+        assert select_files(parts, source="owner/name", subfolder=subfolder).files == tuple(parts)
+    with pytest.raises(ModelFolderError, match="x-00002-of-00002"):
+        select_files(parts[:1], source="owner/name")

@@ -46,5 +46,6 @@ def _describe_local_copies(entry: ModelEntry) -> str:
     if entry.download_bytes:
         parts.append(f"download {format_bytes(entry.download_bytes)}")
     if entry.is_packaged:
-        parts.append("comes with genai")
+        package = entry.preset and entry.preset.package_file
+        parts.append(f"in {package.partition('/')[0]}" if package else "comes with genai")
     return ", ".join(parts) or "no"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -86,6 +87,12 @@ def _describe_folder(folder: ModelFolder, *, state: str) -> dict[str, Any]:
     if manifest is None:
         return facts | {"made by": "another tool (no manifest.json)"}
     quantization = ", ".join(f"{name} {value}" for name, value in manifest.quantization.items())
+    weights: Mapping[str, Any] = manifest.exporter_notes.get("quantized_weights", {})
+    for what in ("carried_over", "decoded"):
+        if what in weights:
+            facts[what.replace("_", " ")] = ", ".join(
+                f"{count} of {name}" for name, count in weights[what].items()
+            )
     return facts | {
         "precision": manifest.precision + (f" ({quantization})" if quantization else ""),
         "made from": manifest.source + (f" at {manifest.revision}" if manifest.revision else ""),

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from genai.export.build.emitter import AttributeValue, make_node
 from genai.export.build.precision import Precision
 from genai.export.build.tensors import LazyTensor
-from genai.export.checkpoint.rows import Experts, Rows, stacked_codes
+from genai.export.checkpoint.rows import Experts, Rows, methods_of, stacked_codes
 from genai.graph.opset import IR_VERSION, OPSETS
 from genai.quantize import BlockScheme, Layout
 
@@ -82,12 +82,22 @@ class GraphBuilder:
 
     def scheme_of(self, module: str) -> BlockScheme | None:
         """How a module of this scope is quantized; `None` if it is stored as floats."""
-        layout = self._kept_layout(module)
-        return self.precision.scheme_of(self.path(module)) if layout is None else layout.scheme
+        path = self.path(module)
+        layout = self._kept_layout(path)
+        if layout is not None:
+            return layout.scheme
+        weight = self.parameters.get(f"{path}.weight") if self.precision.keeps_codes else None
+        if weight is not None and methods_of(weight):
+            return self.precision.scheme_of_uncarried(path)
+        return self.precision.scheme_of(path)
 
     def storage_of(self, module: str) -> BlockScheme | Layout | None:
         """What modules of this scope must have in common to be stored as one matrix."""
-        return self._kept_layout(module) or self.scheme_of(module)
+        return self._kept_layout(self.path(module)) or self.scheme_of(module)
+
+    def is_carried(self, path: str) -> bool:
+        """Whether the matrix of a module, by its whole path, is stored as another tool quantized it."""
+        return self._kept_layout(path) is not None
 
     def input(self, name: str, dtype: ir.DataType, shape: Sequence[int | str]) -> ir.Value:
         """Add an input of the graph."""
@@ -204,9 +214,9 @@ class GraphBuilder:
             metadata_props=self.metadata,
         )
 
-    def _kept_layout(self, module: str) -> Layout | None:
+    def _kept_layout(self, path: str) -> Layout | None:
         """Return the layout of a matrix that is carried over; `None` of any other."""
-        rows = self.parameters.get(self.path(f"{module}.weight")) if self.precision.keeps_codes else None
+        rows = self.parameters.get(f"{path}.weight") if self.precision.keeps_codes else None
         if rows is None:
             return None
         codes = stacked_codes(rows.parts if isinstance(rows, Experts) else [rows])

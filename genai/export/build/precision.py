@@ -16,7 +16,6 @@ from genai.quantize import BlockScheme
 __all__ = ["Precision"]
 
 _FLOAT_TYPES = {"fp16": ir.DataType.FLOAT16, "bf16": ir.DataType.BFLOAT16}
-_BITS = {"int8": 8, "int4": 4}
 
 _KEPT_AS_FLOATS = frozenset(
     {"beta", "corrections", "decay", "position_embedding", "predictions", "router", "shared_gate"}
@@ -38,9 +37,9 @@ class Precision:
             floats (1).
         keeps_codes: Whether matrices that the checkpoint has quantized are carried over.
 
-    >>> precision = Precision.of(ExportSettings("int4")).with_schemes({"head": BlockScheme(8, 32)})
-    >>> [precision.scheme_of(path).bits for path in ("head", "layers.0.mlp.down")]
-    [8, 4]
+    >>> precision = Precision.of(ExportSettings("int4")).with_schemes({"*.0.*down": BlockScheme(8, 32)})
+    >>> [precision.scheme_of(path).bits for path in ("head", "layers.0.mlp.down", "layers.1.mlp.down")]
+    [8, 8, 4]
     >>> precision.scheme_of("layers.0.mlp.router") is None
     True
     """
@@ -54,10 +53,16 @@ class Precision:
 
     @classmethod
     def of(cls, settings: ExportSettings) -> Self:
-        """Return the precision that an export's settings ask for."""
-        name = settings.precision
-        scheme = BlockScheme(_BITS[name], settings.block_size) if settings.is_quantized else None
-        return cls(name, _FLOAT_TYPES.get(name, ir.DataType.FLOAT), scheme, keeps_codes=name == "keep")
+        """Return the precision that an export's settings ask for, as far as no weights need be known for it."""
+        name, size = settings.precision, settings.block_size
+        float_type = _FLOAT_TYPES.get(name, ir.DataType.FLOAT)
+        if name == "int8":
+            return cls(name, float_type, BlockScheme(8, size, scale_type="float16"))
+        if name == "int4":
+            narrow = BlockScheme(4, size, is_symmetric=False, scale_type="float16")
+            wide = BlockScheme(8, min(2 * size, 256), scale_type="float16")
+            return cls(name, float_type, narrow, {"embedding": wide, "head": wide})
+        return cls(name, float_type, None, keeps_codes=name == "keep")
 
     def with_schemes(self, schemes: Mapping[str, BlockScheme | None]) -> Self:
         """Return this precision with other schemes for some modules, before those that it has."""
@@ -73,6 +78,15 @@ class Precision:
             if fnmatchcase(path, pattern):
                 return scheme
         return None if path.rpartition(".")[2] in _KEPT_AS_FLOATS else self.default_scheme
+
+    def scheme_of_uncarried(self, path: str) -> BlockScheme | None:
+        """Return how a matrix is stored that a checkpoint has quantized, but not so that it can be carried over.
+
+        Eight bits lose nothing that shows beside what the quantization cost already.
+        """
+        return self.scheme_of(path) or (
+            None if path.rpartition(".")[2] in _KEPT_AS_FLOATS else BlockScheme(8, 32)
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Return what a manifest says of the quantization; nothing if there is none."""

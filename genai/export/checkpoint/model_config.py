@@ -119,12 +119,23 @@ class ModelConfig:
 
     def numbers_of_layers(self, key: str, num_layers: int) -> tuple[float, ...]:
         """Return a number per layer: from a list of them, or one for all."""
-        if not isinstance(self._values.get(key), list):
+        if not self.is_list(key):
             return (self.number(key),) * num_layers
         values = self.numbers(key)
         if len(values) != num_layers:
             raise self._wrong(key, f"a number or a list of {num_layers}", list(values))
         return values
+
+    def is_list(self, key: str) -> bool:
+        """Whether the key has a list of values."""
+        return isinstance(self._values.get(key), list)
+
+    def flags(self, key: str) -> tuple[bool, ...]:
+        """Return a list of true and false."""
+        value = self._value(key, None)
+        if not isinstance(value, list) or not all(isinstance(f, bool) for f in value):
+            raise self._wrong(key, "a list of true and false", value)
+        return tuple(value)
 
     def strings(self, key: str) -> tuple[str, ...]:
         """Return a list of strings."""

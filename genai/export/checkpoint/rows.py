@@ -17,13 +17,16 @@ from genai.quantize import QuantizedMatrix
 
 __all__ = [
     "CodedRows",
+    "DecodedRows",
     "Experts",
     "InterleavedRows",
     "PaddedRows",
     "Rows",
     "SelectedRows",
+    "TransposedRows",
     "codes_of",
     "experts_of",
+    "methods_of",
     "stacked_codes",
 ]
 
@@ -73,6 +76,56 @@ class CodedRows:
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         """Return all of it as floats, for views that no codes can follow."""
         return self[:].astype(dtype or np.float32, copy=False)
+
+
+@dataclass(frozen=True, slots=True)
+class DecodedRows:
+    """A matrix that another tool quantized in a way that no kernel holds; slices of it are floats.
+
+    Args:
+        source: Decodes what is looked at.
+        method: How it was quantized, for the manifest.
+    """
+
+    source: Rows
+    method: str
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Its shape."""
+        return self.source.shape
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, key: slice | tuple[slice, ...]) -> Array:
+        return np.asarray(self.source[key])
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        """Return all of it as floats."""
+        return self[:].astype(dtype or np.float32, copy=False)
+
+
+@dataclass(frozen=True, slots=True)
+class TransposedRows:
+    """A matrix that is described with its axes the other way round than it lies: [columns, rows] of its source.
+
+    Args:
+        source: The matrix as it lies.
+    """
+
+    source: Rows
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Its shape."""
+        return self.source.shape[::-1]
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, key: slice) -> Array:
+        return np.asarray(self.source[:]).T[key]
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +254,20 @@ def codes_of(rows: Rows) -> QuantizedMatrix | None:
         case PaddedRows(source, num_rows):  # a scale of 0 makes its codes zeros
             return _joined([source], lambda parts: PaddedRows(parts[0], num_rows))
     return None
+
+
+def methods_of(rows: Rows) -> frozenset[str]:
+    """Return how the parts of a view were quantized, where another tool did so; nothing for floats."""
+    match rows:
+        case CodedRows(matrix):
+            return frozenset({matrix.scheme.method})
+        case DecodedRows(method=method):
+            return frozenset({method})
+        case SelectedRows(source) | PaddedRows(source):
+            return methods_of(source)
+        case InterleavedRows(parts) | Experts(parts):
+            return frozenset().union(*map(methods_of, parts))
+    return frozenset()
 
 
 def stacked_codes(views: Sequence[Rows]) -> QuantizedMatrix | None:

@@ -19,7 +19,7 @@ import numpy as np
 
 from genai.errors import CheckpointError, UnsupportedModelError
 from genai.export.checkpoint.checkpoint import Checkpoint, architecture_of
-from genai.export.checkpoint.rows import Experts, Rows, SelectedRows, experts_of
+from genai.export.checkpoint.rows import Experts, Rows, SelectedRows, TransposedRows, experts_of
 
 __all__ = ["Grouped", "IfStored", "Named", "Transposed", "WeightMap", "Weights"]
 
@@ -151,9 +151,9 @@ class Weights(Mapping[str, Rows]):
         expected = (*shapes[0][:axis], size, *shapes[0][axis + 1 :])
         heights = [shape[axis] for shape in shapes]
         tensor = self._checkpoint[self._name_in_use(stored)]
-        is_array = isinstance(tensor, np.ndarray)
-        is_transposed = source.is_transposed and is_array and len(tensor.shape) > 1 + axis
-        view = np.asarray(tensor).swapaxes(-1, -2) if is_transposed else tensor
+        is_turned = isinstance(tensor, np.ndarray | TransposedRows)
+        is_transposed = source.is_transposed and is_turned and len(tensor.shape) > 1 + axis
+        view = _transposed(tensor) if is_transposed else tensor
         if view.shape != expected:
             shown = (*expected[:-2], expected[-1], expected[-2]) if is_transposed else expected
             raise self._wrong_shape(stored, tensor, shown)
@@ -260,6 +260,10 @@ _ROW_BLOCK = 1 << 20  # elements that are compared at once
 # Buffers that old versions of transformers saved beside the weights; their values follow from the config.
 _ALWAYS_IGNORED = (r"rotary_emb\.(inv_freq|cos_cached|sin_cached)$", r"\.attn\.(masked_)?bias$")
 _HEAD = re.compile(r"(^|\.)lm_head\.weight$")
+
+
+def _transposed(tensor: Rows) -> Rows:
+    return tensor.source if isinstance(tensor, TransposedRows) else np.asarray(tensor).swapaxes(-1, -2)
 
 
 def _split_all(experts: Iterable[Rows], heights: list[int], groups: int) -> Iterator[tuple[Rows, ...]]:

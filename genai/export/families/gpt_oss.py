@@ -15,7 +15,7 @@ from genai.export.architecture.family import Family
 from genai.export.checkpoint.model_config import ModelConfig
 from genai.export.checkpoint.weights import Grouped, Named, Transposed, WeightMap
 from genai.export.layouts.llama import LLAMA_WEIGHTS, llama_attention, sliding_windows
-from genai.export.layouts.moe import expert_mlp, moe_decoder, softmax_router
+from genai.export.layouts.moe import QWEN_MOE_WEIGHTS, expert_mlp, moe_decoder, softmax_router
 
 __all__ = ["FAMILY"]
 
@@ -34,7 +34,13 @@ def spec(config: ModelConfig) -> DecoderSpec:
 
 
 def weights(config: ModelConfig) -> WeightMap:
-    """Gate and up lie row by row in turn."""
+    """Gate and up lie row by row in turn; in GGUF files every expert has its own matrices, as `experts_are_apart` says."""
+    if config.flag("experts_are_apart", False):
+        return {
+            **QWEN_MOE_WEIGHTS,
+            "attention.sinks": "layers.{i}.self_attn.sinks",
+            "mlp.router": "layers.{i}.mlp.router",
+        }
     gate_up, down = (
         Transposed(Named(f"layers.{{i}}.mlp.experts.{name}", f"layers.{{i}}.mlp.experts.{name}_bias"))
         for name in ("gate_up_proj", "down_proj")

@@ -19,6 +19,7 @@ class Draft:
 
     Args:
         graph: The graph.
+        quantization: What the manifest says of it; empty if nothing is quantized.
         decoder: The content of genai_config.json.
         opset: ONNX opset by domain.
         exporter: "native" or "transformers".
@@ -28,6 +29,7 @@ class Draft:
     """
 
     graph: WritableGraph
+    quantization: Mapping[str, Any]
     decoder: DecoderConfig
     opset: Mapping[str, int]
     exporter: str

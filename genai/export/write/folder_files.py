@@ -1,9 +1,8 @@
-"""The small files of an exported folder: tokenizer files, genai_config.json, generation_config.json, manifest.json."""
+"""The small files of an exported folder: genai_config.json, manifest.json, and what they say of tokens."""
 
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,9 +13,9 @@ from genai.export.architecture import DecoderSpec, ShortConvolutionSpec
 from genai.export.architecture.family import Family
 from genai.export.checkpoint.checkpoint import Checkpoint, read_json
 from genai.export.write.graph_writer import MODEL_FILE
-from genai.folder import GENERATION_CONFIG_FILE, DecoderConfig, is_text_file
+from genai.folder import GENERATION_CONFIG_FILE, DecoderConfig
 
-__all__ = ["copy_text_files", "decoder_config", "token_settings", "write_json"]
+__all__ = ["decoder_config", "token_settings", "write_json"]
 
 _SEARCH_KEYS = (
     "diversity_penalty",
@@ -30,17 +29,6 @@ _SEARCH_KEYS = (
     "top_k",
     "top_p",
 )
-
-
-def copy_text_files(checkpoint: Path, folder: Path) -> list[str]:
-    """Copy the files that describe text and generation, as far as they are there; return their names."""
-    files = [path for pattern in ("*", "*/*") for path in checkpoint.glob(pattern) if path.is_file()]
-    names = [path.relative_to(checkpoint).as_posix() for path in files]
-    copied = [name for name in names if is_text_file(name)]
-    for name in copied:
-        (folder / name).parent.mkdir(exist_ok=True)
-        shutil.copyfile(checkpoint / name, folder / name)
-    return copied
 
 
 def decoder_config(checkpoint: Checkpoint, family: Family, spec: DecoderSpec) -> DecoderConfig:

@@ -1,0 +1,62 @@
+"""The mixture that int4 stands for: which modules get 8 bits."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from genai.config import ExportSettings
+from genai.export.build.precision import Precision
+from genai.export.build.recipe import mixed_precision, strongest_neuron
+
+NUM_LAYERS, HIDDEN, WIDTH = 5, 32, 96
+
+
+def random_parameters(*, is_gated: bool = True) -> dict[str, np.ndarray]:
+    rng, parameters = np.random.default_rng(0), {}
+    for layer in range(NUM_LAYERS):
+        for name, shape in {
+            **({"gate": (WIDTH, HIDDEN)} if is_gated else {}),
+            "up": (WIDTH, HIDDEN),
+            "down": (HIDDEN, WIDTH),
+        }.items():
+            parameters[f"layers.{layer}.mlp.{name}.weight"] = rng.standard_normal(shape).astype(np.float32)
+    return parameters
+
+
+def bits_of(parameters: dict[str, np.ndarray], *paths: str) -> list[int]:
+    precision = mixed_precision(Precision.of(ExportSettings("int4")), parameters)
+    return [precision.scheme_of(path).bits for path in paths]
+
+
+DOWNS = [f"layers.{layer}.mlp.down" for layer in range(NUM_LAYERS)]
+
+
+@pytest.mark.parametrize("is_gated", [False, True])
+def test_a_layer_with_a_neuron_far_above_the_others_is_found(is_gated: bool) -> None:
+    parameters = random_parameters(is_gated=is_gated)
+    assert bits_of(parameters, *DOWNS) == [8, 4, 4, 4, 8]
+    parameters["layers.2.mlp.up.weight"][17] *= 3
+    parameters["layers.2.mlp.down.weight"][:, 17] *= 3
+    assert bits_of(parameters, *DOWNS) == [8, 4, 8, 4, 8]
+
+
+def test_the_strength_of_a_neuron_is_that_of_its_three_vectors() -> None:
+    parameters = random_parameters()
+    gate, up, down = (parameters[f"layers.1.mlp.{name}.weight"] for name in ("gate", "up", "down"))
+    strengths = np.linalg.norm(gate, axis=1) * np.linalg.norm(up, axis=1) * np.linalg.norm(down, axis=0)
+    expected = strengths.max() / np.median(strengths)
+    assert strongest_neuron(parameters, "layers.1.mlp") == pytest.approx(expected, rel=1e-5)
+
+
+def test_modules_outside_feed_forward_blocks() -> None:
+    paths = ["embedding", "head", "layers.1.attention.q", "layers.1.attention.k", "layers.1.attention.v"]
+    assert bits_of(random_parameters(), *paths) == [8] * 5
+    others = ["layers.1.attention.output", "layers.1.mlp.gate", "layers.1.mlp.experts.down"]
+    assert bits_of(random_parameters(), *others) == [4] * 3
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "int8"])
+def test_other_precisions_are_no_mixture(precision: str) -> None:
+    asked = Precision.of(ExportSettings(precision))
+    assert mixed_precision(asked, random_parameters()) is asked
