@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from genai.config import PRECISIONS, VIAS, ExportSettings
+from genai.config import PRECISIONS, QUANTIZE_METHODS, VIAS, ExportSettings
 from genai.errors import OptionError
 
 SETTINGS = st.builds(
@@ -18,9 +18,15 @@ SETTINGS = st.builds(
     max_context=st.none() | st.integers(1, 9),
     via=st.sampled_from(VIAS),
 )
+CALIBRATED = st.builds(
+    ExportSettings,
+    precision=st.just("int4"),
+    quantize=st.sampled_from(QUANTIZE_METHODS),
+    calibration=st.none() | st.just("0123456789abcdef"),
+)
 
 
-@given(SETTINGS, SETTINGS)
+@given(SETTINGS | CALIBRATED, SETTINGS | CALIBRATED)
 def test_a_name_tells_settings_apart(one: ExportSettings, other: ExportSettings) -> None:
     assert (one.name == other.name) == (one == other)
 
@@ -30,6 +36,11 @@ def test_a_name_tells_settings_apart(one: ExportSettings, other: ExportSettings)
     [
         ({"precision": "itn4"}, 'precision must be one of .* not "itn4". Did you mean "int4"'),
         ({"via": "onnx"}, 'via must be one of .* not "onnx"'),
+        ({"quantize": "gtpq"}, 'quantize must be one of .* not "gtpq". Did you mean "gptq"'),
+        (
+            {"precision": "int8", "quantize": "gptq"},
+            'quantize "gptq" chooses weights of 4 bits.* choose int4',
+        ),
         ({"block_size": 33}, "block_size must be a power of two from 16 to 256"),
         ({"max_context": 0}, "max_context must be a whole number >= 1, not 0"),
         ({"max_context": True}, "max_context must be a whole number >= 1, not True"),

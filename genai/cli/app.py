@@ -16,6 +16,7 @@ from genai.cli.generate import generate
 from genai.cli.models import list_models, pull_model, remove_model, show_model
 from genai.cli.output import prepare_streams
 from genai.cli.providers import providers
+from genai.cli.quantize import quantize
 from genai.cli.validate import validate
 
 __all__ = ["make_app", "run_app"]
@@ -35,7 +36,7 @@ def make_app() -> typer.Typer:
         context_settings=SETTINGS,
     )
     app.callback(invoke_without_command=True)(_program)
-    for command in (chat, generate, export, validate, evaluate, providers):
+    for command in (chat, generate, export, quantize, validate, evaluate, providers):
         command.add_to(app)
     models = typer.Typer(
         help="List, fetch, inspect and remove models.",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from functools import cache
+from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,18 +15,54 @@ from genai.cli.options import BlockSize, JsonFlag, OfflineFlag, Revision
 from genai.cli.output import format_bytes, print_json, print_note, print_result
 from genai.cli.progress import StageProgress
 from genai.cli.validate import validate_export
+from genai.errors import OptionError
 
 if TYPE_CHECKING:
-    from genai.config import ExportOptions
+    from genai.calibration import CalibrationText
+    from genai.config import ExportOptions, ExportSettings
     from genai.evaluation import Report
-    from genai.export import ExportProgress
+    from genai.export import ExportPlan, ExportProgress
     from genai.folder import ModelFolder
+    from genai.hub import LocalCheckpoint
 
-__all__ = ["export"]
+__all__ = ["ExportFlags", "export", "run_export"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportFlags:
+    """What is exported how, and where to."""
+
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder to make.")]
+    precision: Annotated[
+        str | None,
+        typer.Option(
+            help="fp32, fp16, bf16, int8, int4, or keep for what is quantized already; if not given, the preset's, "
+            "else keep where something is quantized, else int4."
+        ),
+    ] = None
+    block_size: BlockSize = None
+    max_context: Annotated[
+        int | None, typer.Option(min=1, help="Longest sequence that the folder is made for.")
+    ] = None
+    calibration: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PATH",
+            help="Text to calibrate awq and gptq with: a .txt or .jsonl file, or a folder of them; else one that comes with genai.",
+        ),
+    ] = None
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is at DIR.")] = False
+    revision: Revision = None
+    offline: OfflineFlag = False
+    validate: Annotated[
+        bool, typer.Option("--validate/--no-validate", help="Check the folder and run a prompt at the end.")
+    ] = True
+    json: JsonFlag = False
 
 
 @command(
     "genai export ./checkpoint -o ./model --precision int4",
+    "genai export ./checkpoint -o ./model --quantize gptq --calibration ./letters.txt",
     "genai export microsoft/Phi-4-mini-instruct -o ./phi --precision int8 --block-size 64",
     "genai export ./model-Q4_K_M.gguf -o ./model",
     "genai export ./checkpoint -o ./model --via transformers",
@@ -35,48 +72,41 @@ def export(
         str, typer.Argument(metavar="CHECKPOINT", help="Checkpoint folder, GGUF file, alias or hub id.")
     ],
     *,
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder to make.")],
-    precision: Annotated[
+    flags: ExportFlags,
+    quantize: Annotated[
         str | None,
-        typer.Option(
-            help="fp32, fp16, bf16, int8, int4, or keep for what is quantized already; if not given, the preset's, "
-            "else keep where something is quantized, else int4."
-        ),
-    ] = None,
-    block_size: BlockSize = None,
-    max_context: Annotated[
-        int | None, typer.Option(min=1, help="Longest sequence that the folder is made for.")
+        typer.Option(help="How 4-bit weights are chosen: rtn (default), or by a calibration: awq or gptq."),
     ] = None,
     via: Annotated[
         str,
         typer.Option(help="Exporter: native or transformers; auto takes the first that can do it."),
     ] = "auto",
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is at DIR.")] = False,
-    revision: Revision = None,
-    offline: OfflineFlag = False,
-    validate: Annotated[
-        bool, typer.Option("--validate/--no-validate", help="Check the folder and run a prompt at the end.")
-    ] = True,
-    json: JsonFlag = False,
 ) -> None:
     """Export a checkpoint to a model folder.
 
     The folder runs here and in onnxruntime-genai; nothing appears at DIR until it is complete.
     """
-    from genai.export import ExportPlan, carry_out, plan_export
+    run_export(checkpoint, flags, quantize=quantize, via=via)
+
+
+def run_export(checkpoint: str, flags: ExportFlags, *, quantize: str | None, via: str) -> None:
+    """Export a checkpoint, check the folder, and print what was made."""
+    from genai.export import plan_export
     from genai.folder import check_target
     from genai.hub import resolve, resolve_checkpoint
     from genai.hub.presets import export_settings, keeps_quantized
 
-    preset = resolve(checkpoint, revision=revision).preset
+    preset = resolve(checkpoint, revision=flags.revision).preset
     options: ExportOptions = {
-        "precision": precision,
-        "block_size": block_size,
-        "max_context": max_context,
+        "precision": flags.precision,
+        "block_size": flags.block_size,
+        "max_context": flags.max_context,
         "via": via,
+        "quantize": quantize,
     }
     settings = export_settings(preset, **options)
-    check_target(output, overwrite=overwrite)
+    text = _read_text(flags.calibration, settings)
+    check_target(flags.output, overwrite=flags.overwrite)
 
     @cache  # planned once, before gigabytes are fetched for an export that cannot be made
     def plan(path: Path) -> ExportPlan:
@@ -84,32 +114,61 @@ def export(
 
     with StageProgress() as progress:
         found = resolve_checkpoint(
-            checkpoint, revision=revision, offline=offline, progress=progress, check=plan
+            checkpoint, revision=flags.revision, offline=flags.offline, progress=progress, check=plan
         )
     begun = time.perf_counter()
-    with StageProgress(is_quiet=True) as progress:
+    folder = _make(plan(found.path), found, flags, text)
+    seconds = time.perf_counter() - begun
+    report = validate_export(flags.output) if flags.validate else None
+    _tell(folder, seconds, report, as_json=flags.json)
+
+
+def _read_text(path: Path | None, settings: ExportSettings) -> CalibrationText | None:
+    """Return the text to calibrate with; `None` for the one that comes with genai, or where none is needed."""
+    if path is None:
+        return None
+    if not settings.is_calibrated:
+        raise OptionError(f'calibration means nothing for quantize "{settings.quantize}": choose awq or gptq')
+    from genai.calibration import read_calibration_text
+
+    return read_calibration_text(path)
+
+
+def _make(
+    plan: ExportPlan, found: LocalCheckpoint, flags: ExportFlags, text: CalibrationText | None
+) -> ModelFolder:
+    """Carry out a plan, with a calibration if it asks for one, and show how far it is."""
+    with StageProgress(is_quiet=True) as progress, StageProgress(is_quiet=True, unit="layers") as layers:
 
         def show(step: ExportProgress) -> None:
             tensors = f"{step.num_tensors_done} of {step.num_tensors} tensors"
-            progress(
-                f"Exporting to {plan(found.path).settings.precision}",
-                step.bytes_done,
-                step.bytes_total,
-                tensors,
-            )
+            progress(f"Exporting to {plan.settings.precision}", step.bytes_done, step.bytes_total, tensors)
 
-        folder = carry_out(
-            plan(found.path),
-            output,
-            overwrite=overwrite,
+        if plan.settings.is_calibrated:
+            from genai.calibration import export_calibrated
+
+            return export_calibrated(
+                plan,
+                flags.output,
+                text=text,
+                overwrite=flags.overwrite,
+                advance=partial(layers, f"Calibrating by {plan.settings.quantize}"),
+                progress=show,
+                source=found.source,
+                revision=found.revision,
+                note=print_note,
+            )
+        from genai.export import carry_out
+
+        return carry_out(
+            plan,
+            flags.output,
+            overwrite=flags.overwrite,
             progress=show,
             source=found.source,
             revision=found.revision,
             note=print_note,
         )
-    seconds = time.perf_counter() - begun
-    report = validate_export(output) if validate else None
-    _tell(folder, seconds, report, as_json=json)
 
 
 def _tell(folder: ModelFolder, seconds: float, report: Report | None, *, as_json: bool) -> None:

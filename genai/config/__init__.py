@@ -8,6 +8,7 @@ from __future__ import annotations
 from genai.config.export import (
     EXPORT_VERSION,
     PRECISIONS,
+    QUANTIZE_METHODS,
     VIAS,
     ExportOptions,
     ExportSettings,
@@ -19,6 +20,7 @@ from genai.config.message import Message
 __all__ = [
     "EXPORT_VERSION",
     "PRECISIONS",
+    "QUANTIZE_METHODS",
     "VIAS",
     "ExportOptions",
     "ExportSettings",

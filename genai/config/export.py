@@ -8,7 +8,15 @@ from typing import Any, Self, TypedDict, Unpack
 
 from genai.errors import OptionError, did_you_mean
 
-__all__ = ["EXPORT_VERSION", "PRECISIONS", "VIAS", "ExportOptions", "ExportSettings", "check_block_size"]
+__all__ = [
+    "EXPORT_VERSION",
+    "PRECISIONS",
+    "QUANTIZE_METHODS",
+    "VIAS",
+    "ExportOptions",
+    "ExportSettings",
+    "check_block_size",
+]
 
 EXPORT_VERSION = 3
 """The version of what an export writes: raised when a fix changes it, so that exports made before are not used."""
@@ -18,6 +26,9 @@ PRECISIONS = ("fp32", "fp16", "bf16", "int8", "int4", "keep")
 
 VIAS = ("auto", "native", "transformers")
 """What `via` may be: an exporter, or "auto" for the first in this order that takes the model."""
+
+QUANTIZE_METHODS = ("rtn", "awq", "gptq")
+"""What `quantize` may be: rounding to nearest, which needs no text, or a method that is calibrated with one."""
 
 MIN_BLOCK_SIZE, MAX_BLOCK_SIZE = 16, 256
 DEFAULT_BLOCK_SIZE = 32
@@ -30,6 +41,7 @@ class ExportOptions(TypedDict, total=False):
     block_size: int | None
     max_context: int | None
     via: str | None
+    quantize: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +54,9 @@ class ExportSettings:
             precisions it means nothing, and is 32 whatever was asked for.
         max_context: Longest sequence that the folder is made for; `None` is the checkpoint's own limit.
         via: "native" or "transformers" names an exporter; "auto" takes the first that takes the model.
+        quantize: How weights of 4 bits are chosen: "rtn" rounds to nearest, "awq" does so after smoothing, "gptq" chooses
+            codes that make up for each other's errors after smoothing (see `genai.calibration`).
+        calibration: The digest of the text that it was calibrated with; `None` where it was not, or not yet.
 
     Raises:
         OptionError: A value is none of these.
@@ -55,21 +70,34 @@ class ExportSettings:
     block_size: int = DEFAULT_BLOCK_SIZE
     max_context: int | None = None
     via: str = "auto"
+    quantize: str = "rtn"
+    calibration: str | None = None
 
     def __post_init__(self) -> None:
         _check_one_of(PRECISIONS, precision=self.precision)
         _check_one_of(VIAS, via=self.via)
+        _check_one_of(QUANTIZE_METHODS, quantize=self.quantize)
         check_block_size(self.block_size)
         if not self.is_quantized:
             object.__setattr__(self, "block_size", DEFAULT_BLOCK_SIZE)
         length = self.max_context
         if length is not None and (isinstance(length, bool) or not isinstance(length, int) or length < 1):
             raise OptionError(f"max_context must be a whole number >= 1, not {length!r}")
+        if self.is_calibrated and not self.precision.startswith("int4"):
+            raise OptionError(
+                f'quantize "{self.quantize}" chooses weights of 4 bits, and the precision is {self.precision}: choose '
+                "int4, or leave quantize out"
+            )
 
     @property
     def is_quantized(self) -> bool:
         """Whether weights are rounded in blocks, so that block_size means something."""
         return self.precision.startswith("int")
+
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether the quantization needs a text."""
+        return self.quantize != "rtn"
 
     @property
     def name(self) -> str:

@@ -11,7 +11,7 @@ What no family describes, `foreign` exports with transformers' own exporter, in 
 from __future__ import annotations
 
 from genai.config import PRECISIONS, VIAS, ExportSettings
-from genai.export.exporter import carry_out, export_model
+from genai.export.exporter import Calibrated, carry_out, export_model, open_weights
 from genai.export.plan import ExportPlan, plan_export
 from genai.export.write.graph_writer import ExportProgress
 from genai.quantize import BlockScheme
@@ -20,10 +20,12 @@ __all__ = [
     "PRECISIONS",
     "VIAS",
     "BlockScheme",
+    "Calibrated",
     "ExportPlan",
     "ExportProgress",
     "ExportSettings",
     "carry_out",
     "export_model",
+    "open_weights",
     "plan_export",
 ]

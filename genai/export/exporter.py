@@ -11,14 +11,16 @@ from pathlib import Path
 
 from genai._version import __version__
 from genai.config import EXPORT_VERSION, ExportSettings
-from genai.errors import ExportError
+from genai.errors import ExportError, OptionError
 from genai.export.architecture import DecoderSpec
 from genai.export.build.carried import describe_carried
 from genai.export.build.decoder_graph import build_decoder
 from genai.export.build.graph_builder import GraphBuilder
+from genai.export.build.precision import Precision
 from genai.export.build.recipe import mixed_precision
-from genai.export.checkpoint.checkpoint import naming_checkpoint
+from genai.export.checkpoint.checkpoint import Checkpoint, naming_checkpoint
 from genai.export.checkpoint.formats import open_checkpoint, write_text_files
+from genai.export.checkpoint.rows import Rows
 from genai.export.checkpoint.weights import Weights
 from genai.export.foreign import draft_foreign
 from genai.export.plan import ExportPlan, NativeDecoder, plan_export
@@ -37,10 +39,25 @@ from genai.folder import (
 )
 from genai.graph.opset import OPSETS
 
-__all__ = ["carry_out", "export_model"]
+__all__ = ["Calibrated", "carry_out", "export_model", "open_weights"]
 
 PRODUCER = "genai"
 TOOLS = ("onnx", "onnx-ir", "numpy", "ml_dtypes")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Calibrated:
+    """What a calibration has made of a decoder's weights.
+
+    Args:
+        precision: How each of them is stored.
+        parameters: All of them, by canonical name.
+        notes: What the manifest says of the calibration.
+    """
+
+    precision: Precision
+    parameters: Mapping[str, Rows]
+    notes: Mapping[str, object]
 
 
 def export_model(
@@ -105,13 +122,23 @@ def carry_out(
     source: str | None = None,
     revision: str | None = None,
     note: Callable[[str], None] | None = None,
+    calibrated: Calibrated | None = None,
 ) -> ModelFolder:
-    """Make the model folder of a plan, whose checkpoint is whole by now; arguments and errors as `export_model`'s."""
+    """Make the model folder of a plan, whose checkpoint is whole by now; arguments and errors as `export_model`'s.
+
+    What settings of the plan ask to be calibrated, `genai.calibration.export_calibrated` exports: it gives `calibrated`,
+    which takes the place of the checkpoint's weights.
+    """
+    if plan.settings.is_calibrated and calibrated is None:
+        raise OptionError(
+            f'quantize "{plan.settings.quantize}" needs a calibration: export with `genai quantize` or '
+            "genai.calibration.export_calibrated"
+        )
     output = Path(output)
     _check_target(output, plan.checkpoint)
     check_target(output, overwrite=overwrite)
     with contextlib.ExitStack() as stack, naming_checkpoint(plan.checkpoint):
-        draft = stack.enter_context(_draft(plan, output, note))
+        draft = stack.enter_context(_draft(plan, output, note, calibrated))
         staged = stack.enter_context(staged_folder(output, overwrite=overwrite))
         digests = _write_files(plan, draft, staged, progress)
         manifest = _manifest(plan, draft, digests, source=source, revision=revision)
@@ -121,11 +148,11 @@ def carry_out(
 
 
 def _draft(
-    plan: ExportPlan, output: Path, note: Callable[[str], None] | None
+    plan: ExportPlan, output: Path, note: Callable[[str], None] | None, calibrated: Calibrated | None
 ) -> contextlib.AbstractContextManager[Draft]:
     """Return a context that holds the draft of the plan's exporter, and what the draft reads from."""
     if plan.native is not None:
-        return contextlib.nullcontext(_native_draft(plan, plan.native))
+        return contextlib.nullcontext(_native_draft(plan, plan.native, calibrated))
     return draft_foreign(
         plan.checkpoint,
         plan.config,
@@ -137,10 +164,19 @@ def _draft(
     )
 
 
-def _native_draft(plan: ExportPlan, decoder: NativeDecoder) -> Draft:
-    checkpoint = open_checkpoint(plan.checkpoint, plan.config)
+def open_weights(plan: ExportPlan, decoder: NativeDecoder) -> Weights:
+    """Return the parameters of a plan's decoder, as views of its checkpoint.
+
+    Raises:
+        CheckpointError: The checkpoint is incomplete or damaged.
+        UnsupportedModelError: It has tensors that nothing uses.
+    """
+    return _weights_of(open_checkpoint(plan.checkpoint, plan.config), decoder)
+
+
+def _weights_of(checkpoint: Checkpoint, decoder: NativeDecoder) -> Weights:
     family, spec = decoder.family, decoder.spec
-    weights = Weights(
+    return Weights(
         checkpoint,
         decoder.weight_map,
         shapes=spec.parameters(),
@@ -149,23 +185,33 @@ def _native_draft(plan: ExportPlan, decoder: NativeDecoder) -> Draft:
         prefixes=family.prefixes,
         ignored=family.ignored,
     )
-    precision = mixed_precision(plan.precision, weights)
-    graph = GraphBuilder(precision, weights)
+
+
+def _native_draft(plan: ExportPlan, decoder: NativeDecoder, calibrated: Calibrated | None) -> Draft:
+    checkpoint = open_checkpoint(plan.checkpoint, plan.config)
+    family, spec = decoder.family, decoder.spec
+    if calibrated is not None:
+        graph = GraphBuilder(calibrated.precision, calibrated.parameters)
+    else:
+        weights = _weights_of(checkpoint, decoder)
+        graph = GraphBuilder(mixed_precision(plan.precision, weights), weights)
     build_decoder(graph, spec)
     return Draft(
         graph=graph,
-        quantization=precision.to_json(),
+        quantization=graph.precision.to_json(),
         decoder=decoder_config(checkpoint, family, spec),
         opset=OPSETS,
         exporter="native",
-        notes=_notes(plan, graph),
+        notes=_notes(plan, graph, calibrated),
         attributes=_attributes(spec),
     )
 
 
-def _notes(plan: ExportPlan, graph: GraphBuilder) -> dict[str, object]:
+def _notes(plan: ExportPlan, graph: GraphBuilder, calibrated: Calibrated | None) -> dict[str, object]:
     notes: dict[str, object] = {"reason": f"{plan.architecture} is one of genai's own families"}
-    if weights := describe_carried(graph):
+    if calibrated is not None:
+        notes["calibration"] = dict(calibrated.notes)
+    elif weights := describe_carried(graph):
         notes["quantized_weights"] = weights
     return notes
 

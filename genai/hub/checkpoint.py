@@ -90,7 +90,9 @@ def check_checkpoint_folder(path: Path) -> None:
             f"{path} is {'a file' if path.exists() else 'missing'}; a folder or a GGUF file is expected"
         )
     if ModelFolder.is_model_folder(path):
-        raise CheckpointError(f"{path} is a model folder already, not a checkpoint to export")
+        raise CheckpointError(
+            f"{path} is a model folder already, not a checkpoint to export: give the checkpoint that it was made from"
+        )
     raise CheckpointError(_explain_no_model(path))
 
 

@@ -158,5 +158,5 @@ def export_settings(preset: Preset | None, **options: Unpack[ExportOptions]) -> 
 
 def keeps_quantized(preset: Preset | None, **options: Unpack[ExportOptions]) -> bool:
     """Whether an export keeps what is quantized already: where neither the caller nor the preset says how to round."""
-    is_rounded = options.get("precision") is not None or options.get("block_size") is not None
+    is_rounded = any(options.get(name) is not None for name in ("precision", "block_size", "quantize"))
     return not is_rounded and not (preset is not None and preset.has_precision)

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from genai.errors import OptionError
+from genai.text import read_utf8
 
-__all__ = ["Text", "packaged_texts", "read_text", "read_utf8"]
+__all__ = ["Text", "packaged_texts", "read_text"]
 
 FOLDER = Path(__file__).parent / "texts"
 
@@ -40,19 +41,3 @@ def read_text(path: Path | str) -> Text:
     if not content.strip():
         raise OptionError(f"{path} is empty: there is no text to score")
     return Text(Path(path).name, content)
-
-
-def read_utf8(path: Path | str) -> str:
-    """Return a file's content.
-
-    Raises:
-        OptionError: It cannot be read, or is not UTF-8.
-    """
-    try:
-        return Path(path).read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise OptionError(f"{path} cannot be read: {error.strerror or error}") from error
-    except UnicodeDecodeError as error:
-        raise OptionError(
-            f"{path} is not UTF-8 (byte {error.start} is {error.object[error.start]:#04x}): save it as UTF-8"
-        ) from error

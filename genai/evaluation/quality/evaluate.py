@@ -17,7 +17,7 @@ from genai.evaluation.graphs import read_graphs
 from genai.evaluation.quality.comparison import TokenComparison, check_same_vocabulary, compare_tokens
 from genai.evaluation.quality.corpus import Text, packaged_texts
 from genai.evaluation.quality.layers import layer_errors
-from genai.evaluation.quality.passages import Passage, Windows, cut_passages, prefix_of
+from genai.evaluation.quality.passages import Passage, Windows, cut_passages
 from genai.evaluation.quality.perplexity import Advance, Scorer, score_tokens
 from genai.evaluation.quality.report import QualityReport, TextQuality
 from genai.evaluation.quality.tasks import Task, passages_of, score_task
@@ -26,7 +26,7 @@ from genai.generator import Generator
 from genai.hub import LocalModel, Progress, find_snapshot, resolve
 from genai.prepare import prepare_model
 from genai.runtime.installed import runtime_version
-from genai.text import Tokenizer
+from genai.text import Tokenizer, prefix_of
 
 __all__ = ["evaluate_quality", "prepare_reference"]
 

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from genai.errors import OptionError
-from genai.text import Tokenizer
 
-__all__ = ["MIN_TOKENS", "Passage", "Windows", "cut_passages", "prefix_of"]
+__all__ = ["MIN_TOKENS", "Passage", "Windows", "cut_passages"]
 
 MAX_WINDOW = 1024
 MIN_WINDOW = 16
@@ -59,16 +58,6 @@ class Windows:
         if not 1 <= stride < size:
             raise OptionError(f"stride must be at least 1 and less than the window of {size}, not {stride}")
         return cls(size, stride)
-
-
-def prefix_of(tokenizer: Tokenizer) -> list[int]:
-    """Return the tokens that the tokenizer puts before a text, such as the beginning-of-sequence token."""
-    plain = tokenizer.encode("a", add_special_tokens=False)
-    whole = tokenizer.encode("a")
-    for start in range(len(whole) - len(plain) + 1):
-        if whole[start : start + len(plain)] == plain:
-            return whole[:start]
-    return []
 
 
 def cut_passages(token_ids: Sequence[int], prefix: Sequence[int], windows: Windows) -> list[Passage]:

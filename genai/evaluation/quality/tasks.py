@@ -21,10 +21,9 @@ from pathlib import Path
 from typing import Any
 
 from genai.errors import OptionError
-from genai.evaluation.quality.corpus import read_utf8
 from genai.evaluation.quality.passages import Passage
 from genai.evaluation.quality.perplexity import Advance, Scorer, score_tokens
-from genai.text import Tokenizer
+from genai.text import Tokenizer, read_utf8
 
 __all__ = ["Question", "Task", "TaskQuality", "passages_of", "read_task", "score_task"]
 

@@ -31,7 +31,7 @@ from genai.graph.names import (
     present_name,
 )
 
-__all__ = ["build_decoder", "check_decoder"]
+__all__ = ["build_decoder", "check_decoder", "decoder_layer", "make_positions", "past_inputs", "scale_stream"]
 
 INT64 = ir.DataType.INT64
 
@@ -50,10 +50,10 @@ def build_decoder(g: GraphBuilder, spec: DecoderSpec) -> None:
     """Add the whole decoder to an empty graph."""
     input_ids = g.input(INPUT_IDS, INT64, INPUT_SHAPES[INPUT_IDS])
     attention_mask = g.input(ATTENTION_MASK, INT64, INPUT_SHAPES[ATTENTION_MASK])
-    pasts = [_past_inputs(g, index, layer) for index, layer in enumerate(spec.layers)]
+    pasts = [past_inputs(g, index, layer) for index, layer in enumerate(spec.layers)]
     num_logits_to_keep = make_num_logits_to_keep(g)
 
-    positions = _positions(g, spec, input_ids, attention_mask)
+    positions = make_positions(g, spec, input_ids, attention_mask)
     embedding = table(g, "embedding")
     hidden = embed(g, spec, embedding, input_ids, positions.position_ids)
     streams = _streams(g, spec, hidden)
@@ -72,12 +72,19 @@ def build_decoder(g: GraphBuilder, spec: DecoderSpec) -> None:
         g.metadata[f"genai.{ROPE_SWITCH_LENGTH}"] = str(spec.rope_switch_length)
 
 
-def _positions(
-    g: GraphBuilder, spec: DecoderSpec, input_ids: ir.Value, attention_mask: ir.Value
+def make_positions(
+    g: GraphBuilder, spec: DecoderSpec, tokens: ir.Value, attention_mask: ir.Value
 ) -> Positions:
-    """Derive what the layers share."""
+    """Derive what the layers share.
+
+    Args:
+        g: The graph.
+        spec: The decoder.
+        tokens: One of anything for each new token: [batch_size, sequence_length, ...].
+        attention_mask: int64 [batch_size, total_sequence_length].
+    """
     with g.scope("lengths"):
-        lengths = make_lengths(g, input_ids, attention_mask)
+        lengths = make_lengths(g, tokens, attention_mask)
     mixers = [layer.mixer for layer in spec.layers]
     wants_ids = spec.learned_positions is not None or any(needs_position_ids(mixer) for mixer in mixers)
     position_ids = None
@@ -115,11 +122,9 @@ def _layers(
         with g.scope(f"layers.{index}"):
             stream = streams.enter()
             states = past if source is None else presents[source]
-            presents.append(_decoder_layer(g, stream, layer, states, positions))
+            presents.append(decoder_layer(g, stream, layer, states, positions))
             streams.leave(_layer_input(g, spec, inputs[index]) if inputs else None)
-            if layer.has_scalar:
-                scalar = from_array(g.parameter("scalar")[:], g.precision.float_type)
-                stream.scale(g.initializer("scalar", scalar))
+            scale_stream(g, stream, layer)
     return presents
 
 
@@ -136,7 +141,7 @@ def _layer_input(g: GraphBuilder, spec: DecoderSpec, value: ir.Value) -> LayerIn
     return lambda x: layer_input(g, x, inputs, value, size=spec.hidden_size)
 
 
-def _decoder_layer(
+def decoder_layer(
     g: GraphBuilder,
     stream: ResidualStream,
     layer: LayerSpec,
@@ -165,11 +170,18 @@ def _decoder_layer(
     return mixed.present
 
 
+def scale_stream(g: GraphBuilder, stream: ResidualStream, layer: LayerSpec) -> None:
+    """Multiply the stream by the layer's scalar, if it has one."""
+    if layer.has_scalar:
+        scalar = from_array(g.parameter("scalar")[:], g.precision.float_type)
+        stream.scale(g.initializer("scalar", scalar))
+
+
 def _scaled(g: GraphBuilder, x: ir.Value, factor: float) -> ir.Value:
     return x if factor == 1.0 else g.op("Mul", [x, g.scalar(factor)])
 
 
-def _past_inputs(g: GraphBuilder, index: int, layer: LayerSpec) -> dict[str, ir.Value]:
+def past_inputs(g: GraphBuilder, index: int, layer: LayerSpec) -> dict[str, ir.Value]:
     """Add the inputs with a layer's states, by their specs' names."""
     return {
         state.name: g.input(

@@ -20,7 +20,20 @@ from genai.export.checkpoint.rows import Experts, Rows, methods_of, stacked_code
 from genai.graph.opset import IR_VERSION, OPSETS
 from genai.quantize import BlockScheme, Layout
 
-__all__ = ["GraphBuilder"]
+__all__ = ["GraphBuilder", "Tap"]
+
+
+@dataclass(frozen=True, slots=True)
+class Tap:
+    """A value that is multiplied by the matrices of some modules, in one product.
+
+    Args:
+        value: [..., inputs].
+        modules: The modules' paths.
+    """
+
+    value: ir.Value
+    modules: tuple[str, ...]
 
 
 @dataclass(slots=True)
@@ -42,6 +55,7 @@ class GraphBuilder:
     tensors: dict[str, LazyTensor] = field(default_factory=dict)
     storage: dict[str, str] = field(default_factory=dict)
     metadata: dict[str, str] = field(default_factory=dict)
+    taps: list[Tap] = field(default_factory=list)
     _scope: list[str] = field(default_factory=list)
     _num_named: dict[str, int] = field(default_factory=dict)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from genai.export.build.graph_builder import GraphBuilder
+from genai.export.build.graph_builder import GraphBuilder, Tap
 from genai.export.build.quantized import (
     StoredMatrix,
     quantize_stacked,
@@ -53,6 +53,7 @@ def linear(g: GraphBuilder, x: ir.Value, *modules: str, name: str | None = None)
         modules: Modules whose outputs are concatenated, in this order.
         name: Name of the stacked initializers; the module's own if there is one.
     """
+    g.taps.append(Tap(x, tuple(g.path(module) for module in modules)))
     runs = [tuple(run) for _, run in itertools.groupby(modules, g.storage_of)]
     if len(runs) == 1:
         return _stacked_product(g, x, modules, g.scheme_of(modules[0]), name=name or modules[0])

@@ -11,8 +11,9 @@ import pytest
 
 from genai.errors import OptionError
 from genai.evaluation.quality import Text, evaluate_quality, packaged_texts, prepare_reference
-from genai.evaluation.quality.passages import Windows, cut_passages, prefix_of
+from genai.evaluation.quality.passages import Windows, cut_passages
 from genai.generator import Generator
+from genai.text import prefix_of
 from tests.evaluation.quality.conftest import slow_log_probabilities
 
 TEXT = Text("prose", packaged_texts()[0].content[:900])

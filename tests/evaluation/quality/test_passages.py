@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from tokenizers import processors
 
 from genai.errors import OptionError
-from genai.evaluation.quality.passages import MIN_TOKENS, Windows, cut_passages, prefix_of
-from genai.text import Tokenizer
+from genai.evaluation.quality.passages import MIN_TOKENS, Windows, cut_passages
+from genai.text import Tokenizer, prefix_of
 from tests.text.tokenizers_for_tests import byte_level, sentencepiece, write_folder
 
 

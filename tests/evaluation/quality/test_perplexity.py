@@ -12,9 +12,10 @@ import pytest
 import genai.evaluation.quality.perplexity as perplexity
 from genai.errors import GenerationError, OptionError
 from genai.evaluation.quality import Text, evaluate_quality, packaged_texts
-from genai.evaluation.quality.passages import Passage, Windows, cut_passages, prefix_of
+from genai.evaluation.quality.passages import Passage, Windows, cut_passages
 from genai.evaluation.quality.perplexity import Scorer, perplexity_of, row_blocks, score_tokens, token_nlls
 from genai.generator import Generator
+from genai.text import prefix_of
 from tests.evaluation.quality.conftest import slow_nlls
 
 SHORT = Text("short", packaged_texts()[0].content[:600])

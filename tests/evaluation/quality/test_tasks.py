@@ -13,9 +13,9 @@ import pytest
 from genai.config import Message
 from genai.errors import OptionError
 from genai.evaluation.quality import Question, Text, evaluate_quality, packaged_texts, read_task
-from genai.evaluation.quality.passages import prefix_of
 from genai.evaluation.quality.tasks import passages_of
 from genai.generator import Generator
+from genai.text import prefix_of
 from tests.evaluation.quality.conftest import slow_nlls
 
 TEXT = Text("prose", packaged_texts()[0].content[:400])

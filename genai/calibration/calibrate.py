@@ -1,0 +1,181 @@
+"""The calibration of a decoder: its layers run one after the other over a text, and are quantized by what they read."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import tempfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from genai._version import __version__
+from genai.calibration.corpus import CalibrationText, cut_sequences
+from genai.calibration.layer import quantize_layer
+from genai.calibration.layer_run import embed_tokens, run_layer
+from genai.calibration.parameters import Parameters, restore
+from genai.calibration.work_folder import WorkFolder
+from genai.errors import OptionError, UnsupportedModelError
+from genai.export import Calibrated, ExportPlan, open_weights
+from genai.export.architecture import DecoderSpec
+from genai.export.build.decoder_parts import check_parts, num_separable
+from genai.export.build.recipe import mixed_precision
+from genai.export.checkpoint.formats import write_text_files
+from genai.hub import fingerprint
+from genai.quantize import BlockScheme
+from genai.text import Tokenizer
+
+__all__ = ["Calibration"]
+
+MAX_BITS = 4
+"""Modules of more are rounded to nearest, which costs next to nothing there."""
+
+_KEY_DIGITS = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """A calibration that can be run.
+
+    Args:
+        plan: The export that it is for; its settings name the method.
+        spec: The decoder, for sequences as long as the calibration's.
+        parameters: Its parameters as the checkpoint has them.
+        text: The text.
+        sequences: The text's tokens, int64 [tokens] each, all as long.
+    """
+
+    plan: ExportPlan
+    spec: DecoderSpec
+    parameters: Parameters
+    text: CalibrationText
+    sequences: Sequence[NDArray[np.int64]]
+
+    @classmethod
+    def prepare(cls, plan: ExportPlan, text: CalibrationText) -> Calibration:
+        """Open what is needed, and refuse what cannot be done.
+
+        Raises:
+            OptionError: The text is too short, or the model is not exported by the native exporter.
+            UnsupportedModelError: The decoder's layers cannot be run one after the other.
+            CheckpointError: The checkpoint is incomplete or damaged.
+            TokenizerError: It has no tokenizer.
+        """
+        method, decoder = plan.settings.quantize, plan.native
+        if decoder is None:
+            raise OptionError(
+                f"quantize \"{method}\" is the native exporter's, and {plan.architecture} is exported by transformers' "
+                "own: choose quantize rtn"
+            )
+        try:
+            check_parts(decoder.spec)
+        except UnsupportedModelError as error:
+            raise UnsupportedModelError(
+                f"{plan.architecture} cannot be calibrated layer by layer, because {error}: choose quantize rtn"
+            ) from error
+        tokenizer = _tokenizer_of(plan.checkpoint)
+        sequences = cut_sequences(text, tokenizer, context_length=decoder.spec.max_positions)
+        weights = open_weights(plan, decoder)
+        settings = replace(plan.settings, calibration=text.digest)
+        return cls(
+            replace(plan, settings=settings, precision=mixed_precision(plan.precision, weights)),
+            decoder.spec.limited_to(len(sequences[0])),
+            dict(weights),
+            text,
+            sequences,
+        )
+
+    @property
+    def key(self) -> str:
+        """A digest of all that the outcome depends on."""
+        parts = [
+            fingerprint(self.plan.checkpoint),
+            self.plan.settings.name,
+            self.plan.precision.to_json(),
+            __version__,
+        ]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:_KEY_DIGITS]
+
+    @property
+    def num_layers(self) -> int:
+        """How many layers can be calibrated: the first ones."""
+        return num_separable(self.spec)
+
+    def run(self, work: WorkFolder, advance: Callable[[int, int], None] | None = None) -> None:
+        """Calibrate the layers that are not done yet; `advance` is told how many of how many are."""
+        done = work.num_done()
+        if advance is not None:
+            advance(done, self.num_layers)
+        if done == self.num_layers:
+            return
+        hidden = work.read_hidden(done)
+        if hidden is None:
+            hidden = embed_tokens(self.parameters, self.spec, self.sequences, beside=work.path)
+        for index in range(done, self.num_layers):
+            run = run_layer(self.parameters, self.spec, index, hidden, beside=work.path)
+            method = self.plan.settings.quantize
+            arrays = quantize_layer(run.inputs, self.parameters, self._scheme_of, method=method)
+            work.finish_layer(index, arrays, run.outputs)
+            hidden = run.outputs
+            if advance is not None:
+                advance(index + 1, self.num_layers)
+
+    def outcome(self, work: WorkFolder) -> Calibrated:
+        """Return what to export once all layers are done."""
+        parameters, schemes = dict(self.parameters), dict[str, BlockScheme]()
+        for index in range(self.num_layers):
+            arrays = work.read_layer(index)
+            parameters |= restore(arrays, self.parameters, self._scheme_of)
+            for name in arrays:
+                path, _, kind = name.rpartition(".")
+                if kind in ("codes", "factors") and (scheme := self._scheme_of(path)) is not None:
+                    schemes[path] = scheme
+        precision = self.plan.precision.with_schemes(_by_pattern(schemes, self.parameters))
+        notes = {
+            "method": self.plan.settings.quantize,
+            "text": self.text.name,
+            "text_sha256": self.text.digest,
+            "num_tokens": sum(map(len, self.sequences)),
+            "sequence_length": len(self.sequences[0]),
+            "rounded_to_nearest": self.left_out(),
+        }
+        return Calibrated(precision, parameters, notes)
+
+    def left_out(self) -> list[str]:
+        """Return what of the layers is rounded to nearest because nothing can be known of its inputs."""
+        left_out = [f"layers.{index}" for index in range(self.num_layers, len(self.spec.layers))]
+        experts = {_pattern(name.rpartition(".")[0]) for name in self.parameters if ".experts." in name}
+        return left_out + sorted(experts)
+
+    def _scheme_of(self, path: str) -> BlockScheme | None:
+        scheme = self.plan.precision.scheme_of(path)
+        if scheme is None or scheme.bits > MAX_BITS:
+            return None
+        return replace(scheme, method=self.plan.settings.quantize)
+
+
+def _tokenizer_of(checkpoint: Path) -> Tokenizer:
+    """Return a checkpoint's tokenizer, which may lie in a file of weights."""
+    with tempfile.TemporaryDirectory() as folder:
+        write_text_files(checkpoint, Path(folder))
+        return Tokenizer.from_folder(folder)
+
+
+def _by_pattern(schemes: Mapping[str, BlockScheme], names: Iterable[str]) -> dict[str, BlockScheme]:
+    """Return schemes by patterns of paths: one for a module of all layers, where all layers' have the same."""
+    modules = {name.rpartition(".")[0] for name in names}
+    found: dict[str, BlockScheme] = {}
+    for path, scheme in schemes.items():
+        pattern = _pattern(path)
+        same = [schemes.get(module) for module in modules if _pattern(module) == pattern]
+        found[pattern if all(other == scheme for other in same) else path] = scheme
+    return found
+
+
+def _pattern(path: str) -> str:
+    """Return a path with a star for the layer's number."""
+    return re.sub(r"^layers\.\d+\.", "layers.*.", path)

@@ -1,0 +1,69 @@
+"""An export with calibration as a whole: plan and text in, model folder out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from genai.calibration.calibrate import Calibration
+from genai.calibration.corpus import CalibrationText, packaged_text
+from genai.calibration.work_folder import WorkFolder
+from genai.export import ExportPlan, ExportProgress, carry_out
+from genai.export.checkpoint.checkpoint import naming_checkpoint
+from genai.folder import ModelFolder, check_target
+
+__all__ = ["export_calibrated"]
+
+
+def export_calibrated(
+    plan: ExportPlan,
+    output: Path | str,
+    *,
+    text: CalibrationText | None = None,
+    overwrite: bool = False,
+    advance: Callable[[int, int], None] | None = None,
+    progress: Callable[[ExportProgress], None] | None = None,
+    source: str | None = None,
+    revision: str | None = None,
+    note: Callable[[str], None] | None = None,
+) -> ModelFolder:
+    """Export a checkpoint whose weights of 4 bits are chosen by what a text makes of its layers.
+
+    One layer is in memory at a time. What is done is kept beside `output` until the folder is complete: if the process
+    dies, the next call with the same plan and text goes on where it was.
+
+    Args:
+        plan: An export whose settings name a method that is calibrated.
+        output: Folder to make.
+        text: The text; the one that comes with the package if not given.
+        overwrite: Replace what is at `output`.
+        advance: Called with how many of how many layers are done, first when the calibration begins.
+        progress: Of the export after the calibration, as `genai.export.carry_out` tells it.
+        source: Where the checkpoint came from, for the manifest; its path if not given.
+        revision: The checkpoint's revision, for the manifest.
+        note: Told what is rounded to nearest because it cannot be calibrated.
+
+    Raises:
+        OptionError: The text is too short, or the model is not exported by the native exporter.
+        UnsupportedModelError: The decoder's layers cannot be run one after the other.
+        GenaiError: As `genai.export.carry_out`.
+    """
+    output = Path(output)
+    check_target(output, overwrite=overwrite)
+    with naming_checkpoint(plan.checkpoint):
+        calibration = Calibration.prepare(plan, text or packaged_text())
+    if note is not None and (left_out := calibration.left_out()):
+        note(f"These are rounded to nearest, because they cannot be calibrated: {', '.join(left_out)}")
+    work = WorkFolder.open(output, calibration.key)
+    calibration.run(work, advance)
+    folder = carry_out(
+        calibration.plan,
+        output,
+        overwrite=overwrite,
+        progress=progress,
+        source=source,
+        revision=revision,
+        calibrated=calibration.outcome(work),
+    )
+    work.remove()
+    return folder

@@ -1,0 +1,102 @@
+"""Where a calibration keeps what it has done, so that one that was killed goes on where it was.
+
+```
+.<target>.calibration-<key>/
+  hidden.<i>.npy     the hidden states before layer i, the first that is not done
+  layers.<i>/        what became of layer i: one .npy for each array
+```
+Everything is written under another name first. A layer's folder appears after the hidden states behind it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from genai.calibration.parameters import Arrays, Floats
+from genai.errors import ExportError
+
+__all__ = ["WorkFolder"]
+
+
+@dataclass(frozen=True, slots=True)
+class WorkFolder:
+    """A calibration's folder, beside the model folder that it is for.
+
+    Args:
+        path: Where it is.
+    """
+
+    path: Path
+
+    @classmethod
+    def open(cls, target: Path, key: str) -> WorkFolder:
+        """Return the folder of a target and a key, which says all that the results depend on; it may be there already.
+
+        Raises:
+            ExportError: The disk refuses.
+        """
+        path = target.parent / f".{target.name}.calibration-{key}"
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ExportError(f"cannot write beside {target}: {error.strerror}") from error
+        return cls(path)
+
+    def remove(self) -> None:
+        """Remove it, and those of the same target that other settings have left."""
+        beginning = self.path.name.rpartition("-")[0] + "-"
+        for other in self.path.parent.iterdir():
+            if other.name.startswith(beginning):
+                shutil.rmtree(other, ignore_errors=True)
+
+    def num_done(self) -> int:
+        """Return how many of the first layers are done."""
+        count = 0
+        while (self.path / f"layers.{count}").is_dir():
+            count += 1
+        return count
+
+    def read_hidden(self, index: int) -> Floats | None:
+        """Return the hidden states before a layer; `None` if they are not known yet."""
+        path = self.path / f"hidden.{index}.npy"
+        return np.load(path) if path.is_file() else None
+
+    def write_hidden(self, index: int, hidden: Floats) -> None:
+        """Keep the hidden states before a layer."""
+        self._write_array(self.path / f"hidden.{index}.npy", hidden)
+
+    def finish_layer(self, index: int, arrays: Arrays, hidden: Floats) -> None:
+        """Keep what became of a layer, and the hidden states behind it instead of those before it.
+
+        Raises:
+            ExportError: The disk refuses.
+        """
+        try:
+            self.write_hidden(index + 1, hidden)
+            staging = Path(tempfile.mkdtemp(prefix="partial-", dir=self.path))
+            for name, array in arrays.items():
+                np.save(staging / f"{name}.npy", array)
+            staging.replace(self.path / f"layers.{index}")
+            (self.path / f"hidden.{index}.npy").unlink(missing_ok=True)
+        except OSError as error:
+            raise ExportError(f"{self.path} cannot be written: {error.strerror or error}") from error
+
+    def read_layer(self, index: int) -> Mapping[str, NDArray[Any]]:
+        """Return what became of a layer: mapped arrays by name."""
+        files = sorted((self.path / f"layers.{index}").glob("*.npy"))
+        return {file.name.removesuffix(".npy"): np.load(file, mmap_mode="r") for file in files}
+
+    def _write_array(self, path: Path, array: NDArray[Any]) -> None:
+        descriptor, name = tempfile.mkstemp(prefix="partial-", dir=self.path)
+        with os.fdopen(descriptor, "wb") as file:
+            np.save(file, array)
+        Path(name).replace(path)

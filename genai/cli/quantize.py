@@ -1,0 +1,38 @@
+"""`genai quantize`: a checkpoint becomes a model folder of 4-bit weights, chosen by a calibration."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Annotated
+
+import typer
+
+from genai.cli.command import command
+from genai.cli.export import ExportFlags, run_export
+
+__all__ = ["quantize"]
+
+
+@command(
+    "genai quantize ./checkpoint -o ./model",
+    "genai quantize ./checkpoint -o ./model --calibration ./letters.txt",
+    "genai quantize ./checkpoint -o ./model --quantize awq",
+)
+def quantize(
+    checkpoint: Annotated[
+        str, typer.Argument(metavar="CHECKPOINT", help="Checkpoint folder, GGUF file, alias or hub id.")
+    ],
+    *,
+    flags: ExportFlags,
+    method: Annotated[
+        str,
+        typer.Option("--quantize", help="How 4-bit weights are chosen: gptq, awq, or rtn without a text."),
+    ] = "gptq",
+) -> None:
+    """Export a checkpoint to 4-bit weights that are chosen by a calibration.
+
+    It runs a text through the layers, one after the other, and takes minutes where `genai export` takes seconds. A
+    calibration that was stopped goes on where it was when the same command is given again.
+    """
+    flags = dataclasses.replace(flags, precision=flags.precision or "int4")
+    run_export(checkpoint, flags, quantize=method, via="native")

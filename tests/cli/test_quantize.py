@@ -1,0 +1,65 @@
+"""`genai quantize`, and `genai export --quantize`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from genai.calibration import packaged_text
+from genai.folder import Manifest, ModelFolder
+from tests.cli.conftest import Outcome
+
+Cli = Callable[..., Outcome]
+
+
+def manifest_of(path: Path) -> Manifest:
+    manifest = ModelFolder.load(path).manifest
+    assert manifest is not None
+    return manifest
+
+
+def test_quantizes(cli: Cli, checkpoint: Path, tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text(packaged_text().content[:7000])
+    done = cli("quantize", checkpoint, "-o", tmp_path / "model", "--calibration", tmp_path / "text.txt")
+    assert (done.code, done.stderr) == (0, "")
+    assert done.stdout.startswith(f"{tmp_path / 'model'}: int4, ")
+    manifest = manifest_of(tmp_path / "model")
+    assert manifest.quantization["modules"]["layers.*.mlp.up"]["method"] == "gptq"
+    assert manifest.exporter_notes["calibration"]["text"] == "text.txt"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "text.txt"]
+
+
+def test_exports_with_the_text_that_comes_with_genai(cli: Cli, checkpoint: Path, tmp_path: Path) -> None:
+    assert cli("export", checkpoint, "-o", tmp_path / "model", "--quantize", "awq").code == 0
+    notes = manifest_of(tmp_path / "model").exporter_notes["calibration"]
+    assert (notes["text"], notes["text_sha256"]) == ("genai", packaged_text().digest)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["export", "CHECKPOINT", "--quantize", "gtpq"], 'Did you mean "gptq"?'),
+        (["export", "CHECKPOINT", "--quantize", "gptq", "--precision", "int8"], "choose int4"),
+        (["export", "CHECKPOINT", "--calibration", "SHORT"], "choose awq or gptq"),
+        (["quantize", "CHECKPOINT", "--calibration", "SHORT"], "at least 2048 are needed"),
+        (["quantize", "CHECKPOINT", "--calibration", "missing.txt"], "missing.txt cannot be read"),
+    ],
+)
+def test_impossible_options(
+    cli: Cli, checkpoint: Path, tmp_path: Path, arguments: list[str], expected: str
+) -> None:
+    short = tmp_path / "short.txt"
+    short.write_text("Hello.")
+    places = {"CHECKPOINT": checkpoint, "SHORT": short}
+    done = cli(*(places.get(each, each) for each in arguments), "-o", tmp_path / "model")
+    assert done.code == 2
+    assert expected in done.error
+    assert list(tmp_path.iterdir()) == [short]
+
+
+def test_a_model_folder(cli: Cli, model: Path, tmp_path: Path) -> None:
+    done = cli("quantize", model, "-o", tmp_path / "model")
+    assert done.code == 1
+    assert "give the checkpoint that it was made from" in done.error
