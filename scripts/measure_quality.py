@@ -44,7 +44,8 @@ LLAMA_PROGRAM = """
 import ctypes, json, sys
 import llama_cpp, numpy as np
 job = json.load(sys.stdin)
-llama_cpp.llama_log_set(llama_cpp.llama_log_callback(lambda *a: None), ctypes.c_void_p(0))
+silent = llama_cpp.llama_log_callback(lambda *a: None)
+llama_cpp.llama_log_set(silent, ctypes.c_void_p(0))
 params = llama_cpp.llama_model_quantize_default_params()
 params.ftype = job["ftype"]
 assert llama_cpp.llama_model_quantize(job["source"].encode(), job["target"].encode(), ctypes.byref(params)) == 0
@@ -198,7 +199,7 @@ def show_llama(
         check=False,
     )
     if run.returncode:
-        sys.exit(run.stderr[-2000:])
+        sys.exit(f"llama.cpp failed with {run.returncode}: {run.stderr[-2000:]}")
     found = [math.exp(nll) for nll in json.loads(run.stdout.splitlines()[-1])]
     print_row(name, target.stat().st_size, found, base, None)
 
