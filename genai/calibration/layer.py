@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genai.calibration.layer_run import ReadInput
-from genai.calibration.parameters import Floats, Parameters, ScaledRows, codes_arrays
+from genai.calibration.parameters import Floats, Parameters, codes_arrays
+from genai.export.checkpoint.rows import RescaledRows
 from genai.quantize import BlockScheme
 from genai.quantize.gptq import gptq
 from genai.quantize.smoothing import choose_factors
@@ -98,12 +99,12 @@ class _Scaling:
         """Whether a module's matrix is scaled."""
         return path in self.factors or path in self.divisors
 
-    def scaled(self, path: str) -> ScaledRows:
+    def scaled(self, path: str) -> RescaledRows:
         """Return a module's matrix as it is scaled."""
         rows = self.parameters[f"{path}.weight"]
         num_outputs, num_inputs = rows.shape
         factors, divisors = self.factors.get(path), self.divisors.get(path)
-        return ScaledRows(
+        return RescaledRows(
             rows,
             np.ones(num_inputs, np.float32) if factors is None else factors,
             np.ones(num_outputs, np.float32) if divisors is None else divisors,

@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 
 from genai._version import __version__
 from genai.calibration.parameters import Floats, Parameters
-from genai.calibration.producers import Producer, norm_behind, writers_of
 from genai.config import ExportSettings
 from genai.export.architecture import DecoderSpec
 from genai.export.build.decoder_parts import HIDDEN_STATES, LAYER_OUTPUT, build_embeddings, build_layer
 from genai.export.build.graph_builder import GraphBuilder
 from genai.export.build.precision import Precision
+from genai.export.build.producers import Producer, norm_behind, writers_of
 from genai.export.checkpoint.rows import SelectedRows
 from genai.export.write.graph_writer import MODEL_FILE, write_graph
 from genai.graph.axes import BATCH_SIZE, PAST_LENGTH

@@ -8,48 +8,19 @@ and rows divided, `{name}.values` of a vector.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from genai.export.checkpoint.rows import CodedRows, Rows
+from genai.export.checkpoint.rows import CodedRows, RescaledRows, Rows
 from genai.quantize import BlockScheme, QuantizedMatrix
 
-__all__ = ["Arrays", "Floats", "Parameters", "ScaledRows", "codes_arrays", "restore"]
+__all__ = ["Arrays", "Floats", "Parameters", "codes_arrays", "restore"]
 
 Floats = NDArray[np.float32]
 Arrays = Mapping[str, NDArray[Any]]
 Parameters = Mapping[str, Rows]
-
-
-@dataclass(frozen=True, slots=True)
-class ScaledRows:
-    """A matrix whose columns are multiplied and whose rows are divided.
-
-    Args:
-        source: The matrix.
-        factors: float32 [columns].
-        divisors: float32 [rows].
-    """
-
-    source: Rows
-    factors: Floats
-    divisors: Floats
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Its shape."""
-        return self.source.shape
-
-    def __len__(self) -> int:
-        return len(self.source)
-
-    def __getitem__(self, key: slice | tuple[slice, slice]) -> Floats:
-        rows, columns = key if isinstance(key, tuple) else (key, slice(None))
-        scaled = np.asarray(self.source[key], np.float32) * self.factors[columns]
-        return scaled / self.divisors[rows, None]
 
 
 def codes_arrays(path: str, matrix: QuantizedMatrix, rows: slice) -> dict[str, NDArray[Any]]:
@@ -75,7 +46,7 @@ def restore(
             restored[name] = array
         elif kind == "factors":
             source = parameters[f"{name}.weight"]
-            restored[f"{name}.weight"] = ScaledRows(source, array, arrays[f"{name}.divisors"])
+            restored[f"{name}.weight"] = RescaledRows(source, array, arrays[f"{name}.divisors"])
         elif kind == "codes":
             num_columns, scheme = parameters[f"{name}.weight"].shape[1], scheme_of(name)
             assert scheme is not None, f"{name} has codes"

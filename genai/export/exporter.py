@@ -13,6 +13,7 @@ from genai._version import __version__
 from genai.config import EXPORT_VERSION, ExportSettings
 from genai.errors import ExportError, OptionError
 from genai.export.architecture import DecoderSpec
+from genai.export.build.balance import balanced
 from genai.export.build.carried import describe_carried
 from genai.export.build.decoder_graph import build_decoder
 from genai.export.build.graph_builder import GraphBuilder
@@ -194,7 +195,8 @@ def _native_draft(plan: ExportPlan, decoder: NativeDecoder, calibrated: Calibrat
         graph = GraphBuilder(calibrated.precision, calibrated.parameters)
     else:
         weights = _weights_of(checkpoint, decoder)
-        graph = GraphBuilder(mixed_precision(plan.precision, weights), weights)
+        precision = mixed_precision(plan.precision, weights)
+        graph = GraphBuilder(precision, balanced(weights, spec, precision))
     build_decoder(graph, spec)
     return Draft(
         graph=graph,

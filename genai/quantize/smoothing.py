@@ -30,29 +30,37 @@ def choose_factors(
 ) -> Floats:
     """Return what to multiply the columns of matrices by that read the same inputs: float32 [inputs].
 
-    The factors are a power of the inputs' sizes; of a few exponents, 0 among them, the one is taken that changes the
-    products least when the matrices are rounded to nearest.
+    The factors are a power of the inputs' sizes, with a few exponents, 0 among them, or bring the columns to one
+    length; those are taken that change the products least when the matrices are rounded to nearest.
 
     Args:
         weights: The matrices, float32 [outputs, inputs], and how each is to be quantized.
         hessian: The sum, or mean, of x xᵀ over the inputs x of the calibration, [inputs, inputs].
         channels: Inputs that have the same number here have the same factor, int64 [inputs]; else each has its own.
     """
-    squares = np.maximum(np.diagonal(hessian), 0).astype(np.float64)
-    if channels is not None:
-        squares = (np.bincount(channels, squares) / np.bincount(channels))[channels]
-    sizes = np.sqrt(squares)
-    if not (largest := sizes.max()) > 0:
-        return np.ones(len(sizes), np.float32)
-    logs = np.log(np.maximum(sizes / largest, _LEAST_SIZE))
-    logs -= logs.mean()
-    candidates = [np.exp(exponent * logs).astype(np.float32) for exponent in _EXPONENTS]
+    inputs = _log_sizes(np.maximum(np.diagonal(hessian), 0), channels)
+    columns = _log_sizes(np.sum([np.square(rows).sum(axis=0) for rows, _ in weights], axis=0), channels)
+    candidates = [np.exp(exponent * inputs).astype(np.float32) for exponent in _EXPONENTS]
+    candidates.append(np.exp(-columns).astype(np.float32))
 
     def error(factors: Floats) -> float:
         rounded = ((rows, round_to_nearest(rows * factors, scheme) / factors) for rows, scheme in weights)
         return sum(output_error(rows - found, hessian) for rows, found in rounded)
 
     return min(candidates, key=error)
+
+
+def _log_sizes(squares: NDArray[np.floating], channels: NDArray[np.int64] | None) -> NDArray[np.float64]:
+    """Return the logarithms of what has these squares, relative to their mean; of zeros alone, zeros."""
+    squares = squares.astype(np.float64)
+    if channels is not None:
+        squares = (np.bincount(channels, squares) / np.bincount(channels))[channels]
+    sizes = np.sqrt(squares)
+    if not (largest := sizes.max()) > 0:
+        return np.zeros(len(sizes))
+    logs = np.log(np.maximum(sizes / largest, _LEAST_SIZE))
+    centred: NDArray[np.float64] = logs - logs.mean()
+    return centred
 
 
 def output_error(change: Floats, hessian: NDArray[np.floating]) -> float:

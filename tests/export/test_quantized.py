@@ -15,6 +15,8 @@ import transformers
 from genai.config import ExportSettings
 from genai.export import carry_out, export_model, plan_export
 from genai.export.build.precision import Precision
+from genai.export.build.recipe import mixed_precision
+from genai.export.exporter import open_weights
 from genai.folder import ModelFolder
 from genai.quantize import BlockScheme, dequantize_rows, quantize_rows
 from tests.checkpoints import FAMILIES, VOCAB_SIZE, has_experts, load_reference, make_checkpoint
@@ -160,9 +162,11 @@ def test_logits_are_those_of_the_dequantized_weights(family: str, precision: str
 @pytest.mark.parametrize("tied", [False, True])
 def test_every_block_size_works(block_size: int, tied: bool, tmp_path: Path) -> None:
     checkpoint = make_checkpoint("llama", tmp_path / "checkpoint", tie_word_embeddings=tied)
-    exported = export_model(
-        checkpoint, tmp_path / "model", precision="int4", block_size=block_size, via="native"
-    )
+    plan = plan_export(checkpoint, ExportSettings("int4", block_size, via="native"))
+    assert plan.native is not None
+    mixed = mixed_precision(plan.precision, open_weights(plan, plan.native))
+    plan = dataclasses.replace(plan, precision=dataclasses.replace(mixed, name="as it is"))
+    exported = carry_out(plan, tmp_path / "model")
     assert exported.manifest is not None
     assert exported.manifest.quantization["block_size"] == block_size
     expected = expected_logits(checkpoint, *int4_recipe(checkpoint, block_size))

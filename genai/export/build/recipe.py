@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from genai.export.build.precision import Precision
 from genai.export.checkpoint.rows import Rows
 
-__all__ = ["mixed_precision", "strongest_neuron"]
+__all__ = ["lengths", "mixed_precision", "strongest_neuron"]
 
 PEAK = 4.5
 """How far above the median neuron the strongest one has to be."""
@@ -52,10 +52,10 @@ def strongest_neuron(parameters: Mapping[str, Rows], block: str) -> float:
         parameters: The decoder's parameters by canonical name.
         block: The block's path, such as "layers.3.mlp".
     """
-    strengths = _lengths(parameters[f"{block}.up.weight"], axis=1)
+    strengths = lengths(parameters[f"{block}.up.weight"], axis=1)
     if f"{block}.gate.weight" in parameters:
-        strengths *= _lengths(parameters[f"{block}.gate.weight"], axis=1)
-    strengths *= _lengths(parameters[f"{block}.down.weight"], axis=0)
+        strengths *= lengths(parameters[f"{block}.gate.weight"], axis=1)
+    strengths *= lengths(parameters[f"{block}.down.weight"], axis=0)
     return float(strengths.max() / max(float(np.median(strengths)), np.finfo(np.float64).tiny))
 
 
@@ -65,7 +65,7 @@ def _dense_blocks(parameters: Mapping[str, Rows]) -> list[str]:
     return sorted(paths, key=lambda path: int(path.split(".")[1]))
 
 
-def _lengths(matrix: Rows, *, axis: int) -> NDArray[np.float64]:
+def lengths(matrix: Rows, *, axis: int) -> NDArray[np.float64]:
     """Return the lengths of a matrix's rows (axis 1) or columns (axis 0)."""
     squares = [
         np.square(np.asarray(matrix[start : start + _ROWS], np.float64)).sum(axis=axis)

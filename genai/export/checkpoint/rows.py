@@ -21,6 +21,7 @@ __all__ = [
     "Experts",
     "InterleavedRows",
     "PaddedRows",
+    "RescaledRows",
     "Rows",
     "SelectedRows",
     "TransposedRows",
@@ -213,6 +214,34 @@ class PaddedRows:
         block = np.asarray(self.source[(slice(min(start, len(self.source)), stop), *columns)])
         missing = max(0, stop - start) - len(block)
         return np.pad(block, [(0, missing), *[(0, 0)] * (block.ndim - 1)])[::step]
+
+
+@dataclass(frozen=True, slots=True)
+class RescaledRows:
+    """A matrix whose columns are multiplied and whose rows are divided.
+
+    Args:
+        source: The matrix.
+        factors: float32 [columns].
+        divisors: float32 [rows].
+    """
+
+    source: Rows
+    factors: NDArray[np.float32]
+    divisors: NDArray[np.float32]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Its shape."""
+        return self.source.shape
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, key: slice | tuple[slice, slice]) -> NDArray[np.float32]:
+        rows, columns = key if isinstance(key, tuple) else (key, slice(None))
+        scaled = np.asarray(self.source[key], np.float32) * self.factors[columns]
+        return scaled / self.divisors[rows, None]
 
 
 @dataclass(frozen=True, slots=True)

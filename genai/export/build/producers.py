@@ -9,12 +9,15 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from genai.calibration.parameters import Floats, Parameters
 from genai.export.architecture import AttentionSpec, LayerSpec, MlpSpec
 from genai.export.build.graph_builder import GraphBuilder
+from genai.export.checkpoint.rows import Rows
 from genai.graph.operators import SKIP_LAYER_NORM, SKIP_RMS_NORM
 
 __all__ = ["Producer", "norm_behind", "writers_of"]
+
+Floats = NDArray[np.float32]
+Parameters = Mapping[str, Rows]
 
 _NORMS = frozenset({"LayerNormalization", "RMSNormalization", SKIP_LAYER_NORM.op_type, SKIP_RMS_NORM.op_type})
 
