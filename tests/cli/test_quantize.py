@@ -26,7 +26,7 @@ def test_quantizes(cli: Cli, checkpoint: Path, tmp_path: Path) -> None:
     assert (done.code, done.stderr) == (0, "")
     assert done.stdout.startswith(f"{tmp_path / 'model'}: int4, ")
     manifest = manifest_of(tmp_path / "model")
-    assert manifest.quantization["modules"]["layers.*.mlp.up"]["method"] == "gptq"
+    assert manifest.quantization["modules"]["layers.*.attention.output"]["method"] == "gptq"
     assert manifest.exporter_notes["calibration"]["text"] == "text.txt"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "text.txt"]
 
