@@ -92,7 +92,9 @@ class SlotBuffers:
                 )
 
     def discard(self, slot: Slot, start: int) -> None:
-        """Give back the memory of a slot's keys and values from position `start` on."""
+        """Give back the memory of a slot's keys and values from position `start` on, where the device can."""
+        if not self.can_discard:
+            return
         for i, tensor in enumerate(self.shape.tensors):
             if tensor.per_position and start < self.capacity:
                 self._device.discard(self._row(slot, i), start)

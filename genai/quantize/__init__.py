@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from genai.quantize.matrix import Layout, QuantizedMatrix, quantize_matrix
 from genai.quantize.packing import pack_codes, unpack_codes
-from genai.quantize.rtn import QuantizedRows, dequantize_rows, quantize_rows
+from genai.quantize.rtn import QuantizedRows, dequantize_rows, quantize_rows, round_to_nearest
 from genai.quantize.scheme import BlockScheme
 
 __all__ = [
@@ -19,5 +19,6 @@ __all__ = [
     "pack_codes",
     "quantize_matrix",
     "quantize_rows",
+    "round_to_nearest",
     "unpack_codes",
 ]

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from genai.quantize.packing import pack_codes, unpack_codes
 from genai.quantize.scheme import BlockScheme
 
-__all__ = ["QuantizedRows", "dequantize_rows", "quantize_rows"]
+__all__ = ["QuantizedRows", "dequantize_rows", "quantize_rows", "round_to_nearest"]
 
 Floats = NDArray[np.float32]
 Codes = NDArray[np.uint8]
@@ -89,6 +89,18 @@ def dequantize_rows(
     if offsets is not None:
         blocks += offsets[..., None]
     return blocks.reshape(num_rows, num_blocks * scheme.block_size)[:, :num_columns]
+
+
+def round_to_nearest(rows: Floats, scheme: BlockScheme) -> Floats:
+    """Return the weights that rows are rounded to: float32 [rows, columns]."""
+    rounded = quantize_rows(rows, scheme)
+    return dequantize_rows(
+        rounded.codes,
+        rounded.scales,
+        scheme,
+        num_columns=rows.shape[1],
+        zero_points=rounded.zero_points,
+    )
 
 
 def _blocks_of(rows: Floats, scheme: BlockScheme) -> Floats:

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from genai.quantize.rtn import dequantize_rows, quantize_rows
+from genai.quantize.rtn import round_to_nearest
 from genai.quantize.scheme import BlockScheme
 
-__all__ = ["choose_factors", "output_error", "round_to_nearest"]
+__all__ = ["choose_factors", "equalizing_factors", "output_error"]
 
 Floats = NDArray[np.float32]
 
@@ -39,15 +39,26 @@ def choose_factors(
         channels: Inputs that have the same number here have the same factor, int64 [inputs]; else each has its own.
     """
     inputs = _log_sizes(np.maximum(np.diagonal(hessian), 0), channels)
-    columns = _log_sizes(np.sum([np.square(rows).sum(axis=0) for rows, _ in weights], axis=0), channels)
+    columns = np.sum([np.square(rows).sum(axis=0) for rows, _ in weights], axis=0)
     candidates = [np.exp(exponent * inputs).astype(np.float32) for exponent in _EXPONENTS]
-    candidates.append(np.exp(-columns).astype(np.float32))
+    candidates.append(equalizing_factors(columns, channels=channels))
 
     def error(factors: Floats) -> float:
         rounded = ((rows, round_to_nearest(rows * factors, scheme) / factors) for rows, scheme in weights)
         return sum(output_error(rows - found, hessian) for rows, found in rounded)
 
     return min(candidates, key=error)
+
+
+def equalizing_factors(squares: NDArray[np.floating], *, channels: NDArray[np.int64] | None = None) -> Floats:
+    """Return what to multiply the columns of matrices by so that all get one length: float32 [inputs].
+
+    Args:
+        squares: The squares of the columns' lengths, [inputs].
+        channels: As of `choose_factors`.
+    """
+    factors: Floats = np.exp(-_log_sizes(squares, channels)).astype(np.float32)
+    return factors
 
 
 def _log_sizes(squares: NDArray[np.floating], channels: NDArray[np.int64] | None) -> NDArray[np.float64]:
@@ -66,15 +77,3 @@ def _log_sizes(squares: NDArray[np.floating], channels: NDArray[np.int64] | None
 def output_error(change: Floats, hessian: NDArray[np.floating]) -> float:
     """Return how much a change of a matrix, [outputs, inputs], changes its products: the sum of their squares."""
     return float(np.einsum("ij,ij->", change @ hessian, change, dtype=np.float64))
-
-
-def round_to_nearest(rows: Floats, scheme: BlockScheme) -> Floats:
-    """Return the weights that rows are rounded to: float32 [rows, columns]."""
-    rounded = quantize_rows(rows, scheme)
-    return dequantize_rows(
-        rounded.codes,
-        rounded.scales,
-        scheme,
-        num_columns=rows.shape[1],
-        zero_points=rounded.zero_points,
-    )

@@ -28,7 +28,7 @@ from genai.export.build.precision import Precision
 from genai.export.build.routing import Routing, route
 from genai.export.families import find_family
 from genai.export.write.graph_writer import write_graph
-from genai.quantize import BlockScheme, dequantize_rows, quantize_rows
+from genai.quantize import BlockScheme, round_to_nearest
 from tests.checkpoints import make_config
 
 NUM_EXPERTS, HIDDEN_SIZE, WIDTH = 5, 48, 40
@@ -110,14 +110,7 @@ def expected_output(spec: MoeSpec, x: np.ndarray, logits: np.ndarray, precision:
 
 def _round_trip(rows: np.ndarray, bits: int) -> np.ndarray:
     scheme = BlockScheme(bits, 16, is_symmetric=bits == 8, scale_type="float16")
-    rounded = quantize_rows(rows, scheme)
-    return dequantize_rows(
-        rounded.codes,
-        rounded.scales,
-        scheme,
-        num_columns=rows.shape[1],
-        zero_points=rounded.zero_points,
-    )
+    return round_to_nearest(rows, scheme)
 
 
 def _expert_output(

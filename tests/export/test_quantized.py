@@ -18,7 +18,7 @@ from genai.export.build.precision import Precision
 from genai.export.build.recipe import mixed_precision
 from genai.export.exporter import open_weights
 from genai.folder import ModelFolder
-from genai.quantize import BlockScheme, dequantize_rows, quantize_rows
+from genai.quantize import BlockScheme, dequantize_rows, round_to_nearest
 from tests.checkpoints import FAMILIES, VOCAB_SIZE, has_experts, load_reference, make_checkpoint
 from tests.export.runner import GraphRunner, without_worst_positions
 
@@ -75,12 +75,7 @@ def _is_positions(model: transformers.PreTrainedModel, module: torch.nn.Module) 
 
 
 def _round_trip(weight: torch.Tensor, scheme: BlockScheme) -> torch.Tensor:
-    rows = weight.numpy().astype(np.float32)
-    rounded = quantize_rows(rows, scheme)
-    weights = dequantize_rows(
-        rounded.codes, rounded.scales, scheme, num_columns=rows.shape[1], zero_points=rounded.zero_points
-    )
-    return torch.from_numpy(weights.copy())
+    return torch.from_numpy(round_to_nearest(weight.numpy().astype(np.float32), scheme).copy())
 
 
 def with_float_activations(folder: ModelFolder) -> ModelFolder:

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from genai.quantize import BlockScheme, QuantizedMatrix, quantize_rows
 from genai.quantize.gptq import gptq
 from genai.quantize.packing import unpack_codes
-from genai.quantize.smoothing import choose_factors, output_error, round_to_nearest
+from genai.quantize.rtn import round_to_nearest
+from genai.quantize.smoothing import choose_factors, output_error
 
 Floats = NDArray[np.float32]
 

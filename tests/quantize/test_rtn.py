@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
 from genai.errors import OptionError
-from genai.quantize import BlockScheme, dequantize_rows, quantize_rows
+from genai.quantize import BlockScheme, quantize_rows, round_to_nearest
 
 SCHEMES = st.builds(
     BlockScheme,
@@ -32,17 +32,6 @@ def random_rows(num_rows: int, num_columns: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal((num_rows, num_columns)).astype(np.float32)
 
 
-def round_trip(rows: np.ndarray, scheme: BlockScheme) -> np.ndarray:
-    rounded = quantize_rows(rows, scheme)
-    return dequantize_rows(
-        rounded.codes,
-        rounded.scales,
-        scheme,
-        num_columns=rows.shape[1],
-        zero_points=rounded.zero_points,
-    )
-
-
 @settings(deadline=None, max_examples=60)
 @given(scheme=SCHEMES, num_rows=st.integers(1, 9), num_columns=st.integers(1, 300), seed=st.integers(0, 99))
 def test_no_weight_is_off_by_more_than_its_scale(
@@ -51,7 +40,7 @@ def test_no_weight_is_off_by_more_than_its_scale(
     """Half a scale by rounding; a whole one where an end has no code, by a zero point or a scale that is rounded."""
     rows = random_rows(num_rows, num_columns, seed)
     scales = np.repeat(np.abs(quantize_rows(rows, scheme).scales), scheme.block_size, axis=1)[:, :num_columns]
-    assert (np.abs(round_trip(rows, scheme) - rows) <= scales * 1.0001 + 1e-7).all()
+    assert (np.abs(round_to_nearest(rows, scheme) - rows) <= scales * 1.0001 + 1e-7).all()
 
 
 @settings(deadline=None, max_examples=30)
@@ -65,21 +54,21 @@ def test_shapes_are_those_of_matmul_nbits(scheme: BlockScheme, num_columns: int)
 
 @pytest.mark.parametrize("scheme", KINDS)
 def test_quantizing_what_was_dequantized_changes_nothing(scheme: BlockScheme) -> None:
-    once = round_trip(random_rows(5, 96), scheme)
-    np.testing.assert_allclose(round_trip(once, scheme), once, rtol=1e-5, atol=1e-6)
+    once = round_to_nearest(random_rows(5, 96), scheme)
+    np.testing.assert_allclose(round_to_nearest(once, scheme), once, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("scheme", KINDS)
 def test_zeros_stay_zeros(scheme: BlockScheme) -> None:
     rows = random_rows(3, 96)
     rows[0, 32:] = rows[1, ::2] = rows[2] = 0.0
-    assert (round_trip(rows, scheme)[rows == 0] == 0).all()
+    assert (round_to_nearest(rows, scheme)[rows == 0] == 0).all()
 
 
 def test_a_zero_point_follows_blocks_that_lie_to_one_side() -> None:
     rows = random_rows(2000, 32) * 0.3 + 1
     errors = [
-        np.square(round_trip(rows, BlockScheme(4, 32, is_symmetric=is_symmetric)) - rows).mean()
+        np.square(round_to_nearest(rows, BlockScheme(4, 32, is_symmetric=is_symmetric)) - rows).mean()
         for is_symmetric in (False, True)
     ]
     assert errors[0] < 0.8 * errors[1]
@@ -97,7 +86,7 @@ def test_weights_of_almost_nothing_stay_almost_nothing(scheme: BlockScheme, magn
     """Rows of unused tokens decay to numbers whose scale has no finite inverse; numpy must not complain."""
     rows = random_rows(3, 64) * np.float32(magnitude)
     with np.errstate(all="raise", under="ignore"):
-        found = round_trip(rows, scheme)
+        found = round_to_nearest(rows, scheme)
     assert np.abs(found - rows).max() <= np.abs(rows).max()
 
 
@@ -105,7 +94,7 @@ def test_the_signed_scale_beats_the_symmetric_one() -> None:
     rows = random_rows(2000, 32)
     scales = np.abs(rows).max(axis=1, keepdims=True) / 7
     symmetric = np.square(np.clip(np.rint(rows / scales), -8, 7) * scales - rows).mean()
-    assert np.square(round_trip(rows, BlockScheme(4, 32)) - rows).mean() < 0.8 * symmetric
+    assert np.square(round_to_nearest(rows, BlockScheme(4, 32)) - rows).mean() < 0.8 * symmetric
 
 
 @pytest.mark.parametrize("bits", [4, 8])
@@ -139,7 +128,7 @@ def test_onnx_runtime_reads_the_weights_we_mean(bits: int, num_columns: int) -> 
     session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     x = np.eye(num_columns, dtype=np.float32)
     (weights,) = session.run(None, {"x": x, "codes": rounded.codes, "scales": rounded.scales})
-    np.testing.assert_allclose(weights.T, round_trip(rows, scheme), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(weights.T, round_to_nearest(rows, scheme), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("block_size", [0, 8, 48, 512, 32.0, None])

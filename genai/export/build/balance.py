@@ -16,15 +16,15 @@ from numpy.typing import NDArray
 
 from genai.export.architecture import DecoderSpec, LayerSpec, MlpSpec
 from genai.export.build.precision import Precision
-from genai.export.build.producers import writers_of
+from genai.export.build.producers import norm_of, writers_of
 from genai.export.build.recipe import lengths
-from genai.export.checkpoint.rows import RescaledRows, Rows
+from genai.export.build.rescaling import Rescaling
+from genai.export.checkpoint.rows import Rows
+from genai.quantize.smoothing import equalizing_factors
 
 __all__ = ["balanced"]
 
 Floats = NDArray[np.float32]
-
-_LEAST_LENGTH = 1e-3  # of a column, as a share of the longest
 
 
 def balanced(parameters: Mapping[str, Rows], spec: DecoderSpec, precision: Precision) -> Mapping[str, Rows]:
@@ -37,22 +37,20 @@ def balanced(parameters: Mapping[str, Rows], spec: DecoderSpec, precision: Preci
     """
     if precision.name != "int4":
         return parameters
-    scaling = _Scaling(parameters)
+    rescaling = Rescaling(parameters)
     for index, layer in enumerate(spec.layers):
         scope = f"layers.{index}"
         for path, writer in writers_of(layer, scope, parameters).items():
             if f"{path}.weight" in parameters and _is_narrow(precision, path):
-                factors = _column_factors(parameters, [path], writer.channels)
-                scaling.multiply_columns([path], factors)
-                scaling.divide_outputs(str(writer.module), factors[writer.first_inputs])
-        if _reads_norm_alone(layer) and spec.altup is None:
+                rescaling.add([path], writer, _column_factors(parameters, [path], writer.channels))
+        norm = layer.mlp_norm
+        if norm is not None and _reads_norm_alone(layer) and spec.altup is None:
             modules = [f"{scope}.{layer.mlp.scope}.{name}" for name in ("gate", "up")]
             if all(_is_narrow(precision, module) for module in modules):
-                factors = _column_factors(parameters, modules)
-                scaling.multiply_columns(modules, factors)
-                assert layer.mlp_norm is not None
-                scaling.divide_norm(f"{scope}.mlp_norm", factors, offset=layer.mlp_norm.offset)
-    return {**parameters, **scaling.changed()}
+                producer = norm_of(f"{scope}.mlp_norm", norm, parameters)
+                rescaling.add(modules, producer, _column_factors(parameters, modules))
+    matrices = {f"{module}.weight": rescaling.matrix(module) for module in rescaling.modules}
+    return {**parameters, **rescaling.vectors(), **matrices}
 
 
 def _is_narrow(precision: Precision, path: str) -> bool:
@@ -70,52 +68,7 @@ def _column_factors(
     parameters: Mapping[str, Rows], modules: list[str], channels: NDArray[np.int64] | None = None
 ) -> Floats:
     """Return what brings the columns of stacked matrices to one length; inputs of one channel have one factor."""
-    squares = sum(np.square(lengths(parameters[f"{module}.weight"], axis=0)) for module in modules)
-    assert isinstance(squares, np.ndarray)
-    if channels is not None:
-        squares = np.bincount(channels, squares)[channels]
-    found = np.sqrt(squares)
-    if not found.any():
-        return np.ones(len(found), np.float32)
-    logs = np.log(np.maximum(found / found.max(), _LEAST_LENGTH))
-    factors: Floats = np.exp(logs.mean() - logs).astype(np.float32)
-    return factors
-
-
-class _Scaling:
-    """What is multiplied and divided, gathered before any parameter is looked at."""
-
-    def __init__(self, parameters: Mapping[str, Rows]) -> None:
-        self._parameters = parameters
-        self._factors: dict[str, Floats] = {}
-        self._divisors: dict[str, Floats] = {}
-        self._vectors: dict[str, Floats] = {}
-
-    def multiply_columns(self, modules: list[str], factors: Floats) -> None:
-        self._factors |= dict.fromkeys(modules, factors)
-
-    def divide_outputs(self, module: str, divisors: Floats) -> None:
-        self._divisors[module] = divisors
-        self._divide(f"{module}.bias", divisors)
-
-    def divide_norm(self, path: str, divisors: Floats, *, offset: float) -> None:
-        self._divide(f"{path}.weight", divisors, offset=offset)
-        self._divide(f"{path}.bias", divisors)
-
-    def changed(self) -> dict[str, Rows]:
-        """Return the parameters that are not what they were, by name."""
-        changed: dict[str, Rows] = dict(self._vectors)
-        for module in self._factors.keys() | self._divisors.keys():
-            source = self._parameters[f"{module}.weight"]
-            num_rows, num_columns = source.shape
-            changed[f"{module}.weight"] = RescaledRows(
-                source,
-                self._factors.get(module, np.ones(num_columns, np.float32)),
-                self._divisors.get(module, np.ones(num_rows, np.float32)),
-            )
-        return changed
-
-    def _divide(self, name: str, divisors: Floats, *, offset: float = 0.0) -> None:
-        if name in self._parameters:
-            used = np.asarray(self._parameters[name][:], np.float32) + np.float32(offset)
-            self._vectors[name] = used / divisors - np.float32(offset)
+    squares = np.sum(
+        [np.square(lengths(parameters[f"{module}.weight"], axis=0)) for module in modules], axis=0
+    )
+    return equalizing_factors(squares, channels=channels)

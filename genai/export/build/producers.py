@@ -9,12 +9,12 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from genai.export.architecture import AttentionSpec, LayerSpec, MlpSpec
+from genai.export.architecture import AttentionSpec, LayerSpec, MlpSpec, NormSpec
 from genai.export.build.graph_builder import GraphBuilder
 from genai.export.checkpoint.rows import Rows
 from genai.graph.operators import SKIP_LAYER_NORM, SKIP_RMS_NORM
 
-__all__ = ["Producer", "norm_behind", "writers_of"]
+__all__ = ["Producer", "norm_behind", "norm_of", "writers_of"]
 
 Floats = NDArray[np.float32]
 Parameters = Mapping[str, Rows]
@@ -55,6 +55,13 @@ def norm_behind(g: GraphBuilder, value: ir.Value) -> Producer | None:
     return Producer(vectors, None, np.arange(len(vectors[names[0]])))
 
 
+def norm_of(path: str, spec: NormSpec, parameters: Parameters) -> Producer:
+    """Return a norm with a weight, by its path."""
+    weight = np.asarray(parameters[f"{path}.weight"][:], np.float32) + np.float32(spec.offset)
+    vectors = {f"{path}.weight": weight, **_bias_of(path, parameters)}
+    return Producer(vectors, None, np.arange(len(weight)))
+
+
 def writers_of(layer: LayerSpec, scope: str, parameters: Parameters) -> dict[str, Producer]:
     """Return the matrices whose outputs reach another one of the layer by nothing but factors and sums, by the other's path.
 
@@ -78,6 +85,9 @@ def _has_plain_values(spec: AttentionSpec) -> bool:
 
 
 def _rows_of(module: str, parameters: Parameters, channels: NDArray[np.int64]) -> Producer:
-    bias = f"{module}.bias"
-    vectors = {bias: np.asarray(parameters[bias][:], np.float32)} if bias in parameters else {}
-    return Producer(vectors, module, channels)
+    return Producer(_bias_of(module, parameters), module, channels)
+
+
+def _bias_of(module: str, parameters: Parameters) -> dict[str, Floats]:
+    name = f"{module}.bias"
+    return {name: np.asarray(parameters[name][:], np.float32)} if name in parameters else {}

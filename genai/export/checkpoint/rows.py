@@ -125,8 +125,9 @@ class TransposedRows:
     def __len__(self) -> int:
         return self.shape[0]
 
-    def __getitem__(self, key: slice) -> Array:
-        return np.asarray(self.source[:]).T[key]
+    def __getitem__(self, key: slice | tuple[slice, slice]) -> Array:
+        rows, *columns = key if isinstance(key, tuple) else (key,)
+        return np.asarray(self.source[columns[0] if columns else slice(None), rows]).T
 
 
 @dataclass(frozen=True, slots=True)

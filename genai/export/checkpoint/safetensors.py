@@ -11,6 +11,7 @@ from typing import Any
 from genai.errors import CheckpointError
 from genai.export.checkpoint.tensor_files import (
     DTYPES,
+    FileNames,
     StoredTensor,
     TensorFiles,
     check_index,
@@ -19,16 +20,14 @@ from genai.export.checkpoint.tensor_files import (
 
 __all__ = ["has_safetensors", "open_safetensors"]
 
-INDEX_FILE = "model.safetensors.index.json"
-SINGLE_FILE = "model.safetensors"
-PATTERN = "*.safetensors"
+FILES = FileNames("model.safetensors.index.json", "model.safetensors", "*.safetensors")
 
 _MAX_HEADER_BYTES = 100_000_000
 
 
 def has_safetensors(path: Path) -> bool:
     """Whether a folder holds a file of safetensors, or the index of some."""
-    return (path / INDEX_FILE).is_file() or any(path.glob(PATTERN))
+    return FILES.are_in(path)
 
 
 def open_safetensors(path: Path, config: Mapping[str, Any]) -> TensorFiles:
@@ -41,9 +40,7 @@ def open_safetensors(path: Path, config: Mapping[str, Any]) -> TensorFiles:
     Raises:
         CheckpointError: A file is missing, truncated or malformed.
     """
-    files, index = weight_files(path, index_file=INDEX_FILE)
-    if not files:
-        files = [path / SINGLE_FILE] if (path / SINGLE_FILE).is_file() else sorted(path.glob(PATTERN))
+    files, index = weight_files(path, FILES)
     tensors: dict[str, StoredTensor] = {}
     metadata: dict[str, str] = {}
     for file in files:
@@ -55,7 +52,7 @@ def open_safetensors(path: Path, config: Mapping[str, Any]) -> TensorFiles:
         tensors |= {
             name: _read_entry(file, name, entry, start=start, size=size) for name, entry in header.items()
         }
-    check_index(path, index, tensors, index_file=INDEX_FILE)
+    check_index(path, index, tensors, index_file=FILES.index)
     return TensorFiles(path, config, tensors, metadata)
 
 

@@ -20,7 +20,15 @@ from numpy.typing import NDArray
 from genai.errors import CheckpointError
 from genai.export.checkpoint.checkpoint import read_json
 
-__all__ = ["DTYPES", "FLOAT_DTYPES", "StoredTensor", "TensorFiles", "check_index", "weight_files"]
+__all__ = [
+    "DTYPES",
+    "FLOAT_DTYPES",
+    "FileNames",
+    "StoredTensor",
+    "TensorFiles",
+    "check_index",
+    "weight_files",
+]
 
 Array = NDArray[Any]
 
@@ -140,26 +148,46 @@ class TensorFiles(Mapping[str, Array]):
         return self._tensors[name].file
 
 
-def weight_files(path: Path, *, index_file: str) -> tuple[list[Path], Mapping[str, str]]:
-    """Return the files that an index names, and the file name of every tensor; nothing where there is no index.
+@dataclass(frozen=True, slots=True)
+class FileNames:
+    """What the files of a format are called.
+
+    Args:
+        index: The file that names the file of every tensor, where there are several.
+        single: The file of a checkpoint that has one.
+        pattern: All of them.
+    """
+
+    index: str
+    single: str
+    pattern: str
+
+    def are_in(self, path: Path) -> bool:
+        """Whether a folder holds one of them, or the index of some."""
+        return (path / self.index).is_file() or any(path.glob(self.pattern))
+
+
+def weight_files(path: Path, names: FileNames) -> tuple[list[Path], Mapping[str, str]]:
+    """Return a folder's files, those that the index names or all, and the file name of every tensor in the index.
 
     Raises:
         CheckpointError: The index is malformed, or a file is missing.
     """
-    if not (path / index_file).is_file():
-        return [], {}
-    index = read_json(path / index_file).get("weight_map")
+    index = read_json(path / names.index).get("weight_map") if (path / names.index).is_file() else {}
     if not isinstance(index, dict) or not all(isinstance(name, str) for name in index.values()):
         raise CheckpointError(
-            f'{path / index_file}: "weight_map" must name the file of every tensor; download it again'
+            f'{path / names.index}: "weight_map" must name the file of every tensor; download it again'
         )
-    names = sorted(set(index.values()))
-    missing = [name for name in names if Path(name).name != name or not (path / name).is_file()]
+    named = sorted(set(index.values()))
+    missing = [name for name in named if Path(name).name != name or not (path / name).is_file()]
     if missing:
         raise CheckpointError(
-            f"{path}: {', '.join(missing)}, named in {index_file}, is missing; download the checkpoint again"
+            f"{path}: {', '.join(missing)}, named in {names.index}, is missing; download the checkpoint again"
         )
-    return [path / name for name in names], index
+    if named:
+        return [path / name for name in named], index
+    single = path / names.single
+    return [single] if single.is_file() else sorted(path.glob(names.pattern)), index
 
 
 def check_index(

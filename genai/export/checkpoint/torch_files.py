@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 from genai.errors import CheckpointError
 from genai.export.checkpoint.tensor_files import (
     DTYPES,
+    FileNames,
     StoredTensor,
     TensorFiles,
     check_index,
@@ -23,9 +24,7 @@ from genai.export.checkpoint.torch_pickle import TorchTensor, read_state_dict
 
 __all__ = ["has_torch_files", "open_torch_files"]
 
-INDEX_FILE = "pytorch_model.bin.index.json"
-SINGLE_FILE = "pytorch_model.bin"
-PATTERN = "pytorch_model*.bin"
+FILES = FileNames("pytorch_model.bin.index.json", "pytorch_model.bin", "pytorch_model*.bin")
 
 _SIGNATURE, _HEADER_BYTES = b"PK\x03\x04", 30
 _MAX_PICKLE_BYTES = 32 << 20
@@ -37,7 +36,7 @@ _ADVICE = (
 
 def has_torch_files(path: Path) -> bool:
     """Whether a folder holds weights in PyTorch's files."""
-    return (path / INDEX_FILE).is_file() or any(path.glob(PATTERN))
+    return FILES.are_in(path)
 
 
 def open_torch_files(path: Path, config: Mapping[str, Any]) -> TensorFiles:
@@ -50,13 +49,11 @@ def open_torch_files(path: Path, config: Mapping[str, Any]) -> TensorFiles:
     Raises:
         CheckpointError: A file is missing, truncated, malformed, or holds anything but tensors.
     """
-    files, index = weight_files(path, index_file=INDEX_FILE)
-    if not files:
-        files = [path / SINGLE_FILE] if (path / SINGLE_FILE).is_file() else sorted(path.glob(PATTERN))
+    files, index = weight_files(path, FILES)
     tensors: dict[str, StoredTensor] = {}
     for file in files:
         tensors |= _read_file(file)
-    check_index(path, index, tensors, index_file=INDEX_FILE)
+    check_index(path, index, tensors, index_file=FILES.index)
     return TensorFiles(path, config, tensors)
 
 

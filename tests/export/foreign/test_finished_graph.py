@@ -16,7 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 from genai.export.build.precision import Precision
 from genai.export.foreign.finished_graph import finish_graph
 from genai.export.write.graph_writer import write_graph
-from genai.quantize import BlockScheme, dequantize_rows, quantize_rows
+from genai.quantize import BlockScheme, round_to_nearest
 from tests.export.foreign.graphs import random_matrix
 
 VOCAB_SIZE, WIDTH, INNER, EXPERTS = 50, 40, 72, 3
@@ -116,8 +116,7 @@ def test_quantized_as_dequantized_weights(tied: str, bits: int, tmp_path: Path) 
     assert counts["MatMul"] + counts["Gemm"] + counts["FusedMatMul"] + counts["Split"] == 0
 
     def rounded(rows: NDArray[np.float32]) -> NDArray[np.float32]:
-        found = quantize_rows(rows, scheme)
-        return dequantize_rows(found.codes, found.scales, scheme, num_columns=rows.shape[1])
+        return round_to_nearest(rows, scheme)
 
     twin = dict(weights)
     twin["embed"], twin["up"] = rounded(weights["embed"]), rounded(weights["up"])

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from genai.export.checkpoint.quantized.integers import IntegerRows, coded
-from genai.export.checkpoint.quantized.views import PackedIntegers, Turned
-from genai.export.checkpoint.rows import CodedRows, Rows
+from genai.export.checkpoint.quantized.views import PackedIntegers
+from genai.export.checkpoint.rows import CodedRows, Rows, TransposedRows
 from tests.export.quantized.encoders import words
 
 
@@ -19,7 +19,7 @@ def test_any_slice_of_packed_integers(bits: int, columns: int, data: st.DataObje
     rows, places = data.draw(st.slices(5)), data.draw(st.slices(columns))
     np.testing.assert_array_equal(packed[rows, places], codes[rows, places])
     np.testing.assert_array_equal(packed[rows], codes[rows])
-    turned = Turned(packed)
+    turned = TransposedRows(packed)
     assert (turned.shape, len(turned)) == (codes.T.shape, columns)
     np.testing.assert_array_equal(turned[places, rows], codes.T[places, rows])
 

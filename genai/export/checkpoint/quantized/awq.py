@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from genai.export.checkpoint.model_config import ModelConfig
 from genai.export.checkpoint.quantized.format import ADVICE, StoredModule
 from genai.export.checkpoint.quantized.integers import IntegerRows, coded, groups_of
-from genai.export.checkpoint.quantized.views import PackedIntegers, Turned, constant_of
-from genai.export.checkpoint.rows import Rows
+from genai.export.checkpoint.quantized.views import PackedIntegers, constant_of
+from genai.export.checkpoint.rows import Rows, TransposedRows
 
 __all__ = ["Awq"]
 
@@ -89,7 +89,9 @@ class Awq:
         else:
             scales = module.floats(".scales", (num_groups, num_rows)).T
             qzeros = module.array(".qzeros", ("I32",), (num_groups, qweight.shape[1]))
-            codes, zeros = (Turned(PackedIntegers(a, _BITS, num_rows, _PLACES)) for a in (qweight, qzeros))
+            codes, zeros = (
+                TransposedRows(PackedIntegers(a, _BITS, num_rows, _PLACES)) for a in (qweight, qzeros)
+            )
         constant = constant_of(zeros)
         rows = IntegerRows(codes, scales, zeros if constant is None else constant, _BITS, groups)
         return coded(rows, method="awq")

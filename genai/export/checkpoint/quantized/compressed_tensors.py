@@ -19,8 +19,8 @@ from genai.export.checkpoint.quantized.format import ADVICE, StoredModule
 from genai.export.checkpoint.quantized.fp4 import MXFP4_BLOCK, NVFP4_BLOCK, fp4_rows, half_powers, halves
 from genai.export.checkpoint.quantized.fp8 import fp8_rows, one_number
 from genai.export.checkpoint.quantized.integers import IntegerRows, coded, groups_of
-from genai.export.checkpoint.quantized.views import Converted, PackedIntegers, Turned, constant_of, unsigned
-from genai.export.checkpoint.rows import Rows
+from genai.export.checkpoint.quantized.views import Converted, PackedIntegers, constant_of, unsigned
+from genai.export.checkpoint.rows import Rows, TransposedRows
 
 __all__ = ["CompressedTensors"]
 
@@ -186,7 +186,7 @@ def _zeros(module: StoredModule, shape: tuple[int, ...], bits: int) -> Rows | in
     zeros: Rows
     if module.tensors.dtype_of(f"{module.name}{_ZERO}") == "I32":
         packed = module.array(_ZERO, ("I32",), (-(-num_rows * bits // 32), num_groups))
-        zeros = Turned(PackedIntegers(packed.T, bits, num_rows))
+        zeros = TransposedRows(PackedIntegers(packed.T, bits, num_rows))
     else:
         stored = module.array(_ZERO, ("I8",), module.sizes(_ZERO))
         zeros = Converted(

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from genai.export.checkpoint.model_config import ModelConfig
 from genai.export.checkpoint.quantized.format import ADVICE, StoredModule
 from genai.export.checkpoint.quantized.integers import IntegerRows, coded, groups_of
-from genai.export.checkpoint.quantized.views import Converted, PackedIntegers, Turned, constant_of
-from genai.export.checkpoint.rows import Rows
+from genai.export.checkpoint.quantized.views import Converted, PackedIntegers, constant_of
+from genai.export.checkpoint.rows import Rows, TransposedRows
 
 __all__ = ["Gptq"]
 
@@ -113,7 +113,7 @@ class Gptq:
             )
         mask = np.uint8((1 << bits) - 1)
         offset = np.uint8(self.zero_offset)
-        zeros = Turned(
+        zeros = TransposedRows(
             Converted(PackedIntegers(qzeros, bits, num_rows), lambda stored: (stored + offset) & mask)
         )
         constant = constant_of(zeros)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from genai.export.checkpoint.rows import Rows
 
-__all__ = ["ComputedRows", "Converted", "PackedIntegers", "Turned", "constant_of", "slices_of", "unsigned"]
+__all__ = ["ComputedRows", "Converted", "PackedIntegers", "constant_of", "slices_of", "unsigned"]
 
 Array = NDArray[Any]
 Codes = NDArray[np.uint8]
@@ -68,26 +68,6 @@ class PackedIntegers:
             in_words = codes.reshape(num_rows, count // len(self.order), len(self.order))
             codes = in_words[..., self.order].reshape(num_rows, count)
         return codes[:, start - first * unit : max(start, stop) - first * unit]
-
-
-@dataclass(frozen=True, slots=True)
-class Turned:
-    """The transpose of a matrix."""
-
-    source: Rows
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Its shape."""
-        num_columns, num_rows = self.source.shape
-        return (num_rows, num_columns)
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __getitem__(self, key: slice | tuple[slice, ...]) -> Array:
-        rows, columns = slices_of(key)
-        return np.asarray(self.source[columns, rows]).T
 
 
 @dataclass(frozen=True, slots=True)
