@@ -14,14 +14,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genai._version import __version__
+from genai.calibration.budget import choose_schemes
 from genai.calibration.corpus import CalibrationText, cut_sequences
 from genai.calibration.layer import quantize_layer
 from genai.calibration.layer_run import embed_tokens, run_layer
 from genai.calibration.parameters import Parameters, restore
+from genai.calibration.sensitivity import Sensitivity
 from genai.calibration.work_folder import WorkFolder
+from genai.config import CALIBRATED_METHODS
 from genai.errors import OptionError, UnsupportedModelError
 from genai.export import Calibrated, ExportPlan, open_weights
 from genai.export.architecture import DecoderSpec
+from genai.export.build.balance import balanced
 from genai.export.build.decoder_parts import check_parts, num_separable
 from genai.export.checkpoint.formats import write_text_files
 from genai.hub import fingerprint
@@ -32,6 +36,9 @@ __all__ = ["Calibration"]
 
 MAX_BITS = 4
 """Modules of more are rounded to nearest, which costs next to nothing there."""
+
+MIN_TABLE_BITS = 4
+"""Rows of a vocabulary are looked up in no less."""
 
 _KEY_DIGITS = 12
 
@@ -80,13 +87,19 @@ class Calibration:
         sequences = cut_sequences(text, tokenizer, context_length=decoder.spec.max_positions)
         weights = open_weights(plan, decoder)
         settings = replace(plan.settings, calibration=text.digest)
-        return cls(
+        calibration = cls(
             replace(plan, settings=settings, precision=plan.precision.mixed_for(weights)),
             decoder.spec.limited_to(len(sequences[0])),
             dict(weights),
             text,
             sequences,
         )
+        if settings.bits_budget is not None and (left_out := calibration.unmeasured()):
+            raise UnsupportedModelError(
+                f"{plan.architecture} has matrices of which it cannot be measured how many bits they need "
+                f"({', '.join(left_out)}): leave bits_budget out"
+            )
+        return calibration
 
     @property
     def key(self) -> str:
@@ -101,8 +114,42 @@ class Calibration:
 
     @property
     def num_layers(self) -> int:
-        """How many layers can be calibrated: the first ones."""
-        return num_separable(self.spec)
+        """How many layers are calibrated: the first ones, as far as they can be run alone; none by "rtn"."""
+        return num_separable(self.spec) if self.plan.settings.quantize in CALIBRATED_METHODS else 0
+
+    def within_budget(
+        self, work: WorkFolder, advance: Callable[[int, int], None] | None = None
+    ) -> Calibration:
+        """Return this calibration with the scheme that each matrix can have within the settings' bits_budget.
+
+        Args:
+            work: Where the choice is kept, and found if it was made before.
+            advance: Told how many of how many layers have been measured.
+
+        Raises:
+            OptionError: The budget is less than the smallest schemes take.
+        """
+        budget, recipe = self.plan.settings.bits_budget, self.plan.precision.recipe
+        assert budget is not None
+        assert recipe is not None, "a budget is one of int4"
+        schemes = recipe.candidates()
+        choice = work.read_choice()
+        if choice is None:
+            spec, precision = self.spec, replace(self.plan.precision, schemes={})
+            sensitivity = Sensitivity(
+                spec,
+                balanced(self.parameters, spec, precision),
+                precision,
+                schemes,
+                [scheme for scheme in schemes if scheme.bits >= MIN_TABLE_BITS],
+                work.path,
+            )
+            chosen = choose_schemes(sensitivity.measure(self.sequences, advance), budget)
+            choice = {module: schemes.index(scheme) for module, scheme in chosen.items()}
+            work.write_choice(choice)
+        chosen = {module: schemes[place] for module, place in choice.items()}
+        precision = replace(self.plan.precision, schemes=_by_pattern(chosen, self.parameters))
+        return replace(self, plan=replace(self.plan, precision=precision))
 
     def run(self, work: WorkFolder, advance: Callable[[int, int], None] | None = None) -> None:
         """Calibrate the layers that are not done yet; `advance` is told how many of how many are."""
@@ -126,6 +173,8 @@ class Calibration:
     def outcome(self, work: WorkFolder) -> Calibrated:
         """Return what to export once all layers are done."""
         parameters, schemes = dict(self.parameters), dict[str, BlockScheme]()
+        if not self.num_layers:
+            parameters = dict(balanced(self.parameters, self.spec, self.plan.precision))
         for index in range(self.num_layers):
             arrays = work.read_layer(index)
             parameters |= restore(arrays, self.parameters, self._scheme_of)
@@ -142,11 +191,17 @@ class Calibration:
             "sequence_length": len(self.sequences[0]),
             "rounded_to_nearest": self.left_out(),
         }
+        if self.plan.settings.bits_budget is not None:
+            notes["bits_budget"] = self.plan.settings.bits_budget
         return Calibrated(precision, parameters, notes)
 
     def left_out(self) -> list[str]:
         """Return what of the layers is rounded to nearest because nothing can be known of its inputs."""
-        left_out = [f"layers.{index}" for index in range(self.num_layers, len(self.spec.layers))]
+        return self.unmeasured() if self.num_layers else []
+
+    def unmeasured(self) -> list[str]:
+        """Return what of the layers reads inputs of which nothing can be known."""
+        left_out = [f"layers.{index}" for index in range(num_separable(self.spec), len(self.spec.layers))]
         experts = {_pattern(name.rpartition(".")[0]) for name in self.parameters if ".experts." in name}
         return left_out + sorted(experts)
 

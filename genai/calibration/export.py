@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from genai.calibration.calibrate import Calibration
@@ -21,7 +22,7 @@ def export_calibrated(
     *,
     text: CalibrationText | None = None,
     overwrite: bool = False,
-    advance: Callable[[int, int], None] | None = None,
+    advance: Callable[[str, int, int], None] | None = None,
     progress: Callable[[ExportProgress], None] | None = None,
     source: str | None = None,
     revision: str | None = None,
@@ -37,7 +38,7 @@ def export_calibrated(
         output: Folder to make.
         text: The text; the one that comes with the package if not given.
         overwrite: Replace what is at `output`.
-        advance: Called with how many of how many layers are done, first when the calibration begins.
+        advance: Called with what is being done, and for how many of how many layers it is done.
         progress: Of the export after the calibration, as `genai.export.carry_out` tells it.
         source: Where the checkpoint came from, for the manifest; its path if not given.
         revision: The checkpoint's revision, for the manifest.
@@ -55,7 +56,9 @@ def export_calibrated(
     if note is not None and (left_out := calibration.left_out()):
         note(f"These are rounded to nearest, because they cannot be calibrated: {', '.join(left_out)}")
     work = WorkFolder.open(output, calibration.key)
-    calibration.run(work, advance)
+    if plan.settings.bits_budget is not None:
+        calibration = calibration.within_budget(work, _telling(advance, "Measuring sensitivity"))
+    calibration.run(work, _telling(advance, f"Calibrating by {plan.settings.quantize}"))
     folder = carry_out(
         calibration.plan,
         output,
@@ -67,3 +70,9 @@ def export_calibrated(
     )
     work.remove()
     return folder
+
+
+def _telling(
+    advance: Callable[[str, int, int], None] | None, stage: str
+) -> Callable[[int, int], None] | None:
+    return None if advance is None else partial(advance, stage)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,17 +17,23 @@ from genai._version import __version__
 from genai.calibration.parameters import Floats, Parameters
 from genai.config import ExportSettings
 from genai.export.architecture import DecoderSpec
-from genai.export.build.decoder_parts import HIDDEN_STATES, LAYER_OUTPUT, build_embeddings, build_layer
+from genai.export.build.decoder_parts import (
+    HIDDEN_STATES,
+    LAYER_OUTPUT,
+    build_embeddings,
+    build_head,
+    build_layer,
+)
 from genai.export.build.graph_builder import GraphBuilder
 from genai.export.build.precision import Precision
 from genai.export.build.producers import Producer, norm_behind, writers_of
 from genai.export.checkpoint.rows import SelectedRows
 from genai.export.write.graph_writer import MODEL_FILE, write_graph
 from genai.graph.axes import BATCH_SIZE, PAST_LENGTH
-from genai.graph.names import ATTENTION_MASK, INPUT_IDS
+from genai.graph.names import ATTENTION_MASK, INPUT_IDS, LOGITS
 from genai.runtime.graph_run import GraphRun, open_graph
 
-__all__ = ["LayerRun", "ReadInput", "embed_tokens", "run_layer"]
+__all__ = ["LayerRun", "ReadInput", "embed_tokens", "layer_outputs", "opened_head", "run_layer"]
 
 _AXES = {BATCH_SIZE: 1, PAST_LENGTH: 0}
 _EMBEDDING = "embedding.weight"
@@ -100,8 +106,8 @@ def run_layer(
     """
     graph = GraphBuilder(_floats(), parameters)
     build_layer(graph, spec, index)
-    read = _add_outputs(graph, writers_of(spec.layers[index], f"layers.{index}", parameters))
     pasts = {str(value.name): _empty(value) for value in graph.inputs}
+    read = _add_outputs(graph, writers_of(spec.layers[index], f"layers.{index}", parameters))
     outputs = np.empty_like(hidden)
     with _opened(graph, beside) as run:
         for place, states in enumerate(hidden):
@@ -111,6 +117,29 @@ def run_layer(
                 x = found[name].reshape(-1, each.gram.shape[0])
                 np.add(each.gram, x.T @ x, out=each.gram)
     return LayerRun(list(read.values()), outputs)
+
+
+def layer_outputs(
+    parameters: Parameters, spec: DecoderSpec, index: int, hidden: Floats, *, beside: Path
+) -> Floats:
+    """Return the hidden states after a layer, without a look at what its matrices read; arguments as `run_layer`'s."""
+    graph = GraphBuilder(_floats(), parameters)
+    build_layer(graph, spec, index)
+    pasts = {str(value.name): _empty(value) for value in graph.inputs}
+    with _opened(graph, beside) as run:
+        found = [run({**pasts, HIDDEN_STATES: each[None], **_mask(len(each))}) for each in hidden]
+    return np.concatenate([outputs[LAYER_OUTPUT] for outputs in found])
+
+
+@contextmanager
+def opened_head(
+    parameters: Parameters, spec: DecoderSpec, *, beside: Path
+) -> Iterator[Callable[[Floats], Floats]]:
+    """Give, for the block, what turns hidden states after the last layer into logits: [tokens, hidden_size] to [tokens, vocab_size]."""
+    graph = GraphBuilder(_floats(), parameters)
+    build_head(graph, spec)
+    with _opened(graph, beside) as run:
+        yield lambda hidden: run({HIDDEN_STATES: hidden[None]})[LOGITS][0]
 
 
 def _floats() -> Precision:

@@ -2,6 +2,7 @@
 
 ```
 .<target>.calibration-<key>/
+  choice.json        which scheme each matrix gets, by its place among those to choose from
   hidden.<i>.npy     the hidden states before layer i, the first that is not done
   layers.<i>/        what became of layer i: one .npy for each array
 ```
@@ -10,6 +11,7 @@ Everything is written under another name first. A layer's folder appears after t
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import tempfile
@@ -25,6 +27,8 @@ from genai.calibration.parameters import Arrays, Floats
 from genai.errors import ExportError
 
 __all__ = ["WorkFolder"]
+
+_CHOICE = "choice.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +77,17 @@ class WorkFolder:
     def write_hidden(self, index: int, hidden: Floats) -> None:
         """Keep the hidden states before a layer."""
         self._write_array(self.path / f"hidden.{index}.npy", hidden)
+
+    def read_choice(self) -> dict[str, int] | None:
+        """Return which scheme each matrix gets, by its place among those to choose from; `None` if that is open."""
+        path = self.path / _CHOICE
+        return json.loads(path.read_text("utf-8")) if path.is_file() else None
+
+    def write_choice(self, choice: Mapping[str, int]) -> None:
+        """Keep which scheme each matrix gets."""
+        staging = self.path / f"partial-{_CHOICE}"
+        staging.write_text(json.dumps(choice), "utf-8")
+        staging.replace(self.path / _CHOICE)
 
     def finish_layer(self, index: int, arrays: Arrays, hidden: Floats) -> None:
         """Keep what became of a layer, and the hidden states behind it instead of those before it.

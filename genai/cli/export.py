@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -36,7 +36,7 @@ class ExportFlags:
     precision: Annotated[
         str | None,
         typer.Option(
-            help="fp32, fp16, bf16, int8, int4, or keep for what is quantized already; if not given, the preset's, "
+            help="fp32, fp16, bf16, int8, int4, int4-small, or keep for what is quantized already; if not given, the preset's, "
             "else keep where something is quantized, else int4."
         ),
     ] = None
@@ -89,7 +89,9 @@ def export(
     run_export(checkpoint, flags, quantize=quantize, via=via)
 
 
-def run_export(checkpoint: str, flags: ExportFlags, *, quantize: str | None, via: str) -> None:
+def run_export(
+    checkpoint: str, flags: ExportFlags, *, quantize: str | None, via: str, bits_budget: float | None = None
+) -> None:
     """Export a checkpoint, check the folder, and print what was made."""
     from genai.export import plan_export
     from genai.folder import check_target
@@ -103,6 +105,7 @@ def run_export(checkpoint: str, flags: ExportFlags, *, quantize: str | None, via
         "max_context": flags.max_context,
         "via": via,
         "quantize": quantize,
+        "bits_budget": bits_budget,
     }
     settings = export_settings(preset, **options)
     text = _read_text(flags.calibration, settings)
@@ -152,7 +155,7 @@ def _make(
                 flags.output,
                 text=text,
                 overwrite=flags.overwrite,
-                advance=partial(layers, f"Calibrating by {plan.settings.quantize}"),
+                advance=layers,
                 progress=show,
                 source=found.source,
                 revision=found.revision,

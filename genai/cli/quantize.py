@@ -17,6 +17,7 @@ __all__ = ["quantize"]
     "genai quantize ./checkpoint -o ./model",
     "genai quantize ./checkpoint -o ./model --calibration ./letters.txt",
     "genai quantize ./checkpoint -o ./model --quantize awq",
+    "genai quantize ./checkpoint -o ./model --bits-budget 4.5",
 )
 def quantize(
     checkpoint: Annotated[
@@ -28,6 +29,12 @@ def quantize(
         str,
         typer.Option("--quantize", help="How 4-bit weights are chosen: gptq, awq, or rtn without a text."),
     ] = "gptq",
+    bits_budget: Annotated[
+        float | None,
+        typer.Option(
+            help="Mean bits per weight, scales included: which matrices get 2, 4 or 8 is measured.",
+        ),
+    ] = None,
 ) -> None:
     """Export a checkpoint to 4-bit weights that are chosen by a calibration.
 
@@ -35,4 +42,4 @@ def quantize(
     calibration that was stopped goes on where it was when the same command is given again.
     """
     flags = dataclasses.replace(flags, precision=flags.precision or "int4")
-    run_export(checkpoint, flags, quantize=method, via="native")
+    run_export(checkpoint, flags, quantize=method, bits_budget=bits_budget, via="native")

@@ -6,6 +6,7 @@ Nothing here knows a model, a tokenizer or a device; a check that needs one of t
 from __future__ import annotations
 
 from genai.config.export import (
+    CALIBRATED_METHODS,
     EXPORT_VERSION,
     PRECISIONS,
     QUANTIZE_METHODS,
@@ -18,6 +19,7 @@ from genai.config.generation import GenerationConfig, GenerationOptions
 from genai.config.message import Message
 
 __all__ = [
+    "CALIBRATED_METHODS",
     "EXPORT_VERSION",
     "PRECISIONS",
     "QUANTIZE_METHODS",

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import Any, Self, TypedDict, Unpack
 
 from genai.errors import OptionError, did_you_mean
 
 __all__ = [
+    "CALIBRATED_METHODS",
     "EXPORT_VERSION",
     "PRECISIONS",
     "QUANTIZE_METHODS",
@@ -21,14 +23,18 @@ __all__ = [
 EXPORT_VERSION = 3
 """The version of what an export writes: raised when a fix changes it, so that exports made before are not used."""
 
-PRECISIONS = ("fp32", "fp16", "bf16", "int8", "int4", "keep")
-"""What `precision` may be: types, or "keep" for matrices as a quantized checkpoint has them, in a graph of fp32."""
+PRECISIONS = ("fp32", "fp16", "bf16", "int8", "int4", "int4-small", "keep")
+"""What `precision` may be: types, "int4-small" for less of them than int4 has, or "keep" for matrices as a quantized
+checkpoint has them, in a graph of fp32."""
 
 VIAS = ("auto", "native", "transformers")
 """What `via` may be: an exporter, or "auto" for the first in this order that takes the model."""
 
 QUANTIZE_METHODS = ("rtn", "awq", "gptq")
 """What `quantize` may be: rounding to nearest, which needs no text, or a method that is calibrated with one."""
+
+CALIBRATED_METHODS = ("awq", "gptq")
+"""Those that look at what a layer's matrices read."""
 
 MIN_BLOCK_SIZE, MAX_BLOCK_SIZE = 16, 256
 DEFAULT_BLOCK_SIZE = 32
@@ -42,6 +48,7 @@ class ExportOptions(TypedDict, total=False):
     max_context: int | None
     via: str | None
     quantize: str | None
+    bits_budget: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +56,16 @@ class ExportSettings:
     """What makes one export of a checkpoint differ from another.
 
     Args:
-        precision: "fp32", "fp16", "bf16", "int8", "int4", or "keep" for what a checkpoint has quantized as it is.
+        precision: "fp32", "fp16", "bf16", "int8", "int4", its smaller and coarser form "int4-small", or "keep" for what a
+            checkpoint has quantized as it is.
         block_size: Weights per scale at int8 and int4: 32, 64 or 128 (any power of two from 16 to 256). At other
             precisions it means nothing, and is 32 whatever was asked for.
         max_context: Longest sequence that the folder is made for; `None` is the checkpoint's own limit.
         via: "native" or "transformers" names an exporter; "auto" takes the first that takes the model.
         quantize: How weights of 4 bits are chosen: "rtn" rounds to nearest, "awq" does so after smoothing, "gptq" chooses
             codes that make up for each other's errors after smoothing (see `genai.calibration`).
+        bits_budget: Mean bits per weight that all matrices may take with their scales, at int4: which of them get more and
+            which fewer is measured. `None` leaves it to the recipe.
         calibration: The digest of the text that it was calibrated with; `None` where it was not, or not yet.
 
     Raises:
@@ -63,7 +73,7 @@ class ExportSettings:
 
     >>> ExportSettings(precision="itn4")
     Traceback (most recent call last):
-    genai.errors.OptionError: precision must be one of fp32, fp16, bf16, int8, int4, keep, not "itn4". Did you mean "int4"?
+    genai.errors.OptionError: precision must be one of fp32, fp16, bf16, int8, int4, int4-small, keep, not "itn4". Did you mean "int4"?
     """
 
     precision: str = "int4"
@@ -71,6 +81,7 @@ class ExportSettings:
     max_context: int | None = None
     via: str = "auto"
     quantize: str = "rtn"
+    bits_budget: float | None = None
     calibration: str | None = None
 
     def __post_init__(self) -> None:
@@ -83,7 +94,15 @@ class ExportSettings:
         length = self.max_context
         if length is not None and (isinstance(length, bool) or not isinstance(length, int) or length < 1):
             raise OptionError(f"max_context must be a whole number >= 1, not {length!r}")
-        if self.is_calibrated and not self.precision.startswith("int4"):
+        budget = self.bits_budget
+        if budget is not None and (isinstance(budget, bool) or not 0 < budget < math.inf):
+            raise OptionError(f"bits_budget must be a number of bits > 0, not {budget!r}")
+        if budget is not None and self.precision != "int4":
+            raise OptionError(
+                f"bits_budget mixes matrices of 2 to 8 bits, and the precision is {self.precision}: choose int4, or leave "
+                "bits_budget out"
+            )
+        if self.quantize != "rtn" and not self.precision.startswith("int4"):
             raise OptionError(
                 f'quantize "{self.quantize}" chooses weights of 4 bits, and the precision is {self.precision}: choose '
                 "int4, or leave quantize out"
@@ -97,7 +116,7 @@ class ExportSettings:
     @property
     def is_calibrated(self) -> bool:
         """Whether the quantization needs a text."""
-        return self.quantize != "rtn"
+        return self.quantize in CALIBRATED_METHODS or self.bits_budget is not None
 
     @property
     def name(self) -> str:

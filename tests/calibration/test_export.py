@@ -125,10 +125,10 @@ def test_a_calibration_that_was_killed_goes_on(
     with pytest.raises(Killed):
         calibrated(llama, tmp_path / "model")
     assert not (tmp_path / "model").exists()
-    told: list[tuple[int, int]] = []
+    told: list[tuple[str, int, int]] = []
     folder = calibrated(llama, tmp_path / "model", advance=lambda *done: told.append(done))
     assert finished == [0, 1, 1], "the first layer was not run again"
-    assert told == [(1, 2), (2, 2)]
+    assert told == [("Calibrating by gptq", 1, 2), ("Calibrating by gptq", 2, 2)]
     for name in ("model.onnx", "model.onnx.data"):
         assert (folder.path / name).read_bytes() == (expected.path / name).read_bytes()
     assert not list(tmp_path.glob(".model*")), "nothing is left"
@@ -143,9 +143,9 @@ def test_other_settings_begin_anew(
         with pytest.raises(ZeroDivisionError):
             calibrated(llama, tmp_path / "model")
     assert len(list(tmp_path.glob(".model.calibration-*"))) == 1
-    told: list[tuple[int, int]] = []
+    told: list[tuple[str, int, int]] = []
     calibrated(llama, tmp_path / "model", method="awq", advance=lambda *done: told.append(done))
-    assert told[0] == (0, 2)
+    assert told[0] == ("Calibrating by awq", 0, 2)
     assert not list(tmp_path.glob(".model*"))
 
 

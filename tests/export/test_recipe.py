@@ -61,3 +61,14 @@ def test_modules_outside_feed_forward_blocks() -> None:
 def test_other_precisions_are_no_mixture(precision: str) -> None:
     asked = Precision.of(ExportSettings(precision))
     assert asked.mixed_for(random_parameters()) is asked
+
+
+def test_the_small_recipe_widens_the_vocabulary_and_what_suffers_most() -> None:
+    parameters = random_parameters()
+    parameters["layers.2.mlp.up.weight"][17] *= 3
+    parameters["layers.2.mlp.down.weight"][:, 17] *= 3
+    precision = Precision.of(ExportSettings("int4-small")).mixed_for(parameters)
+    wide = ["embedding", "head", *(f"layers.{layer}.mlp.down" for layer in (0, 2, 4))]
+    narrow = ["layers.0.mlp.gate", "layers.1.mlp.down", "layers.0.attention.q", "layers.4.attention.v"]
+    assert [precision.scheme_of(path).bits for path in wide + narrow] == [8] * 5 + [4] * 4
+    assert precision.scheme_of("layers.1.mlp.down").block_size == 64

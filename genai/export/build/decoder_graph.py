@@ -61,7 +61,7 @@ def build_decoder(g: GraphBuilder, spec: DecoderSpec) -> None:
     presents = _layers(g, spec, streams, inputs, pasts, positions)
     stream = streams.finish(num_logits_to_keep, positions.lengths.sequence_length)
     hidden = stream.normalize("final_norm", spec.final_norm)
-    logits = logits_of(g, hidden, spec, embedding)
+    logits = logits_of(g, hidden, spec, embedding if spec.tied else None)
 
     g.output(logits, LOGITS, ir.DataType.FLOAT, logits_shape(spec.vocab_size))
     for index, (layer, present) in enumerate(zip(spec.layers, presents, strict=True)):

@@ -1,4 +1,4 @@
-"""Graphs of parts of a decoder, which are run one after the other: the embeddings, and one layer alone."""
+"""Graphs of parts of a decoder, which are run one after the other: the embeddings, one layer alone, and the head."""
 
 from __future__ import annotations
 
@@ -12,11 +12,19 @@ from genai.export.build.decoder_graph import decoder_layer, make_positions, past
 from genai.export.build.graph_builder import GraphBuilder
 from genai.export.build.linear import table
 from genai.export.build.norms import ResidualStream
-from genai.export.build.vocabulary import embed
-from genai.graph.axes import BATCH_SIZE, INPUT_SHAPES, SEQUENCE_LENGTH
-from genai.graph.names import ATTENTION_MASK, INPUT_IDS
+from genai.export.build.vocabulary import embed, logits_of
+from genai.graph.axes import BATCH_SIZE, INPUT_SHAPES, SEQUENCE_LENGTH, logits_shape
+from genai.graph.names import ATTENTION_MASK, INPUT_IDS, LOGITS
 
-__all__ = ["HIDDEN_STATES", "LAYER_OUTPUT", "build_embeddings", "build_layer", "check_parts", "num_separable"]
+__all__ = [
+    "HIDDEN_STATES",
+    "LAYER_OUTPUT",
+    "build_embeddings",
+    "build_head",
+    "build_layer",
+    "check_parts",
+    "num_separable",
+]
 
 HIDDEN_STATES = "hidden_states"
 """What goes into a layer, and what the embeddings are: [batch_size, sequence_length, hidden_size]."""
@@ -68,3 +76,12 @@ def build_layer(g: GraphBuilder, spec: DecoderSpec, index: int) -> None:
         decoder_layer(g, stream, layer, past, positions)
         scale_stream(g, stream, layer)
     g.output(stream.read(), LAYER_OUTPUT, g.precision.float_type, shape)
+
+
+def build_head(g: GraphBuilder, spec: DecoderSpec) -> None:
+    """Add to an empty graph what turns the hidden states after the last layer into logits."""
+    shape = (BATCH_SIZE, SEQUENCE_LENGTH, spec.hidden_size)
+    stream = ResidualStream(g, g.input(HIDDEN_STATES, g.precision.float_type, shape), spec.hidden_size)
+    hidden = stream.normalize("final_norm", spec.final_norm)
+    logits = logits_of(g, hidden, spec, table(g, "embedding") if spec.tied else None)
+    g.output(logits, LOGITS, ir.DataType.FLOAT, logits_shape(spec.vocab_size))

@@ -11,7 +11,7 @@ alone: its rows of gate and up and its column of down are long.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -25,6 +25,7 @@ __all__ = ["Recipe", "lengths", "strongest_neuron"]
 
 _VOCABULARY = ("embedding", "head")
 _ATTENTION = ("*.attention.q", "*.attention.k", "*.attention.v")
+_FEED_FORWARD = ("gate", "up", "down")
 _PEAK = 4.5
 
 _ROWS = 4096  # that are looked at at once
@@ -38,14 +39,16 @@ class Recipe:
         narrow: The scheme of most matrices.
         wide: The scheme of the sensitive ones.
         modules: Patterns of paths, as `Precision.schemes` has them, of what is sensitive in every decoder.
-        peak: How far above the median neuron the strongest one of a feed-forward block has to be for the block's way
-            out to be sensitive too, and with it what the first and the last layer have; `None` leaves these out.
+        ends: What is sensitive in the feed-forward blocks of the first and the last layer.
+        peak: How far above the median neuron the strongest one of a block in between has to be for its `down` to be
+            sensitive too.
     """
 
     narrow: BlockScheme
     wide: BlockScheme
     modules: tuple[str, ...]
-    peak: float | None
+    ends: tuple[str, ...]
+    peak: float
 
     @classmethod
     def of(cls, settings: ExportSettings) -> Self | None:
@@ -55,9 +58,17 @@ class Recipe:
         wide = BlockScheme(8, min(2 * size, 256), scale_type="float16")
         match settings.precision:
             case "int4":
-                return cls(narrow, wide, (*_VOCABULARY, *_ATTENTION), peak=_PEAK)
+                return cls(narrow, wide, (*_VOCABULARY, *_ATTENTION), _FEED_FORWARD, _PEAK)
+            case "int4-small":
+                coarse = replace(narrow, block_size=wide.block_size)
+                return cls(coarse, wide, _VOCABULARY, ("down",), _PEAK)
             case _:
                 return None
+
+    def candidates(self) -> list[BlockScheme]:
+        """Return the schemes that a bit budget chooses from: the narrow one, coarser ones, and the wide one."""
+        coarse = replace(self.narrow, block_size=min(2 * self.narrow.block_size, 256))
+        return [self.narrow, coarse, replace(self.narrow, bits=2), self.wide]
 
     def wide_modules(self, parameters: Mapping[str, Rows]) -> list[str]:
         """Return patterns of all that gets more bits in a decoder.
@@ -66,12 +77,10 @@ class Recipe:
             parameters: The decoder's parameters by canonical name.
         """
         modules = list(self.modules)
-        if self.peak is None:
-            return modules
         blocks = _dense_blocks(parameters)
         for block in blocks:
             if block in (blocks[0], blocks[-1]):
-                modules += [f"{block}.gate", f"{block}.up", f"{block}.down"]
+                modules += [f"{block}.{name}" for name in self.ends]
             elif strongest_neuron(parameters, block) > self.peak:
                 modules.append(f"{block}.down")
         return modules

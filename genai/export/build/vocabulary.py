@@ -28,9 +28,16 @@ def embed(
     return hidden
 
 
-def logits_of(g: GraphBuilder, hidden: ir.Value, spec: DecoderSpec, embedding: Table) -> ir.Value:
-    """Return the logits of normalized hidden states, in float32: [batch_size, positions, vocab_size]."""
-    logits = project(g, hidden, embedding, name="head") if spec.tied else linear(g, hidden, "head")
+def logits_of(g: GraphBuilder, hidden: ir.Value, spec: DecoderSpec, embedding: Table | None) -> ir.Value:
+    """Return the logits of normalized hidden states, in float32: [batch_size, positions, vocab_size].
+
+    Args:
+        g: The graph.
+        hidden: [batch_size, positions, hidden_size].
+        spec: The decoder.
+        embedding: The table that a tied head shares; `None` where it has its own.
+    """
+    logits = linear(g, hidden, "head") if embedding is None else project(g, hidden, embedding, name="head")
     if spec.logit_scale != 1.0:
         logits = g.op("Mul", [logits, g.scalar(spec.logit_scale)])
     if spec.logit_softcap is not None:
