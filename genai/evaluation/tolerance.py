@@ -26,7 +26,14 @@ from dataclasses import dataclass
 
 from genai.errors import OptionError
 
-__all__ = ["TOLERANCES", "Tolerance", "tolerance_for"]
+__all__ = [
+    "ROUNDED_SELF_TOLERANCE",
+    "SELF_TOLERANCES",
+    "TOLERANCES",
+    "SelfTolerance",
+    "Tolerance",
+    "tolerance_for",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +41,11 @@ class Tolerance:
     """Limits on the difference from the reference; None does not judge.
 
     Args:
-        max_self_error: Most difference of a token's log-probability between ways of running the folder itself (cached or
-            whole, batched or alone).
         max_error: Most absolute difference of a logit. Greedy tokens must then be the reference's, too.
         max_kl: Most mean divergence, in nats per token.
         min_top1: Least share of positions with the same most likely token, 0 to 1.
     """
 
-    max_self_error: float
     max_error: float | None = None
     max_kl: float | None = None
     min_top1: float | None = None
@@ -55,13 +59,36 @@ class Tolerance:
             raise OptionError(f"min_top1 must be from 0 to 1, not {self.min_top1}")
 
 
+@dataclass(frozen=True, slots=True)
+class SelfTolerance:
+    """A limit on the difference between two ways of running the folder itself: cached or whole, batched or alone.
+
+    Args:
+        limit: Most difference of a token's log-probability.
+        is_mean: Whether it limits the mean divergence instead, in nats per token.
+    """
+
+    limit: float
+    is_mean: bool = False
+
+
 TOLERANCES: Mapping[str, Tolerance] = {
-    "fp32": Tolerance(max_self_error=1e-4, max_error=1e-4),
-    "fp16": Tolerance(max_self_error=0.05, max_kl=0.005, min_top1=0.95),
-    "bf16": Tolerance(max_self_error=0.25, max_kl=0.03, min_top1=0.9),
-    "int8": Tolerance(max_self_error=0.25, max_kl=0.05, min_top1=0.8),
-    "int4": Tolerance(max_self_error=0.25, max_kl=0.5, min_top1=0.2),
+    "fp32": Tolerance(max_error=1e-4),
+    "fp16": Tolerance(max_kl=0.005, min_top1=0.95),
+    "bf16": Tolerance(max_kl=0.03, min_top1=0.9),
+    "int8": Tolerance(max_kl=0.05, min_top1=0.8),
+    "int4": Tolerance(max_kl=0.5, min_top1=0.2),
 }
+
+SELF_TOLERANCES: Mapping[str | None, SelfTolerance] = {
+    "fp32": SelfTolerance(1e-3),
+    "fp16": SelfTolerance(0.05),
+    "bf16": SelfTolerance(0.25),
+}
+"""By the float type that a folder computes in, where nothing is rounded to fewer bits."""
+
+ROUNDED_SELF_TOLERANCE = SelfTolerance(0.03, is_mean=True)
+"""Where activations are rounded to 8 bits, or a cache is."""
 
 
 def tolerance_for(precision: str, **limits: float | None) -> Tolerance:
