@@ -15,7 +15,7 @@ from genai.cli.options import JsonFlag
 from genai.cli.output import format_bytes, print_json, print_result
 
 if TYPE_CHECKING:
-    from genai.folder import ModelFolder
+    from genai.folder import Manifest, ModelFolder
     from genai.hub import ModelEntry
 
 __all__ = ["show_model"]
@@ -93,13 +93,36 @@ def _describe_folder(folder: ModelFolder, *, state: str) -> dict[str, Any]:
             facts[what.replace("_", " ")] = ", ".join(
                 f"{count} of {name}" for name, count in weights[what].items()
             )
+    if manifest.license is not None:
+        facts["license"] = manifest.license
+    if manifest.bits_per_weight is not None:
+        facts["parameters"] = f"{manifest.num_parameters:,} at {manifest.bits_per_weight:.2f} bits"
     return facts | {
         "precision": manifest.precision + (f" ({quantization})" if quantization else ""),
         "made from": manifest.source + (f" at {manifest.revision}" if manifest.revision else ""),
         "made on": manifest.created,
         "made with": ", ".join(f"{tool} {version}" for tool, version in manifest.versions.items()),
+        **_describe_results(manifest),
         "files": ", ".join(sorted(manifest.files)),
     }
+
+
+def _describe_results(manifest: Manifest) -> dict[str, str]:
+    """Return what `genai validate` and `genai evaluate` left in a manifest."""
+    facts: dict[str, str] = {}
+    if validation := manifest.validation:
+        facts["validated"] = f"{'passed' if validation['passed'] else 'failed'} on {validation['date']}"
+    if evaluation := manifest.evaluation:
+        overall = evaluation["overall"]
+        quality = f"perplexity {overall['perplexity']:.2f} on {len(evaluation['texts'])} texts"
+        if (comparison := overall["comparison"]) is not None:
+            quality += (
+                f", {comparison['perplexity_ratio']:.4f} x that of {evaluation['reference']['source']}, "
+                f"{comparison['mean_kl']:.4f} nats from it"
+            )
+        tasks = [f"{task['name']} {task['accuracy']:.1%}" for task in evaluation["tasks"]]
+        facts["quality"] = "; ".join([quality, *tasks, f"on {evaluation['date']}"])
+    return facts
 
 
 def _format_facts(facts: dict[str, Any]) -> str:
