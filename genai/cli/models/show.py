@@ -16,7 +16,7 @@ from genai.cli.output import format_bytes, print_json, print_result
 
 if TYPE_CHECKING:
     from genai.folder import Manifest, ModelFolder
-    from genai.hub import ModelEntry
+    from genai.hub import ModelEntry, Preset
 
 __all__ = ["show_model"]
 
@@ -62,6 +62,7 @@ def _describe_entry(entry: ModelEntry) -> dict[str, Any]:
             "aliases": ", ".join(preset.aliases),
             "what it is": preset.description,
             "parameters": preset.parameters,
+            **_describe_memory(preset),
             "license": preset.license + (" (to be accepted on its page)" if preset.gated else ""),
         }
     if preset is not None and preset.repo is None:
@@ -69,6 +70,16 @@ def _describe_entry(entry: ModelEntry) -> dict[str, Any]:
     if not os.path.isabs(entry.source):  # of a repository, not of a folder
         facts["download"] = format_bytes(entry.download_bytes) if entry.download_bytes else "not here"
     return facts if entry.exports else facts | {"exports": "none here"}
+
+
+def _describe_memory(preset: Preset) -> dict[str, str]:
+    """Say what a preset takes: its weights, and the cache of a conversation."""
+    if preset.weight_bytes is None or not preset.kv_elements:
+        return {}
+    weights, token = format_bytes(preset.weight_bytes), format_bytes(preset.cache_bytes(1))
+    length = preset.context_length
+    whole = f"{format_bytes(preset.cache_bytes(length))} for all {length} tokens of the context"
+    return {"memory": f"about {weights}, and {token} for each token of a conversation ({whole})"}
 
 
 def _describe_folder(folder: ModelFolder, *, state: str) -> dict[str, Any]:
