@@ -185,7 +185,8 @@ def _find_or_export(
     def make(target: Path) -> ModelFolder:
         if snapshot is not None:
             fetch(snapshot, offline=request.offline, progress=request.progress)
-        return _export(plan, target, key, snapshot.commit if snapshot is not None else None, request)
+        commit = snapshot.commit if snapshot is not None else None
+        return _export(plan, target, key, commit, preset, request)
 
     what = f"exports {path.name}" if snapshot is None else f"prepares {key.source}"
     waiting = partial(request.report, f"Waiting for another process that {what}", 0, 0)
@@ -199,7 +200,12 @@ def _says_quantized(path: Path) -> bool:
 
 
 def _export(
-    plan: ExportPlan, target: Path, key: ExportKey, commit: str | None, request: _Request
+    plan: ExportPlan,
+    target: Path,
+    key: ExportKey,
+    commit: str | None,
+    preset: Preset | None,
+    request: _Request,
 ) -> ModelFolder:
     from genai.export import carry_out
 
@@ -211,6 +217,7 @@ def _export(
         source=key.source,
         revision=commit,
         note=lambda line: request.report(line, 0, 0),
+        page_license=preset.license if preset else None,
     )
 
 

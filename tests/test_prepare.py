@@ -56,7 +56,7 @@ class Exporter:
         self.calls: list[dict[str, object]] = []
         self.generation: dict[str, object] = {}
 
-    def __call__(self, plan, output, *, progress, source, revision, note) -> ModelFolder:
+    def __call__(self, plan, output, *, progress, source, revision, note, page_license) -> ModelFolder:
         assert (plan.checkpoint / "model.safetensors").is_file()
         precision, block_size = plan.settings.precision, plan.settings.block_size
         self.calls.append(

@@ -27,6 +27,7 @@ def export_calibrated(
     source: str | None = None,
     revision: str | None = None,
     note: Callable[[str], None] | None = None,
+    page_license: str | None = None,
 ) -> ModelFolder:
     """Export a checkpoint whose weights of 4 bits are chosen by what a text makes of its layers.
 
@@ -43,6 +44,7 @@ def export_calibrated(
         source: Where the checkpoint came from, for the manifest; its path if not given.
         revision: The checkpoint's revision, for the manifest.
         note: Told what is rounded to nearest because it cannot be calibrated.
+        page_license: The licence that the checkpoint's page names, for the manifest.
 
     Raises:
         OptionError: The text is too short, or the model is not exported by the native exporter.
@@ -67,6 +69,7 @@ def export_calibrated(
         source=source,
         revision=revision,
         calibrated=calibration.outcome(work),
+        page_license=page_license,
     )
     work.remove()
     return folder

@@ -12,9 +12,9 @@ import typer
 
 from genai.cli.command import command
 from genai.cli.options import JsonFlag, OfflineFlag, Precision, Variant
-from genai.cli.output import format_bytes, format_table, print_json, print_result
+from genai.cli.output import format_bytes, format_table, print_json, print_note, print_result
 from genai.cli.progress import StageProgress
-from genai.errors import OptionError
+from genai.errors import ModelFolderError, OptionError
 
 if TYPE_CHECKING:
     from genai.evaluation.quality import QualityReport, Task, Text, TextQuality
@@ -82,12 +82,15 @@ def evaluate(
         Path | None,
         typer.Option(metavar="FILE", help="Draw quality against size into this file, .png or .svg."),
     ] = None,
+    save: Annotated[
+        bool, typer.Option("--save/--no-save", help="Keep the figures in folders that genai has exported.")
+    ] = True,
     json: JsonFlag = False,
 ) -> None:
     """Measure how good models are.
 
     Perplexity on texts, accuracy in multiple-choice tasks, and with --against how far a model's distributions are
-    from a reference's: what a quantization has cost.
+    from a reference's: what a quantization has cost. Folders that genai has exported keep the result.
     """
     from genai.evaluation.quality import check_plot, plot_quality, read_task, read_text
 
@@ -103,6 +106,8 @@ def evaluate(
     reports = _evaluate_all(
         folders, reference=reference, texts=texts, tasks=tasks, measures=measures, runs=runs
     )
+    if save:
+        _record(reports)
     if plot is not None:
         plot_quality(reports, plot)
     if json:
@@ -173,6 +178,20 @@ def _load(folder: ModelFolder, runs: RunFlags) -> Generator:
     from genai.generator import Generator
 
     return Generator(folder, provider=runs.provider, num_threads=runs.num_threads)
+
+
+def _record(reports: Sequence[QualityReport]) -> None:
+    """Keep every report in its folder, if it can be written to; what came with the package stays as it was."""
+    from genai.evaluation import record
+    from genai.hub import load_presets
+
+    packaged = {preset.packaged_path for preset in load_presets()}
+    for report in reports:
+        if report.path not in packaged:
+            try:
+                record(report.path, evaluation=report.to_entry())
+            except ModelFolderError as error:
+                print_note(f"the result is not kept: {error}")
 
 
 def _format_texts(reports: Sequence[QualityReport]) -> str:

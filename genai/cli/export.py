@@ -120,7 +120,7 @@ def run_export(
             checkpoint, revision=flags.revision, offline=flags.offline, progress=progress, check=plan
         )
     begun = time.perf_counter()
-    folder = _make(plan(found.path), found, flags, text)
+    folder = _make(plan(found.path), found, flags, text, preset.license if preset else None)
     seconds = time.perf_counter() - begun
     report = validate_export(flags.output) if flags.validate else None
     _tell(folder, seconds, report, as_json=flags.json)
@@ -138,7 +138,11 @@ def _read_text(path: Path | None, settings: ExportSettings) -> CalibrationText |
 
 
 def _make(
-    plan: ExportPlan, found: LocalCheckpoint, flags: ExportFlags, text: CalibrationText | None
+    plan: ExportPlan,
+    found: LocalCheckpoint,
+    flags: ExportFlags,
+    text: CalibrationText | None,
+    page_license: str | None,
 ) -> ModelFolder:
     """Carry out a plan, with a calibration if it asks for one, and show how far it is."""
     with StageProgress(is_quiet=True) as progress, StageProgress(is_quiet=True, unit="layers") as layers:
@@ -160,6 +164,7 @@ def _make(
                 source=found.source,
                 revision=found.revision,
                 note=print_note,
+                page_license=page_license,
             )
         from genai.export import carry_out
 
@@ -171,11 +176,14 @@ def _make(
             source=found.source,
             revision=found.revision,
             note=print_note,
+            page_license=page_license,
         )
 
 
 def _tell(folder: ModelFolder, seconds: float, report: Report | None, *, as_json: bool) -> None:
     """Print what was made."""
+    from genai.export.expected_cost import expected_cost
+
     manifest = folder.manifest
     assert manifest is not None, "an export has a manifest"
     size_bytes = sum(file.stat().st_size for file in folder.path.iterdir() if file.is_file())
@@ -189,6 +197,7 @@ def _tell(folder: ModelFolder, seconds: float, report: Report | None, *, as_json
             "exporter_reason": manifest.exporter_notes["reason"],
             "precision": manifest.precision,
             "quantization": dict(manifest.quantization),
+            "bits_per_weight": manifest.bits_per_weight,
             "context_length": folder.decoder.context_length,
             "size_bytes": size_bytes,
             "seconds": round(seconds, 3),
@@ -198,7 +207,12 @@ def _tell(folder: ModelFolder, seconds: float, report: Report | None, *, as_json
         return
     exported = f"exported {_by(manifest.exporter)}in {seconds:.1f} s"
     checked = f", {report.summary()}" if report is not None else ""
-    print_result(f"{folder.path}: {manifest.precision}, {format_bytes(size_bytes)}, {exported}{checked}")
+    bits = f" ({manifest.bits_per_weight:.2f} bits a weight)" if manifest.bits_per_weight else ""
+    print_result(
+        f"{folder.path}: {manifest.precision}, {format_bytes(size_bytes)}{bits}, {exported}{checked}"
+    )
+    if (cost := expected_cost(manifest)) is not None:
+        print_result(cost)
 
 
 def _by(exporter: str) -> str:

@@ -3,39 +3,57 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from genai.cli.options import ModelFlags
 from genai.cli.progress import StageProgress
 
 if TYPE_CHECKING:
+    from genai.folder import ModelFolder
     from genai.generator import Generator
 
 __all__ = ["open_generator"]
 
 
 @contextlib.contextmanager
-def open_generator(options: ModelFlags) -> Iterator[Generator]:
+def open_generator(
+    options: ModelFlags, *, choose_context: Callable[[ModelFolder], int | None] | None = None
+) -> Iterator[Generator]:
     """Load a model and free it when the block ends.
+
+    Args:
+        options: Which model, and what it runs on.
+        choose_context: Asked for the longest sequence where the options name none and the model runs in the host's memory;
+            None leaves the folder's.
 
     Raises:
         GenaiError: As `Generator` raises.
     """
     from genai.generator import Generator
+    from genai.prepare import prepare_model
+    from genai.runtime.providers import choose_provider
 
+    provider = choose_provider(options.provider)[0].name
     with StageProgress() as progress:
-        generator = Generator(
+        folder = prepare_model(
             options.model,
-            provider=options.provider,
-            device_id=options.device_id,
-            max_context=options.max_context,
-            num_threads=options.num_threads,
             revision=options.revision,
             offline=options.offline,
             precision=options.precision,
             variant=options.variant,
+            provider=provider,
             progress=progress,
         )
+    max_context = options.max_context
+    if max_context is None and choose_context is not None and provider == "cpu":
+        max_context = choose_context(folder)
+    generator = Generator(
+        folder,
+        provider=options.provider,
+        device_id=options.device_id,
+        max_context=max_context,
+        num_threads=options.num_threads,
+    )
     with generator:
         yield generator

@@ -22,7 +22,7 @@ from genai.evaluation.structure import (
     check_weights,
     read_tokenizer,
 )
-from genai.evaluation.tolerance import TOLERANCES, Tolerance
+from genai.evaluation.tolerance import ROUNDED_SELF_TOLERANCE, SELF_TOLERANCES, TOLERANCES, Tolerance
 from genai.folder import ModelFolder
 from genai.hub import LocalCheckpoint, Progress
 
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 __all__ = ["Checklist"]
 
 MAX_PROMPT_TOKENS = 64
-NUM_SELF_TOKENS = 16
 
 # Parts of genai that need ONNX Runtime, torch or transformers are imported where they are used: whatever else there is
 # to check is checked without them.
@@ -57,6 +56,7 @@ class Checklist:
     variant: str | None = None
     precision: str | None = field(default=None, init=False)
     _folder: ModelFolder | None = field(default=None, init=False)
+    _graphs: FolderGraphs | None = field(default=None, init=False)
     _checks: list[Check] = field(default_factory=list, init=False)
     _ran_on: str | None = field(default=None, init=False)
     _against: LocalCheckpoint | None = field(default=None, init=False)
@@ -96,7 +96,7 @@ class Checklist:
         shape = f"{decoder.num_layers} layers, vocabulary of {decoder.vocab_size}, context of {decoder.context_length}"
         self._checks += [passed("config", f"{decoder.model_type}, {shape}"), check_checksums(self.path)]
         try:
-            graphs = read_graphs(folder)
+            self._graphs = graphs = read_graphs(folder)
         except ModelFolderError as error:
             self._checks.append(failed("graph", str(error)))
             self.skip("opset", "weights", "interface", reason="the graph cannot be read")
@@ -141,7 +141,7 @@ class Checklist:
         self._report_stage("Running a prompt")
         self._checks.append(check_run(generator, self._prompts(generator)[0]))
 
-    def check_consistency(self, generator: Generator, tolerance: Tolerance) -> None:
+    def check_consistency(self, generator: Generator) -> None:
         """See that neither the cache nor a batch changes what comes out."""
         from genai.evaluation.consistency import check_batched, check_cached
 
@@ -150,9 +150,35 @@ class Checklist:
             return
         self._report_stage("Running prompts in a batch and alone")
         first, *others = self._prompts(generator)
-        count, limit = NUM_SELF_TOKENS, tolerance.max_self_error
-        self._checks.append(check_cached(generator, first, num_tokens=count, max_error=limit))
-        self._checks.append(check_batched(generator, others, num_tokens=count, max_error=limit))
+        assert self._graphs is not None  # or nothing had run
+        exact = None if self._graphs.rounds_activations else SELF_TOLERANCES.get(self._graphs.cache_precision)
+        tolerance = exact or ROUNDED_SELF_TOLERANCE
+        self._checks.append(check_cached(generator, first, tolerance))
+        self._checks.append(check_batched(generator, others, tolerance))
+
+    def check_exact(self, num_threads: int | None) -> None:
+        """See the same more closely where activations are rounded: with a copy of the folder that does not round them."""
+        from genai.evaluation.consistency import check_exact
+        from genai.evaluation.float_activations import float_activations
+        from genai.generator import Generator
+
+        if self._graphs is None or not self._graphs.rounds_activations or self._status("run") != "ok":
+            return
+        tolerance = SELF_TOLERANCES.get(self._graphs.cache_precision)
+        if tolerance is None or self._graphs.multiplies_integers:
+            self.skip(
+                "exact", reason="the graph multiplies integers or keeps its cache in codes, which round too"
+            )
+            return
+        self._report_stage("Running prompts with float activations")
+        assert self._folder is not None  # or nothing had run
+        try:
+            with float_activations(self._folder, self._graphs) as folder:
+                generator = Generator(folder, provider=self.provider, num_threads=num_threads)
+                with generator:
+                    self._checks.append(check_exact(generator, self._prompts(generator), tolerance))
+        except (OSError, ModelFolderError) as error:
+            self.skip("exact", reason=f"no copy with float activations can be run here: {error}")
 
     def continue_prompts(self, generator: Generator, num_tokens: int) -> list[Continuation]:
         """Return the folder's greedy continuations for `check_parity`; none if it does not run, or has no room."""

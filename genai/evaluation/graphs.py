@@ -11,13 +11,17 @@ from pathlib import Path
 
 import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
-from onnx import GraphProto, ModelProto, TensorProto, ValueInfoProto
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto
 
 from genai.errors import ModelFolderError
 from genai.folder import ModelFolder
+from genai.graph.names import parse_past
 from genai.graph.operators import MATMUL_NBITS, QMOE
 
-__all__ = ["FolderGraphs", "num_bytes_of", "read_graphs", "tensors_of"]
+__all__ = ["INT8_ACTIVATIONS", "FolderGraphs", "nodes_of", "num_bytes_of", "read_graphs", "tensors_of"]
+
+INT8_ACTIVATIONS = 4
+"""The `accuracy_level` of MatMulNBits and QMoE that rounds activations to 8 bits."""
 
 # By name: older releases of onnx do not have all of these.
 _BITS_BELOW_A_BYTE = {
@@ -63,6 +67,25 @@ class FolderGraphs:
         return _FLOATS[max(sizes, key=lambda kind: sizes[kind])]
 
     @property
+    def rounds_activations(self) -> bool:
+        """Whether products round what they multiply to 8 bits, so that float error becomes steps of a code."""
+        levels = (_accuracy_level(node) for node in self._nodes())
+        return self.multiplies_integers or INT8_ACTIVATIONS in levels
+
+    @property
+    def multiplies_integers(self) -> bool:
+        """Whether there are products that cannot but round what they multiply."""
+        return any(node.op_type in _INT8_OPERATORS for node in self._nodes())
+
+    @property
+    def cache_precision(self) -> str | None:
+        """The float type of the keys and values; None if they are kept in codes, or there are none."""
+        types = {
+            v.type.tensor_type.elem_type for name, v in self.inputs.items() if parse_past(name) is not None
+        }
+        return _FLOATS.get(types.pop()) if len(types) == 1 else None
+
+    @property
     def num_bytes(self) -> int:
         """Bytes of the ONNX files and of the files beside them that hold their weights."""
         files = set(self.models)
@@ -70,6 +93,10 @@ class FolderGraphs:
             entries = (entry for tensor in tensors_of(model.graph) for entry in tensor.external_data)
             files |= {path.parent / entry.value for entry in entries if entry.key == "location"}
         return sum(file.stat().st_size for file in files if file.is_file())
+
+    def _nodes(self) -> Iterator[NodeProto]:
+        for model in self.models.values():
+            yield from nodes_of(model.graph)
 
 
 def read_graphs(folder: ModelFolder) -> FolderGraphs:
@@ -106,6 +133,15 @@ def tensors_of(graph: GraphProto) -> Iterator[TensorProto]:
                 yield from tensors_of(subgraph)
 
 
+def nodes_of(graph: GraphProto) -> Iterator[NodeProto]:
+    """Yield every node of a graph and its subgraphs."""
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            for subgraph in (attribute.g, *attribute.graphs):
+                yield from nodes_of(subgraph)
+
+
 def num_bytes_of(tensor: TensorProto) -> int:
     """Return how many bytes a tensor's elements take, packed where several share a byte."""
     count = 1
@@ -131,7 +167,7 @@ def _read(path: Path) -> ModelProto:
 
 def _quantized_bits(graph: GraphProto) -> Iterator[int]:
     """Yield the width of the weights of every node that multiplies with quantized ones."""
-    for node in graph.node:
+    for node in nodes_of(graph):
         attributes = {attribute.name: attribute for attribute in node.attribute}
         if node.op_type == MATMUL_NBITS.op_type:
             yield attributes["bits"].i if "bits" in attributes else 4
@@ -141,6 +177,7 @@ def _quantized_bits(graph: GraphProto) -> Iterator[int]:
             yield attributes["expert_weight_bits"].i if "expert_weight_bits" in attributes else 4
         elif node.op_type in _INT8_OPERATORS:
             yield 8
-        for attribute in node.attribute:
-            for subgraph in (attribute.g, *attribute.graphs):
-                yield from _quantized_bits(subgraph)
+
+
+def _accuracy_level(node: NodeProto) -> int | None:
+    return next((each.i for each in node.attribute if each.name == "accuracy_level"), None)

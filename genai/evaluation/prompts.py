@@ -16,11 +16,14 @@ TEXTS = (
     "Zwölf Boxkämpfer jagen Viktor quer über den großen Sylter Deich. 東京は日本の首都です。 12 + 30 = 42, and 7 * 8 =",
 )
 
+CUT = 5
+"""How many tokens shorter a long prompt is cut than the one before it, or a batch of them would try equal lengths only."""
+
 _RANDOM_LENGTHS = (5, 48, 23, 34)
 
 
 def make_prompts(tokenizer: Tokenizer | None, *, vocab_size: int, max_tokens: int) -> list[list[int]]:
-    """Return prompts as token ids, each of at least one and at most `max_tokens`.
+    """Return prompts as token ids, each of at least one and at most `max_tokens`; those cut there differ in length, too.
 
     The ids are fixed, not taken from texts, if there is no tokenizer or it belongs to another model.
     """
@@ -28,4 +31,4 @@ def make_prompts(tokenizer: Tokenizer | None, *, vocab_size: int, max_tokens: in
     if not prompts or any(not prompt or max(prompt) >= vocab_size for prompt in prompts):
         random = np.random.default_rng(0)
         prompts = [random.integers(0, vocab_size, length).tolist() for length in _RANDOM_LENGTHS]
-    return [prompt[:max_tokens] for prompt in prompts]
+    return [prompt[: max(1, max_tokens - CUT * index)] for index, prompt in enumerate(prompts)]

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import PurePosixPath
 
 import onnx
-from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, helper
+from onnx import ModelProto, TensorProto, ValueInfoProto, helper
 
 from genai.errors import ChatTemplateError, ProviderError, TokenizerError
-from genai.evaluation.graphs import FolderGraphs, num_bytes_of, tensors_of
+from genai.evaluation.graphs import FolderGraphs, nodes_of, num_bytes_of, tensors_of
 from genai.evaluation.position_tables import tables_too_short
 from genai.evaluation.report import Check, failed, passed, skipped
 from genai.folder import DecoderConfig, ModelFolder
@@ -202,7 +202,7 @@ def _as_checker_takes_it(model: ModelProto) -> ModelProto:
     checked.CopyFrom(model)
     graph = checked.graph
     opset = next((entry.version for entry in checked.opset_import if entry.domain in ONNX_DOMAINS), 1)
-    for node in _nodes(graph):
+    for node in nodes_of(graph):
         if node.op_type in _RUNTIME_OPERATORS and not onnx.defs.has(node.op_type, opset, node.domain):
             node.domain = MICROSOFT
     known = {value.name for value in graph.input}
@@ -213,15 +213,6 @@ def _as_checker_takes_it(model: ModelProto) -> ModelProto:
                 graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
             del graph.initializer[index]
     return checked
-
-
-def _nodes(graph: GraphProto) -> Iterator[NodeProto]:
-    """Yield every node of a graph and its subgraphs."""
-    for node in graph.node:
-        yield node
-        for attribute in node.attribute:
-            for subgraph in (attribute.g, *attribute.graphs):
-                yield from _nodes(subgraph)
 
 
 def _misplacement(tensor: TensorProto, entry: Mapping[str, str], location: str, size: int) -> Iterator[str]:

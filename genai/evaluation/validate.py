@@ -101,9 +101,10 @@ def validate_folder(
     else:
         with generator:
             checklist.check_run(generator)
-            checklist.check_consistency(generator, tolerance)
+            checklist.check_consistency(generator)
             if checkpoint is not None:
                 continuations = checklist.continue_prompts(generator, new_tokens)
+        checklist.check_exact(num_threads)
     if checkpoint is not None:
         checklist.check_parity(checkpoint, continuations, tolerance, num_requested=new_tokens)
     return checklist.report()

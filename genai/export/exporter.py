@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime
+import math
 from collections.abc import Callable, Mapping
 from importlib import metadata
 from pathlib import Path
@@ -20,19 +21,22 @@ from genai.export.build.graph_builder import GraphBuilder
 from genai.export.build.precision import Precision
 from genai.export.checkpoint.checkpoint import Checkpoint, naming_checkpoint
 from genai.export.checkpoint.formats import open_checkpoint, write_text_files
+from genai.export.checkpoint.license import stated_license
 from genai.export.checkpoint.rows import Rows
 from genai.export.checkpoint.weights import Weights
 from genai.export.foreign import draft_foreign
 from genai.export.plan import ExportPlan, NativeDecoder, plan_export
 from genai.export.write.draft import Draft
 from genai.export.write.folder_files import decoder_config, write_json
-from genai.export.write.graph_writer import ExportProgress, write_graph
+from genai.export.write.graph_writer import MODEL_FILE, ExportProgress, write_graph
 from genai.folder import (
+    CARD_FILE,
     CONFIG_FILE,
     MANIFEST_FILE,
     Manifest,
     ModelFolder,
     check_target,
+    model_card,
     sha256_of,
     staged_folder,
     write_genai_config,
@@ -123,11 +127,13 @@ def carry_out(
     revision: str | None = None,
     note: Callable[[str], None] | None = None,
     calibrated: Calibrated | None = None,
+    page_license: str | None = None,
 ) -> ModelFolder:
     """Make the model folder of a plan, whose checkpoint is whole by now; arguments and errors as `export_model`'s.
 
     What settings of the plan ask to be calibrated, `genai.calibration.export_calibrated` exports: it gives `calibrated`,
-    which takes the place of the checkpoint's weights.
+    which takes the place of the checkpoint's weights. `page_license` is what the checkpoint's page names as its licence,
+    for a checkpoint that does not itself.
     """
     if plan.settings.is_calibrated and calibrated is None:
         raise OptionError(
@@ -141,8 +147,13 @@ def carry_out(
         draft = stack.enter_context(_draft(plan, output, note, calibrated))
         staged = stack.enter_context(staged_folder(output, overwrite=overwrite))
         digests = _write_files(plan, draft, staged, progress)
-        manifest = _manifest(plan, draft, digests, source=source, revision=revision)
+        manifest = dataclasses.replace(
+            _manifest(plan, draft, digests, source=source, revision=revision),
+            license=stated_license(plan.checkpoint) or page_license,
+            num_bytes=sum((staged / name).stat().st_size for name in digests if name.startswith(MODEL_FILE)),
+        )
         write_json(staged / MANIFEST_FILE, manifest.to_json())
+        (staged / CARD_FILE).write_text(model_card(manifest), encoding="utf-8")
         folder = ModelFolder.load(staged)  # what cannot be read must not appear
     return dataclasses.replace(folder, path=output)
 
@@ -205,6 +216,7 @@ def _native_draft(plan: ExportPlan, decoder: NativeDecoder, calibrated: Calibrat
         exporter="native",
         notes=_notes(plan, graph, calibrated),
         attributes=_attributes(spec),
+        num_parameters=sum(math.prod(shape) for shape in spec.parameters().values()),
     )
 
 
@@ -255,6 +267,7 @@ def _manifest(
         settings=dataclasses.asdict(plan.settings),
         export_version=EXPORT_VERSION,
         attributes=draft.attributes,
+        num_parameters=draft.num_parameters,
     )
 
 

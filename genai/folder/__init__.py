@@ -17,10 +17,12 @@ from genai.folder.files import (
 from genai.folder.genai_config import read_genai_config, write_genai_config
 from genai.folder.graph_names import GraphNames, StageConfig
 from genai.folder.manifest import Manifest
+from genai.folder.model_card import CARD_FILE, model_card
 from genai.folder.model_folder import ModelFolder
 from genai.folder.staging import check_target, sha256_of, staged_folder
 
 __all__ = [
+    "CARD_FILE",
     "CONFIG_FILE",
     "GENERATION_CONFIG_FILE",
     "HF_CONFIG_FILE",
@@ -32,6 +34,7 @@ __all__ = [
     "StageConfig",
     "check_target",
     "is_text_file",
+    "model_card",
     "read_genai_config",
     "sha256_of",
     "staged_folder",

@@ -25,13 +25,17 @@ class Manifest:
         opset: ONNX opset by domain.
         versions: Versions of the tools that made the folder.
         created: Date and time in ISO 8601, UTC.
-        files: sha256 by file name, of every other file of the folder.
+        files: sha256 by file name, of every other file of the folder but its model card.
         exporter: What made the graph: "native" or "transformers"; "optimum" in folders of earlier versions.
         exporter_notes: Why that one, and what it and the passes after it did.
         settings: What the export was asked for: the fields of `genai.config.ExportSettings`.
         export_version: `genai.config.EXPORT_VERSION` when it was made; 1 for folders that do not say.
         attributes: Facts about the graph that the runtime needs and genai_config.json has no key for.
         validation: Results of `genai validate`, empty until it ran.
+        evaluation: Results of `genai evaluate`, likewise.
+        license: The licence that the checkpoint states, or its page; `None` if neither is known to.
+        num_parameters: The checkpoint's, a tied head not counted again; `None` where the exporter does not tell.
+        num_bytes: Bytes of the ONNX files with their weights; `None` in folders that do not say.
     """
 
     source: str
@@ -49,6 +53,17 @@ class Manifest:
     export_version: int = 1
     attributes: Mapping[str, Any] = field(default_factory=dict)
     validation: Mapping[str, Any] = field(default_factory=dict)
+    evaluation: Mapping[str, Any] = field(default_factory=dict)
+    license: str | None = None
+    num_parameters: int | None = None
+    num_bytes: int | None = None
+
+    @property
+    def bits_per_weight(self) -> float | None:
+        """Bits of the ONNX files per parameter, scales and graph included."""
+        if self.num_parameters is None or self.num_bytes is None:
+            return None
+        return 8 * self.num_bytes / self.num_parameters
 
     def to_json(self) -> dict[str, Any]:
         """Return the content of a manifest.json."""

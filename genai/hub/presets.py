@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,11 @@ from genai.config import ExportOptions, ExportSettings
 from genai.errors import GenaiError, did_you_mean
 
 __all__ = ["Preset", "export_settings", "find_preset", "keeps_quantized", "load_presets", "presets_folder"]
+
+_PARAMETERS = re.compile(r"([\d.]+)([BM])")
+
+_BITS = {"fp32": 32, "fp16": 16, "bf16": 16, "int8": 8.6, "int4": 6}
+"""Bits of memory per parameter, scales included; at int4 embedding, head and some matrices have 8 (docs/quantization.md)."""
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 
@@ -36,6 +42,8 @@ class Preset:
             where that package is installed.
         revision: Branch, tag or commit of the repository.
         download_bytes: About how much is downloaded.
+        context_length: Most tokens of a sequence; 0 where it is not known.
+        kv_elements: Numbers that its cache holds of every token, keys and values of all layers; likewise.
         gated: Whether its page asks to accept a licence before a download.
         settings: How it is exported unless the caller says otherwise; a file has them as keys of their own.
         generation: Generation options that the repository's own generation_config.json may lack.
@@ -51,6 +59,8 @@ class Preset:
     package_file: str | None = None
     revision: str = "main"
     download_bytes: int = 0
+    context_length: int = 0
+    kv_elements: int = 0
     gated: bool = False
     settings: ExportSettings = field(default_factory=ExportSettings)
     generation: Mapping[str, Any] = field(default_factory=dict)
@@ -60,6 +70,23 @@ class Preset:
     def alias(self) -> str:
         """The main short name."""
         return self.aliases[0]
+
+    @property
+    def weight_bytes(self) -> int | None:
+        """About how much memory its weights take as it is exported; None where that is not known.
+
+        >>> find_preset(alias="llama").weight_bytes
+        900000000
+        """
+        found = _PARAMETERS.fullmatch(self.parameters)
+        bits = _BITS.get(self.settings.precision)
+        if found is None or bits is None:
+            return None
+        return round(float(found[1]) * (1e9 if found[2] == "B" else 1e6) * bits / 8)
+
+    def cache_bytes(self, num_tokens: int) -> int:
+        """Return how much memory the cache of a sequence takes, in float32."""
+        return 4 * self.kv_elements * num_tokens
 
     @property
     def packaged_path(self) -> Path | None:

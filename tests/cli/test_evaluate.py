@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+import genai
 from genai.export import export_model
+from genai.folder import ModelFolder
 from tests.cli.conftest import Outcome
 from tests.hub_server import HubServer
 
@@ -106,6 +109,45 @@ def test_layers(cli: Cli, model: Path, rounded: Path, text: Path) -> None:
     assert header.startswith("LAYER  ERROR OF ")
     assert [row.split()[:2] for row in rows] == [["0", "0.00%"], ["1", "0.00%"]]
     assert all(float(row.split()[2].rstrip("%")) > 0 for row in rows)
+
+
+def test_the_figures_are_kept(cli: Cli, model: Path, rounded: Path, text: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(rounded, tmp_path / "folder"))
+    before = {file.name: file.read_bytes() for file in folder.iterdir()}
+    arguments = ["evaluate", folder, "--against", model, "--text", text]
+    assert cli(*arguments, "--no-save").code == 0
+    assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
+    done = cli(*arguments, "--json")
+    (value,) = json.loads(done.stdout)["models"]
+    manifest = ModelFolder.load(folder).manifest
+    assert manifest is not None
+    assert manifest.evaluation["overall"] == value["overall"]
+    assert manifest.evaluation["reference"]["precision"] == "fp32"
+    assert str(tmp_path) not in json.dumps(dict(manifest.evaluation))
+    ratio = f"{value['overall']['comparison']['perplexity_ratio']:.4f}"
+    assert f"| {ratio} |" in (folder / "README.md").read_text(encoding="utf-8")
+    assert f"{ratio} x that of" in cli("models", "show", folder).stdout
+    assert cli("validate", folder).code == 0  # the card is not among the files of the export
+    assert "## Quality" in (folder / "README.md").read_text(encoding="utf-8")
+
+
+def test_a_card_of_ones_own_is_kept(cli: Cli, rounded: Path, text: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(rounded, tmp_path / "folder"))
+    (folder / "README.md").write_text("My own words.")
+    assert cli("evaluate", folder, "--text", text).code == 0
+    assert (folder / "README.md").read_text() == "My own words."
+    assert ModelFolder.load(folder).manifest.evaluation  # type: ignore[union-attr]
+    (folder / "manifest.json").unlink()
+    names = sorted(folder.iterdir())
+    assert cli("evaluate", folder, "--text", text).code == 0
+    assert sorted(folder.iterdir()) == names
+
+
+def test_what_comes_with_the_package_is_not_written_to(cli: Cli) -> None:
+    manifest = Path(genai.__file__).parent / "demo_model" / "manifest.json"
+    before = manifest.read_bytes()
+    assert cli("evaluate", "demo").code == 0
+    assert manifest.read_bytes() == before
 
 
 def test_a_plot(cli: Cli, model: Path, rounded: Path, text: Path, tmp_path: Path) -> None:

@@ -24,6 +24,15 @@ def test_exports(cli: Cli, checkpoint: Path, tmp_path: Path) -> None:
     manifest = ModelFolder.load(tmp_path / "model").manifest
     assert manifest is not None
     assert manifest.quantization["block_size"] == 64
+    assert "bits a weight" in done.stdout
+    assert "1.001 x" not in done.stdout  # measured in other blocks
+
+
+def test_what_the_recipe_cost_where_it_was_measured(cli: Cli, checkpoint: Path, tmp_path: Path) -> None:
+    done = cli("export", checkpoint, "-o", tmp_path / "model", "--precision", "int8")
+    assert done.stdout.splitlines()[1].startswith(
+        "measured perplexity of this recipe relative to fp32: 1.001 x"
+    )
 
 
 def test_json(cli: Cli, checkpoint: Path, tmp_path: Path) -> None:

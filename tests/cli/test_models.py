@@ -99,7 +99,9 @@ def test_show_of_a_checkpoint(cli: Cli, checkpoint: Path, tmp_path: Path) -> Non
 
 
 def test_show_of_what_is_not_here(cli: Cli) -> None:
-    assert "not here" in cli("models", "show", "phi").stdout
+    text = cli("models", "show", "phi").stdout
+    assert "not here" in text
+    assert "memory      about 2.9 GB, and 262 kB for each token" in text
     done = cli("models", "show", "phy")
     assert done.code == 1
     assert 'Did you mean "phi"?' in done.error

@@ -21,6 +21,7 @@ from genai.evaluation.prompts import TEXTS, make_prompts
 from genai.evaluation.tolerance import TOLERANCES, tolerance_for
 from genai.folder import MANIFEST_FILE, ModelFolder
 from genai.runtime import Decoder
+from genai.text import Tokenizer
 from tests.checkpoints import load_reference, make_checkpoint
 from tests.evaluation.folders import edit_json, fill_with_nan
 from tests.evaluation.test_structure import CHECKS, outcome
@@ -178,6 +179,11 @@ def test_prompts() -> None:
     assert len(fixed) == len(TEXTS)
     assert len({len(prompt) for prompt in fixed}) > 2
     assert all(0 < len(prompt) <= 30 and 0 <= min(prompt) <= max(prompt) < 331 for prompt in fixed)
+
+
+def test_prompts_that_are_too_long_are_cut_to_several_lengths(checkpoint: Path) -> None:
+    prompts = make_prompts(Tokenizer.from_folder(checkpoint), vocab_size=331, max_tokens=8)
+    assert [len(prompt) for prompt in prompts] == [8, 3, 1, 1]
 
 
 def test_the_difference_is_what_torch_computes() -> None:

@@ -109,7 +109,7 @@ def test_the_manifest_tells_what_the_folder_is(tmp_path: Path) -> None:
     assert manifest.quantization == BlockScheme(8, 32, scale_type="float16").to_json()
     model = onnx.load(exported.model_path, load_external_data=False)
     assert manifest.opset == {entry.domain: entry.version for entry in model.opset_import}
-    files = {path.name for path in exported.path.iterdir()} - {"manifest.json"}
+    files = {path.name for path in exported.path.iterdir()} - {"manifest.json", "README.md"}
     assert set(manifest.files) == files
     assert files >= {
         "model.onnx",

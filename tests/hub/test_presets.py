@@ -22,6 +22,10 @@ def test_every_preset_is_complete():
         assert preset.license
         assert preset.parameters
         assert (preset.repo is None) != (preset.path is None)
+        if preset.repo is not None:
+            assert preset.weight_bytes is not None
+            assert preset.context_length >= 1024
+            assert 0 < preset.cache_bytes(1) < 2_000_000
         Precision.of(preset.settings)
         GenerationConfig().merge(**preset.generation)
         for alias in preset.aliases:

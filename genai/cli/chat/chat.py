@@ -13,13 +13,14 @@ from genai.cli.command import EXIT_INTERRUPTED, command
 from genai.cli.interrupts import interrupts_call
 from genai.cli.loading import open_generator
 from genai.cli.options import GenerationFlags, JsonFlag, ModelFlags, given_options
-from genai.cli.output import format_stats, is_terminal, print_json, print_note
+from genai.cli.output import format_bytes, format_stats, is_terminal, print_json, print_note
 from genai.cli.standard_input import read_standard_input
 from genai.errors import ChatTemplateError, OptionError
 
 if TYPE_CHECKING:
     from genai.cli.chat.model import GeneratorModel
     from genai.cli.chat.session import Session
+    from genai.folder import ModelFolder
     from genai.generator import Generator
 
 __all__ = ["chat"]
@@ -52,7 +53,7 @@ def chat(
     text = _single_message(prompt)
     if json and text is None:
         raise OptionError("--json prints one answer: give a PROMPT, or pipe one in")
-    with open_generator(model) as generator:
+    with open_generator(model, choose_context=_choose_context) as generator:
         from genai.cli.chat.model import GeneratorModel
         from genai.cli.chat.session import Session
 
@@ -64,6 +65,21 @@ def chat(
             _converse(session, chat_model, shows_stats=stats is not False)
         else:
             _answer_once(session, text, shows_stats=bool(stats), json=json)
+
+
+def _choose_context(folder: ModelFolder) -> int | None:
+    """Return the longest context that fits into memory, and say so where it is not the model's own."""
+    from genai.cli.chat.context import free_bytes, longest_context
+
+    if (num_free := free_bytes()) is None:
+        return None
+    length = longest_context(folder, num_free)
+    if length < folder.decoder.context_length:
+        print_note(
+            f"a context of {length} tokens, which fits into the {format_bytes(num_free)} of memory that are free; the "
+            f"model's own is {folder.decoder.context_length} (--max-context)"
+        )
+    return length
 
 
 def _single_message(prompt: str | None) -> str | None:

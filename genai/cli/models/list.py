@@ -10,9 +10,12 @@ from genai.cli.options import JsonFlag
 from genai.cli.output import format_bytes, format_table, print_json, print_result
 
 if TYPE_CHECKING:
-    from genai.hub import ModelEntry
+    from genai.hub import ModelEntry, Preset
 
 __all__ = ["list_models"]
+
+CONVERSATION_TOKENS = 4096
+"""Those that the memory of a model is told for: a long conversation."""
 
 
 @command("genai models list", "genai models list --json", name="list")
@@ -31,12 +34,21 @@ def list_models(*, json: JsonFlag = False) -> None:
         [
             entry.name,
             entry.preset.parameters if entry.preset else "",
+            _describe_memory(entry.preset),
             _describe_local_copies(entry),
             entry.preset.description if entry.preset else "",
         ]
         for entry in sorted(entries, key=lambda entry: not entry.is_here)
     ]
-    print_result(format_table(["MODEL", "PARAMETERS", "ON THIS MACHINE", "WHAT IT IS"], rows))
+    print_result(format_table(["MODEL", "PARAMETERS", "MEMORY", "ON THIS MACHINE", "WHAT IT IS"], rows))
+
+
+def _describe_memory(preset: Preset | None) -> str:
+    """Say what a preset takes with a conversation of some length."""
+    if preset is None or preset.weight_bytes is None:
+        return ""
+    num_tokens = min(preset.context_length, CONVERSATION_TOKENS)
+    return format_bytes(preset.weight_bytes + preset.cache_bytes(num_tokens))
 
 
 def _describe_local_copies(entry: ModelEntry) -> str:

@@ -15,8 +15,8 @@ from genai.cli.options import JsonFlag
 from genai.cli.output import format_bytes, print_json, print_result
 
 if TYPE_CHECKING:
-    from genai.folder import ModelFolder
-    from genai.hub import ModelEntry
+    from genai.folder import Manifest, ModelFolder
+    from genai.hub import ModelEntry, Preset
 
 __all__ = ["show_model"]
 
@@ -62,6 +62,7 @@ def _describe_entry(entry: ModelEntry) -> dict[str, Any]:
             "aliases": ", ".join(preset.aliases),
             "what it is": preset.description,
             "parameters": preset.parameters,
+            **_describe_memory(preset),
             "license": preset.license + (" (to be accepted on its page)" if preset.gated else ""),
         }
     if preset is not None and preset.repo is None:
@@ -69,6 +70,16 @@ def _describe_entry(entry: ModelEntry) -> dict[str, Any]:
     if not os.path.isabs(entry.source):  # of a repository, not of a folder
         facts["download"] = format_bytes(entry.download_bytes) if entry.download_bytes else "not here"
     return facts if entry.exports else facts | {"exports": "none here"}
+
+
+def _describe_memory(preset: Preset) -> dict[str, str]:
+    """Say what a preset takes: its weights, and the cache of a conversation."""
+    if preset.weight_bytes is None or not preset.kv_elements:
+        return {}
+    weights, token = format_bytes(preset.weight_bytes), format_bytes(preset.cache_bytes(1))
+    length = preset.context_length
+    whole = f"{format_bytes(preset.cache_bytes(length))} for all {length} tokens of the context"
+    return {"memory": f"about {weights}, and {token} for each token of a conversation ({whole})"}
 
 
 def _describe_folder(folder: ModelFolder, *, state: str) -> dict[str, Any]:
@@ -93,13 +104,36 @@ def _describe_folder(folder: ModelFolder, *, state: str) -> dict[str, Any]:
             facts[what.replace("_", " ")] = ", ".join(
                 f"{count} of {name}" for name, count in weights[what].items()
             )
+    if manifest.license is not None:
+        facts["license"] = manifest.license
+    if manifest.bits_per_weight is not None:
+        facts["parameters"] = f"{manifest.num_parameters:,} at {manifest.bits_per_weight:.2f} bits"
     return facts | {
         "precision": manifest.precision + (f" ({quantization})" if quantization else ""),
         "made from": manifest.source + (f" at {manifest.revision}" if manifest.revision else ""),
         "made on": manifest.created,
         "made with": ", ".join(f"{tool} {version}" for tool, version in manifest.versions.items()),
+        **_describe_results(manifest),
         "files": ", ".join(sorted(manifest.files)),
     }
+
+
+def _describe_results(manifest: Manifest) -> dict[str, str]:
+    """Return what `genai validate` and `genai evaluate` left in a manifest."""
+    facts: dict[str, str] = {}
+    if validation := manifest.validation:
+        facts["validated"] = f"{'passed' if validation['passed'] else 'failed'} on {validation['date']}"
+    if evaluation := manifest.evaluation:
+        overall = evaluation["overall"]
+        quality = f"perplexity {overall['perplexity']:.2f} on {len(evaluation['texts'])} texts"
+        if (comparison := overall["comparison"]) is not None:
+            quality += (
+                f", {comparison['perplexity_ratio']:.4f} x that of {evaluation['reference']['source']}, "
+                f"{comparison['mean_kl']:.4f} nats from it"
+            )
+        tasks = [f"{task['name']} {task['accuracy']:.1%}" for task in evaluation["tasks"]]
+        facts["quality"] = "; ".join([quality, *tasks, f"on {evaluation['date']}"])
+    return facts
 
 
 def _format_facts(facts: dict[str, Any]) -> str:

@@ -11,6 +11,8 @@ from genai.evaluation.quality.comparison import Comparison
 from genai.evaluation.quality.passages import Windows
 from genai.evaluation.quality.perplexity import Floats, perplexity_of
 from genai.evaluation.quality.tasks import TaskQuality
+from genai.folder import MANIFEST_FILE, Manifest
+from genai.folder.files import read_json
 
 __all__ = ["QualityReport", "TextQuality"]
 
@@ -80,6 +82,11 @@ class QualityReport:
     versions: Mapping[str, str]
     date: str
 
+    def to_entry(self) -> dict[str, Any]:
+        """Return the report as manifest.json keeps it: the folder may move, and the reference is what its own says."""
+        entry = {name: value for name, value in self.to_json().items() if name not in ("model", "path")}
+        return entry | {"reference": None if self.reference is None else _describe(self.reference)}
+
     def to_json(self) -> dict[str, Any]:
         """Return the report as JSON has it."""
         return {
@@ -98,3 +105,11 @@ class QualityReport:
             "versions": dict(self.versions),
             "date": self.date,
         }
+
+
+def _describe(folder: Path) -> dict[str, str | None]:
+    """Say what a reference is, beyond where it lies on this machine."""
+    if not (folder / MANIFEST_FILE).is_file():
+        return {"source": folder.name, "revision": None, "precision": "its own precision"}
+    manifest = Manifest.from_json(read_json(folder / MANIFEST_FILE))
+    return {"source": manifest.source, "revision": manifest.revision, "precision": manifest.precision}

@@ -26,6 +26,7 @@ class Draft:
         notes: What the manifest says of the choice and the work of the exporter.
         versions: Versions of the exporter's own tools.
         attributes: Facts about the graph that the runtime needs and genai_config.json has no key for.
+        num_parameters: The checkpoint's, if the exporter knows it.
     """
 
     graph: WritableGraph
@@ -36,6 +37,7 @@ class Draft:
     notes: Mapping[str, Any]
     versions: Mapping[str, str] = field(default_factory=dict)
     attributes: Mapping[str, Any] = field(default_factory=dict)
+    num_parameters: int | None = None
 
 
 def check_context(max_context: int, longest: int, *, reason: str | None = None) -> None:
