@@ -1,4 +1,4 @@
-"""The calibration of a decoder: its layers run one after the other over a text, and are quantized by what they read."""
+"""The calibration of a decoder's weights: its layers run one after the other over a text, and are quantized by what they read."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genai._version import __version__
-from genai.calibration.corpus import CalibrationText, cut_sequences
+from genai.calibration.corpus import CalibrationText, cut_sequences, describe
 from genai.calibration.layer import quantize_layer
 from genai.calibration.layer_run import embed_tokens, run_layer
 from genai.calibration.parameters import Parameters, restore
@@ -22,6 +22,7 @@ from genai.calibration.work_folder import WorkFolder
 from genai.errors import OptionError, UnsupportedModelError
 from genai.export import Calibrated, ExportPlan, open_weights
 from genai.export.architecture import DecoderSpec
+from genai.export.build.balance import balanced
 from genai.export.build.decoder_parts import check_parts, num_separable
 from genai.export.build.recipe import mixed_precision
 from genai.export.checkpoint.formats import write_text_files
@@ -89,10 +90,10 @@ class Calibration:
             sequences,
         )
 
-    @property
-    def key(self) -> str:
-        """A digest of all that the outcome depends on."""
+    def key(self, what: str) -> str:
+        """Return a digest of all that one part of the outcome depends on."""
         parts = [
+            what,
             fingerprint(self.plan.checkpoint),
             self.plan.settings.name,
             self.plan.precision.to_json(),
@@ -105,11 +106,10 @@ class Calibration:
         """How many layers can be calibrated: the first ones."""
         return num_separable(self.spec)
 
-    def run(self, work: WorkFolder, advance: Callable[[int, int], None] | None = None) -> None:
-        """Calibrate the layers that are not done yet; `advance` is told how many of how many are."""
+    def run(self, work: WorkFolder, advance: Callable[[int], None]) -> None:
+        """Calibrate the layers that are not done yet; `advance` is told how many are."""
         done = work.num_done()
-        if advance is not None:
-            advance(done, self.num_layers)
+        advance(done)
         if done == self.num_layers:
             return
         hidden = work.read_hidden(done)
@@ -121,8 +121,7 @@ class Calibration:
             arrays = quantize_layer(run.inputs, self.parameters, self._scheme_of, method=method)
             work.finish_layer(index, arrays, run.outputs)
             hidden = run.outputs
-            if advance is not None:
-                advance(index + 1, self.num_layers)
+            advance(index + 1)
 
     def outcome(self, work: WorkFolder) -> Calibrated:
         """Return what to export once all layers are done."""
@@ -137,13 +136,15 @@ class Calibration:
         precision = self.plan.precision.with_schemes(_by_pattern(schemes, self.parameters))
         notes = {
             "method": self.plan.settings.quantize,
-            "text": self.text.name,
-            "text_sha256": self.text.digest,
-            "num_tokens": sum(map(len, self.sequences)),
-            "sequence_length": len(self.sequences[0]),
+            **describe(self.text, self.sequences),
             "rounded_to_nearest": self.left_out(),
         }
-        return Calibrated(precision, parameters, notes)
+        return Calibrated(precision, parameters, {"calibration": notes})
+
+    def uncalibrated(self) -> Calibrated:
+        """Return what to export where the text does not decide on the weights."""
+        precision = self.plan.precision
+        return Calibrated(precision, balanced(self.parameters, self.spec, precision), {})
 
     def left_out(self) -> list[str]:
         """Return what of the layers is rounded to nearest because nothing can be known of its inputs."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from genai.calibration.cache import CacheCalibration
 from genai.calibration.calibrate import Calibration
 from genai.calibration.corpus import CalibrationText, packaged_text
-from genai.calibration.work_folder import WorkFolder
-from genai.export import ExportPlan, ExportProgress, carry_out
+from genai.calibration.work_folder import WorkFolder, remove_work
+from genai.export import Calibrated, ExportPlan, ExportProgress, carry_out
 from genai.export.checkpoint.checkpoint import naming_checkpoint
 from genai.folder import ModelFolder, check_target
 
@@ -27,17 +28,17 @@ def export_calibrated(
     revision: str | None = None,
     note: Callable[[str], None] | None = None,
 ) -> ModelFolder:
-    """Export a checkpoint whose weights of 4 bits are chosen by what a text makes of its layers.
+    """Export a checkpoint whose weights of 4 bits, or the scales of whose cache, a text decides on.
 
     One layer is in memory at a time. What is done is kept beside `output` until the folder is complete: if the process
     dies, the next call with the same plan and text goes on where it was.
 
     Args:
-        plan: An export whose settings name a method that is calibrated.
+        plan: An export whose settings name a method that is calibrated, or a cache that holds codes.
         output: Folder to make.
         text: The text; the one that comes with the package if not given.
         overwrite: Replace what is at `output`.
-        advance: Called with how many of how many layers are done, first when the calibration begins.
+        advance: Called with how many of how many runs of a layer are done, first when the calibration begins.
         progress: Of the export after the calibration, as `genai.export.carry_out` tells it.
         source: Where the checkpoint came from, for the manifest; its path if not given.
         revision: The checkpoint's revision, for the manifest.
@@ -52,10 +53,9 @@ def export_calibrated(
     check_target(output, overwrite=overwrite)
     with naming_checkpoint(plan.checkpoint):
         calibration = Calibration.prepare(plan, text or packaged_text())
-    if note is not None and (left_out := calibration.left_out()):
+    if plan.settings.is_calibrated and note is not None and (left_out := calibration.left_out()):
         note(f"These are rounded to nearest, because they cannot be calibrated: {', '.join(left_out)}")
-    work = WorkFolder.open(output, calibration.key)
-    calibration.run(work, advance)
+    calibrated = _calibrated(calibration, output, advance)
     folder = carry_out(
         calibration.plan,
         output,
@@ -63,7 +63,33 @@ def export_calibrated(
         progress=progress,
         source=source,
         revision=revision,
-        calibrated=calibration.outcome(work),
+        calibrated=calibrated,
     )
-    work.remove()
+    remove_work(output)
     return folder
+
+
+def _calibrated(
+    calibration: Calibration, output: Path, advance: Callable[[int, int], None] | None
+) -> Calibrated:
+    """Decide on the weights, then on the cache of what comes of these, as far as the settings ask for it."""
+    settings = calibration.plan.settings
+    num_weights = calibration.num_layers if settings.is_calibrated else 0
+    num_runs = num_weights + (len(calibration.spec.layers) if settings.quantizes_cache else 0)
+
+    def tell(done: int) -> None:
+        if advance is not None:
+            advance(done, num_runs)
+
+    if settings.is_calibrated:
+        work = WorkFolder.open(output, calibration.key("weights"))
+        calibration.run(work, tell)
+        calibrated = calibration.outcome(work)
+    else:
+        calibrated = calibration.uncalibrated()
+    if settings.quantizes_cache:
+        cache = CacheCalibration(calibrated, calibration.spec, calibration.text, calibration.sequences)
+        work = WorkFolder.open(output, calibration.key("cache"))
+        cache.run(work, lambda done: tell(num_weights + done))
+        calibrated = cache.outcome(work)
+    return calibrated

@@ -44,11 +44,17 @@ class ExportFlags:
     max_context: Annotated[
         int | None, typer.Option(min=1, help="Longest sequence that the folder is made for.")
     ] = None
+    kv_precision: Annotated[
+        str | None,
+        typer.Option(
+            help="What the KV cache holds: auto (default) is the activations' type; int8 takes half of fp16."
+        ),
+    ] = None
     calibration: Annotated[
         Path | None,
         typer.Option(
             metavar="PATH",
-            help="Text to calibrate awq and gptq with: a .txt or .jsonl file, or a folder of them; else one that comes with genai.",
+            help="Text to calibrate awq, gptq and an int8 KV cache with: a .txt or .jsonl file, or a folder of them; else one that comes with genai.",
         ),
     ] = None
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is at DIR.")] = False
@@ -103,6 +109,7 @@ def run_export(checkpoint: str, flags: ExportFlags, *, quantize: str | None, via
         "max_context": flags.max_context,
         "via": via,
         "quantize": quantize,
+        "kv_precision": flags.kv_precision,
     }
     settings = export_settings(preset, **options)
     text = _read_text(flags.calibration, settings)
@@ -127,8 +134,10 @@ def _read_text(path: Path | None, settings: ExportSettings) -> CalibrationText |
     """Return the text to calibrate with; `None` for the one that comes with genai, or where none is needed."""
     if path is None:
         return None
-    if not settings.is_calibrated:
-        raise OptionError(f'calibration means nothing for quantize "{settings.quantize}": choose awq or gptq')
+    if not settings.needs_text:
+        raise OptionError(
+            f'calibration means nothing for quantize "{settings.quantize}": choose awq or gptq, or kv_precision int8'
+        )
     from genai.calibration import read_calibration_text
 
     return read_calibration_text(path)
@@ -144,7 +153,7 @@ def _make(
             tensors = f"{step.num_tensors_done} of {step.num_tensors} tensors"
             progress(f"Exporting to {plan.settings.precision}", step.bytes_done, step.bytes_total, tensors)
 
-        if plan.settings.is_calibrated:
+        if plan.settings.needs_text:
             from genai.calibration import export_calibrated
 
             return export_calibrated(
@@ -152,7 +161,7 @@ def _make(
                 flags.output,
                 text=text,
                 overwrite=flags.overwrite,
-                advance=partial(layers, f"Calibrating by {plan.settings.quantize}"),
+                advance=partial(layers, f"Calibrating {_calibrates(plan.settings)}"),
                 progress=show,
                 source=found.source,
                 revision=found.revision,
@@ -196,6 +205,10 @@ def _tell(folder: ModelFolder, seconds: float, report: Report | None, *, as_json
     exported = f"exported {_by(manifest.exporter)}in {seconds:.1f} s"
     checked = f", {report.summary()}" if report is not None else ""
     print_result(f"{folder.path}: {manifest.precision}, {format_bytes(size_bytes)}, {exported}{checked}")
+
+
+def _calibrates(settings: ExportSettings) -> str:
+    return f"by {settings.quantize}" if settings.is_calibrated else "the KV cache"
 
 
 def _by(exporter: str) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from genai.config.export import (
     EXPORT_VERSION,
+    KV_PRECISIONS,
     PRECISIONS,
     QUANTIZE_METHODS,
     VIAS,
@@ -19,6 +20,7 @@ from genai.config.message import Message
 
 __all__ = [
     "EXPORT_VERSION",
+    "KV_PRECISIONS",
     "PRECISIONS",
     "QUANTIZE_METHODS",
     "VIAS",

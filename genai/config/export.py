@@ -10,6 +10,7 @@ from genai.errors import OptionError, did_you_mean
 
 __all__ = [
     "EXPORT_VERSION",
+    "KV_PRECISIONS",
     "PRECISIONS",
     "QUANTIZE_METHODS",
     "VIAS",
@@ -23,6 +24,9 @@ EXPORT_VERSION = 3
 
 PRECISIONS = ("fp32", "fp16", "bf16", "int8", "int4", "keep")
 """What `precision` may be: types, or "keep" for matrices as a quantized checkpoint has them, in a graph of fp32."""
+
+KV_PRECISIONS = ("auto", "int8")
+"""What `kv_precision` may be: 8 bits, or "auto" for the type of the activations."""
 
 VIAS = ("auto", "native", "transformers")
 """What `via` may be: an exporter, or "auto" for the first in this order that takes the model."""
@@ -42,6 +46,7 @@ class ExportOptions(TypedDict, total=False):
     max_context: int | None
     via: str | None
     quantize: str | None
+    kv_precision: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +61,8 @@ class ExportSettings:
         via: "native" or "transformers" names an exporter; "auto" takes the first that takes the model.
         quantize: How weights of 4 bits are chosen: "rtn" rounds to nearest, "awq" does so after smoothing, "gptq" chooses
             codes that make up for each other's errors after smoothing (see `genai.calibration`).
+        kv_precision: How the KV cache holds keys and values: "int8" as codes of 8 bits, whose scales a calibration finds;
+            "auto" in the type of the activations.
         calibration: The digest of the text that it was calibrated with; `None` where it was not, or not yet.
 
     Raises:
@@ -71,12 +78,14 @@ class ExportSettings:
     max_context: int | None = None
     via: str = "auto"
     quantize: str = "rtn"
+    kv_precision: str = "auto"
     calibration: str | None = None
 
     def __post_init__(self) -> None:
         _check_one_of(PRECISIONS, precision=self.precision)
         _check_one_of(VIAS, via=self.via)
         _check_one_of(QUANTIZE_METHODS, quantize=self.quantize)
+        _check_one_of(KV_PRECISIONS, kv_precision=self.kv_precision)
         check_block_size(self.block_size)
         if not self.is_quantized:
             object.__setattr__(self, "block_size", DEFAULT_BLOCK_SIZE)
@@ -96,8 +105,18 @@ class ExportSettings:
 
     @property
     def is_calibrated(self) -> bool:
-        """Whether the quantization needs a text."""
+        """Whether the quantization of the weights needs a text."""
         return self.quantize != "rtn"
+
+    @property
+    def quantizes_cache(self) -> bool:
+        """Whether the KV cache holds codes."""
+        return self.kv_precision != "auto"
+
+    @property
+    def needs_text(self) -> bool:
+        """Whether anything is chosen by what a text makes of the layers."""
+        return self.is_calibrated or self.quantizes_cache
 
     @property
     def name(self) -> str:

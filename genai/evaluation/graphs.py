@@ -15,6 +15,7 @@ from onnx import GraphProto, ModelProto, TensorProto, ValueInfoProto
 
 from genai.errors import ModelFolderError
 from genai.folder import ModelFolder
+from genai.graph.names import parse_past
 from genai.graph.operators import MATMUL_NBITS, QMOE
 
 __all__ = ["FolderGraphs", "num_bytes_of", "read_graphs", "tensors_of"]
@@ -61,6 +62,12 @@ class FolderGraphs:
                 if tensor.data_type in sizes:
                     sizes[tensor.data_type] += num_bytes_of(tensor)
         return _FLOATS[max(sizes, key=lambda kind: sizes[kind])]
+
+    @property
+    def has_coded_cache(self) -> bool:
+        """Whether keys and values are codes of 8 bits."""
+        pasts = [value for name, value in self.inputs.items() if parse_past(name) is not None]
+        return any(past.type.tensor_type.elem_type == TensorProto.INT8 for past in pasts)
 
     @property
     def num_bytes(self) -> int:

@@ -48,12 +48,13 @@ TOOLS = ("onnx", "onnx-ir", "numpy", "ml_dtypes")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Calibrated:
-    """What a calibration has made of a decoder's weights.
+    """What a calibration has made of a decoder's weights, and of its cache.
 
     Args:
         precision: How each of them is stored.
-        parameters: All of them, by canonical name.
-        notes: What the manifest says of the calibration.
+        parameters: All of them, by canonical name; with the scales of a cache that holds codes
+            (`genai.export.build.cache_scales`).
+        notes: What the manifest says of it.
     """
 
     precision: Precision
@@ -130,9 +131,15 @@ def carry_out(
     What settings of the plan ask to be calibrated, `genai.calibration.export_calibrated` exports: it gives `calibrated`,
     which takes the place of the checkpoint's weights.
     """
-    if plan.settings.is_calibrated and calibrated is None:
+    if plan.settings.needs_text and calibrated is None:
+        settings = plan.settings
+        what = (
+            f"quantize {settings.quantize}"
+            if settings.is_calibrated
+            else f"kv_precision {settings.kv_precision}"
+        )
         raise OptionError(
-            f'quantize "{plan.settings.quantize}" needs a calibration: export with `genai quantize` or '
+            f"{what} needs a calibration: export with `genai export`, `genai quantize` or "
             "genai.calibration.export_calibrated"
         )
     output = Path(output)
@@ -212,8 +219,8 @@ def _native_draft(plan: ExportPlan, decoder: NativeDecoder, calibrated: Calibrat
 def _notes(plan: ExportPlan, graph: GraphBuilder, calibrated: Calibrated | None) -> dict[str, object]:
     notes: dict[str, object] = {"reason": f"{plan.architecture} is one of genai's own families"}
     if calibrated is not None:
-        notes["calibration"] = dict(calibrated.notes)
-    elif weights := describe_carried(graph):
+        notes |= calibrated.notes
+    if not plan.settings.is_calibrated and (weights := describe_carried(graph)):
         notes["quantized_weights"] = weights
     return notes
 
