@@ -2,8 +2,8 @@
 
 Keys lie in the cache as they are after their rotation, which turns two channels into each other with the position: a
 channel that is small over a thousand positions may be as large as its partner over ten thousand. So both get a scale
-for the radius of the pair, which no position changes. What is larger than anything in the text, by more than the
-margin, saturates.
+for the radius of the pair, which no position changes (where a norm stands behind the rotation, nearly so). What is
+larger than anything in the text, by more than the margin, saturates.
 """
 
 from __future__ import annotations
@@ -28,7 +28,11 @@ from genai.graph.names import KEY
 __all__ = ["MARGIN", "CacheCalibration", "peaks_of", "scales_for"]
 
 MARGIN = 1.25
-"""How much larger than in the text a channel may become before its codes saturate."""
+"""How much larger than in the text a channel may become before its codes saturate.
+
+On other texts the squared error of keys and values is smallest from 0.9 to 1.25. Above it grows with the margin's square;
+below, what saturates costs far more.
+"""
 
 MAX_CODE = 127
 
