@@ -14,7 +14,7 @@ model with flat distributions (one with random weights, say) loses at the slight
   mixture choose other experts.
 - bf16 rounds to 8 significant bits, eight times as coarse, and divergence grows with the square of the error.
 - int8 in blocks is about as coarse as bf16, and activations may be rounded to 8 bits too: 1e-3 to 2e-2 nats.
-- a KV cache of 8-bit codes makes an int8 of every float type: up to 1e-3 nats where weights are floats.
+- a KV cache of 8-bit codes makes an int8 of every float type: 1e-3 to 2e-3 nats in trained models.
 - int4 by rounding to nearest has 15 levels per block: 0.05 nats for models of 7 billion parameters, up to 0.3 for those
   below one billion.
 """
