@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from genai.config import PRECISIONS, QUANTIZE_METHODS, VIAS, ExportSettings
+from genai.config import KV_PRECISIONS, PRECISIONS, QUANTIZE_METHODS, VIAS, ExportSettings
 from genai.errors import OptionError
 
 SETTINGS = st.builds(
@@ -17,6 +17,7 @@ SETTINGS = st.builds(
     block_size=st.sampled_from([16, 32, 256]),
     max_context=st.none() | st.integers(1, 9),
     via=st.sampled_from(VIAS),
+    kv_precision=st.sampled_from(KV_PRECISIONS),
 )
 CALIBRATED = st.builds(
     ExportSettings,
@@ -36,6 +37,7 @@ def test_a_name_tells_settings_apart(one: ExportSettings, other: ExportSettings)
     [
         ({"precision": "itn4"}, 'precision must be one of .* not "itn4". Did you mean "int4"'),
         ({"via": "onnx"}, 'via must be one of .* not "onnx"'),
+        ({"kv_precision": "int4"}, 'kv_precision must be one of auto, int8, not "int4"'),
         ({"quantize": "gtpq"}, 'quantize must be one of .* not "gtpq". Did you mean "gptq"'),
         (
             {"precision": "int8", "quantize": "gptq"},

@@ -1,4 +1,4 @@
-"""The calibration of a decoder: its layers run one after the other over a text, and are quantized by what they read."""
+"""The calibration of a decoder's weights: its layers run one after the other over a text, and are quantized by what they read."""
 
 from __future__ import annotations
 
@@ -15,13 +15,12 @@ from numpy.typing import NDArray
 
 from genai._version import __version__
 from genai.calibration.budget import choose_schemes
-from genai.calibration.corpus import CalibrationText, cut_sequences
+from genai.calibration.corpus import CalibrationText, cut_sequences, describe
 from genai.calibration.layer import quantize_layer
 from genai.calibration.layer_run import embed_tokens, run_layer
 from genai.calibration.parameters import Parameters, restore
 from genai.calibration.sensitivity import Sensitivity
 from genai.calibration.work_folder import WorkFolder
-from genai.config import CALIBRATED_METHODS
 from genai.errors import OptionError, UnsupportedModelError
 from genai.export import Calibrated, ExportPlan, open_weights
 from genai.export.architecture import DecoderSpec
@@ -94,17 +93,17 @@ class Calibration:
             text,
             sequences,
         )
-        if settings.bits_budget is not None and (left_out := calibration.unmeasured()):
+        if settings.bits_budget is not None and (left_out := calibration.left_out()):
             raise UnsupportedModelError(
                 f"{plan.architecture} has matrices of which it cannot be measured how many bits they need "
                 f"({', '.join(left_out)}): leave bits_budget out"
             )
         return calibration
 
-    @property
-    def key(self) -> str:
-        """A digest of all that the outcome depends on."""
+    def key(self, what: str) -> str:
+        """Return a digest of all that one part of the outcome depends on."""
         parts = [
+            what,
             fingerprint(self.plan.checkpoint),
             self.plan.settings.name,
             self.plan.precision.to_json(),
@@ -114,17 +113,15 @@ class Calibration:
 
     @property
     def num_layers(self) -> int:
-        """How many layers are calibrated: the first ones, as far as they can be run alone; none by "rtn"."""
-        return num_separable(self.spec) if self.plan.settings.quantize in CALIBRATED_METHODS else 0
+        """How many layers can be calibrated: the first ones."""
+        return num_separable(self.spec)
 
-    def within_budget(
-        self, work: WorkFolder, advance: Callable[[int, int], None] | None = None
-    ) -> Calibration:
+    def within_budget(self, work: WorkFolder, advance: Callable[[int], None]) -> Calibration:
         """Return this calibration with the scheme that each matrix can have within the settings' bits_budget.
 
         Args:
             work: Where the choice is kept, and found if it was made before.
-            advance: Told how many of how many layers have been measured.
+            advance: Told how many layers have been run.
 
         Raises:
             OptionError: The budget is less than the smallest schemes take.
@@ -151,11 +148,10 @@ class Calibration:
         precision = replace(self.plan.precision, schemes=_by_pattern(chosen, self.parameters))
         return replace(self, plan=replace(self.plan, precision=precision))
 
-    def run(self, work: WorkFolder, advance: Callable[[int, int], None] | None = None) -> None:
-        """Calibrate the layers that are not done yet; `advance` is told how many of how many are."""
+    def run(self, work: WorkFolder, advance: Callable[[int], None]) -> None:
+        """Calibrate the layers that are not done yet; `advance` is told how many are."""
         done = work.num_done()
-        if advance is not None:
-            advance(done, self.num_layers)
+        advance(done)
         if done == self.num_layers:
             return
         hidden = work.read_hidden(done)
@@ -167,14 +163,11 @@ class Calibration:
             arrays = quantize_layer(run.inputs, self.parameters, self._scheme_of, method=method)
             work.finish_layer(index, arrays, run.outputs)
             hidden = run.outputs
-            if advance is not None:
-                advance(index + 1, self.num_layers)
+            advance(index + 1)
 
     def outcome(self, work: WorkFolder) -> Calibrated:
         """Return what to export once all layers are done."""
         parameters, schemes = dict(self.parameters), dict[str, BlockScheme]()
-        if not self.num_layers:
-            parameters = dict(balanced(self.parameters, self.spec, self.plan.precision))
         for index in range(self.num_layers):
             arrays = work.read_layer(index)
             parameters |= restore(arrays, self.parameters, self._scheme_of)
@@ -185,23 +178,25 @@ class Calibration:
         precision = self.plan.precision.with_schemes(_by_pattern(schemes, self.parameters))
         notes = {
             "method": self.plan.settings.quantize,
-            "text": self.text.name,
-            "text_sha256": self.text.digest,
-            "num_tokens": sum(map(len, self.sequences)),
-            "sequence_length": len(self.sequences[0]),
+            **describe(self.text, self.sequences),
             "rounded_to_nearest": self.left_out(),
         }
-        if self.plan.settings.bits_budget is not None:
-            notes["bits_budget"] = self.plan.settings.bits_budget
-        return Calibrated(precision, parameters, notes)
+        return Calibrated(precision, parameters, {**self._budget_notes(), "calibration": notes})
+
+    def uncalibrated(self) -> Calibrated:
+        """Return what to export where the text does not decide on the weights."""
+        precision = self.plan.precision
+        return Calibrated(precision, balanced(self.parameters, self.spec, precision), self._budget_notes())
+
+    def _budget_notes(self) -> dict[str, object]:
+        budget = self.plan.settings.bits_budget
+        if budget is None:
+            return {}
+        return {"bits_budget": {"bits_per_weight": budget, **describe(self.text, self.sequences)}}
 
     def left_out(self) -> list[str]:
         """Return what of the layers is rounded to nearest because nothing can be known of its inputs."""
-        return self.unmeasured() if self.num_layers else []
-
-    def unmeasured(self) -> list[str]:
-        """Return what of the layers reads inputs of which nothing can be known."""
-        left_out = [f"layers.{index}" for index in range(num_separable(self.spec), len(self.spec.layers))]
+        left_out = [f"layers.{index}" for index in range(self.num_layers, len(self.spec.layers))]
         experts = {_pattern(name.rpartition(".")[0]) for name in self.parameters if ".experts." in name}
         return left_out + sorted(experts)
 

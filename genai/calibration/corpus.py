@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,14 @@ from numpy.typing import NDArray
 from genai.errors import OptionError
 from genai.text import Tokenizer, prefix_of, read_utf8
 
-__all__ = ["MIN_TOKENS", "CalibrationText", "cut_sequences", "packaged_text", "read_calibration_text"]
+__all__ = [
+    "MIN_TOKENS",
+    "CalibrationText",
+    "cut_sequences",
+    "describe",
+    "packaged_text",
+    "read_calibration_text",
+]
 
 MIN_TOKENS = 2048
 """Fewer say too little about which inputs a layer gets."""
@@ -86,6 +93,16 @@ def cut_sequences(
     count = min(len(token_ids) // room, MAX_SEQUENCES)
     starts = np.linspace(0, len(token_ids) - room, count).astype(int)
     return [np.asarray([*prefix, *token_ids[start : start + room]], np.int64) for start in starts.tolist()]
+
+
+def describe(text: CalibrationText, sequences: Sequence[NDArray[np.int64]]) -> Mapping[str, object]:
+    """Return what a manifest says of the text of a calibration, and of what was taken from it."""
+    return {
+        "text": text.name,
+        "text_sha256": text.digest,
+        "num_tokens": sum(map(len, sequences)),
+        "sequence_length": len(sequences[0]),
+    }
 
 
 def _read_folder(folder: Path) -> str:

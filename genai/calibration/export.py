@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
+from genai.calibration.cache import CacheCalibration
 from genai.calibration.calibrate import Calibration
 from genai.calibration.corpus import CalibrationText, packaged_text
-from genai.calibration.work_folder import WorkFolder
-from genai.export import ExportPlan, ExportProgress, carry_out
+from genai.calibration.work_folder import WorkFolder, remove_work
+from genai.export import Calibrated, ExportPlan, ExportProgress, carry_out
 from genai.export.checkpoint.checkpoint import naming_checkpoint
 from genai.folder import ModelFolder, check_target
 
@@ -29,13 +29,13 @@ def export_calibrated(
     note: Callable[[str], None] | None = None,
     page_license: str | None = None,
 ) -> ModelFolder:
-    """Export a checkpoint whose weights of 4 bits are chosen by what a text makes of its layers.
+    """Export a checkpoint whose weights, their bits, or the scales of whose cache a text decides on.
 
     One layer is in memory at a time. What is done is kept beside `output` until the folder is complete: if the process
     dies, the next call with the same plan and text goes on where it was.
 
     Args:
-        plan: An export whose settings name a method that is calibrated.
+        plan: An export whose settings need a text.
         output: Folder to make.
         text: The text; the one that comes with the package if not given.
         overwrite: Replace what is at `output`.
@@ -55,12 +55,9 @@ def export_calibrated(
     check_target(output, overwrite=overwrite)
     with naming_checkpoint(plan.checkpoint):
         calibration = Calibration.prepare(plan, text or packaged_text())
-    if note is not None and (left_out := calibration.left_out()):
+    if plan.settings.is_calibrated and note is not None and (left_out := calibration.left_out()):
         note(f"These are rounded to nearest, because they cannot be calibrated: {', '.join(left_out)}")
-    work = WorkFolder.open(output, calibration.key)
-    if plan.settings.bits_budget is not None:
-        calibration = calibration.within_budget(work, _telling(advance, "Measuring sensitivity"))
-    calibration.run(work, _telling(advance, f"Calibrating by {plan.settings.quantize}"))
+    calibrated = _calibrated(calibration, output, advance)
     folder = carry_out(
         calibration.plan,
         output,
@@ -68,14 +65,34 @@ def export_calibrated(
         progress=progress,
         source=source,
         revision=revision,
-        calibrated=calibration.outcome(work),
+        calibrated=calibrated,
         page_license=page_license,
     )
-    work.remove()
+    remove_work(output)
     return folder
 
 
-def _telling(
-    advance: Callable[[str, int, int], None] | None, stage: str
-) -> Callable[[int, int], None] | None:
-    return None if advance is None else partial(advance, stage)
+def _calibrated(
+    calibration: Calibration, output: Path, advance: Callable[[str, int, int], None] | None
+) -> Calibrated:
+    """Decide on the bits of each matrix, on the weights, and on the cache of what comes of these, as far as it is asked for."""
+    settings, num_layers = calibration.plan.settings, len(calibration.spec.layers)
+
+    def telling(stage: str, total: int) -> Callable[[int], None]:
+        return lambda done: None if advance is None else advance(stage, done, total)
+
+    if settings.bits_budget is not None:
+        work = WorkFolder.open(output, calibration.key("budget"))
+        calibration = calibration.within_budget(work, telling("Measuring sensitivity", num_layers))
+    if settings.is_calibrated:
+        work = WorkFolder.open(output, calibration.key("weights"))
+        calibration.run(work, telling(f"Calibrating by {settings.quantize}", calibration.num_layers))
+        calibrated = calibration.outcome(work)
+    else:
+        calibrated = calibration.uncalibrated()
+    if settings.quantizes_cache:
+        cache = CacheCalibration(calibrated, calibration.spec, calibration.text, calibration.sequences)
+        work = WorkFolder.open(output, calibration.key("cache"))
+        cache.run(work, telling("Calibrating the KV cache", num_layers))
+        calibrated = cache.outcome(work)
+    return calibrated

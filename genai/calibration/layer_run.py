@@ -1,4 +1,4 @@
-"""Running the parts of a decoder over the calibration's tokens, and what their matrices read on the way."""
+"""Running the parts of a decoder over the calibration's tokens: what their matrices read, and what their caches hold."""
 
 from __future__ import annotations
 
@@ -29,11 +29,20 @@ from genai.export.build.precision import Precision
 from genai.export.build.producers import Producer, norm_behind, writers_of
 from genai.export.checkpoint.rows import SelectedRows
 from genai.export.write.graph_writer import MODEL_FILE, write_graph
-from genai.graph.axes import BATCH_SIZE, PAST_LENGTH
-from genai.graph.names import ATTENTION_MASK, INPUT_IDS, LOGITS
+from genai.graph.axes import BATCH_SIZE, PAST_LENGTH, SEQUENCE_LENGTH
+from genai.graph.names import ATTENTION_MASK, INPUT_IDS, KEY, LOGITS, VALUE
 from genai.runtime.graph_run import GraphRun, open_graph
 
-__all__ = ["LayerRun", "ReadInput", "embed_tokens", "layer_outputs", "opened_head", "run_layer"]
+__all__ = [
+    "CacheRun",
+    "LayerRun",
+    "ReadInput",
+    "embed_tokens",
+    "layer_outputs",
+    "opened_head",
+    "run_layer",
+    "run_layer_cache",
+]
 
 _AXES = {BATCH_SIZE: 1, PAST_LENGTH: 0}
 _EMBEDDING = "embedding.weight"
@@ -64,6 +73,20 @@ class LayerRun:
     """
 
     inputs: Sequence[ReadInput]
+    outputs: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class CacheRun:
+    """What a layer kept of the tokens, and computed.
+
+    Args:
+        peaks: How large each channel of each head's keys and values became, by the states' names: float32 [heads,
+            head_dim], as `peaks_of` takes it of every sequence; nothing of a layer without keys and values.
+        outputs: The hidden states after it, float32 [sequences, tokens, hidden_size].
+    """
+
+    peaks: Mapping[str, Floats]
     outputs: Floats
 
 
@@ -140,6 +163,46 @@ def opened_head(
     build_head(graph, spec)
     with _opened(graph, beside) as run:
         yield lambda hidden: run({HIDDEN_STATES: hidden[None]})[LOGITS][0]
+
+
+def run_layer_cache(
+    parameters: Parameters,
+    spec: DecoderSpec,
+    index: int,
+    hidden: Floats,
+    peaks_of: Callable[[str, Floats], Floats],
+    *,
+    beside: Path,
+) -> CacheRun:
+    """Run a layer over all sequences, as `run_layer` does, and look at its keys and values.
+
+    Args:
+        parameters: The decoder's parameters.
+        spec: The decoder.
+        index: Which layer.
+        hidden: The hidden states before it, float32 [sequences, tokens, hidden_size].
+        peaks_of: From a state's name and its content over a sequence, float32 [heads, tokens, head_dim], to how large
+            its channels are, float32 [heads, head_dim].
+        beside: A folder in which files can lie for a while.
+    """
+    graph = GraphBuilder(_floats(), parameters)
+    presents = build_layer(graph, spec, index)
+    pasts = {str(value.name): _empty(value) for value in graph.inputs}
+    kept = [name for name in (KEY, VALUE) if name in presents]
+    for name in kept:
+        graph.output(
+            presents[name], name, ir.DataType.FLOAT, (BATCH_SIZE, "heads", SEQUENCE_LENGTH, "head_dim")
+        )
+    peaks: dict[str, Floats] = {}
+    outputs = np.empty_like(hidden)
+    with _opened(graph, beside) as run:
+        for place, states in enumerate(hidden):
+            found = run({**pasts, HIDDEN_STATES: states[None], **_mask(len(states))})
+            outputs[place] = found[LAYER_OUTPUT][0]
+            for name in kept:
+                each = peaks_of(name, found[name][0])
+                peaks[name] = np.maximum(peaks.get(name, each), each)
+    return CacheRun(peaks, outputs)
 
 
 def _floats() -> Precision:

@@ -72,7 +72,7 @@ class Sensitivity:
     beside: Path
 
     def measure(
-        self, sequences: Sequence[NDArray[np.int64]], advance: Callable[[int, int], None] | None = None
+        self, sequences: Sequence[NDArray[np.int64]], advance: Callable[[int], None]
     ) -> list[Choices]:
         """Return the losses of the embedding, the head, and all matrices that read the same, in nats per token.
 
@@ -80,7 +80,7 @@ class Sensitivity:
 
         Args:
             sequences: Token ids to measure them on, int64 [tokens] each, all as long.
-            advance: Told how many of how many layers are done.
+            advance: Told how many layers are done.
         """
         sequences = [ids[:_NUM_TOKENS] for ids in sequences[:_NUM_SEQUENCES]]
         exact = embed_tokens(self.parameters, self.spec, sequences, beside=self.beside)
@@ -94,8 +94,7 @@ class Sensitivity:
                 if (modules := self._rounded(read.modules))
             ]
             exact = run.outputs
-            if advance is not None:
-                advance(index + 1, len(self.spec.layers))
+            advance(index + 1)
         divergences = self._divergences(trials, exact)
         return [self._choices(trial, loss) for trial, loss in zip(trials, divergences, strict=True)]
 

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from genai.calibration.parameters import Arrays, Floats
 from genai.errors import ExportError
 
-__all__ = ["WorkFolder"]
+__all__ = ["WorkFolder", "remove_work"]
 
 _CHOICE = "choice.json"
 
@@ -48,19 +48,12 @@ class WorkFolder:
         Raises:
             ExportError: The disk refuses.
         """
-        path = target.parent / f".{target.name}.calibration-{key}"
+        path = target.parent / f"{_beginning(target)}{key}"
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ExportError(f"cannot write beside {target}: {error.strerror}") from error
         return cls(path)
-
-    def remove(self) -> None:
-        """Remove it, and those of the same target that other settings have left."""
-        beginning = self.path.name.rpartition("-")[0] + "-"
-        for other in self.path.parent.iterdir():
-            if other.name.startswith(beginning):
-                shutil.rmtree(other, ignore_errors=True)
 
     def num_done(self) -> int:
         """Return how many of the first layers are done."""
@@ -115,3 +108,14 @@ class WorkFolder:
         with os.fdopen(descriptor, "wb") as file:
             np.save(file, array)
         Path(name).replace(path)
+
+
+def remove_work(target: Path) -> None:
+    """Remove all folders of a target, those that other settings have left too."""
+    for other in target.parent.iterdir():
+        if other.name.startswith(_beginning(target)):
+            shutil.rmtree(other, ignore_errors=True)
+
+
+def _beginning(target: Path) -> str:
+    return f".{target.name}.calibration-"

@@ -44,11 +44,17 @@ class ExportFlags:
     max_context: Annotated[
         int | None, typer.Option(min=1, help="Longest sequence that the folder is made for.")
     ] = None
+    kv_precision: Annotated[
+        str | None,
+        typer.Option(
+            help="What the KV cache holds: auto (default) is the activations' type; int8 takes half of fp16."
+        ),
+    ] = None
     calibration: Annotated[
         Path | None,
         typer.Option(
             metavar="PATH",
-            help="Text to calibrate awq and gptq with: a .txt or .jsonl file, or a folder of them; else one that comes with genai.",
+            help="Text to calibrate awq, gptq and an int8 KV cache with: a .txt or .jsonl file, or a folder of them; else one that comes with genai.",
         ),
     ] = None
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is at DIR.")] = False
@@ -106,6 +112,7 @@ def run_export(
         "via": via,
         "quantize": quantize,
         "bits_budget": bits_budget,
+        "kv_precision": flags.kv_precision,
     }
     settings = export_settings(preset, **options)
     text = _read_text(flags.calibration, settings)
@@ -130,8 +137,10 @@ def _read_text(path: Path | None, settings: ExportSettings) -> CalibrationText |
     """Return the text to calibrate with; `None` for the one that comes with genai, or where none is needed."""
     if path is None:
         return None
-    if not settings.is_calibrated:
-        raise OptionError(f'calibration means nothing for quantize "{settings.quantize}": choose awq or gptq')
+    if not settings.needs_text:
+        raise OptionError(
+            f'calibration means nothing for quantize "{settings.quantize}": choose awq or gptq, or kv_precision int8'
+        )
     from genai.calibration import read_calibration_text
 
     return read_calibration_text(path)
@@ -151,7 +160,7 @@ def _make(
             tensors = f"{step.num_tensors_done} of {step.num_tensors} tensors"
             progress(f"Exporting to {plan.settings.precision}", step.bytes_done, step.bytes_total, tensors)
 
-        if plan.settings.is_calibrated:
+        if plan.settings.needs_text:
             from genai.calibration import export_calibrated
 
             return export_calibrated(

@@ -8,6 +8,7 @@ from __future__ import annotations
 from genai.config.export import (
     CALIBRATED_METHODS,
     EXPORT_VERSION,
+    KV_PRECISIONS,
     PRECISIONS,
     QUANTIZE_METHODS,
     VIAS,
@@ -21,6 +22,7 @@ from genai.config.message import Message
 __all__ = [
     "CALIBRATED_METHODS",
     "EXPORT_VERSION",
+    "KV_PRECISIONS",
     "PRECISIONS",
     "QUANTIZE_METHODS",
     "VIAS",

@@ -12,6 +12,7 @@ from genai.errors import OptionError, did_you_mean
 __all__ = [
     "CALIBRATED_METHODS",
     "EXPORT_VERSION",
+    "KV_PRECISIONS",
     "PRECISIONS",
     "QUANTIZE_METHODS",
     "VIAS",
@@ -26,6 +27,9 @@ EXPORT_VERSION = 3
 PRECISIONS = ("fp32", "fp16", "bf16", "int8", "int4", "int4-small", "keep")
 """What `precision` may be: types, "int4-small" for less of them than int4 has, or "keep" for matrices as a quantized
 checkpoint has them, in a graph of fp32."""
+
+KV_PRECISIONS = ("auto", "int8")
+"""What `kv_precision` may be: 8 bits, or "auto" for the type of the activations."""
 
 VIAS = ("auto", "native", "transformers")
 """What `via` may be: an exporter, or "auto" for the first in this order that takes the model."""
@@ -49,6 +53,7 @@ class ExportOptions(TypedDict, total=False):
     via: str | None
     quantize: str | None
     bits_budget: float | None
+    kv_precision: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +71,8 @@ class ExportSettings:
             codes that make up for each other's errors after smoothing (see `genai.calibration`).
         bits_budget: Mean bits per weight that all matrices may take with their scales, at int4: which of them get more and
             which fewer is measured. `None` leaves it to the recipe.
+        kv_precision: How the KV cache holds keys and values: "int8" as codes of 8 bits, whose scales a calibration finds;
+            "auto" in the type of the activations.
         calibration: The digest of the text that it was calibrated with; `None` where it was not, or not yet.
 
     Raises:
@@ -82,12 +89,14 @@ class ExportSettings:
     via: str = "auto"
     quantize: str = "rtn"
     bits_budget: float | None = None
+    kv_precision: str = "auto"
     calibration: str | None = None
 
     def __post_init__(self) -> None:
         _check_one_of(PRECISIONS, precision=self.precision)
         _check_one_of(VIAS, via=self.via)
         _check_one_of(QUANTIZE_METHODS, quantize=self.quantize)
+        _check_one_of(KV_PRECISIONS, kv_precision=self.kv_precision)
         check_block_size(self.block_size)
         if not self.is_quantized:
             object.__setattr__(self, "block_size", DEFAULT_BLOCK_SIZE)
@@ -115,8 +124,18 @@ class ExportSettings:
 
     @property
     def is_calibrated(self) -> bool:
-        """Whether the quantization needs a text."""
-        return self.quantize in CALIBRATED_METHODS or self.bits_budget is not None
+        """Whether a text decides on the weights of layers."""
+        return self.quantize in CALIBRATED_METHODS
+
+    @property
+    def quantizes_cache(self) -> bool:
+        """Whether the KV cache holds codes."""
+        return self.kv_precision != "auto"
+
+    @property
+    def needs_text(self) -> bool:
+        """Whether anything is chosen by what a text makes of the layers."""
+        return self.is_calibrated or self.quantizes_cache or self.bits_budget is not None
 
     @property
     def name(self) -> str:

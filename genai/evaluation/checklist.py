@@ -250,4 +250,5 @@ class Checklist:
 def _precision(folder: ModelFolder, graphs: FolderGraphs) -> str:
     """Return what the folder is judged as: what its manifest says, or what its graphs hold."""
     named = folder.manifest.precision if folder.manifest else ""
-    return named if named in TOLERANCES else graphs.precision
+    precision = named if named in TOLERANCES else graphs.precision
+    return "int8" if graphs.has_coded_cache and precision in ("fp32", "fp16", "bf16") else precision

@@ -86,6 +86,12 @@ class FolderGraphs:
         return _FLOATS.get(types.pop()) if len(types) == 1 else None
 
     @property
+    def has_coded_cache(self) -> bool:
+        """Whether keys and values are codes of 8 bits."""
+        pasts = [value for name, value in self.inputs.items() if parse_past(name) is not None]
+        return any(past.type.tensor_type.elem_type == TensorProto.INT8 for past in pasts)
+
+    @property
     def num_bytes(self) -> int:
         """Bytes of the ONNX files and of the files beside them that hold their weights."""
         files = set(self.models)

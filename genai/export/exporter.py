@@ -51,12 +51,13 @@ TOOLS = ("onnx", "onnx-ir", "numpy", "ml_dtypes")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Calibrated:
-    """What a calibration has made of a decoder's weights.
+    """What a calibration has made of a decoder's weights, and of its cache.
 
     Args:
         precision: How each of them is stored.
-        parameters: All of them, by canonical name.
-        notes: What the manifest says of the calibration.
+        parameters: All of them, by canonical name; with the scales of a cache that holds codes
+            (`genai.export.build.cache_scales`).
+        notes: What the manifest says of it.
     """
 
     precision: Precision
@@ -135,9 +136,15 @@ def carry_out(
     which takes the place of the checkpoint's weights. `page_license` is what the checkpoint's page names as its licence,
     for a checkpoint that does not itself.
     """
-    if plan.settings.is_calibrated and calibrated is None:
+    if plan.settings.needs_text and calibrated is None:
+        settings = plan.settings
+        what = (
+            f"quantize {settings.quantize}"
+            if settings.is_calibrated
+            else f"kv_precision {settings.kv_precision}"
+        )
         raise OptionError(
-            f'quantize "{plan.settings.quantize}" needs a calibration: export with `genai quantize` or '
+            f"{what} needs a calibration: export with `genai export`, `genai quantize` or "
             "genai.calibration.export_calibrated"
         )
     output = Path(output)
@@ -223,8 +230,8 @@ def _native_draft(plan: ExportPlan, decoder: NativeDecoder, calibrated: Calibrat
 def _notes(plan: ExportPlan, graph: GraphBuilder, calibrated: Calibrated | None) -> dict[str, object]:
     notes: dict[str, object] = {"reason": f"{plan.architecture} is one of genai's own families"}
     if calibrated is not None:
-        notes["calibration"] = dict(calibrated.notes)
-    elif weights := describe_carried(graph):
+        notes |= calibrated.notes
+    if not plan.settings.is_calibrated and (weights := describe_carried(graph)):
         notes["quantized_weights"] = weights
     return notes
 

@@ -11,7 +11,9 @@ from genai.config import PRECISIONS, ExportSettings
 from genai.errors import OptionError, UnsupportedModelError
 from genai.export.architecture import DecoderSpec
 from genai.export.architecture.family import Family
+from genai.export.build.cache_scales import check_quantized_cache
 from genai.export.build.decoder_graph import check_decoder
+from genai.export.build.decoder_parts import check_parts
 from genai.export.build.precision import Precision
 from genai.export.checkpoint.checkpoint import architecture_of, naming_checkpoint
 from genai.export.checkpoint.formats import (
@@ -82,7 +84,8 @@ def plan_export(
         CheckpointError: config.json is missing or malformed.
         UnsupportedModelError: No exporter that the settings allow takes the model, or transformers' would make another
             one of it.
-        OptionError: The context is longer than the model's, or there is nothing to keep.
+        OptionError: The context is longer than the model's, there is nothing to keep, or another exporter than the native
+            one would have to quantize the cache.
         ExportError: The exporter that was asked for cannot run.
     """
     path, settings = Path(checkpoint), settings or ExportSettings()
@@ -111,9 +114,27 @@ def plan_export(
                 if settings.via == "native" or not has_config_file(path):
                     raise
                 why_not = str(error)
+        if settings.quantizes_cache:
+            _check_cache(architecture, native)
         if native is None:
             check_foreign(config, why_not_native=why_not, max_context=settings.max_context)
     return ExportPlan(path, config, architecture, settings, Precision.of(settings), native, why_not)
+
+
+def _check_cache(architecture: str, decoder: NativeDecoder | None) -> None:
+    """See that the KV cache of a decoder can hold codes, whose scales are found layer by layer."""
+    if decoder is None:
+        raise OptionError(
+            f"kv_precision int8 is the native exporter's, and {architecture} is exported by transformers' own: choose "
+            "kv_precision auto"
+        )
+    try:
+        check_quantized_cache(decoder.spec)
+        check_parts(decoder.spec)
+    except UnsupportedModelError as error:
+        raise UnsupportedModelError(
+            f"the KV cache of {architecture} cannot hold 8-bit codes, because {error}: choose kv_precision auto"
+        ) from error
 
 
 def _native_decoder(architecture: str, config: Mapping[str, Any], max_context: int | None) -> NativeDecoder:

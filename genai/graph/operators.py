@@ -87,12 +87,13 @@ GROUP_QUERY_ATTENTION = Operator(
     (
         *_CACHED,
         *("seqlens_k", "total_sequence_length", "cos_cache", "sin_cache", "position_ids"),
-        *("attention_bias", "head_sink"),
+        *("attention_bias", "head_sink", "k_scale", "v_scale"),
     ),
     _PRESENTS,
     (
         *("num_heads", "kv_num_heads", "scale", "softcap", "local_window_size"),
         *("do_rotary", "rotary_interleaved", "sliding_window_cache"),
+        *("k_quant_type", "v_quant_type", "kv_cache_bit_width"),
     ),
 )
 SPARSE_ATTENTION = Operator(

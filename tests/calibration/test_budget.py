@@ -89,7 +89,7 @@ def test_a_loss_is_the_divergence_of_the_decoder_with_that_group_rounded(family:
     parameters = dict(open_weights(plan, plan.native))
     precision = plan_export(checkpoint, ExportSettings("int4")).precision
     sensitivity = Sensitivity(plan.native.spec, parameters, precision, [TINY, WIDE], [NARROW], tmp_path)
-    measured = sensitivity.measure(SEQUENCES)
+    measured = sensitivity.measure(SEQUENCES, lambda done: None)
     exact = log_probabilities(carry_out(plan, tmp_path / "exact"))
     assert {"embedding", "layers.0.mlp.down"} <= {module for group in measured for module in group.modules}
     for group in measured[:: max(len(measured) // 6, 1)]:
@@ -125,7 +125,7 @@ def test_a_folder_within_a_budget(method: str, llama: Path, text: CalibrationTex
         advance=lambda *step: told.append(step),
     )
     assert folder.manifest is not None
-    assert folder.manifest.exporter_notes["calibration"]["bits_budget"] == 5.5
+    assert folder.manifest.exporter_notes["bits_budget"]["bits_per_weight"] == 5.5
     bits = {scheme["bits"] for scheme in folder.manifest.quantization["modules"].values()}
     assert len(bits) > 1, "a mixture"
     assert told[:2] == [("Measuring sensitivity", 1, 2), ("Measuring sensitivity", 2, 2)]
@@ -151,7 +151,7 @@ def test_the_choice_is_kept_when_the_rest_is_killed(
     llama: Path, text: CalibrationText, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(calibrate_module.Calibration, "outcome", lambda *_: 1 / 0)
+        patch.setattr(calibrate_module.Calibration, "uncalibrated", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             export_calibrated(planned(llama, 5), tmp_path / "model", text=text)
     monkeypatch.setattr(Sensitivity, "measure", lambda *_: 1 / 0)
@@ -174,4 +174,4 @@ def test_a_budget_is_one_of_int4() -> None:
     with pytest.raises(OptionError, match="the precision is int8: choose int4, or leave bits_budget out"):
         ExportSettings("int8", bits_budget=5)
     assert ExportSettings(bits_budget=4.5).name == "int4-32-bits_budget=4.5"
-    assert ExportSettings(bits_budget=4.5).is_calibrated
+    assert ExportSettings(bits_budget=4.5).needs_text

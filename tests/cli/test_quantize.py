@@ -37,12 +37,33 @@ def test_exports_with_the_text_that_comes_with_genai(cli: Cli, checkpoint: Path,
     assert (notes["text"], notes["text_sha256"]) == ("genai", packaged_text().digest)
 
 
+def test_quantizes_the_cache(cli: Cli, checkpoint: Path, tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text(packaged_text().content[:7000])
+    options = ("--kv-precision", "int8", "--precision", "fp32", "--calibration", tmp_path / "text.txt")
+    done = cli("export", checkpoint, "-o", tmp_path / "model", *options)
+    assert (done.code, done.stderr) == (0, "")
+    assert done.stdout.startswith(f"{tmp_path / 'model'}: fp32, ")
+    manifest = manifest_of(tmp_path / "model")
+    assert manifest.settings["kv_precision"] == "int8"
+    assert manifest.exporter_notes["kv_cache"]["text"] == "text.txt"
+    assert cli("validate", tmp_path / "model", "--against", checkpoint).code == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "text.txt"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
         (["export", "CHECKPOINT", "--quantize", "gtpq"], 'Did you mean "gptq"?'),
         (["export", "CHECKPOINT", "--quantize", "gptq", "--precision", "int8"], "choose int4"),
-        (["export", "CHECKPOINT", "--calibration", "SHORT"], "choose awq or gptq"),
+        (["export", "CHECKPOINT", "--calibration", "SHORT"], "choose awq or gptq, or kv_precision int8"),
+        (
+            ["export", "CHECKPOINT", "--kv-precision", "int4"],
+            'kv_precision must be one of auto, int8, not "int4"',
+        ),
+        (
+            ["export", "CHECKPOINT", "--kv-precision", "int8", "--calibration", "SHORT"],
+            "at least 2048 are needed",
+        ),
         (["quantize", "CHECKPOINT", "--calibration", "SHORT"], "at least 2048 are needed"),
         (["quantize", "CHECKPOINT", "--calibration", "missing.txt"], "missing.txt cannot be read"),
     ],

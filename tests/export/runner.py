@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from genai.folder import ModelFolder
 
-_TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
+_TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(int8)": np.int8}
 
 
 class GraphRunner:
@@ -41,7 +41,8 @@ class GraphRunner:
                 else:
                     shape = (1, *(size if isinstance(size, int) else capacity for size in sizes))
                     # Poison: an entry that is read before it was written must show.
-                    self.buffers[value.name] = np.full(shape, np.nan, dtype)
+                    poison = np.nan if issubclass(dtype, np.floating) else np.iinfo(dtype).max
+                    self.buffers[value.name] = np.full(shape, poison, dtype)
         self.length = 0
 
     def feed(self, token_ids: list[int], *, keep: int | None = None) -> NDArray[np.float32]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -99,6 +100,22 @@ def test_the_same_tokens_as_its_maker(
     assert greedy_by_genai(folder, prompts) == [
         greedy_by_onnxruntime_genai(folder, prompt) for prompt in prompts
     ]
+
+
+@pytest.mark.parametrize("scheme", ["int8_per_channel", "int8_per_tensor", "int4_per_channel"])
+def test_a_cache_of_codes(tmp_path: Path, scheme: str) -> None:
+    """Whose scales the maker takes from a file."""
+    checkpoint = make_checkpoint("llama", tmp_path / "checkpoint")
+    config = json.loads((checkpoint / "config.json").read_text())
+    width = config["num_key_value_heads"] * config["head_dim"] if scheme.endswith("channel") else 1
+    scales = [[4 / (127 if scheme.startswith("int8") else 7)] * width] * config["num_hidden_layers"]
+    file = tmp_path / "scales.json"
+    file.write_text(json.dumps({"scales": {"k_scales": scales, "v_scales": scales}}))
+    options = (f"kv_cache_quant_scheme={scheme}", f"kv_cache_scale_file={file}")
+    folder = build_with_onnxruntime_genai(checkpoint, tmp_path / "model", "fp32", *options)
+    prompts = make_prompts(VOCAB_SIZE)
+    expected = [greedy_by_onnxruntime_genai(folder, prompt) for prompt in prompts]
+    assert greedy_by_genai(folder, prompts) == expected
 
 
 def test_two_tables_of_rotary_positions(build: Build) -> None:

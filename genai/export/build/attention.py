@@ -10,6 +10,7 @@ import onnx_ir as ir
 from genai.errors import UnsupportedModelError
 from genai.export.architecture import AttentionSpec, NormSpec, QueryScaling
 from genai.export.architecture.rope import RopeSpec
+from genai.export.build.cache_scales import cache_scales
 from genai.export.build.graph_builder import GraphBuilder
 from genai.export.build.group_query_attention import (
     HEAD_DIM_MULTIPLE,
@@ -84,6 +85,7 @@ def attention(
         interleaved=inside is not None and inside.interleaved,
         bias=positions.alibis[spec.alibi] if spec.alibi is not None else None,
         sinks=_sinks(g) if spec.sinks else None,
+        scales=cache_scales(g),
         num_outputs=1 + len(spec.states()),
     )
     if gate is not None:

@@ -9,6 +9,7 @@ import onnx_ir as ir
 
 from genai.export.architecture import AlibiSpec, AttentionSpec, DecoderSpec, LayerSpec, StateSpec
 from genai.export.build.alibi import make_alibi
+from genai.export.build.cache_scales import holds_codes
 from genai.export.build.feed_forwards import feed_forward
 from genai.export.build.graph_builder import GraphBuilder
 from genai.export.build.lengths import Lengths, make_lengths, make_num_logits_to_keep, make_position_ids
@@ -67,7 +68,8 @@ def build_decoder(g: GraphBuilder, spec: DecoderSpec) -> None:
     for index, (layer, present) in enumerate(zip(spec.layers, presents, strict=True)):
         for state in layer.mixer.states():
             shape = _state_shape(state, TOTAL_LENGTH)
-            g.output(present[state.name], present_name(index, state.name), _state_type(g, state), shape)
+            dtype = _state_type(g, index, layer, state)
+            g.output(present[state.name], present_name(index, state.name), dtype, shape)
     if spec.rope_switch_length is not None:
         g.metadata[f"genai.{ROPE_SWITCH_LENGTH}"] = str(spec.rope_switch_length)
 
@@ -186,14 +188,16 @@ def past_inputs(g: GraphBuilder, index: int, layer: LayerSpec) -> dict[str, ir.V
     return {
         state.name: g.input(
             past_name(index, state.name),
-            _state_type(g, state),
+            _state_type(g, index, layer, state),
             _state_shape(state, PAST_LENGTH),
         )
         for state in layer.mixer.states()
     }
 
 
-def _state_type(g: GraphBuilder, state: StateSpec) -> ir.DataType:
+def _state_type(g: GraphBuilder, index: int, layer: LayerSpec, state: StateSpec) -> ir.DataType:
+    if holds_codes(g, index, layer, state.name):
+        return ir.DataType.INT8
     return ir.DataType.FLOAT if state.is_float32 else g.precision.float_type
 
 

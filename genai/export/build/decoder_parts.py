@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import onnx_ir as ir
@@ -60,10 +61,11 @@ def build_embeddings(g: GraphBuilder, spec: DecoderSpec) -> None:
     g.output(hidden, HIDDEN_STATES, g.precision.float_type, (BATCH_SIZE, SEQUENCE_LENGTH, spec.hidden_size))
 
 
-def build_layer(g: GraphBuilder, spec: DecoderSpec, index: int) -> None:
+def build_layer(g: GraphBuilder, spec: DecoderSpec, index: int) -> Mapping[str, ir.Value]:
     """Add one layer to an empty graph: hidden states in, hidden states out, and its pasts as inputs.
 
-    Its parameters have the same names as in the whole decoder.
+    Its parameters have the same names as in the whole decoder. Returned are its states after the tokens, by their specs'
+    names, which are no outputs yet.
     """
     layer, shape = spec.layers[index], (BATCH_SIZE, SEQUENCE_LENGTH, spec.hidden_size)
     hidden = g.input(HIDDEN_STATES, g.precision.float_type, shape)
@@ -73,9 +75,10 @@ def build_layer(g: GraphBuilder, spec: DecoderSpec, index: int) -> None:
     positions = make_positions(g, alone, hidden, attention_mask)
     with g.scope(f"layers.{index}"):
         stream = ResidualStream(g, hidden, spec.hidden_size)
-        decoder_layer(g, stream, layer, past, positions)
+        present = decoder_layer(g, stream, layer, past, positions)
         scale_stream(g, stream, layer)
     g.output(stream.read(), LAYER_OUTPUT, g.precision.float_type, shape)
+    return present
 
 
 def build_head(g: GraphBuilder, spec: DecoderSpec) -> None:
