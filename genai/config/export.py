@@ -27,8 +27,9 @@ PRECISIONS = ("fp32", "fp16", "bf16", "int8", "int4", "keep")
 VIAS = ("auto", "native", "transformers")
 """What `via` may be: an exporter, or "auto" for the first in this order that takes the model."""
 
-QUANTIZE_METHODS = ("rtn", "awq", "gptq")
-"""What `quantize` may be: rounding to nearest, which needs no text, or a method that is calibrated with one."""
+QUANTIZE_METHODS = ("rtn", "hqq", "awq", "gptq")
+"""What `quantize` may be: rounding to nearest or half-quadratic quantization, which need no text, or a method that is
+calibrated with one."""
 
 MIN_BLOCK_SIZE, MAX_BLOCK_SIZE = 16, 256
 DEFAULT_BLOCK_SIZE = 32
@@ -54,8 +55,9 @@ class ExportSettings:
             precisions it means nothing, and is 32 whatever was asked for.
         max_context: Longest sequence that the folder is made for; `None` is the checkpoint's own limit.
         via: "native" or "transformers" names an exporter; "auto" takes the first that takes the model.
-        quantize: How weights of 4 bits are chosen: "rtn" rounds to nearest, "awq" does so after smoothing, "gptq" chooses
-            codes that make up for each other's errors after smoothing (see `genai.calibration`).
+        quantize: How weights of 4 bits are chosen: "rtn" rounds to nearest, "hqq" fits scales to most weights of a block
+            (see `genai.quantize.hqq`), "awq" rounds to nearest after smoothing, "gptq" chooses codes that make up for
+            each other's errors after smoothing (see `genai.calibration`).
         calibration: The digest of the text that it was calibrated with; `None` where it was not, or not yet.
 
     Raises:
@@ -83,7 +85,7 @@ class ExportSettings:
         length = self.max_context
         if length is not None and (isinstance(length, bool) or not isinstance(length, int) or length < 1):
             raise OptionError(f"max_context must be a whole number >= 1, not {length!r}")
-        if self.is_calibrated and not self.precision.startswith("int4"):
+        if self.quantize != "rtn" and not self.precision.startswith("int4"):
             raise OptionError(
                 f'quantize "{self.quantize}" chooses weights of 4 bits, and the precision is {self.precision}: choose '
                 "int4, or leave quantize out"
@@ -97,7 +99,7 @@ class ExportSettings:
     @property
     def is_calibrated(self) -> bool:
         """Whether the quantization needs a text."""
-        return self.quantize != "rtn"
+        return self.quantize in ("awq", "gptq")
 
     @property
     def name(self) -> str:

@@ -59,7 +59,8 @@ class Precision:
         if name == "int8":
             return cls(name, float_type, BlockScheme(8, size, scale_type="float16"))
         if name == "int4":
-            narrow = BlockScheme(4, size, is_symmetric=False, scale_type="float16")
+            method = "hqq" if settings.quantize == "hqq" else "rtn"
+            narrow = BlockScheme(4, size, is_symmetric=False, method=method, scale_type="float16")
             wide = BlockScheme(8, min(2 * size, 256), scale_type="float16")
             return cls(name, float_type, narrow, {"embedding": wide, "head": wide})
         return cls(name, float_type, None, keeps_codes=name == "keep")
