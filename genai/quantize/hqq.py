@@ -76,7 +76,9 @@ class _Fit:
         rounded = quantize_rows(rows, scheme)
         points = np.full(rounded.scales.shape, scheme.zero_point, np.float32)
         if rounded.zero_points is not None:
-            unpacked = unpack_codes(rounded.zero_points, bits=scheme.bits, count=points.shape[1])
+            unpacked = unpack_codes(
+                rounded.zero_points, bits=scheme.bits, count=scheme.num_blocks(rows.shape[1])
+            )
             points = unpacked.astype(np.float32)
         return cls._of(blocks, rounded.scales, points, scheme)
 
