@@ -23,7 +23,6 @@ from genai.errors import OptionError, UnsupportedModelError
 from genai.export import Calibrated, ExportPlan, open_weights
 from genai.export.architecture import DecoderSpec
 from genai.export.build.decoder_parts import check_parts, num_separable
-from genai.export.build.recipe import mixed_precision
 from genai.export.checkpoint.formats import write_text_files
 from genai.hub import fingerprint
 from genai.quantize import BlockScheme
@@ -82,7 +81,7 @@ class Calibration:
         weights = open_weights(plan, decoder)
         settings = replace(plan.settings, calibration=text.digest)
         return cls(
-            replace(plan, settings=settings, precision=mixed_precision(plan.precision, weights)),
+            replace(plan, settings=settings, precision=plan.precision.mixed_for(weights)),
             decoder.spec.limited_to(len(sequences[0])),
             dict(weights),
             text,

@@ -18,7 +18,6 @@ from genai.export.build.carried import describe_carried
 from genai.export.build.decoder_graph import build_decoder
 from genai.export.build.graph_builder import GraphBuilder
 from genai.export.build.precision import Precision
-from genai.export.build.recipe import mixed_precision
 from genai.export.checkpoint.checkpoint import Checkpoint, naming_checkpoint
 from genai.export.checkpoint.formats import open_checkpoint, write_text_files
 from genai.export.checkpoint.rows import Rows
@@ -195,7 +194,7 @@ def _native_draft(plan: ExportPlan, decoder: NativeDecoder, calibrated: Calibrat
         graph = GraphBuilder(calibrated.precision, calibrated.parameters)
     else:
         weights = _weights_of(checkpoint, decoder)
-        precision = mixed_precision(plan.precision, weights)
+        precision = plan.precision.mixed_for(weights)
         graph = GraphBuilder(precision, balanced(weights, spec, precision))
     build_decoder(graph, spec)
     return Draft(

@@ -20,7 +20,7 @@ class BlockScheme:
     each block has its own.
 
     Args:
-        bits: Bits per weight, 4 or 8.
+        bits: Bits per weight, 2, 4 or 8.
         block_size: Weights per scale, a power of two from 16 to 256.
         is_symmetric: Whether all blocks have the zero point in the middle.
         method: How the codes are chosen: "hqq" is half-quadratic quantization, and floats with any other are rounded to
@@ -44,8 +44,8 @@ class BlockScheme:
 
     def __post_init__(self) -> None:
         assert self.scale_type in ("float32", "float16"), self.scale_type
-        if self.bits not in (4, 8):
-            raise OptionError(f"bits must be 4 or 8, not {self.bits!r}")
+        if self.bits not in (2, 4, 8):
+            raise OptionError(f"bits must be 2, 4 or 8, not {self.bits!r}")
         check_block_size(self.block_size)
 
     @property

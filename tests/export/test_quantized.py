@@ -15,7 +15,6 @@ import transformers
 from genai.config import ExportSettings
 from genai.export import carry_out, export_model, plan_export
 from genai.export.build.precision import Precision
-from genai.export.build.recipe import mixed_precision
 from genai.export.exporter import open_weights
 from genai.folder import ModelFolder
 from genai.quantize import BlockScheme, dequantize_rows, round_to_nearest
@@ -134,7 +133,7 @@ def expected_logits(
 
 def uniform(precision: Precision) -> Precision:
     """Return a precision whose modules all have its default scheme."""
-    return dataclasses.replace(precision, name="uniform", schemes={})
+    return dataclasses.replace(precision, recipe=None, schemes={})
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -159,8 +158,8 @@ def test_every_block_size_works(block_size: int, tied: bool, tmp_path: Path) -> 
     checkpoint = make_checkpoint("llama", tmp_path / "checkpoint", tie_word_embeddings=tied)
     plan = plan_export(checkpoint, ExportSettings("int4", block_size, via="native"))
     assert plan.native is not None
-    mixed = mixed_precision(plan.precision, open_weights(plan, plan.native))
-    plan = dataclasses.replace(plan, precision=dataclasses.replace(mixed, name="as it is"))
+    mixed = plan.precision.mixed_for(open_weights(plan, plan.native))
+    plan = dataclasses.replace(plan, precision=dataclasses.replace(mixed, recipe=None))
     exported = carry_out(plan, tmp_path / "model")
     assert exported.manifest is not None
     assert exported.manifest.quantization["block_size"] == block_size

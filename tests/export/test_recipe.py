@@ -7,7 +7,7 @@ import pytest
 
 from genai.config import ExportSettings
 from genai.export.build.precision import Precision
-from genai.export.build.recipe import mixed_precision, strongest_neuron
+from genai.export.build.recipe import strongest_neuron
 
 NUM_LAYERS, HIDDEN, WIDTH = 5, 32, 96
 
@@ -25,7 +25,7 @@ def random_parameters(*, is_gated: bool = True) -> dict[str, np.ndarray]:
 
 
 def bits_of(parameters: dict[str, np.ndarray], *paths: str) -> list[int]:
-    precision = mixed_precision(Precision.of(ExportSettings("int4")), parameters)
+    precision = Precision.of(ExportSettings("int4")).mixed_for(parameters)
     return [precision.scheme_of(path).bits for path in paths]
 
 
@@ -60,4 +60,4 @@ def test_modules_outside_feed_forward_blocks() -> None:
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "int8"])
 def test_other_precisions_are_no_mixture(precision: str) -> None:
     asked = Precision.of(ExportSettings(precision))
-    assert mixed_precision(asked, random_parameters()) is asked
+    assert asked.mixed_for(random_parameters()) is asked

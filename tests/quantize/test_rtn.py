@@ -140,5 +140,5 @@ def test_an_impossible_block_size_is_refused(block_size: object) -> None:
 
 
 def test_impossible_bits_are_refused() -> None:
-    with pytest.raises(OptionError, match="bits must be 4 or 8, not 3"):
+    with pytest.raises(OptionError, match="bits must be 2, 4 or 8, not 3"):
         BlockScheme(3, 32)

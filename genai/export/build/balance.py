@@ -28,14 +28,14 @@ Floats = NDArray[np.float32]
 
 
 def balanced(parameters: Mapping[str, Rows], spec: DecoderSpec, precision: Precision) -> Mapping[str, Rows]:
-    """Return a decoder's parameters with columns of one length in the matrices that get 4 bits.
+    """Return a decoder's parameters with columns of one length in the matrices that get few bits.
 
     Args:
         parameters: The decoder's parameters by canonical name.
         spec: The decoder.
         precision: How each matrix will be rounded.
     """
-    if precision.name != "int4":
+    if precision.recipe is None:
         return parameters
     rescaling = Rescaling(parameters)
     for index, layer in enumerate(spec.layers):
@@ -55,7 +55,7 @@ def balanced(parameters: Mapping[str, Rows], spec: DecoderSpec, precision: Preci
 
 def _is_narrow(precision: Precision, path: str) -> bool:
     scheme = precision.scheme_of(path)
-    return scheme is not None and scheme.bits == 4
+    return scheme is not None and scheme.bits <= 4
 
 
 def _reads_norm_alone(layer: LayerSpec) -> bool:

@@ -11,6 +11,8 @@ from typing import Any, Self
 import onnx_ir as ir
 
 from genai.config import ExportSettings
+from genai.export.build.recipe import Recipe
+from genai.export.checkpoint.rows import Rows
 from genai.quantize import BlockScheme
 
 __all__ = ["Precision"]
@@ -36,6 +38,7 @@ class Precision:
         accuracy_level: How MatMulNBits and QMoE compute: 4 is with int8 activations, 3 to 4 times as fast on CPU as with
             floats (1).
         keeps_codes: Whether matrices that the checkpoint has quantized are carried over.
+        recipe: Of what the schemes are a mixture, if they are one.
 
     >>> precision = Precision.of(ExportSettings("int4")).with_schemes({"*.0.*down": BlockScheme(8, 32)})
     >>> [precision.scheme_of(path).bits for path in ("head", "layers.0.mlp.down", "layers.1.mlp.down")]
@@ -50,6 +53,7 @@ class Precision:
     schemes: Mapping[str, BlockScheme | None] = field(default_factory=dict)
     accuracy_level: int = 4
     keeps_codes: bool = False
+    recipe: Recipe | None = None
 
     @classmethod
     def of(cls, settings: ExportSettings) -> Self:
@@ -58,12 +62,20 @@ class Precision:
         float_type = _FLOAT_TYPES.get(name, ir.DataType.FLOAT)
         if name == "int8":
             return cls(name, float_type, BlockScheme(8, size, scale_type="float16"))
-        if name == "int4":
-            method = "hqq" if settings.quantize == "hqq" else "rtn"
-            narrow = BlockScheme(4, size, is_symmetric=False, method=method, scale_type="float16")
-            wide = BlockScheme(8, min(2 * size, 256), scale_type="float16")
-            return cls(name, float_type, narrow, {"embedding": wide, "head": wide})
+        if recipe := Recipe.of(settings):
+            wide = dict.fromkeys(recipe.modules, recipe.wide)
+            return cls(name, float_type, recipe.narrow, wide, recipe=recipe)
         return cls(name, float_type, None, keeps_codes=name == "keep")
+
+    def mixed_for(self, parameters: Mapping[str, Rows]) -> Self:
+        """Return this precision with its recipe applied to a decoder; without a recipe, itself.
+
+        Args:
+            parameters: The decoder's parameters by canonical name.
+        """
+        if self.recipe is None:
+            return self
+        return self.with_schemes(dict.fromkeys(self.recipe.wide_modules(parameters), self.recipe.wide))
 
     def with_schemes(self, schemes: Mapping[str, BlockScheme | None]) -> Self:
         """Return this precision with other schemes for some modules, before those that it has."""

@@ -11,38 +11,71 @@ alone: its rows of gate and up and its column of down are long.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from genai.export.build.precision import Precision
+from genai.config import ExportSettings
 from genai.export.checkpoint.rows import Rows
+from genai.quantize import BlockScheme
 
-__all__ = ["lengths", "mixed_precision", "strongest_neuron"]
+__all__ = ["Recipe", "lengths", "strongest_neuron"]
 
-PEAK = 4.5
-"""How far above the median neuron the strongest one has to be."""
+_VOCABULARY = ("embedding", "head")
+_ATTENTION = ("*.attention.q", "*.attention.k", "*.attention.v")
+_PEAK = 4.5
 
 _ROWS = 4096  # that are looked at at once
 
 
-def mixed_precision(precision: Precision, parameters: Mapping[str, Rows]) -> Precision:
-    """Return a precision with more bits for a decoder's most sensitive modules; one that is no mixture as it is.
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """A mixture: what most matrices of a decoder are stored in, and which of them get more bits.
 
     Args:
-        precision: What was asked for.
-        parameters: The decoder's parameters by canonical name.
+        narrow: The scheme of most matrices.
+        wide: The scheme of the sensitive ones.
+        modules: Patterns of paths, as `Precision.schemes` has them, of what is sensitive in every decoder.
+        peak: How far above the median neuron the strongest one of a feed-forward block has to be for the block's way
+            out to be sensitive too, and with it what the first and the last layer have; `None` leaves these out.
     """
-    if precision.name != "int4":
-        return precision
-    blocks = _dense_blocks(parameters)
-    modules = ["*.attention.q", "*.attention.k", "*.attention.v"]
-    for block in blocks:
-        if block in (blocks[0], blocks[-1]):
-            modules += [f"{block}.gate", f"{block}.up", f"{block}.down"]
-        elif strongest_neuron(parameters, block) > PEAK:
-            modules.append(f"{block}.down")
-    return precision.with_schemes(dict.fromkeys(modules, precision.scheme_of("head")))
+
+    narrow: BlockScheme
+    wide: BlockScheme
+    modules: tuple[str, ...]
+    peak: float | None
+
+    @classmethod
+    def of(cls, settings: ExportSettings) -> Self | None:
+        """Return the recipe that a precision stands for; `None` if it is no mixture."""
+        size = settings.block_size
+        method = "hqq" if settings.quantize == "hqq" else "rtn"
+        narrow = BlockScheme(4, size, is_symmetric=False, method=method, scale_type="float16")
+        wide = BlockScheme(8, min(2 * size, 256), scale_type="float16")
+        match settings.precision:
+            case "int4":
+                return cls(narrow, wide, (*_VOCABULARY, *_ATTENTION), peak=_PEAK)
+            case _:
+                return None
+
+    def wide_modules(self, parameters: Mapping[str, Rows]) -> list[str]:
+        """Return patterns of all that gets more bits in a decoder.
+
+        Args:
+            parameters: The decoder's parameters by canonical name.
+        """
+        modules = list(self.modules)
+        if self.peak is None:
+            return modules
+        blocks = _dense_blocks(parameters)
+        for block in blocks:
+            if block in (blocks[0], blocks[-1]):
+                modules += [f"{block}.gate", f"{block}.up", f"{block}.down"]
+            elif strongest_neuron(parameters, block) > self.peak:
+                modules.append(f"{block}.down")
+        return modules
 
 
 def strongest_neuron(parameters: Mapping[str, Rows], block: str) -> float:
