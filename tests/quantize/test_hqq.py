@@ -19,7 +19,7 @@ Floats = NDArray[np.float32]
 
 SCHEMES = [
     BlockScheme(bits, 32, is_symmetric=is_symmetric, method="hqq", scale_type=scale_type)
-    for bits in (4, 8)
+    for bits in (2, 4, 8)
     for is_symmetric in (True, False)
     for scale_type in ("float32", "float16")
 ]
@@ -98,7 +98,7 @@ def sum_of_blocks(errors: Floats) -> Floats:
 
 
 def test_it_is_better_where_weights_lie_far_out() -> None:
-    scheme, rows = SCHEMES[3], random_rows(200, 256)
+    scheme, rows = SCHEMES[7], random_rows(200, 256)
     found, nearest = (
         sum_of_blocks(rows - values_of(each(rows, scheme), scheme, 256)).sum()
         for each in (half_quadratic_rows, quantize_rows)
@@ -126,7 +126,7 @@ def test_what_no_scale_can_hold_is_as_of_rounding(scheme: BlockScheme, size: flo
 
 
 def test_a_matrix_is_rounded_by_its_scheme() -> None:
-    scheme, rows = SCHEMES[3], random_rows(10, 64)
+    scheme, rows = SCHEMES[7], random_rows(10, 64)
     matrix = quantize_matrix(lambda start, stop: rows[start:stop], shape=rows.shape, scheme=scheme)
     expected = half_quadratic_rows(rows, scheme)
     for step in (3, 10):
