@@ -74,7 +74,7 @@ def main() -> None:
         "--precision",
         nargs="*",
         default=["int8", "int4", "int4+gptq"],
-        help="perhaps with a method of calibration",
+        help="perhaps with a method of quantization (int4+gptq)",
     )
     parser.add_argument("--activations", choices=["float32", "int8"], default="float32")
     arguments = parser.parse_args()
@@ -161,11 +161,11 @@ def export(checkpoint: Path, work: Path, precision: str) -> Path:
     """Export a checkpoint once, and return its folder."""
     folder = work / precision
     name, _, method = precision.partition("+")
-    if not folder.is_dir() and method:
-        plan = plan_export(checkpoint, ExportSettings(name, quantize=method))
+    plan = plan_export(checkpoint, ExportSettings(name, quantize=method or "rtn"))
+    if not folder.is_dir() and plan.settings.is_calibrated:
         export_calibrated(plan, folder, text=packaged_text())
     elif not folder.is_dir():
-        carry_out(plan_export(checkpoint, ExportSettings(name)), folder)
+        carry_out(plan, folder)
     return folder
 
 

@@ -52,7 +52,8 @@ def test_weights_are_kept_unless_a_precision_is_asked_for(file: Path, home: Path
     folder = prepare_model(file)
     assert folder.manifest is not None
     assert folder.manifest.precision == "keep"
-    weights = folder.manifest.exporter_notes["quantized_weights"]
+    weights = dict(folder.manifest.exporter_notes["quantized_weights"])
+    assert weights.pop("parameters")["embedding.weight"] == {"was": "gguf-q8_0", "carried_over": True}
     assert weights == {"carried_over": {"gguf-q4_1": 14, "gguf-q8_0": 1}}
     assert prepare_model(file).path == folder.path
     other = prepare_model(str(file), precision="int8")

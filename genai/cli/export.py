@@ -81,7 +81,9 @@ def export(
     flags: ExportFlags,
     quantize: Annotated[
         str | None,
-        typer.Option(help="How 4-bit weights are chosen: rtn (default), or by a calibration: awq or gptq."),
+        typer.Option(
+            help="How 4-bit weights are chosen: rtn (default) or hqq, or by a calibration: awq or gptq."
+        ),
     ] = None,
     via: Annotated[
         str,

@@ -27,7 +27,9 @@ def quantize(
     flags: ExportFlags,
     method: Annotated[
         str,
-        typer.Option("--quantize", help="How 4-bit weights are chosen: gptq, awq, or rtn without a text."),
+        typer.Option(
+            "--quantize", help="How 4-bit weights are chosen: gptq, awq, or rtn or hqq without a text."
+        ),
     ] = "gptq",
     bits_budget: Annotated[
         float | None,

@@ -34,8 +34,9 @@ KV_PRECISIONS = ("auto", "int8")
 VIAS = ("auto", "native", "transformers")
 """What `via` may be: an exporter, or "auto" for the first in this order that takes the model."""
 
-QUANTIZE_METHODS = ("rtn", "awq", "gptq")
-"""What `quantize` may be: rounding to nearest, which needs no text, or a method that is calibrated with one."""
+QUANTIZE_METHODS = ("rtn", "hqq", "awq", "gptq")
+"""What `quantize` may be: rounding to nearest or half-quadratic quantization, which need no text, or a method that is
+calibrated with one."""
 
 CALIBRATED_METHODS = ("awq", "gptq")
 """Those that look at what a layer's matrices read."""
@@ -67,8 +68,9 @@ class ExportSettings:
             precisions it means nothing, and is 32 whatever was asked for.
         max_context: Longest sequence that the folder is made for; `None` is the checkpoint's own limit.
         via: "native" or "transformers" names an exporter; "auto" takes the first that takes the model.
-        quantize: How weights of 4 bits are chosen: "rtn" rounds to nearest, "awq" does so after smoothing, "gptq" chooses
-            codes that make up for each other's errors after smoothing (see `genai.calibration`).
+        quantize: How weights of 4 bits are chosen: "rtn" rounds to nearest, "hqq" fits scales to most weights of a block
+            (see `genai.quantize.hqq`), "awq" rounds to nearest after smoothing, "gptq" chooses codes that make up for
+            each other's errors after smoothing (see `genai.calibration`).
         bits_budget: Mean bits per weight that all matrices may take with their scales, at int4: which of them get more and
             which fewer is measured. `None` leaves it to the recipe.
         kv_precision: How the KV cache holds keys and values: "int8" as codes of 8 bits, whose scales a calibration finds;

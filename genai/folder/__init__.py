@@ -12,6 +12,7 @@ from genai.folder.files import (
     GENERATION_CONFIG_FILE,
     HF_CONFIG_FILE,
     MANIFEST_FILE,
+    OPTIMIZER_CONFIG_FILE,
     is_text_file,
 )
 from genai.folder.genai_config import read_genai_config, write_genai_config
@@ -27,6 +28,7 @@ __all__ = [
     "GENERATION_CONFIG_FILE",
     "HF_CONFIG_FILE",
     "MANIFEST_FILE",
+    "OPTIMIZER_CONFIG_FILE",
     "DecoderConfig",
     "GraphNames",
     "Manifest",

@@ -15,6 +15,7 @@ __all__ = [
     "HF_CONFIG_FILE",
     "LEGACY_TEMPLATE_FILE",
     "MANIFEST_FILE",
+    "OPTIMIZER_CONFIG_FILE",
     "OTHER_TOKENIZER_FILES",
     "SPECIAL_TOKENS_FILE",
     "TEMPLATE_FILE",
@@ -30,6 +31,8 @@ CONFIG_FILE = "genai_config.json"
 MANIFEST_FILE = "manifest.json"
 GENERATION_CONFIG_FILE = "generation_config.json"
 HF_CONFIG_FILE = "config.json"
+OPTIMIZER_CONFIG_FILE = "hf_quant_config.json"
+"""Where NVIDIA's Model Optimizer says how it quantized a checkpoint."""
 
 TOKENIZER_FILE = "tokenizer.json"
 TOKENIZER_CONFIG_FILE = "tokenizer_config.json"

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 
 from genai.errors import CheckpointError, ModelFolderError, ModelNotFoundError, OptionError
-from genai.folder import CONFIG_FILE
+from genai.folder import CONFIG_FILE, HF_CONFIG_FILE, OPTIMIZER_CONFIG_FILE
 from genai.hub.failures import hub_errors
 from genai.hub.names import HubModel
 from genai.hub.progress import DownloadBars, Progress
@@ -159,7 +159,8 @@ def _look_up(model: HubModel, select: Callable[..., Selection], *, offline: bool
     from huggingface_hub import snapshot_download
 
     prefix = f"{model.subfolder}/" if model.subfolder else ""
-    configs = [glob.escape(prefix) + name for name in ("config.json", CONFIG_FILE)]
+    names = (HF_CONFIG_FILE, OPTIMIZER_CONFIG_FILE, CONFIG_FILE)
+    configs = [glob.escape(prefix) + name for name in names]
     with hub_errors(model.repo, model.revision):
         root = Path(
             snapshot_download(

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from genai.errors import CheckpointError, ModelFolderError, OptionError
-from genai.folder import CONFIG_FILE, HF_CONFIG_FILE, is_text_file
+from genai.folder import CONFIG_FILE, HF_CONFIG_FILE, OPTIMIZER_CONFIG_FILE, is_text_file
 from genai.folder.gguf_files import GGUF_SUFFIX, gguf_models, gguf_parts
 from genai.folder.graph_files import check_is_decoder, choose_graph, companions_of, find_graphs
 
@@ -106,6 +106,7 @@ def select_files(
         return _only_gguf(_within(folder, models), names, source)
     if HF_CONFIG_FILE not in here:
         raise ModelFolderError(_nothing_here(names, here, source, subfolder, checkpoint=checkpoint))
+    small += [OPTIMIZER_CONFIG_FILE] if OPTIMIZER_CONFIG_FILE in here else []
     return Selection(_within(folder, small + _weights(here, source)), is_model_folder=False)
 
 

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from genai.quantize.hqq import half_quadratic_rows
 from genai.quantize.rtn import QuantizedRows, dequantize_rows, quantize_rows
 from genai.quantize.scheme import BlockScheme
 
@@ -108,7 +109,7 @@ class QuantizedMatrix:
 def quantize_matrix(
     read: Callable[[int, int], Floats], *, shape: tuple[int, int], scheme: BlockScheme
 ) -> QuantizedMatrix:
-    """Return a matrix that is rounded to nearest while it is read.
+    """Return a matrix that is rounded while it is read, by half-quadratic quantization or else to nearest.
 
     Its rows are read and rounded once where the codes are read in order and the scales and zero points after them, as a
     writer does; these are held in between. In another order the values are the same and rows are read again.
@@ -146,7 +147,8 @@ class _Rounding:
             if stop == self._num_rows:
                 del self._held[name]
             return found
-        rounded = quantize_rows(self._read(start, stop), self._scheme)
+        round_rows = half_quadratic_rows if self._scheme.method == "hqq" else quantize_rows
+        rounded = round_rows(self._read(start, stop), self._scheme)
         if name == "codes":
             self._hold(start, stop, rounded)
         return getattr(rounded, name)

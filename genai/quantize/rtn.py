@@ -16,7 +16,15 @@ from numpy.typing import NDArray
 from genai.quantize.packing import pack_codes, unpack_codes
 from genai.quantize.scheme import BlockScheme
 
-__all__ = ["QuantizedRows", "dequantize_rows", "quantize_rows", "round_to_nearest"]
+__all__ = [
+    "Floats",
+    "QuantizedRows",
+    "blocks_of",
+    "dequantize_rows",
+    "inverse_of",
+    "quantize_rows",
+    "round_to_nearest",
+]
 
 Floats = NDArray[np.float32]
 Codes = NDArray[np.uint8]
@@ -44,9 +52,9 @@ def quantize_rows(rows: Floats, scheme: BlockScheme) -> QuantizedRows:
         rows: float32 [rows, columns].
         scheme: How.
     """
-    blocks = _blocks_of(rows, scheme)
+    blocks = blocks_of(rows, scheme)
     scales = _scales_of(blocks, scheme)
-    inverse = _inverse(scales)
+    inverse = inverse_of(scales)
     points = None if scheme.is_symmetric else _zero_points_of(blocks, inverse, scheme)
     codes = np.multiply(blocks, inverse[..., None])
     np.rint(codes, out=codes)
@@ -103,7 +111,8 @@ def round_to_nearest(rows: Floats, scheme: BlockScheme) -> Floats:
     )
 
 
-def _blocks_of(rows: Floats, scheme: BlockScheme) -> Floats:
+def blocks_of(rows: Floats, scheme: BlockScheme) -> Floats:
+    """Return rows cut into blocks, the last one filled up with 0: float32 [rows, blocks, block_size]."""
     num_rows, num_columns = rows.shape
     num_blocks = scheme.num_blocks(num_columns)
     padding = num_blocks * scheme.block_size - num_columns
@@ -124,7 +133,7 @@ def _scales_of(blocks: Floats, scheme: BlockScheme) -> Floats:
         return scales.astype(scheme.scale_type).astype(np.float32)
 
 
-def _inverse(scales: Floats) -> Floats:
+def inverse_of(scales: Floats) -> Floats:
     """Return 1 / scale, and 0 where that would be infinite."""
     is_normal = np.abs(scales) >= np.finfo(np.float32).tiny
     return np.divide(1.0, scales, out=np.zeros_like(scales), where=is_normal)

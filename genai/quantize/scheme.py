@@ -23,7 +23,8 @@ class BlockScheme:
         bits: Bits per weight, 2, 4 or 8.
         block_size: Weights per scale, a power of two from 16 to 256.
         is_symmetric: Whether all blocks have the zero point in the middle.
-        method: How the codes were chosen, for the manifest: "rtn" is round to nearest.
+        method: How the codes are chosen: "hqq" is half-quadratic quantization, and floats with any other are rounded to
+            nearest. Of matrices that have codes already it says how they were chosen, for the manifest.
         scale_type: "float32", or "float16" for scales that are stored in half the bytes, and rounded so before any code
             is chosen; products read them as float32 either way.
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+from gguf import GGMLQuantizationType
 
 from genai.calibration import packaged_text
 from genai.folder import Manifest, ModelFolder
 from tests.cli.conftest import Outcome
+from tests.export.gguf.converter import write_gguf
 
 Cli = Callable[..., Outcome]
 
@@ -29,6 +32,29 @@ def test_quantizes(cli: Cli, checkpoint: Path, tmp_path: Path) -> None:
     assert manifest.quantization["modules"]["layers.*.attention.output"]["method"] == "gptq"
     assert manifest.exporter_notes["calibration"]["text"] == "text.txt"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "text.txt"]
+
+
+def test_quantizes_a_gguf_file(cli: Cli, checkpoint: Path, tmp_path: Path) -> None:
+    """One that is quantized already, too: what it stands for is quantized anew."""
+
+    def choose(name: str, array: np.ndarray) -> GGMLQuantizationType | None:
+        return GGMLQuantizationType.Q8_0 if array.ndim == 2 and array.shape[-1] % 32 == 0 else None
+
+    file = write_gguf(checkpoint, tmp_path / "model.gguf", quantize=choose)
+    (tmp_path / "text.txt").write_text(packaged_text().content[:7000])
+    done = cli("quantize", file, "-o", tmp_path / "model", "--calibration", tmp_path / "text.txt")
+    assert (done.code, done.stderr) == (0, "")
+    manifest = manifest_of(tmp_path / "model")
+    assert manifest.quantization["modules"]["layers.*.attention.output"]["method"] == "gptq"
+    assert cli("generate", "--model", tmp_path / "model", "abc", "--max-new-tokens", "3").code == 0
+
+
+def test_hqq_needs_no_text(cli: Cli, checkpoint: Path, tmp_path: Path) -> None:
+    done = cli("export", checkpoint, "-o", tmp_path / "model", "--quantize", "hqq")
+    assert (done.code, done.stderr) == (0, "")
+    manifest = manifest_of(tmp_path / "model")
+    assert manifest.quantization["method"] == "hqq"
+    assert manifest.quantization["modules"]["head"]["method"] == "rtn"
 
 
 def test_exports_with_the_text_that_comes_with_genai(cli: Cli, checkpoint: Path, tmp_path: Path) -> None:
@@ -55,6 +81,7 @@ def test_quantizes_the_cache(cli: Cli, checkpoint: Path, tmp_path: Path) -> None
     [
         (["export", "CHECKPOINT", "--quantize", "gtpq"], 'Did you mean "gptq"?'),
         (["export", "CHECKPOINT", "--quantize", "gptq", "--precision", "int8"], "choose int4"),
+        (["export", "CHECKPOINT", "--quantize", "hqq", "--precision", "fp32"], "choose int4"),
         (["export", "CHECKPOINT", "--calibration", "SHORT"], "choose awq or gptq, or kv_precision int8"),
         (
             ["export", "CHECKPOINT", "--kv-precision", "int4"],

@@ -9,7 +9,7 @@ equalization of layers (https://arxiv.org/abs/1906.04721) for the blocks of a de
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,13 +42,16 @@ def balanced(parameters: Mapping[str, Rows], spec: DecoderSpec, precision: Preci
         scope = f"layers.{index}"
         for path, writer in writers_of(layer, scope, parameters).items():
             if f"{path}.weight" in parameters and _is_narrow(precision, path):
-                rescaling.add([path], writer, _column_factors(parameters, [path], writer.channels))
+                rescaling.add([path], writer, _column_factors([rescaling.matrix(path)], writer.channels))
         norm = layer.mlp_norm
         if norm is not None and _reads_norm_alone(layer) and spec.altup is None:
             modules = [f"{scope}.{layer.mlp.scope}.{name}" for name in ("gate", "up")]
             if all(_is_narrow(precision, module) for module in modules):
                 producer = norm_of(f"{scope}.mlp_norm", norm, parameters)
-                rescaling.add(modules, producer, _column_factors(parameters, modules))
+                # up's rows are as long as they will be: one that was far longer would alone decide on the columns
+                rescaling.add(
+                    modules, producer, _column_factors([rescaling.matrix(each) for each in modules])
+                )
     matrices = {f"{module}.weight": rescaling.matrix(module) for module in rescaling.modules}
     return {**parameters, **rescaling.vectors(), **matrices}
 
@@ -64,11 +67,7 @@ def _reads_norm_alone(layer: LayerSpec) -> bool:
     return norm is not None and norm.weight and isinstance(mlp, MlpSpec) and mlp.gated and not layer.parallel
 
 
-def _column_factors(
-    parameters: Mapping[str, Rows], modules: list[str], channels: NDArray[np.int64] | None = None
-) -> Floats:
+def _column_factors(matrices: Sequence[Rows], channels: NDArray[np.int64] | None = None) -> Floats:
     """Return what brings the columns of stacked matrices to one length; inputs of one channel have one factor."""
-    squares = np.sum(
-        [np.square(lengths(parameters[f"{module}.weight"], axis=0)) for module in modules], axis=0
-    )
+    squares = np.sum([np.square(lengths(matrix, axis=0)) for matrix in matrices], axis=0)
     return equalizing_factors(squares, channels=channels)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from genai.export.build.emitter import AttributeValue, make_node
 from genai.export.build.precision import Precision
 from genai.export.build.tensors import LazyTensor
-from genai.export.checkpoint.rows import Experts, Rows, methods_of, stacked_codes
+from genai.export.checkpoint.rows import Experts, Rows, is_rounded_anew, stacked_codes
 from genai.graph.opset import IR_VERSION, OPSETS
 from genai.quantize import BlockScheme, Layout
 
@@ -87,7 +87,7 @@ class GraphBuilder:
         if layout is not None:
             return layout.scheme
         weight = self.parameters.get(f"{path}.weight") if self.precision.keeps_codes else None
-        if weight is not None and methods_of(weight):
+        if weight is not None and is_rounded_anew(weight):
             return self.precision.scheme_of_uncarried(path)
         return self.precision.scheme_of(path)
 

@@ -54,7 +54,8 @@ class Recipe:
     def of(cls, settings: ExportSettings) -> Self | None:
         """Return the recipe that a precision stands for; `None` if it is no mixture."""
         size = settings.block_size
-        narrow = BlockScheme(4, size, is_symmetric=False, scale_type="float16")
+        method = "hqq" if settings.quantize == "hqq" else "rtn"
+        narrow = BlockScheme(4, size, is_symmetric=False, method=method, scale_type="float16")
         wide = BlockScheme(8, min(2 * size, 256), scale_type="float16")
         match settings.precision:
             case "int4":

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from genai.errors import CheckpointError
 from genai.export.checkpoint.rows import Rows
+from genai.folder.files import HF_CONFIG_FILE, OPTIMIZER_CONFIG_FILE
 
 __all__ = [
     "Array",
@@ -86,6 +87,9 @@ class StoredTensors(Checkpoint, Protocol):
 def read_config(path: Path) -> dict[str, Any]:
     """Return the content of a checkpoint folder's config.json.
 
+    Where NVIDIA's Model Optimizer described the quantization in a file beside it, as its own framework reads it, that is
+    its quantization_config.
+
     Raises:
         CheckpointError: It is missing or malformed, or there is no such folder.
     """
@@ -93,7 +97,12 @@ def read_config(path: Path) -> dict[str, Any]:
         raise CheckpointError(
             f"{path}: not a folder; a checkpoint is a folder with config.json and safetensors, or pytorch_model.bin"
         )
-    return read_json(path / "config.json")
+    config = read_json(path / HF_CONFIG_FILE)
+    if (path / OPTIMIZER_CONFIG_FILE).is_file() and not config.get("quantization_config"):
+        settings = read_json(path / OPTIMIZER_CONFIG_FILE).get("quantization")
+        if isinstance(settings, Mapping) and settings.get("quant_algo") is not None:
+            config["quantization_config"] = {**settings, "quant_method": "modelopt"}
+    return config
 
 
 @contextlib.contextmanager

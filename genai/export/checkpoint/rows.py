@@ -27,6 +27,7 @@ __all__ = [
     "TransposedRows",
     "codes_of",
     "experts_of",
+    "is_rounded_anew",
     "methods_of",
     "stacked_codes",
 ]
@@ -86,10 +87,12 @@ class DecodedRows:
     Args:
         source: Decodes what is looked at.
         method: How it was quantized, for the manifest.
+        stays_float: Whether a graph that keeps codes stores it as floats; else it is rounded anew.
     """
 
     source: Rows
     method: str
+    stays_float: bool = False
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -298,6 +301,18 @@ def methods_of(rows: Rows) -> frozenset[str]:
         case InterleavedRows(parts) | Experts(parts):
             return frozenset().union(*map(methods_of, parts))
     return frozenset()
+
+
+def is_rounded_anew(rows: Rows) -> bool:
+    """Whether a graph that keeps codes rounds a view that another tool quantized, because its codes cannot be kept."""
+    match rows:
+        case DecodedRows(stays_float=True):
+            return False
+        case SelectedRows(source) | PaddedRows(source):
+            return is_rounded_anew(source)
+        case InterleavedRows(parts) | Experts(parts):
+            return any(map(is_rounded_anew, parts))
+    return bool(methods_of(rows))
 
 
 def stacked_codes(views: Sequence[Rows]) -> QuantizedMatrix | None:

@@ -23,6 +23,12 @@ from tests.export.gguf.test_types import random_tensor
 from tests.export.runner import GraphRunner
 
 TOKENS = list(range(7, 30))
+MODULES = [
+    "embedding",
+    "head",
+    *(f"layers.0.attention.{name}" for name in ("q", "k", "v", "output")),
+    *(f"layers.0.mlp.{name}" for name in ("gate", "up", "down")),
+]
 
 
 def export(file: Path, folder: Path, precision: str, *, accuracy_level: int = 1) -> ModelFolder:
@@ -52,12 +58,37 @@ def test_every_type_runs_as_it_is(type_name: str, tmp_path: Path) -> None:
     kept, floats = export(replaced, tmp_path / "kept", "keep"), export(replaced, tmp_path / "fp32", "fp32")
     found, expected = GraphRunner(kept).feed(TOKENS), GraphRunner(floats).feed(TOKENS)
     name = f"gguf-{type_name.lower()}"
+    told = weights_of(kept)
+    assert set(told.pop("parameters")) == {f"{module}.weight" for module in MODULES}
     if type_name in CARRIED:
-        assert weights_of(kept) == {"carried_over": {name: 9}}
+        assert told == {"carried_over": {name: 9}}
         np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3 * np.abs(expected).max())
     else:
-        assert weights_of(kept) == {"decoded": {name: 9}}
+        assert told == {"decoded": {name: 9}}
         assert np.median(errors_of(found, expected)) < 0.05
+
+
+@pytest.mark.parametrize("type_name", ["Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "IQ4_NL"])
+def test_scales_stay_as_wide_as_they_are(
+    type_name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half the bytes of float32, and the same logits to the last bit."""
+    sizes = {"hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 1}
+    file = write_gguf(make_checkpoint("llama", tmp_path / "checkpoint", **sizes), tmp_path / "floats.gguf")
+    replaced = tmp_path / "model.gguf"
+    replace_matrices(file, replaced, type_name)
+    narrow = export(replaced, tmp_path / "narrow", "keep")
+    scheme = dataclasses.replace(CARRIED[type_name].scheme, scale_type="float32")
+    monkeypatch.setitem(CARRIED, type_name, dataclasses.replace(CARRIED[type_name], scheme=scheme))  # type: ignore[arg-type]
+    wide = export(replaced, tmp_path / "wide", "keep")
+    np.testing.assert_array_equal(GraphRunner(narrow).feed(TOKENS), GraphRunner(wide).feed(TOKENS))
+    saved = size_of(wide) - size_of(narrow)
+    num_weights = sum(each.n_elements for each in gguf.GGUFReader(replaced).tensors if len(each.shape) == 2)
+    assert saved == pytest.approx(2 * num_weights / 32, rel=0.05)  # tensors begin at multiples of some bytes
+
+
+def size_of(folder: ModelFolder) -> int:
+    return (folder.path / "model.onnx.data").stat().st_size
 
 
 def replace_matrices(file: Path, target: Path, type_name: str) -> None:
@@ -109,6 +140,9 @@ def test_experts_are_kept_where_a_kernel_takes_them(
     found = weights_of(kept)
     assert {**found["carried_over"]} == carried
     assert found.get("decoded", {}) == decoded
+    gate = found["parameters"]["layers.1.mlp.experts.gate.weight"]
+    assert gate["carried_over"] == (not decoded)
+    assert gate.get("stored", {}).get("bits") == (8 if decoded else None)
     logits, expected = (
         GraphRunner(each).feed(TOKENS) for each in (kept, export(file, tmp_path / "f", "fp32"))
     )

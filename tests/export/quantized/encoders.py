@@ -112,6 +112,21 @@ def gptq(
     return Case(config | {"sym": is_symmetric, "checkpoint_format": version}, encode)
 
 
+def auto_round(*, packing: str, bits: int = 4, is_symmetric: bool = False) -> Case:
+    """The parts of GPTQ without `g_idx`."""
+    version = "gptq" if packing.endswith("auto_gptq") else "gptq_v2"
+    packed = gptq(bits=bits, is_symmetric=is_symmetric, version=version)
+
+    def encode(weight: Floats) -> tuple[Parts, Floats]:
+        parts, matrix = packed.encode(weight)
+        del parts[".g_idx"]
+        return parts, matrix
+
+    config = {"quant_method": "auto-round", "packing_format": packing, "bits": bits, "group_size": 32}
+    details = {"sym": is_symmetric, "data_type": "int", "autoround_version": "0.5.1", "iters": 200}
+    return Case(config | details | {"extra_config": {"lm_head": {"bits": 16}}}, encode)
+
+
 def awq(*, version: str = "gemm", group: int = 32) -> Case:
     def in_awq_order(codes: NDArray[Any]) -> NDArray[Any]:
         places = [8 * (k // 8) + (0, 2, 4, 6, 1, 3, 5, 7)[k % 8] for k in range(codes.shape[1])]
@@ -378,6 +393,8 @@ def torchao(*, kind: str = "Int8Tensor", group: int | None = None, is_symmetric:
 
 
 CASES: Mapping[str, Case] = {
+    "auto-round": auto_round(packing="auto_round:auto_gptq", is_symmetric=True),
+    "auto-round-asymmetric": auto_round(packing="auto_round", bits=3),
     "gptq": gptq(),
     "gptq-asymmetric": gptq(is_symmetric=False),
     "gptq-v2": gptq(is_symmetric=False, version="gptq_v2"),

@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from genai.errors import OptionError
 from genai.export import export_model
@@ -41,6 +42,17 @@ def with_float_activations(folder: ModelFolder) -> ModelFolder:
                 attribute.i = 1
     onnx.save(model, path)
     return folder
+
+
+def scale_type_of(pair: Pair) -> np.dtype:
+    """Scales that the file holds as float16, and that are used as they are, take no more bytes in the folder."""
+    ending = "down_proj.scales", "down_proj.weight_scale", "down_proj.weight:_weight_scale"
+    stored = load_file(pair.quantized / "model.safetensors")
+    return np.dtype(
+        "float16"
+        if any(name.endswith(ending) and part.dtype == torch.float16 for name, part in stored.items())
+        else "float32"
+    )
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -86,6 +98,11 @@ def test_keep_carries_the_codes_over(name: str, tmp_path: Path) -> None:
     assert codes is not None
     np.testing.assert_array_equal(stored["layers.1.mlp.down.weight"], codes.codes[:])
     np.testing.assert_array_equal(stored["layers.1.mlp.down.scales"], codes.scales[:])
+    assert stored["layers.1.mlp.down.scales"].dtype == scale_type_of(pair)
+    assert exported.manifest is not None
+    told = exported.manifest.exporter_notes["quantized_weights"]["parameters"]
+    assert len(told) == len(pair.matrices)
+    assert told["layers.1.mlp.down.weight"] == {"was": codes.scheme.method, "carried_over": True}
     assert stored["embedding.weight"].dtype == np.float32
     expected = expected_logits(pair)
     rounded = GraphRunner(exported).feed(PROMPT)
@@ -102,6 +119,10 @@ def test_groups_of_unequal_sizes_are_decoded(tmp_path: Path) -> None:
         assert codes_of(view) is None
     exported = export_model(pair.quantized, tmp_path / "model", precision="keep", via="native")
     np.testing.assert_allclose(GraphRunner(exported).feed(PROMPT), expected_logits(pair), atol=1e-4, rtol=0)
+    assert exported.manifest is not None
+    told = exported.manifest.exporter_notes["quantized_weights"]
+    assert told["decoded"] == {"gptq": len(pair.matrices)}
+    assert told["parameters"]["layers.1.mlp.down.weight"]["stored"] == "float"
 
 
 @pytest.mark.parametrize("name", ["gptq", "bitsandbytes-nf4", "fp8-tensor"])

@@ -128,7 +128,37 @@ def test_a_shape_of_compressed_tensors_that_lies(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "values", "message"),
     [
-        ("gptq", {"quant_method": "quip"}, '"quant_method" is "quip".*it reads awq, bitsandbytes'),
+        (
+            "gptq",
+            {"quant_method": "quip"},
+            '"quant_method" is "quip".*it reads auto-round, awq, bitsandbytes',
+        ),
+        (
+            "gptq",
+            {"quant_method": "unheard"},
+            '"unheard", which genai does not read; it reads.*Export the checkpoint',
+        ),
+        ("gptq", {"quant_method": "aqlm"}, "AQLM adds vectors of codebooks; it reads.*Export the checkpoint"),
+        ("gptq", {"quant_method": "hqq"}, "HQQ.*--quantize hqq"),
+        ("gptq", {"quant_method": "quanto"}, "Quanto's tensors are stored as its own classes"),
+        ("gptq", {"quant_method": "vptq"}, "VPTQ"),
+        ("gptq", {"quant_method": "spqr"}, "SpQR"),
+        ("gptq", {"quant_method": "eetq"}, "EETQ"),
+        ("gptq", {"quant_method": "higgs"}, "HIGGS"),
+        (
+            "auto-round",
+            {"packing_format": "auto_round:auto_awq"},
+            'is "auto_round:auto_awq"; of AutoRound genai',
+        ),
+        ("auto-round", {"data_type": "mx_fp"}, "\"data_type\" is 'mx_fp'"),
+        ("auto-round", {"act_bits": 8}, '"act_bits" is 8'),
+        ("auto-round", {"bits": 5}, '"bits" is 5'),
+        ("auto-round", {"rotation_configs": [{}]}, '"rotation_configs"'),
+        (
+            "auto-round",
+            {"extra_config": {"lm_head": {"bits": 8, "group_size": 1}}},
+            'lm_head: "group_size" is 1',
+        ),
         ("gptq", {"quant_method": "gtpq"}, 'Did you mean "gptq"'),
         ("gptq", {"quant_method": None}, '"quant_method" is missing'),
         ("gptq", {"bits": 5}, '"bits" is 5; of GPTQ genai reads 2, 3, 4, 8'),
@@ -162,6 +192,30 @@ def test_settings_that_are_not_supported_are_named(
     (pair.quantized / "config.json").write_text(json.dumps(config))
     with pytest.raises(CheckpointError, match=message):
         export_model(pair.quantized, tmp_path / "model", precision="int4")
+
+
+def test_the_file_of_the_model_optimizer(tmp_path: Path) -> None:
+    """Its own framework reads the quantization from a file beside config.json."""
+    pair = make_pair(CASES["modelopt-nvfp4"], tmp_path)
+    config = json.loads((pair.quantized / "config.json").read_text())
+    settings = config.pop("quantization_config")
+    (pair.quantized / "config.json").write_text(json.dumps(config))
+    described = {
+        "quant_algo": "NVFP4",
+        "kv_cache_quant_algo": "FP8",
+        "group_size": 16,
+        "exclude_modules": ["lm_head"],
+    }
+    path = pair.quantized / "hf_quant_config.json"
+    path.write_text(json.dumps({"producer": {"name": "modelopt"}, "quantization": described}))
+    assert settings["quant_method"] == "modelopt"
+    view = open_checkpoint(pair.quantized, read_config(pair.quantized))[f"{MODULE}.weight"]
+    np.testing.assert_array_equal(view[:], pair.matrices[f"{MODULE}.weight"])
+    path.write_text(json.dumps({"quantization": {"quant_algo": "MIXED_PRECISION"}}))
+    with pytest.raises(UnsupportedModelError, match='"quant_algo" is "MIXED_PRECISION"'):
+        export_model(pair.quantized, tmp_path / "model")
+    path.write_text(json.dumps({"quantization": {"quant_algo": None, "kv_cache_quant_algo": "FP8"}}))
+    assert not read_config(pair.quantized).get("quantization_config")
 
 
 def test_tensors_of_torchao_that_are_laid_out_for_a_kernel(tmp_path: Path) -> None:

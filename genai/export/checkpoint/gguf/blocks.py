@@ -47,7 +47,9 @@ def _carried(
     scales: Callable[[Bytes], Floats],
     offsets: Callable[[Bytes], Floats] | None = None,
 ) -> tuple[str, CarriedType]:
-    return name, CarriedType(BlockScheme(bits, block_size, method=method_of(name)), codes, scales, offsets)
+    scale_type = "float16" if scales is _half else "float32"
+    scheme = BlockScheme(bits, block_size, method=method_of(name), scale_type=scale_type)
+    return name, CarriedType(scheme, codes, scales, offsets)
 
 
 def _half(blocks: Bytes, start: int = 0) -> Floats:

@@ -46,6 +46,7 @@ class Awq:
     group_size: int
     is_gemv: bool
 
+    method = "awq"
     can_be_kept = True
     markers = ((".qweight", ".weight"),)
     parts = frozenset({".qzeros", ".scales"})

@@ -59,6 +59,7 @@ class BitsAndBytes:
 
     can_be_kept: bool
 
+    method = "bitsandbytes"
     markers = ((".weight.absmax", ".weight"), (".SCB", ".weight"))
     parts = frozenset(
         {".weight.quant_map", ".weight.nested_absmax", ".weight.nested_quant_map", ".weight_format", *_STATES}

@@ -9,7 +9,7 @@ from typing import Any
 from genai.errors import CheckpointError
 from genai.export.checkpoint.checkpoint import StoredTensors
 from genai.export.checkpoint.quantized.format import Format, StoredModule
-from genai.export.checkpoint.rows import Rows
+from genai.export.checkpoint.rows import DecodedRows, Rows, methods_of
 
 __all__ = ["QuantizedCheckpoint"]
 
@@ -52,11 +52,12 @@ class QuantizedCheckpoint:
             return self._stored[name]
         module, marker = self._modules[name]
         try:
-            return self._layout.read(module)
+            view = self._layout.read(module)
         except CheckpointError as error:
             if module.name in str(error):
                 raise
             raise type(error)(f'{self._stored.file_of(marker)}: "{module.name}": {error}') from error
+        return view if methods_of(view) else DecodedRows(view, self._layout.method, stays_float=True)
 
     def __contains__(self, name: object) -> bool:
         return name in self._names

@@ -63,6 +63,7 @@ class CompressedTensors:
     group_sizes: tuple[int, ...]
     block: tuple[int, int] | None
 
+    method = "compressed-tensors"
     markers = ((_SCALE, ".weight"),)
     parts = frozenset({_PACKED, _SHAPE, _ZERO, ".weight_g_idx", ".weight_global_scale"})
     ignored = frozenset(

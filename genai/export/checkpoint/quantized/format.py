@@ -20,6 +20,11 @@ class Format(Protocol):
     """How a tool stores the matrices that it quantized."""
 
     @property
+    def method(self) -> str:
+        """Its name, for the manifest."""
+        ...
+
+    @property
     def can_be_kept(self) -> bool:
         """Whether ONNX Runtime's kernels hold its codes."""
         ...

@@ -48,6 +48,7 @@ class Fp8:
 
     block: tuple[int, int]
 
+    method = "fp8"
     can_be_kept = False
     markers = (("_scale_inv", ""), (".weight_scale", ".weight"))
     parts: frozenset[str] = frozenset()
@@ -85,6 +86,7 @@ class ModelOptimizer:
 
     can_be_kept: bool
 
+    method = "modelopt"
     markers = ((".weight_scale", ".weight"),)
     parts = frozenset({".weight_scale_2"})
     ignored = _OF_INPUTS

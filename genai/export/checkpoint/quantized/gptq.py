@@ -20,9 +20,9 @@ from genai.export.checkpoint.quantized.integers import IntegerRows, coded, group
 from genai.export.checkpoint.quantized.views import Converted, PackedIntegers, constant_of
 from genai.export.checkpoint.rows import Rows, TransposedRows
 
-__all__ = ["Gptq"]
+__all__ = ["GPTQ_BITS", "Gptq"]
 
-_BITS = (2, 3, 4, 8)
+GPTQ_BITS = (2, 3, 4, 8)
 # How it was made, or how others would run it. What modules have instead ("dynamic") their tensors show.
 _DESCRIPTIVE = (
     *(
@@ -70,6 +70,7 @@ class Gptq:
     zero_offset: int
     is_ordered: bool
 
+    method = "gptq"
     can_be_kept = True
     markers = ((".qweight", ".weight"),)
     parts = frozenset({".qzeros", ".scales", ".g_idx"})
@@ -89,9 +90,9 @@ class Gptq:
                 "checkpoint_format", f'is "{version}"; genai reads gptq and gptq_v2: {ADVICE}'
             )
         bits = config.integer("bits")
-        if bits not in _BITS:
+        if bits not in GPTQ_BITS:
             raise config.unsupported(
-                "bits", f"is {bits}; of GPTQ genai reads {', '.join(map(str, _BITS))}: {ADVICE}"
+                "bits", f"is {bits}; of GPTQ genai reads {', '.join(map(str, GPTQ_BITS))}: {ADVICE}"
             )
         return cls(
             bits,
@@ -106,7 +107,7 @@ class Gptq:
         num_rows = qweight.shape[1]
         scales = module.floats(".scales", (None, num_rows))
         qzeros = module.array(".qzeros", ("I32",), (len(scales), None))
-        bits = next((n for n in (self.bits, *_BITS) if -(-num_rows * n // 32) == qzeros.shape[1]), None)
+        bits = next((n for n in (self.bits, *GPTQ_BITS) if -(-num_rows * n // 32) == qzeros.shape[1]), None)
         if bits is None or len(qweight) * 32 % bits:
             raise module.error(
                 ".qzeros", f"has shape {list(qzeros.shape)}, which no number of bits gives {num_rows} outputs"

@@ -74,6 +74,7 @@ def coded(rows: IntegerRows, *, method: str, floats: Rows | None = None) -> Rows
 
     A group is one block, or several with the same scale. Inputs that are not neighbours in their groups (act-order of
     GPTQ) are sorted by group, if all groups are of one size. Codes of fewer than 4 bits are kept in 4, of 5 to 7 in 8.
+    Scales that are stored as float16 stay so.
 
     Args:
         rows: The matrix.
@@ -90,7 +91,14 @@ def coded(rows: IntegerRows, *, method: str, floats: Rows | None = None) -> Rows
     if isinstance(rows.zeros, int) and 0 <= middle - rows.zeros <= (1 << bits) - (1 << rows.bits):
         shift = middle - rows.zeros
     is_symmetric = isinstance(rows.zeros, int) and rows.zeros + shift == middle
-    scheme = BlockScheme(bits, block_size, is_symmetric=is_symmetric, method=method)
+    is_half = isinstance(rows.scales, np.ndarray) and rows.scales.dtype == np.float16
+    scheme = BlockScheme(
+        bits,
+        block_size,
+        is_symmetric=is_symmetric,
+        method=method,
+        scale_type="float16" if is_half else "float32",
+    )
     blocks = _Blocks(rows, scheme, groups[::block_size], order, shift)
     matrix = QuantizedMatrix(
         scheme,

@@ -7,6 +7,7 @@ from typing import Any
 
 from genai.errors import UnsupportedModelError, did_you_mean
 from genai.export.checkpoint.model_config import ModelConfig
+from genai.export.checkpoint.quantized.auto_round import read_auto_round
 from genai.export.checkpoint.quantized.awq import Awq
 from genai.export.checkpoint.quantized.bitsandbytes import BitsAndBytes
 from genai.export.checkpoint.quantized.compressed_tensors import CompressedTensors
@@ -19,6 +20,7 @@ from genai.export.checkpoint.quantized.torchao import TorchAo
 __all__ = ["read_format"]
 
 _FORMATS: Mapping[str, Callable[[ModelConfig], Format]] = {
+    "auto-round": read_auto_round,
     "awq": Awq.of,
     "bitsandbytes": BitsAndBytes.of,
     "compressed-tensors": CompressedTensors.of,
@@ -29,6 +31,24 @@ _FORMATS: Mapping[str, Callable[[ModelConfig], Format]] = {
     "mxfp4": Mxfp4.of,
     "torchao": TorchAo.of,
 }
+_UNREAD: Mapping[str, str] = {
+    "aqlm": "AQLM adds vectors of codebooks",
+    "bitnet": "BitNet packs ternary weights for kernels of its own",
+    "eetq": "EETQ stores int8 in the order of a CUDA kernel",
+    "exl2": "EXL2 mixes widths in an order of ExLlamaV2's kernels",
+    "exl3": "EXL3 codes a trellis of rotated weights",
+    "fp_quant": "FP-Quant rotates what its products read",
+    "higgs": "HIGGS looks vectors of rotated weights up in a grid",
+    "hqq": "HQQ's zero points are no whole codes (genai export --quantize hqq makes ones that are)",
+    "quanto": "Quanto's tensors are stored as its own classes",
+    "quark": "Quark has several layouts of its own",
+    "quip": "QuIP# looks vectors of rotated weights up in a lattice",
+    "sinq": "SINQ scales rows and columns",
+    "spqr": "SpQR keeps outliers apart, in a sparse matrix",
+    "vptq": "VPTQ looks vectors up in codebooks",
+}
+"""Methods that are known and not read, with the reason."""
+
 _PLACES = ("quantization_config", "compression_config")
 
 
@@ -48,7 +68,9 @@ def read_format(config: Mapping[str, Any]) -> Format | None:
     method = settings.string("quant_method", "bitsandbytes" if is_unnamed_bitsandbytes else None)
     if method not in _FORMATS:
         raise UnsupportedModelError(
-            f'config.json, quantization_config: "quant_method" is "{method}", which genai does not read; it reads '
-            f"{', '.join(_FORMATS)}.{did_you_mean(method, _FORMATS)} Export the checkpoint that it was quantized from"
+            f'config.json, quantization_config: "quant_method" is "{method}", which genai does not read'
+            f"{f': {_UNREAD[method]}' if method in _UNREAD else ''}; it reads {', '.join(_FORMATS)}."
+            f"{did_you_mean(method, _FORMATS)} Export the checkpoint that it was quantized from, or one in a format that "
+            "is read"
         )
     return _FORMATS[method](settings)

@@ -16,6 +16,7 @@ __all__ = ["Mxfp4"]
 class Mxfp4:
     """Blocks uint8 [experts, outputs, blocks, 16] and exponents uint8 [experts, outputs, blocks]."""
 
+    method = "mxfp4"
     can_be_kept = True
     markers = (("_blocks", ""),)
     parts = frozenset({"_scales"})

@@ -30,6 +30,7 @@ _DATA, _SCALE, _ZERO = "._weight_qdata", "._weight_scale", "._weight_zero_point"
 class TorchAo:
     """Everything but `quant_method` and which modules are left out, the files say themselves."""
 
+    method = "torchao"
     can_be_kept = True
     markers = ((_DATA, ".weight"),)
     parts = frozenset({_SCALE, _ZERO})
