@@ -49,7 +49,7 @@ class Calibration:
     Args:
         plan: The export that it is for; its settings name the method.
         spec: The decoder, for sequences as long as the calibration's.
-        parameters: Its parameters as the checkpoint has them.
+        parameters: Its parameters, balanced as they are for an export without calibration.
         text: The text.
         sequences: The text's tokens, int64 [tokens] each, all as long.
     """
@@ -86,10 +86,11 @@ class Calibration:
         sequences = cut_sequences(text, tokenizer, context_length=decoder.spec.max_positions)
         weights = open_weights(plan, decoder)
         settings = replace(plan.settings, calibration=text.digest)
+        precision = plan.precision.mixed_for(weights)
         calibration = cls(
-            replace(plan, settings=settings, precision=plan.precision.mixed_for(weights)),
+            replace(plan, settings=settings, precision=precision),
             decoder.spec.limited_to(len(sequences[0])),
-            dict(weights),
+            dict(balanced(weights, decoder.spec, precision)),
             text,
             sequences,
         )
@@ -132,11 +133,10 @@ class Calibration:
         schemes = recipe.candidates()
         choice = work.read_choice()
         if choice is None:
-            spec, precision = self.spec, replace(self.plan.precision, schemes={})
             sensitivity = Sensitivity(
-                spec,
-                balanced(self.parameters, spec, precision),
-                precision,
+                self.spec,
+                self.parameters,
+                replace(self.plan.precision, schemes={}),
                 schemes,
                 [scheme for scheme in schemes if scheme.bits >= MIN_TABLE_BITS],
                 work.path,
@@ -185,8 +185,7 @@ class Calibration:
 
     def uncalibrated(self) -> Calibrated:
         """Return what to export where the text does not decide on the weights."""
-        precision = self.plan.precision
-        return Calibrated(precision, balanced(self.parameters, self.spec, precision), self._budget_notes())
+        return Calibrated(self.plan.precision, self.parameters, self._budget_notes())
 
     def _budget_notes(self) -> dict[str, object]:
         budget = self.plan.settings.bits_budget

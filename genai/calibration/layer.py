@@ -28,7 +28,7 @@ def quantize_layer(
 
     Args:
         inputs: What the layer's matrices read.
-        parameters: The decoder's parameters as the checkpoint has them.
+        parameters: The decoder's parameters before the calibration.
         scheme_of: How a module's matrix is to be calibrated; `None` for one that is not.
         method: "gptq": smoothing, then GPTQ; "awq": smoothing, and whoever writes the matrix rounds it to nearest.
     """

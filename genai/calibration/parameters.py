@@ -36,7 +36,7 @@ def restore(
 
     Args:
         arrays: What became of the layer.
-        parameters: The decoder's parameters as the checkpoint has them.
+        parameters: The decoder's parameters before the calibration.
         scheme_of: How a module's matrix was quantized.
     """
     restored: dict[str, Rows] = {}

@@ -23,7 +23,8 @@ from scripts.demo.corpus import CORPUS_FOLDER, load_corpus, load_questions
 from tests.export.runner import GraphRunner
 
 DEMO = Path(genai.__file__).parent / "demo_model"
-CHANNELS = [3, 77, 200]
+CHANNELS = list(range(3, 256, 16))
+NEURONS = list(range(11, 640, 40))
 METHODS = ["rtn", "hqq", "awq", "gptq"]
 
 Floats = NDArray[np.float32]
@@ -88,8 +89,8 @@ def plant(model: transformers.LlamaForCausalLM) -> None:
                 reader.weight[:, CHANNELS] /= 50
         attention.v_proj.weight[5] *= 40
         attention.o_proj.weight[:, [5, 64 + 5]] /= 40  # both query heads of the group
-        mlp.up_proj.weight[[11, 400]] *= 100
-        mlp.down_proj.weight[:, [11, 400]] /= 100
+        mlp.up_proj.weight[NEURONS] *= 100
+        mlp.down_proj.weight[:, NEURONS] /= 100
 
 
 class Losses:

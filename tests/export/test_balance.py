@@ -46,7 +46,23 @@ def test_columns_get_one_length(tmp_path: Path) -> None:
         down = lengths(parameters[f"{scope}.down.weight"], axis=0)
         np.testing.assert_allclose(down, down[0], rtol=1e-4)
         both = [lengths(parameters[f"{scope}.{name}.weight"], axis=0) for name in ("gate", "up")]
-        np.testing.assert_allclose(np.hypot(*both), np.hypot(*both)[0], rtol=1e-4)
+        assert np.hypot(*both).std() < 0.1 * np.hypot(*both).mean()  # up's rows have been multiplied since
+
+
+def test_a_neuron_far_above_the_others_does_not_decide_on_the_columns(tmp_path: Path) -> None:
+    checkpoint = make_checkpoint("llama", tmp_path / "checkpoint")
+    plan = plan_export(checkpoint, ExportSettings("int4", via="native"))
+    assert plan.native is not None
+    weights = dict(open_weights(plan, plan.native))
+    name = "layers.0.mlp.up.weight"
+    factors = []
+    for scale in (1, 1000):
+        up = np.array(weights[name][:], np.float32)
+        up[5] *= scale
+        parameters = balanced({**weights, name: up}, plan.native.spec, ALL_NARROW)
+        gate = "layers.0.mlp.gate.weight"
+        factors.append(np.asarray(parameters[gate][:]) / np.asarray(weights[gate][:]))
+    np.testing.assert_allclose(factors[1], factors[0], rtol=0.25)
 
 
 def test_nothing_is_rescaled_where_no_matrix_has_4_bits(tmp_path: Path) -> None:
