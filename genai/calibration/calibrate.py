@@ -21,11 +21,12 @@ from genai.calibration.layer_run import embed_tokens, run_layer
 from genai.calibration.parameters import Parameters, restore
 from genai.calibration.sensitivity import Sensitivity
 from genai.calibration.work_folder import WorkFolder
+from genai.config import EXPORT_VERSION
 from genai.errors import OptionError, UnsupportedModelError
 from genai.export import Calibrated, ExportPlan, open_weights
 from genai.export.architecture import DecoderSpec
 from genai.export.build.balance import balanced
-from genai.export.build.decoder_parts import check_parts, num_separable
+from genai.export.build.decoder_parts import num_separable
 from genai.export.checkpoint.formats import write_text_files
 from genai.hub import fingerprint
 from genai.quantize import BlockScheme
@@ -65,23 +66,18 @@ class Calibration:
         """Open what is needed, and refuse what cannot be done.
 
         Raises:
-            OptionError: The text is too short, or the model is not exported by the native exporter.
-            UnsupportedModelError: The decoder's layers cannot be run one after the other.
+            OptionError: The text is too short, or not needed.
+            UnsupportedModelError: There is a budget of bits, and matrices that cannot be measured.
             CheckpointError: The checkpoint is incomplete or damaged.
             TokenizerError: It has no tokenizer.
         """
-        method, decoder = plan.settings.quantize, plan.native
-        if decoder is None:
+        if not plan.settings.needs_text:
             raise OptionError(
-                f"quantize \"{method}\" is the native exporter's, and {plan.architecture} is exported by transformers' "
-                "own: choose quantize rtn"
+                "these settings need no text: choose quantize awq or gptq, a bits_budget or kv_precision int8, or export "
+                "with genai.export.carry_out"
             )
-        try:
-            check_parts(decoder.spec)
-        except UnsupportedModelError as error:
-            raise UnsupportedModelError(
-                f"{plan.architecture} cannot be calibrated layer by layer, because {error}: choose quantize rtn"
-            ) from error
+        decoder = plan.native
+        assert decoder is not None, "or it could not have been planned"
         tokenizer = _tokenizer_of(plan.checkpoint)
         sequences = cut_sequences(text, tokenizer, context_length=decoder.spec.max_positions)
         weights = open_weights(plan, decoder)
@@ -108,6 +104,7 @@ class Calibration:
             fingerprint(self.plan.checkpoint),
             self.plan.settings.name,
             self.plan.precision.to_json(),
+            EXPORT_VERSION,
             __version__,
         ]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:_KEY_DIGITS]

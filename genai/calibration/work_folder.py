@@ -77,10 +77,17 @@ class WorkFolder:
         return json.loads(path.read_text("utf-8")) if path.is_file() else None
 
     def write_choice(self, choice: Mapping[str, int]) -> None:
-        """Keep which scheme each matrix gets."""
+        """Keep which scheme each matrix gets.
+
+        Raises:
+            ExportError: The disk refuses.
+        """
         staging = self.path / f"partial-{_CHOICE}"
-        staging.write_text(json.dumps(choice), "utf-8")
-        staging.replace(self.path / _CHOICE)
+        try:
+            staging.write_text(json.dumps(choice), "utf-8")
+            staging.replace(self.path / _CHOICE)
+        except OSError as error:
+            raise ExportError(f"{self.path} cannot be written: {error.strerror or error}") from error
 
     def finish_layer(self, index: int, arrays: Arrays, hidden: Floats) -> None:
         """Keep what became of a layer, and the hidden states behind it instead of those before it.

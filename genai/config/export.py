@@ -136,9 +136,25 @@ class ExportSettings:
         return self.kv_precision != "auto"
 
     @property
+    def text_options(self) -> dict[str, str]:
+        """What is chosen by what a text makes of the layers, and what to do instead.
+
+        >>> ExportSettings(quantize="gptq", bits_budget=4.5).text_options
+        {'quantize gptq': 'choose quantize rtn', 'bits_budget 4.5': 'leave bits_budget out'}
+        """
+        options: dict[str, str] = {}
+        if self.is_calibrated:
+            options[f"quantize {self.quantize}"] = "choose quantize rtn"
+        if self.bits_budget is not None:
+            options[f"bits_budget {self.bits_budget:g}"] = "leave bits_budget out"
+        if self.quantizes_cache:
+            options[f"kv_precision {self.kv_precision}"] = "choose kv_precision auto"
+        return options
+
+    @property
     def needs_text(self) -> bool:
         """Whether anything is chosen by what a text makes of the layers."""
-        return self.is_calibrated or self.quantizes_cache or self.bits_budget is not None
+        return bool(self.text_options)
 
     @property
     def name(self) -> str:

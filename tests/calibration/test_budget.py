@@ -170,6 +170,18 @@ def test_impossible_budgets(budget: object) -> None:
         ExportSettings(bits_budget=budget)  # type: ignore[arg-type]
 
 
+def test_what_cannot_spend_a_budget_says_so_before_the_weights_are_there(llama: Path, tmp_path: Path) -> None:
+    settings = ExportSettings(bits_budget=5, via="transformers")
+    with pytest.raises(OptionError, match=r"bits_budget 5 is the native exporter's.*: leave bits_budget out"):
+        plan_export(llama, settings)
+    with pytest.raises(
+        UnsupportedModelError, match=r"layer by layer, because its layers.*: leave bits_budget"
+    ):
+        planned(make_checkpoint("gemma3n_text", tmp_path / "checkpoint"), 5)
+    with pytest.raises(OptionError, match="bits_budget 5 needs a calibration"):
+        carry_out(planned(llama, 5), tmp_path / "model")
+
+
 def test_a_budget_is_one_of_int4() -> None:
     with pytest.raises(OptionError, match="the precision is int8: choose int4, or leave bits_budget out"):
         ExportSettings("int8", bits_budget=5)
