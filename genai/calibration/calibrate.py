@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genai._version import __version__
-from genai.calibration.budget import choose_schemes
+from genai.calibration.budget import Choices, choose_schemes
 from genai.calibration.corpus import CalibrationText, cut_sequences, describe
 from genai.calibration.layer import quantize_layer
 from genai.calibration.layer_run import embed_tokens, run_layer
@@ -102,7 +102,7 @@ class Calibration:
         parts = [
             what,
             fingerprint(self.plan.checkpoint),
-            self.plan.settings.name,
+            replace(self.plan.settings, bits_budget=None).name,  # the precision has what came of it
             self.plan.precision.to_json(),
             EXPORT_VERSION,
             __version__,
@@ -118,7 +118,7 @@ class Calibration:
         """Return this calibration with the scheme that each matrix can have within the settings' bits_budget.
 
         Args:
-            work: Where the choice is kept, and found if it was made before.
+            work: Where the losses are kept, and found if they were measured before, for whatever budget.
             advance: Told how many layers have been run.
 
         Raises:
@@ -128,8 +128,8 @@ class Calibration:
         assert budget is not None
         assert recipe is not None, "a budget is one of int4"
         schemes = recipe.candidates()
-        choice = work.read_choice()
-        if choice is None:
+        kept = work.read_losses()
+        if kept is None:
             sensitivity = Sensitivity(
                 self.spec,
                 self.parameters,
@@ -138,10 +138,11 @@ class Calibration:
                 [scheme for scheme in schemes if scheme.bits >= MIN_TABLE_BITS],
                 work.path,
             )
-            chosen = choose_schemes(sensitivity.measure(self.sequences, advance), budget)
-            choice = {module: schemes.index(scheme) for module, scheme in chosen.items()}
-            work.write_choice(choice)
-        chosen = {module: schemes[place] for module, place in choice.items()}
+            groups = sensitivity.measure(self.sequences, advance)
+            work.write_losses([group.to_json(schemes) for group in groups])
+        else:
+            groups = [Choices.from_json(values, schemes) for values in kept]
+        chosen = choose_schemes(groups, budget)
         precision = replace(self.plan.precision, schemes=_by_pattern(chosen, self.parameters))
         return replace(self, plan=replace(self.plan, precision=precision))
 

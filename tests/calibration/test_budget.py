@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from pathlib import Path
 
 import numpy as np
@@ -147,15 +148,28 @@ def export_calibrated_float(checkpoint: Path, output: Path) -> ModelFolder:
     return carry_out(plan_export(checkpoint, ExportSettings("fp32")), output)
 
 
-def test_the_choice_is_kept_when_the_rest_is_killed(
+def test_losses_are_measured_once(
     llama: Path, text: CalibrationText, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Whatever stops the export behind the measurement, and whatever budget the next one has."""
+    expected = export_calibrated(planned(llama, 5), tmp_path / "expected", text=text).manifest
+    with pytest.raises(OptionError, match="bits_budget 1 is less than"):
+        export_calibrated(planned(llama, 1), tmp_path / "model", text=text)
+    monkeypatch.setattr(Sensitivity, "measure", lambda *_: 1 / 0)
     with monkeypatch.context() as patch:
         patch.setattr(calibrate_module.Calibration, "uncalibrated", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
-            export_calibrated(planned(llama, 5), tmp_path / "model", text=text)
-    monkeypatch.setattr(Sensitivity, "measure", lambda *_: 1 / 0)
-    assert export_calibrated(planned(llama, 5), tmp_path / "model", text=text).path.is_dir()
+            export_calibrated(planned(llama, 6), tmp_path / "model", text=text)
+    found = export_calibrated(planned(llama, 5), tmp_path / "model", text=text).manifest
+    assert expected is not None
+    assert found is not None
+    assert found.files == expected.files
+
+
+@given(groups)
+def test_losses_are_read_as_they_were_kept(found: list[dict[BlockScheme, float]]) -> None:
+    for each in groups_of(found):
+        assert Choices.from_json(json.loads(json.dumps(each.to_json(SCHEMES))), SCHEMES) == each
 
 
 def test_experts_have_no_budget(text: CalibrationText, tmp_path: Path) -> None:
