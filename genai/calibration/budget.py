@@ -6,6 +6,7 @@ import heapq
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Self
 
 from genai.errors import OptionError
 from genai.quantize import BlockScheme
@@ -49,6 +50,20 @@ class Choices:
                 hull.pop()
             hull.append(scheme)
         return hull
+
+    def to_json(self, schemes: Sequence[BlockScheme]) -> dict[str, Any]:
+        """Return this as JSON has it, each scheme by its place among all."""
+        losses = [(schemes.index(scheme), loss) for scheme, loss in self.losses.items()]
+        return {"modules": self.modules, "shapes": self.shapes, "losses": losses}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any], schemes: Sequence[BlockScheme]) -> Self:
+        """Read what `to_json` has made with the same schemes."""
+        return cls(
+            tuple(values["modules"]),
+            tuple((rows, columns) for rows, columns in values["shapes"]),
+            {schemes[place]: loss for place, loss in values["losses"]},
+        )
 
     def gain(self, smaller: BlockScheme, larger: BlockScheme) -> float:
         """What a step from one scheme to the next takes off the loss, per bit."""

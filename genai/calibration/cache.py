@@ -42,7 +42,8 @@ class CacheCalibration:
     """A search for scales that can be run.
 
     Args:
-        calibrated: What will be exported, but for the scales.
+        calibrated: What will be exported, but for the scales. Matrices that are rounded only as they are written are run
+            as floats; the margin has room for the difference.
         spec: The decoder, for sequences as long as the calibration's.
         text: The text.
         sequences: The text's tokens, int64 [tokens] each, all as long.

@@ -14,18 +14,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genai._version import __version__
-from genai.calibration.budget import choose_schemes
+from genai.calibration.budget import Choices, choose_schemes
 from genai.calibration.corpus import CalibrationText, cut_sequences, describe
 from genai.calibration.layer import quantize_layer
 from genai.calibration.layer_run import embed_tokens, run_layer
 from genai.calibration.parameters import Parameters, restore
 from genai.calibration.sensitivity import Sensitivity
 from genai.calibration.work_folder import WorkFolder
+from genai.config import EXPORT_VERSION
 from genai.errors import OptionError, UnsupportedModelError
 from genai.export import Calibrated, ExportPlan, open_weights
 from genai.export.architecture import DecoderSpec
 from genai.export.build.balance import balanced
-from genai.export.build.decoder_parts import check_parts, num_separable
+from genai.export.build.decoder_parts import num_separable
 from genai.export.checkpoint.formats import write_text_files
 from genai.hub import fingerprint
 from genai.quantize import BlockScheme
@@ -65,23 +66,18 @@ class Calibration:
         """Open what is needed, and refuse what cannot be done.
 
         Raises:
-            OptionError: The text is too short, or the model is not exported by the native exporter.
-            UnsupportedModelError: The decoder's layers cannot be run one after the other.
+            OptionError: The text is too short, or not needed.
+            UnsupportedModelError: There is a budget of bits, and matrices that cannot be measured.
             CheckpointError: The checkpoint is incomplete or damaged.
             TokenizerError: It has no tokenizer.
         """
-        method, decoder = plan.settings.quantize, plan.native
-        if decoder is None:
+        if not plan.settings.needs_text:
             raise OptionError(
-                f"quantize \"{method}\" is the native exporter's, and {plan.architecture} is exported by transformers' "
-                "own: choose quantize rtn"
+                "these settings need no text: choose quantize awq or gptq, a bits_budget or kv_precision int8, or export "
+                "with genai.export.carry_out"
             )
-        try:
-            check_parts(decoder.spec)
-        except UnsupportedModelError as error:
-            raise UnsupportedModelError(
-                f"{plan.architecture} cannot be calibrated layer by layer, because {error}: choose quantize rtn"
-            ) from error
+        decoder = plan.native
+        assert decoder is not None, "or it could not have been planned"
         tokenizer = _tokenizer_of(plan.checkpoint)
         sequences = cut_sequences(text, tokenizer, context_length=decoder.spec.max_positions)
         weights = open_weights(plan, decoder)
@@ -106,8 +102,9 @@ class Calibration:
         parts = [
             what,
             fingerprint(self.plan.checkpoint),
-            self.plan.settings.name,
+            replace(self.plan.settings, bits_budget=None).name,  # the precision has what came of it
             self.plan.precision.to_json(),
+            EXPORT_VERSION,
             __version__,
         ]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:_KEY_DIGITS]
@@ -121,7 +118,7 @@ class Calibration:
         """Return this calibration with the scheme that each matrix can have within the settings' bits_budget.
 
         Args:
-            work: Where the choice is kept, and found if it was made before.
+            work: Where the losses are kept, and found if they were measured before, for whatever budget.
             advance: Told how many layers have been run.
 
         Raises:
@@ -131,8 +128,8 @@ class Calibration:
         assert budget is not None
         assert recipe is not None, "a budget is one of int4"
         schemes = recipe.candidates()
-        choice = work.read_choice()
-        if choice is None:
+        kept = work.read_losses()
+        if kept is None:
             sensitivity = Sensitivity(
                 self.spec,
                 self.parameters,
@@ -141,10 +138,11 @@ class Calibration:
                 [scheme for scheme in schemes if scheme.bits >= MIN_TABLE_BITS],
                 work.path,
             )
-            chosen = choose_schemes(sensitivity.measure(self.sequences, advance), budget)
-            choice = {module: schemes.index(scheme) for module, scheme in chosen.items()}
-            work.write_choice(choice)
-        chosen = {module: schemes[place] for module, place in choice.items()}
+            groups = sensitivity.measure(self.sequences, advance)
+            work.write_losses([group.to_json(schemes) for group in groups])
+        else:
+            groups = [Choices.from_json(values, schemes) for values in kept]
+        chosen = choose_schemes(groups, budget)
         precision = replace(self.plan.precision, schemes=_by_pattern(chosen, self.parameters))
         return replace(self, plan=replace(self.plan, precision=precision))
 

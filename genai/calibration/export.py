@@ -47,8 +47,8 @@ def export_calibrated(
         page_license: The licence that the checkpoint's page names, for the manifest.
 
     Raises:
-        OptionError: The text is too short, or the model is not exported by the native exporter.
-        UnsupportedModelError: The decoder's layers cannot be run one after the other.
+        OptionError: The text is too short, or the settings need none.
+        UnsupportedModelError: There is a budget of bits, and matrices that cannot be measured.
         GenaiError: As `genai.export.carry_out`.
     """
     output = Path(output)

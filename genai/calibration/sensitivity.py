@@ -118,7 +118,7 @@ class Sensitivity:
                     rounded[start : start + _ROWS] = found
         parameters = {**self.parameters, name: rounded}
         hidden = embed_tokens(parameters, self.spec, sequences, beside=self.beside)
-        return _Trial(modules, parameters, errors, hidden)
+        return _Trial(modules, parameters if "head" in modules else self.parameters, errors, hidden)
 
     def _try_layer(self, modules: tuple[str, ...], gram: Floats, index: int, exact: Floats) -> _Trial:
         errors = dict.fromkeys(self.schemes, 0.0)

@@ -2,7 +2,7 @@
 
 ```
 .<target>.calibration-<key>/
-  choice.json        which scheme each matrix gets, by its place among those to choose from
+  losses.json        what each scheme of each group of matrices costs
   hidden.<i>.npy     the hidden states before layer i, the first that is not done
   layers.<i>/        what became of layer i: one .npy for each array
 ```
@@ -15,7 +15,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from genai.errors import ExportError
 
 __all__ = ["WorkFolder", "remove_work"]
 
-_CHOICE = "choice.json"
+_LOSSES = "losses.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,16 +71,23 @@ class WorkFolder:
         """Keep the hidden states before a layer."""
         self._write_array(self.path / f"hidden.{index}.npy", hidden)
 
-    def read_choice(self) -> dict[str, int] | None:
-        """Return which scheme each matrix gets, by its place among those to choose from; `None` if that is open."""
-        path = self.path / _CHOICE
+    def read_losses(self) -> list[dict[str, Any]] | None:
+        """Return what each scheme of each group of matrices costs, as `Choices` has it; `None` if that is not known yet."""
+        path = self.path / _LOSSES
         return json.loads(path.read_text("utf-8")) if path.is_file() else None
 
-    def write_choice(self, choice: Mapping[str, int]) -> None:
-        """Keep which scheme each matrix gets."""
-        staging = self.path / f"partial-{_CHOICE}"
-        staging.write_text(json.dumps(choice), "utf-8")
-        staging.replace(self.path / _CHOICE)
+    def write_losses(self, losses: Sequence[Mapping[str, Any]]) -> None:
+        """Keep what each scheme of each group of matrices costs.
+
+        Raises:
+            ExportError: The disk refuses.
+        """
+        staging = self.path / f"partial-{_LOSSES}"
+        try:
+            staging.write_text(json.dumps(losses), "utf-8")
+            staging.replace(self.path / _LOSSES)
+        except OSError as error:
+            raise ExportError(f"{self.path} cannot be written: {error.strerror or error}") from error
 
     def finish_layer(self, index: int, arrays: Arrays, hidden: Floats) -> None:
         """Keep what became of a layer, and the hidden states behind it instead of those before it.

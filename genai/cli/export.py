@@ -54,7 +54,7 @@ class ExportFlags:
         Path | None,
         typer.Option(
             metavar="PATH",
-            help="Text to calibrate awq, gptq and an int8 KV cache with: a .txt or .jsonl file, or a folder of them; else one that comes with genai.",
+            help="Text to calibrate awq, gptq, a budget of bits and an int8 KV cache with: a .txt or .jsonl file, or a folder of them; else one that comes with genai.",
         ),
     ] = None
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is at DIR.")] = False
@@ -141,7 +141,8 @@ def _read_text(path: Path | None, settings: ExportSettings) -> CalibrationText |
         return None
     if not settings.needs_text:
         raise OptionError(
-            f'calibration means nothing for quantize "{settings.quantize}": choose awq or gptq, or kv_precision int8'
+            f"calibration means nothing for quantize {settings.quantize}: choose awq or gptq, kv_precision int8, or "
+            "bits_budget with genai quantize"
         )
     from genai.calibration import read_calibration_text
 

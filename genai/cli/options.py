@@ -27,7 +27,7 @@ JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON value ins
 OfflineFlag = Annotated[bool, typer.Option("--offline", help="Use no network.")]
 Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit of a hub repository.")]
 Precision = Annotated[
-    str | None, typer.Option(help="Export a checkpoint as fp32, fp16, bf16, int8, int4 or keep.")
+    str | None, typer.Option(help="Export a checkpoint as fp32, fp16, bf16, int8, int4, int4-small or keep.")
 ]
 BlockSize = Annotated[
     int | None, typer.Option(help="Weights per scale at int8 and int4: 32 (default), 64 or 128.")

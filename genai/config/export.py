@@ -21,7 +21,7 @@ __all__ = [
     "check_block_size",
 ]
 
-EXPORT_VERSION = 3
+EXPORT_VERSION = 4
 """The version of what an export writes: raised when a fix changes it, so that exports made before are not used."""
 
 PRECISIONS = ("fp32", "fp16", "bf16", "int8", "int4", "int4-small", "keep")
@@ -39,7 +39,7 @@ QUANTIZE_METHODS = ("rtn", "hqq", "awq", "gptq")
 calibrated with one."""
 
 CALIBRATED_METHODS = ("awq", "gptq")
-"""Those that look at what a layer's matrices read."""
+"""Methods that look at what a layer's matrices read."""
 
 MIN_BLOCK_SIZE, MAX_BLOCK_SIZE = 16, 256
 DEFAULT_BLOCK_SIZE = 32
@@ -64,8 +64,9 @@ class ExportSettings:
     Args:
         precision: "fp32", "fp16", "bf16", "int8", "int4", its smaller and coarser form "int4-small", or "keep" for what a
             checkpoint has quantized as it is.
-        block_size: Weights per scale at int8 and int4: 32, 64 or 128 (any power of two from 16 to 256). At other
-            precisions it means nothing, and is 32 whatever was asked for.
+        block_size: Weights per scale at int8 and int4: 32, 64 or 128 (any power of two from 16 to 256); mixtures take
+            twice as many where they are coarser or have 8 bits. At other precisions it means nothing, and is 32 whatever
+            was asked for.
         max_context: Longest sequence that the folder is made for; `None` is the checkpoint's own limit.
         via: "native" or "transformers" names an exporter; "auto" takes the first that takes the model.
         quantize: How weights of 4 bits are chosen: "rtn" rounds to nearest, "hqq" fits scales to most weights of a block
@@ -106,7 +107,7 @@ class ExportSettings:
         if length is not None and (isinstance(length, bool) or not isinstance(length, int) or length < 1):
             raise OptionError(f"max_context must be a whole number >= 1, not {length!r}")
         budget = self.bits_budget
-        if budget is not None and (isinstance(budget, bool) or not 0 < budget < math.inf):
+        if budget is not None and not (_is_number(budget) and 0 < budget < math.inf):
             raise OptionError(f"bits_budget must be a number of bits > 0, not {budget!r}")
         if budget is not None and self.precision != "int4":
             raise OptionError(
@@ -135,9 +136,25 @@ class ExportSettings:
         return self.kv_precision != "auto"
 
     @property
+    def text_options(self) -> dict[str, str]:
+        """What is chosen by what a text makes of the layers, and what to do instead.
+
+        >>> ExportSettings(quantize="gptq", bits_budget=4.5).text_options
+        {'quantize gptq': 'choose quantize rtn', 'bits_budget 4.5': 'leave bits_budget out'}
+        """
+        options: dict[str, str] = {}
+        if self.is_calibrated:
+            options[f"quantize {self.quantize}"] = "choose quantize rtn"
+        if self.bits_budget is not None:
+            options[f"bits_budget {self.bits_budget:g}"] = "leave bits_budget out"
+        if self.quantizes_cache:
+            options[f"kv_precision {self.kv_precision}"] = "choose kv_precision auto"
+        return options
+
+    @property
     def needs_text(self) -> bool:
         """Whether anything is chosen by what a text makes of the layers."""
-        return self.is_calibrated or self.quantizes_cache or self.bits_budget is not None
+        return bool(self.text_options)
 
     @property
     def name(self) -> str:
@@ -165,6 +182,10 @@ class ExportSettings:
                 raise OptionError(f'unknown export option "{name}".{did_you_mean(name, known)}')
         changed: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
         return dataclasses.replace(self, **changed)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def check_block_size(size: object) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from genai._version import __version__
-from genai.errors import CheckpointError, ModelFolderError, ProviderError
+from genai.errors import CheckpointError, GenaiError, ModelFolderError, ProviderError
 from genai.evaluation.checksums import check_checksums
 from genai.evaluation.graphs import FolderGraphs, read_graphs
 from genai.evaluation.prompts import make_prompts
@@ -177,7 +177,7 @@ class Checklist:
                 generator = Generator(folder, provider=self.provider, num_threads=num_threads)
                 with generator:
                     self._checks.append(check_exact(generator, self._prompts(generator), tolerance))
-        except (OSError, ModelFolderError) as error:
+        except (OSError, GenaiError) as error:
             self.skip("exact", reason=f"no copy with float activations can be run here: {error}")
 
     def continue_prompts(self, generator: Generator, num_tokens: int) -> list[Continuation]:

@@ -87,8 +87,8 @@ def export_model(
     Args:
         checkpoint: Folder with config.json and safetensors, or a GGUF file.
         output: Folder to make.
-        precision: "fp32", "fp16", "bf16", "int8" or "int4"; "keep" takes over what a checkpoint has quantized as it is.
-            That is the default where there is something to keep, else "int4".
+        precision: "fp32", "fp16", "bf16", "int8", "int4" or "int4-small"; "keep" takes over what a checkpoint has quantized
+            as it is. That is the default where there is something to keep, else "int4".
         block_size: Weights per scale at int8 and int4: 32, 64 or 128 (any power of two from 16 to 256); 32 if not given.
         overwrite: Replace what is at `output`.
         progress: Called after every few megabytes.
@@ -137,14 +137,8 @@ def carry_out(
     for a checkpoint that does not itself.
     """
     if plan.settings.needs_text and calibrated is None:
-        settings = plan.settings
-        what = (
-            f"quantize {settings.quantize}"
-            if settings.is_calibrated
-            else f"kv_precision {settings.kv_precision}"
-        )
         raise OptionError(
-            f"{what} needs a calibration: export with `genai export`, `genai quantize` or "
+            f"{' and '.join(plan.settings.text_options)} needs a calibration: export with `genai export`, `genai quantize` or "
             "genai.calibration.export_calibrated"
         )
     output = Path(output)

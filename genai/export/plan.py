@@ -82,10 +82,10 @@ def plan_export(
 
     Raises:
         CheckpointError: config.json is missing or malformed.
-        UnsupportedModelError: No exporter that the settings allow takes the model, or transformers' would make another
-            one of it.
+        UnsupportedModelError: No exporter that the settings allow takes the model, transformers' would make another one of
+            it, its layers cannot be run over the text that the settings need, or its cache cannot hold codes.
         OptionError: The context is longer than the model's, there is nothing to keep, or another exporter than the native
-            one would have to quantize the cache.
+            one would need a text.
         ExportError: The exporter that was asked for cannot run.
     """
     path, settings = Path(checkpoint), settings or ExportSettings()
@@ -114,26 +114,32 @@ def plan_export(
                 if settings.via == "native" or not has_config_file(path):
                     raise
                 why_not = str(error)
-        if settings.quantizes_cache:
-            _check_cache(architecture, native)
+        if settings.needs_text:
+            _check_calibration(architecture, native, settings)
         if native is None:
             check_foreign(config, why_not_native=why_not, max_context=settings.max_context)
     return ExportPlan(path, config, architecture, settings, Precision.of(settings), native, why_not)
 
 
-def _check_cache(architecture: str, decoder: NativeDecoder | None) -> None:
-    """See that the KV cache of a decoder can hold codes, whose scales are found layer by layer."""
+def _check_calibration(architecture: str, decoder: NativeDecoder | None, settings: ExportSettings) -> None:
+    """See that a text can decide on what the settings leave to it: the layers are run over it one after the other."""
+    what, instead = (" and ".join(each) for each in (settings.text_options, settings.text_options.values()))
     if decoder is None:
         raise OptionError(
-            f"kv_precision int8 is the native exporter's, and {architecture} is exported by transformers' own: choose "
-            "kv_precision auto"
+            f"{what} is the native exporter's, and {architecture} is exported by transformers' own: {instead}"
         )
+    if settings.quantizes_cache:
+        try:
+            check_quantized_cache(decoder.spec)
+        except UnsupportedModelError as error:
+            raise UnsupportedModelError(
+                f"the KV cache of {architecture} cannot hold 8-bit codes, because {error}: choose kv_precision auto"
+            ) from error
     try:
-        check_quantized_cache(decoder.spec)
         check_parts(decoder.spec)
     except UnsupportedModelError as error:
         raise UnsupportedModelError(
-            f"the KV cache of {architecture} cannot hold 8-bit codes, because {error}: choose kv_precision auto"
+            f"{architecture} cannot be calibrated layer by layer, because {error}: {instead}"
         ) from error
 
 

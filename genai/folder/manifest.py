@@ -8,8 +8,11 @@ from typing import Any, Self
 
 from genai.errors import ModelFolderError
 from genai.folder.files import MANIFEST_FILE
+from genai.folder.results import as_evaluation, as_validation
 
 __all__ = ["Manifest"]
+
+_OBJECTS = ("quantization", "opset", "versions", "files", "exporter_notes", "settings", "attributes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +23,7 @@ class Manifest:
         source: Hub repository or path of the checkpoint.
         revision: Commit of the repository, if known.
         architecture: The checkpoint's architecture, as its config.json names it.
-        precision: "fp32", "fp16", "bf16", "int8" or "int4".
+        precision: One of `genai.config.PRECISIONS`.
         quantization: The scheme and its parameters; empty if not quantized.
         opset: ONNX opset by domain.
         versions: Versions of the tools that made the folder.
@@ -71,12 +74,19 @@ class Manifest:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
-        """Read a manifest.json.
+        """Read a manifest.json; results that nobody here could read are passed over.
 
         Raises:
-            ModelFolderError: It lacks keys that every manifest has.
+            ModelFolderError: It lacks keys that every manifest has, or something else stands in the place of an object.
         """
         known = {k: v for k, v in values.items() if k in cls.__dataclass_fields__}
+        for name in _OBJECTS:
+            if not isinstance(value := known.get(name, {}), Mapping):
+                raise ModelFolderError(
+                    f'{MANIFEST_FILE}: "{name}" must be an object, not {value!r:.50}; export the model again'
+                )
+        known["validation"] = as_validation(known.get("validation"))
+        known["evaluation"] = as_evaluation(known.get("evaluation"))
         try:
             return cls(**known)
         except TypeError as error:

@@ -109,7 +109,8 @@ def _front_matter(manifest: Manifest) -> Iterator[str]:
             yield f"license_name: {json.dumps(manifest.license[:_MAX_LICENSE])}"
     if (base := _base_model(manifest)) is not None:
         yield f"base_model: {json.dumps(base)}"
-        yield f"base_model_relation: {'quantized' if manifest.quantization else 'finetune'}"
+        if manifest.quantization or manifest.precision == "keep":
+            yield "base_model_relation: quantized"
     yield from ("pipeline_tag: text-generation", "tags:", "- onnx", "- onnxruntime", "- genai", "---")
 
 

@@ -185,5 +185,6 @@ def export_settings(preset: Preset | None, **options: Unpack[ExportOptions]) -> 
 
 def keeps_quantized(preset: Preset | None, **options: Unpack[ExportOptions]) -> bool:
     """Whether an export keeps what is quantized already: where neither the caller nor the preset says how to round."""
-    is_rounded = any(options.get(name) is not None for name in ("precision", "block_size", "quantize"))
+    rounding = ("precision", "block_size", "quantize", "bits_budget")
+    is_rounded = any(options.get(name) is not None for name in rounding)
     return not is_rounded and not (preset is not None and preset.has_precision)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from pathlib import Path
 
 import numpy as np
@@ -40,7 +41,7 @@ def test_bits_of_a_matrix() -> None:
 
 
 losses = st.fixed_dictionaries({scheme: st.floats(0, 1) for scheme in SCHEMES})
-groups = st.lists(st.builds(lambda found: found, losses), min_size=1, max_size=4)
+groups = st.lists(losses, min_size=1, max_size=4)
 
 
 def groups_of(found: list[dict[BlockScheme, float]]) -> list[Choices]:
@@ -147,15 +148,28 @@ def export_calibrated_float(checkpoint: Path, output: Path) -> ModelFolder:
     return carry_out(plan_export(checkpoint, ExportSettings("fp32")), output)
 
 
-def test_the_choice_is_kept_when_the_rest_is_killed(
+def test_losses_are_measured_once(
     llama: Path, text: CalibrationText, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Whatever stops the export behind the measurement, and whatever budget the next one has."""
+    expected = export_calibrated(planned(llama, 5), tmp_path / "expected", text=text).manifest
+    with pytest.raises(OptionError, match="bits_budget 1 is less than"):
+        export_calibrated(planned(llama, 1), tmp_path / "model", text=text)
+    monkeypatch.setattr(Sensitivity, "measure", lambda *_: 1 / 0)
     with monkeypatch.context() as patch:
         patch.setattr(calibrate_module.Calibration, "uncalibrated", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
-            export_calibrated(planned(llama, 5), tmp_path / "model", text=text)
-    monkeypatch.setattr(Sensitivity, "measure", lambda *_: 1 / 0)
-    assert export_calibrated(planned(llama, 5), tmp_path / "model", text=text).path.is_dir()
+            export_calibrated(planned(llama, 6), tmp_path / "model", text=text)
+    found = export_calibrated(planned(llama, 5), tmp_path / "model", text=text).manifest
+    assert expected is not None
+    assert found is not None
+    assert found.files == expected.files
+
+
+@given(groups)
+def test_losses_are_read_as_they_were_kept(found: list[dict[BlockScheme, float]]) -> None:
+    for each in groups_of(found):
+        assert Choices.from_json(json.loads(json.dumps(each.to_json(SCHEMES))), SCHEMES) == each
 
 
 def test_experts_have_no_budget(text: CalibrationText, tmp_path: Path) -> None:
@@ -164,10 +178,22 @@ def test_experts_have_no_budget(text: CalibrationText, tmp_path: Path) -> None:
         export_calibrated(planned(checkpoint, 5), tmp_path / "model", text=text)
 
 
-@pytest.mark.parametrize("budget", [0, -1, float("nan"), float("inf"), True])
-def test_impossible_budgets(budget: float) -> None:
+@pytest.mark.parametrize("budget", [0, -1, float("nan"), float("inf"), True, "4.5"])
+def test_impossible_budgets(budget: object) -> None:
     with pytest.raises(OptionError, match="bits_budget must be a number of bits > 0"):
-        ExportSettings(bits_budget=budget)
+        ExportSettings(bits_budget=budget)  # type: ignore[arg-type]
+
+
+def test_what_cannot_spend_a_budget_says_so_before_the_weights_are_there(llama: Path, tmp_path: Path) -> None:
+    settings = ExportSettings(bits_budget=5, via="transformers")
+    with pytest.raises(OptionError, match=r"bits_budget 5 is the native exporter's.*: leave bits_budget out"):
+        plan_export(llama, settings)
+    with pytest.raises(
+        UnsupportedModelError, match=r"layer by layer, because its layers.*: leave bits_budget"
+    ):
+        planned(make_checkpoint("gemma3n_text", tmp_path / "checkpoint"), 5)
+    with pytest.raises(OptionError, match="bits_budget 5 needs a calibration"):
+        carry_out(planned(llama, 5), tmp_path / "model")
 
 
 def test_a_budget_is_one_of_int4() -> None:

@@ -175,6 +175,11 @@ def test_a_text_that_is_too_short(llama: Path, tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_settings_that_need_no_text_are_refused(llama: Path, tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match=r"these settings need no text.*carry_out"):
+        export_calibrated(plan_export(llama, ExportSettings(quantize="hqq")), tmp_path / "model")
+
+
 def test_without_a_calibration_it_is_refused(llama: Path, tmp_path: Path) -> None:
     plan = plan_export(llama, ExportSettings(quantize="gptq"))
     with pytest.raises(OptionError, match="genai quantize"):

@@ -67,6 +67,16 @@ def test_show(cli: Cli, pulled: Path) -> None:
     assert value["folders"][0]["manifest"]["source"] == QWEN
 
 
+def test_results_of_another_shape_are_not_shown(cli: Cli, pulled: Path) -> None:
+    manifest = json.loads((pulled / "manifest.json").read_text())
+    results = {"evaluation": {"perplexity": 7}, "validation": ["passed"]}
+    (pulled / "manifest.json").write_text(json.dumps({**manifest, **results}))
+    done = cli("models", "show", "qwen2.5")
+    assert (done.code, done.stderr) == (0, "")
+    assert "quality" not in done.stdout
+    assert "validated" not in done.stdout
+
+
 def test_an_export_of_an_earlier_version_is_called_outdated(cli: Cli, pulled: Path) -> None:
     (export,) = entry(cli, "qwen2.5")["exports"]  # type: ignore[misc]
     assert export["is_current"] is True

@@ -76,13 +76,28 @@ def test_quantizes_the_cache(cli: Cli, checkpoint: Path, tmp_path: Path) -> None
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "text.txt"]
 
 
+def test_spends_a_budget(cli: Cli, checkpoint: Path, tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text(packaged_text().content[:7000])
+    options = ("--bits-budget", "6", "--quantize", "hqq", "--calibration", tmp_path / "text.txt")
+    done = cli("quantize", checkpoint, "-o", tmp_path / "model", *options)
+    assert (done.code, done.stderr) == (0, "")
+    manifest = manifest_of(tmp_path / "model")
+    assert manifest.settings["bits_budget"] == 6
+    assert manifest.exporter_notes["bits_budget"]["text"] == "text.txt"
+    schemes = manifest.quantization["modules"].values()
+    assert {scheme["method"] for scheme in schemes if scheme["bits"] < 8} == {"hqq"}
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
         (["export", "CHECKPOINT", "--quantize", "gtpq"], 'Did you mean "gptq"?'),
         (["export", "CHECKPOINT", "--quantize", "gptq", "--precision", "int8"], "choose int4"),
         (["export", "CHECKPOINT", "--quantize", "hqq", "--precision", "fp32"], "choose int4"),
-        (["export", "CHECKPOINT", "--calibration", "SHORT"], "choose awq or gptq, or kv_precision int8"),
+        (
+            ["export", "CHECKPOINT", "--calibration", "SHORT"],
+            "choose awq or gptq, kv_precision int8, or bits_",
+        ),
         (
             ["export", "CHECKPOINT", "--kv-precision", "int4"],
             'kv_precision must be one of auto, int8, not "int4"',
@@ -91,6 +106,9 @@ def test_quantizes_the_cache(cli: Cli, checkpoint: Path, tmp_path: Path) -> None
             ["export", "CHECKPOINT", "--kv-precision", "int8", "--calibration", "SHORT"],
             "at least 2048 are needed",
         ),
+        (["export", "CHECKPOINT", "--quantize", "awq", "--via", "transformers"], "choose quantize rtn"),
+        (["quantize", "CHECKPOINT", "--bits-budget", "5", "--precision", "int4-small"], "choose int4"),
+        (["quantize", "CHECKPOINT", "--precision", "keep"], "choose int4"),
         (["quantize", "CHECKPOINT", "--calibration", "SHORT"], "at least 2048 are needed"),
         (["quantize", "CHECKPOINT", "--calibration", "missing.txt"], "missing.txt cannot be read"),
     ],

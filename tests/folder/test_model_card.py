@@ -71,6 +71,11 @@ def test_the_metadata_is_the_hubs() -> None:
     }
 
 
+def test_floats_are_no_quantized_model() -> None:
+    assert "base_model_relation" not in front_matter(change(precision="fp16", quantization={}))
+    assert front_matter(change(precision="keep", quantization={}))["base_model_relation"] == "quantized"
+
+
 @pytest.mark.parametrize(
     ("stated", "expected"),
     [

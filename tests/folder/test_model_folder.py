@@ -39,19 +39,9 @@ def test_a_config_may_name_no_end_of_sequence(tmp_path: Path) -> None:
 
 
 def test_a_manifest_may_name_an_exporter_of_an_earlier_version(tmp_path: Path) -> None:
-    needed = (
-        "source",
-        "revision",
-        "architecture",
-        "precision",
-        "quantization",
-        "opset",
-        "versions",
-        "created",
-    )
     values = {
-        **dict.fromkeys(needed, ""),
-        "files": {},
+        **dict.fromkeys(("source", "revision", "architecture", "precision", "created"), ""),
+        **{name: {} for name in ("quantization", "opset", "versions", "files")},
         "exporter": "optimum",
         "exporter_notes": {"reason": "asked"},
     }

@@ -126,9 +126,10 @@ def _describe_results(manifest: Manifest) -> dict[str, str]:
     if evaluation := manifest.evaluation:
         overall = evaluation["overall"]
         quality = f"perplexity {overall['perplexity']:.2f} on {len(evaluation['texts'])} texts"
-        if (comparison := overall["comparison"]) is not None:
+        comparison, reference = overall.get("comparison"), evaluation.get("reference")
+        if comparison and reference:
             quality += (
-                f", {comparison['perplexity_ratio']:.4f} x that of {evaluation['reference']['source']}, "
+                f", {comparison['perplexity_ratio']:.4f} x that of {reference['source']}, "
                 f"{comparison['mean_kl']:.4f} nats from it"
             )
         tasks = [f"{task['name']} {task['accuracy']:.1%}" for task in evaluation["tasks"]]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any, Self
@@ -30,7 +30,7 @@ class Precision:
     """The types of a graph, and the scheme of every module.
 
     Args:
-        name: "fp32", "fp16", "bf16", "int8", "int4" or "keep".
+        name: One of `genai.config.PRECISIONS`.
         float_type: Type of activations, norms, rotary tables and unquantized weights.
         default_scheme: How matrices are quantized; `None` if they are not.
         schemes: What modules get instead, by patterns of their paths as `fnmatch` reads them ("head",
@@ -38,7 +38,7 @@ class Precision:
         accuracy_level: How MatMulNBits and QMoE compute: 4 is with int8 activations, 3 to 4 times as fast on CPU as with
             floats (1).
         keeps_codes: Whether matrices that the checkpoint has quantized are carried over.
-        recipe: Of what the schemes are a mixture, if they are one.
+        recipe: Where the schemes are a mixture, what they are mixed by; channels are balanced only then.
 
     >>> precision = Precision.of(ExportSettings("int4")).with_schemes({"*.0.*down": BlockScheme(8, 32)})
     >>> [precision.scheme_of(path).bits for path in ("head", "layers.0.mlp.down", "layers.1.mlp.down")]
@@ -80,6 +80,15 @@ class Precision:
     def with_schemes(self, schemes: Mapping[str, BlockScheme | None]) -> Self:
         """Return this precision with other schemes for some modules, before those that it has."""
         return dataclasses.replace(self, schemes={**schemes, **self.schemes})
+
+    def limited_to(self, paths: Collection[str]) -> Self:
+        """Return this precision without patterns that match none of these modules' paths."""
+        schemes = {
+            pattern: scheme
+            for pattern, scheme in self.schemes.items()
+            if any(fnmatchcase(path, pattern) for path in paths)
+        }
+        return dataclasses.replace(self, schemes=schemes)
 
     def scheme_of(self, path: str) -> BlockScheme | None:
         """Return how a module's matrix is quantized; `None` if it is stored as floats.

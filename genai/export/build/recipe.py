@@ -1,4 +1,4 @@
-"""Which modules of a decoder get more bits than the rest, where a precision is a mixture.
+"""The schemes of a precision that is a mixture, and which modules of a decoder get more bits than the rest.
 
 Measured on real weights (docs/quantization.md), a weight of the queries, keys and values costs several times as much as
 one of the feed-forward blocks when it has 4 bits, and they are a small part of a decoder. Of the feed-forward blocks a
@@ -28,7 +28,7 @@ _ATTENTION = ("*.attention.q", "*.attention.k", "*.attention.v")
 _FEED_FORWARD = ("gate", "up", "down")
 _PEAK = 4.5
 
-_ROWS = 4096  # that are looked at at once
+_CHUNK = 1 << 22  # weights that are looked at at once, 32 MB in float64
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,9 +109,10 @@ def _dense_blocks(parameters: Mapping[str, Rows]) -> list[str]:
 
 def lengths(matrix: Rows, *, axis: int) -> NDArray[np.float64]:
     """Return the lengths of a matrix's rows (axis 1) or columns (axis 0)."""
+    step = max(_CHUNK // matrix.shape[1], 1)
     squares = [
-        np.square(np.asarray(matrix[start : start + _ROWS], np.float64)).sum(axis=axis)
-        for start in range(0, len(matrix), _ROWS)
+        np.square(np.asarray(matrix[start : start + step], np.float64)).sum(axis=axis)
+        for start in range(0, len(matrix), step)
     ]
-    lengths: NDArray[np.float64] = np.sqrt(np.concatenate(squares) if axis == 1 else np.sum(squares, axis=0))
-    return lengths
+    found: NDArray[np.float64] = np.sqrt(np.concatenate(squares) if axis == 1 else np.sum(squares, axis=0))
+    return found

@@ -48,6 +48,7 @@ class FinishedGraph:
         tensors: What they hold.
         storage: The name under which each is stored; several share one's bytes.
         num_quantized: Products that became MatMulNBits.
+        modules: Paths of all modules that have a scheme or could have one.
     """
 
     graph: ir.Graph
@@ -57,6 +58,7 @@ class FinishedGraph:
     tensors: dict[str, LazyTensor] = field(default_factory=dict)
     storage: dict[str, str] = field(default_factory=dict)
     num_quantized: int = 0
+    modules: set[str] = field(default_factory=set)
 
     def model(self, *, producer: str, version: str) -> ir.Model:
         """Return the model; its values point to where they are stored once they are written."""
@@ -136,11 +138,16 @@ def _quantize(
     finished: FinishedGraph, products: list[Product], embedding: ir.Node | None, precision: Precision
 ) -> list[Product]:
     """Quantize the table of embeddings and the products; return the products that stay floats."""
-    table = _quantize_embedding(finished, embedding, precision) if embedding is not None else None
+    table = None
+    if embedding is not None:
+        finished.modules.add("embedding")
+        table = _quantize_embedding(finished, embedding, precision)
     known: dict[tuple[object, ...], StoredMatrix] = {}
     floats = []
     for number, product in enumerate(products):
-        scheme = precision.scheme_of(module_of(product))
+        module = module_of(product)
+        finished.modules.add(module)
+        scheme = precision.scheme_of(module)
         if scheme is None:
             floats.append(product)
             continue

@@ -155,7 +155,7 @@ def _export(checkpoint: Path, precision: Precision, scratch: Path) -> Draft:
     graph = finish_graph(model, precision)
     return Draft(
         graph=graph,
-        quantization=precision.to_json(),
+        quantization=precision.limited_to(graph.modules).to_json(),
         decoder=decoder,
         opset=graph.opsets,
         exporter="transformers",

@@ -13,6 +13,7 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from genai.config import ExportSettings
 from genai.export.build.precision import Precision
 from genai.export.foreign.finished_graph import finish_graph
 from genai.export.write.graph_writer import write_graph
@@ -188,3 +189,11 @@ def test_small_tensors_stay_in_the_protobuf(tmp_path: Path) -> None:
     outside = {t.name for t in model.graph.initializer if t.data_location == TensorProto.EXTERNAL}
     assert {"embed", "up", "down", "experts"} <= outside
     assert not {"flat", "back", "axis", "up_bias"} & outside
+
+
+def test_of_a_mixture_those_modules_are_named_that_there_are() -> None:
+    precision = Precision.of(ExportSettings("int4"))
+    finished = finish_graph(ir.from_proto(make_graph(make_weights(tied="no"))), precision)
+    assert {"embedding", "head", "up"} <= finished.modules
+    named = precision.limited_to(finished.modules).to_json()["modules"]
+    assert list(named) == ["embedding", "head"], "none is called *.attention.q"
