@@ -55,14 +55,13 @@ if not os.path.isdir(job["checkpoint"]):
 """
 
 _OPENVINO = """
-import openvino
-from optimum.exporters.openvino import main_export
-from optimum.intel import OVWeightQuantizationConfig
-from optimum.intel.openvino.configuration import OVConfig
+import openvino, subprocess
 if not os.path.isdir(job["target"]):
-    quantization = OVWeightQuantizationConfig(bits=job["bits"], group_size=job["group_size"], sym=job["bits"] == 8)
-    main_export(job["checkpoint"], job["target"], task="text-generation-with-past",
-                ov_config=OVConfig(quantization_config=quantization))
+    export = [sys.executable, "-m", "optimum.commands.optimum_cli", "export", "openvino"]
+    options = ["--task", "text-generation-with-past", "--weight-format", f"int{job['bits']}"]
+    options += ["--group-size", str(job["group_size"])] if job["bits"] == 4 else []
+    options = ["--model", job["checkpoint"], *options, job["target"]]
+    subprocess.run([*export, *options], check=True, stdout=subprocess.DEVNULL)
 options = {} if job["rounds"] else {"INFERENCE_PRECISION_HINT": "f32", "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0"}
 model = openvino.Core().compile_model(job["target"] + "/openvino_model.xml", "CPU", options)
 nlls = []
