@@ -116,7 +116,7 @@ def planned(checkpoint: Path, budget: float, *, method: str = "rtn") -> ExportPl
     return plan_export(checkpoint, ExportSettings(quantize=method, bits_budget=budget))
 
 
-@pytest.mark.parametrize("method", ["rtn", "gptq"])
+@pytest.mark.parametrize("method", ["rtn", "hqq", "gptq"])
 def test_a_folder_within_a_budget(method: str, llama: Path, text: CalibrationText, tmp_path: Path) -> None:
     told: list[tuple[str, int, int]] = []
     folder = export_calibrated(
@@ -129,6 +129,12 @@ def test_a_folder_within_a_budget(method: str, llama: Path, text: CalibrationTex
     assert folder.manifest.exporter_notes["bits_budget"]["bits_per_weight"] == 5.5
     bits = {scheme["bits"] for scheme in folder.manifest.quantization["modules"].values()}
     assert len(bits) > 1, "a mixture"
+    methods = {
+        scheme["method"]
+        for module, scheme in folder.manifest.quantization["modules"].items()
+        if module.startswith("layers") and scheme["bits"] < 8
+    }
+    assert methods == {method}
     assert told[:2] == [("Measuring sensitivity", 1, 2), ("Measuring sensitivity", 2, 2)]
     with Generator(folder) as generator:
         assert generator.generate(token_ids=[3, 4, 5], max_new_tokens=4).token_ids

@@ -7,7 +7,7 @@ import pytest
 
 from genai.config import ExportSettings
 from genai.export.build.precision import Precision
-from genai.export.build.recipe import strongest_neuron
+from genai.export.build.recipe import Recipe, strongest_neuron
 
 NUM_LAYERS, HIDDEN, WIDTH = 5, 32, 96
 
@@ -61,6 +61,16 @@ def test_modules_outside_feed_forward_blocks() -> None:
 def test_other_precisions_are_no_mixture(precision: str) -> None:
     asked = Precision.of(ExportSettings(precision))
     assert asked.mixed_for(random_parameters()) is asked
+
+
+@pytest.mark.parametrize("block_size", [16, 32, 256])
+def test_a_budget_chooses_from_different_schemes(block_size: int) -> None:
+    """Blocks of 256 are the largest: none are coarser."""
+    recipe = Recipe.of(ExportSettings("int4", block_size))
+    assert recipe is not None
+    candidates = recipe.candidates()
+    assert len(set(candidates)) == len(candidates) == (3 if block_size == 256 else 4)
+    assert candidates[0] == recipe.narrow
 
 
 def test_the_small_recipe_widens_the_vocabulary_and_what_suffers_most() -> None:

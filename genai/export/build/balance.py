@@ -73,6 +73,8 @@ def _column_factors(
 ) -> Floats:
     """Return what brings the columns of stacked matrices to one length; inputs of one channel have one factor."""
     squares = np.sum([_column_squares(parameters[f"{module}.weight"]) for module in modules], axis=0)
+    if not np.all(np.isfinite(squares)):  # whoever writes such a matrix refuses it
+        return np.ones(len(squares), np.float32)
     return equalizing_factors(squares, channels=channels)
 
 
@@ -84,7 +86,7 @@ def _column_squares(matrix: Rows) -> NDArray[np.float64]:
     rows = lengths(matrix, axis=1)
     limit = max(_MAX_ROW * float(np.median(rows)), float(np.finfo(np.float32).tiny))
     shrink = np.maximum(rows / limit, 1.0)
-    if np.any(shrink > 1):
+    if np.any(shrink > 1) and np.all(np.isfinite(shrink)):
         ones = np.ones(matrix.shape[1], np.float32)
         matrix = RescaledRows(matrix, ones, shrink.astype(np.float32))
     squares: NDArray[np.float64] = np.square(lengths(matrix, axis=0))

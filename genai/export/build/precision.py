@@ -78,8 +78,9 @@ class Precision:
         return self.with_schemes(dict.fromkeys(self.recipe.wide_modules(parameters), self.recipe.wide))
 
     def with_schemes(self, schemes: Mapping[str, BlockScheme | None]) -> Self:
-        """Return this precision with other schemes for some modules, before those that it has."""
-        return dataclasses.replace(self, schemes={**schemes, **self.schemes})
+        """Return this precision with other schemes for some modules, before those that it has and instead of them."""
+        others = {pattern: scheme for pattern, scheme in self.schemes.items() if pattern not in schemes}
+        return dataclasses.replace(self, schemes={**schemes, **others})
 
     def limited_to(self, paths: Collection[str]) -> Self:
         """Return this precision without patterns that match none of these modules' paths."""

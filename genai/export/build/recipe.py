@@ -67,9 +67,9 @@ class Recipe:
                 return None
 
     def candidates(self) -> list[BlockScheme]:
-        """Return the schemes that a bit budget chooses from: the narrow one, coarser ones, and the wide one."""
-        coarse = replace(self.narrow, block_size=min(2 * self.narrow.block_size, 256))
-        return [self.narrow, coarse, replace(self.narrow, bits=2), self.wide]
+        """Return the schemes that a bit budget chooses from, each once: the narrow one, coarser ones, and the wide one."""
+        coarse = replace(self.narrow, block_size=self.wide.block_size)
+        return list(dict.fromkeys([self.narrow, coarse, replace(self.narrow, bits=2), self.wide]))
 
     def wide_modules(self, parameters: Mapping[str, Rows]) -> list[str]:
         """Return patterns of all that gets more bits in a decoder.

@@ -90,7 +90,9 @@ def test_auto_says_which_and_why(checkpoint: Path, answer: Path, tmp_path: Path)
     assert manifest.exporter_notes["largest_deviation"] == 1e-7
     assert manifest.versions["tool"] == "1.2"
     assert manifest.files == {
-        path.name: sha256_of(path) for path in folder.path.iterdir() if path.name != "manifest.json"
+        path.name: sha256_of(path)
+        for path in folder.path.iterdir()
+        if path.name not in ("manifest.json", "README.md")
     }
     assert {
         "model.onnx",
