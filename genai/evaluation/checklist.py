@@ -250,5 +250,7 @@ class Checklist:
 def _precision(folder: ModelFolder, graphs: FolderGraphs) -> str:
     """Return what the folder is judged as: what its manifest says, or what its graphs hold."""
     named = folder.manifest.precision if folder.manifest else ""
+    if folder.manifest is not None and folder.manifest.settings.get("bits_budget") is not None:
+        named = "int4-small"
     precision = named if named in TOLERANCES else graphs.precision
     return "int8" if graphs.has_coded_cache and precision in ("fp32", "fp16", "bf16") else precision
