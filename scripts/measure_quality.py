@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -188,6 +189,11 @@ def show_peers(
         print_row(f"OpenVINO int{bits}", found.num_bytes, list(found.perplexities), base, None)
     if arguments.onnxruntime_genai:
         folder = run_onnxruntime_genai(arguments.onnxruntime_genai, source, work)
+        for name in (
+            "tokenizer.json",
+            "tokenizer_config.json",
+        ):  # transformers' of a GGUF file splits otherwise
+            shutil.copy(reference / name, folder / name)
         show("onnxruntime-genai int4", folder, reference, texts, arguments.activations, base)
 
 

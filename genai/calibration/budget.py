@@ -11,7 +11,7 @@ from typing import Any, Self
 from genai.errors import OptionError
 from genai.quantize import BlockScheme
 
-__all__ = ["Choices", "choose_schemes", "matrix_bits"]
+__all__ = ["Choices", "check_budget", "choose_schemes", "matrix_bits"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +89,7 @@ def choose_schemes(groups: Sequence[Choices], budget: float) -> dict[str, BlockS
     left = int(budget * num_weights) - sum(
         group.bits(hull[0]) for group, hull in zip(groups, steps, strict=True)
     )
-    if left < 0:
-        least = math.ceil(100 * (budget - left / num_weights)) / 100
-        raise OptionError(
-            f"bits_budget {budget:g} is less than the smallest schemes take, which is {least:.2f} bits per weight "
-            "with their scales: give more"
-        )
+    check_budget(budget, budget - left / num_weights)
     heap = [entry for index in range(len(groups)) for entry in _next_step(groups, steps, places, index)]
     heapq.heapify(heap)
     while heap:
@@ -112,6 +107,19 @@ def choose_schemes(groups: Sequence[Choices], budget: float) -> dict[str, BlockS
         for group, hull, place in zip(groups, steps, places, strict=True)
         for module in group.modules
     }
+
+
+def check_budget(budget: float, least: float) -> None:
+    """See that a budget is no less than the smallest schemes take, in bits per weight.
+
+    Raises:
+        OptionError: It is.
+    """
+    if budget < least:
+        raise OptionError(
+            f"bits_budget {budget:g} is less than the smallest schemes take, which is {math.ceil(100 * least) / 100:.2f} "
+            "bits per weight with their scales: give more"
+        )
 
 
 def _next_step(

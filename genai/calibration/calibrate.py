@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genai._version import __version__
-from genai.calibration.budget import Choices, choose_schemes
+from genai.calibration.budget import Choices, check_budget, choose_schemes
 from genai.calibration.corpus import CalibrationText, cut_sequences, describe
 from genai.calibration.layer import quantize_layer
 from genai.calibration.layer_run import embed_tokens, run_layer
@@ -138,6 +138,7 @@ class Calibration:
                 [scheme for scheme in schemes if scheme.bits >= MIN_TABLE_BITS],
                 work.path,
             )
+            check_budget(budget, sensitivity.least_bits())
             groups = sensitivity.measure(self.sequences, advance)
             work.write_losses([group.to_json(schemes) for group in groups])
         else:

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from genai.calibration.budget import Choices
+from genai.calibration.budget import Choices, matrix_bits
 from genai.calibration.layer_run import embed_tokens, layer_outputs, opened_head, run_layer
 from genai.calibration.parameters import Floats, Parameters
 from genai.export.architecture import DecoderSpec
@@ -30,6 +30,8 @@ __all__ = ["Sensitivity"]
 
 _NUM_SEQUENCES, _NUM_TOKENS = 4, 128
 """512 tokens are enough: groups differ by factors."""
+
+_TABLES = ("embedding", "head")
 
 _ROWS = 4096  # of a vocabulary that are rounded at once
 
@@ -97,6 +99,19 @@ class Sensitivity:
             advance(index + 1)
         divergences = self._divergences(trials, exact)
         return [self._choices(trial, loss) for trial, loss in zip(trials, divergences, strict=True)]
+
+    def least_bits(self) -> float:
+        """Return the mean bits per weight of all matrices in their smallest schemes."""
+        bits = num_weights = 0
+        for name, rows in self.parameters.items():
+            module, _, kind = name.rpartition(".")
+            if kind != "weight" or len(rows.shape) != 2 or self.precision.scheme_of(module) is None:
+                continue
+            shape = rows.shape[0], rows.shape[1]
+            schemes = self.tables if module in _TABLES else self.schemes
+            bits += min(matrix_bits(shape, scheme) for scheme in schemes)
+            num_weights += shape[0] * shape[1]
+        return bits / num_weights
 
     def _rounded(self, modules: Sequence[str]) -> tuple[str, ...]:
         return tuple(module for module in modules if self.precision.scheme_of(module) is not None)

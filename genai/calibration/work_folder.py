@@ -53,6 +53,8 @@ class WorkFolder:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ExportError(f"cannot write beside {target}: {error.strerror}") from error
+        for left in path.glob("tmp*"):  # graphs of a run that was killed
+            shutil.rmtree(left, ignore_errors=True)
         return cls(path)
 
     def num_done(self) -> int:

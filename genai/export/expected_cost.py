@@ -39,4 +39,4 @@ def expected_cost(manifest: Manifest) -> str | None:
     if ratios is None or changed or manifest.exporter != "native":
         return None
     measured = ", ".join(f"{ratio:.3f} x on {model}" for model, ratio in ratios.items())
-    return f"measured perplexity of this recipe relative to fp32: {measured}"
+    return f"measured perplexity of this recipe relative to fp32, by its weights alone: {measured}"

@@ -159,13 +159,11 @@ def test_losses_are_measured_once(
 ) -> None:
     """Whatever stops the export behind the measurement, and whatever budget the next one has."""
     expected = export_calibrated(planned(llama, 5), tmp_path / "expected", text=text).manifest
-    with pytest.raises(OptionError, match="bits_budget 1 is less than"):
-        export_calibrated(planned(llama, 1), tmp_path / "model", text=text)
-    monkeypatch.setattr(Sensitivity, "measure", lambda *_: 1 / 0)
     with monkeypatch.context() as patch:
         patch.setattr(calibrate_module.Calibration, "uncalibrated", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             export_calibrated(planned(llama, 6), tmp_path / "model", text=text)
+    monkeypatch.setattr(Sensitivity, "measure", lambda *_: 1 / 0)
     found = export_calibrated(planned(llama, 5), tmp_path / "model", text=text).manifest
     assert expected is not None
     assert found is not None
@@ -176,6 +174,31 @@ def test_losses_are_measured_once(
 def test_losses_are_read_as_they_were_kept(found: list[dict[BlockScheme, float]]) -> None:
     for each in groups_of(found):
         assert Choices.from_json(json.loads(json.dumps(each.to_json(SCHEMES))), SCHEMES) == each
+
+
+def test_a_budget_that_is_too_small_is_refused_before_anything_is_measured(
+    llama: Path, text: CalibrationText, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Sensitivity, "measure", lambda *_: 1 / 0)
+    with pytest.raises(
+        OptionError, match=r"bits_budget 1 is less than the smallest schemes take, which is \d\.\d\d"
+    ):
+        export_calibrated(planned(llama, 1), tmp_path / "model", text=text)
+
+
+def test_what_a_killed_measurement_has_left_is_swept(
+    llama: Path, text: CalibrationText, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(Sensitivity, "measure", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            export_calibrated(planned(llama, 6), tmp_path / "model", text=text)
+    (work,) = tmp_path.glob(".model.calibration-*")
+    (work / "tmpkilled").mkdir()
+    (work / "tmpkilled" / "model.onnx.data").write_bytes(b"x")
+    monkeypatch.setattr(Sensitivity, "measure", lambda *_: [] if (work / "tmpkilled").exists() else 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        export_calibrated(planned(llama, 6), tmp_path / "model", text=text)
 
 
 def test_experts_have_no_budget(text: CalibrationText, tmp_path: Path) -> None:

@@ -125,16 +125,24 @@ def _describe_results(manifest: Manifest) -> dict[str, str]:
         facts["validated"] = f"{'passed' if validation['passed'] else 'failed'} on {validation['date']}"
     if evaluation := manifest.evaluation:
         overall = evaluation["overall"]
-        quality = f"perplexity {overall['perplexity']:.2f} on {len(evaluation['texts'])} texts"
+        texts = evaluation["texts"]
+        quality = (
+            f"perplexity {overall['perplexity']:.2f} on {len(texts)} text{'s' if len(texts) > 1 else ''}"
+        )
         comparison, reference = overall.get("comparison"), evaluation.get("reference")
         if comparison and reference:
             quality += (
-                f", {comparison['perplexity_ratio']:.4f} x that of {reference['source']}, "
+                f", {comparison['perplexity_ratio']:.4f} x that of {_named(reference)}, "
                 f"{comparison['mean_kl']:.4f} nats from it"
             )
         tasks = [f"{task['name']} {task['accuracy']:.1%}" for task in evaluation["tasks"]]
         facts["quality"] = "; ".join([quality, *tasks, f"on {evaluation['date']}"])
     return facts
+
+
+def _named(reference: Mapping[str, Any]) -> str:
+    precision = reference.get("precision")
+    return f"{reference['source']} at {precision}" if precision else str(reference["source"])
 
 
 def _format_facts(facts: dict[str, Any]) -> str:

@@ -28,9 +28,7 @@ def check_plot(path: Path | str) -> None:
     try:
         import matplotlib  # noqa: F401
     except ImportError as error:
-        raise GenaiError(
-            f"a plot needs matplotlib: pip install matplotlib (genai's extra: pip install genai[plot]) [{error}]"
-        ) from error
+        raise GenaiError(f"a plot needs matplotlib: pip install matplotlib [{error}]") from error
 
 
 def plot_quality(reports: Sequence[QualityReport], path: Path | str) -> None:
