@@ -35,7 +35,7 @@ def test_a_plot(
 
 def test_without_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(GenaiError, match=r"pip install genai\[plot\]"):
+    with pytest.raises(GenaiError, match=r"pip install matplotlib"):
         check_plot("quality.png")
 
 
