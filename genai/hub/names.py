@@ -96,7 +96,7 @@ def resolve(name: str | Path, *, revision: str | None = None) -> LocalModel | Hu
 of the form owner/name[@revision][:subfolder or file.gguf]. Did you mean "llama"?
     """
     text = os.fspath(name)
-    path = Path(os.path.expanduser(text))
+    path = Path(_expanded(text))
     found = None if isinstance(name, Path) else _find_alias(text, revision)
     if text and os.path.exists(path) and (found is None or _holds_model(path)):
         if revision is not None:
@@ -156,6 +156,11 @@ def _with_revision(found: HubModel, text: str, revision: str | None) -> HubModel
     return replace(found, revision=revision)
 
 
+def _expanded(text: str) -> str:
+    """Return a path with a user's home for a leading ~; no user has a name with a null in it."""
+    return text if "\0" in text else os.path.expanduser(text)
+
+
 def _not_found(name: str | Path) -> ModelNotFoundError:
     text = os.fspath(name)
     looks_like_path = (
@@ -167,7 +172,7 @@ def _not_found(name: str | Path) -> ModelNotFoundError:
     )
     if looks_like_path:
         kind = "file" if text.lower().endswith(GGUF_SUFFIX) else "folder"
-        return ModelNotFoundError(f"there is no {kind} {os.path.abspath(os.path.expanduser(text))}")
+        return ModelNotFoundError(f"there is no {kind} {os.path.abspath(_expanded(text))}")
     aliases = [alias for preset in load_presets() for alias in preset.aliases]
     hint = did_you_mean(text.partition("@")[0], aliases)
     return ModelNotFoundError(

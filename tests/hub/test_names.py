@@ -4,7 +4,7 @@ import contextlib
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from genai.errors import GenaiError, ModelNotFoundError, OptionError
@@ -102,6 +102,7 @@ def test_two_revisions_are_refused(tmp_path: Path):
 
 
 @given(st.text(max_size=40))
+@example("~\0")
 def test_any_text_resolves_or_is_refused_clearly(text: str):
     with contextlib.suppress(GenaiError):
         assert isinstance(resolve(text), (HubModel, LocalModel))
