@@ -143,7 +143,7 @@ class Losses:
 
 
 @pytest.mark.slow
-def test_outliers_cost_every_method_less_than_rounding_and_the_best_nearly_nothing(tmp_path: Path) -> None:
+def test_outliers_cost_no_method_anything(tmp_path: Path) -> None:
     """The calibration's text is English prose and code, and the model has learnt one subject in chats."""
     losses = Losses(tmp_path)
     clean = losses.of("float", is_planted=False)
@@ -151,5 +151,4 @@ def test_outliers_cost_every_method_less_than_rounding_and_the_best_nearly_nothi
     rounded = losses.of("as they are", is_planted=True)
     assert rounded > 1.5 * clean, "outliers cost something"
     found = {method: losses.of(method, is_planted=True) for method in METHODS}
-    assert max(found.values()) - clean < 0.25 * (rounded - clean), found
-    assert min(found.values()) < 1.1 * clean, found
+    assert max(found.values()) < 1.1 * clean, found
