@@ -183,16 +183,13 @@ def show_peers(
         found = run_llama(arguments.llama, source, work, ids, name=name)
         print_row(f"llama.cpp {name}", found.num_bytes, list(found.perplexities), base, None)
     for bits in (8, 4) if arguments.openvino else ():
-        size = -1 if bits == 8 else arguments.openvino_group_size
-        rounds = arguments.activations == "int8"
+        size, rounds = arguments.openvino_group_size, arguments.activations == "int8"
         found = run_openvino(arguments.openvino, source, work, ids, bits=bits, group_size=size, rounds=rounds)
         print_row(f"OpenVINO int{bits}", found.num_bytes, list(found.perplexities), base, None)
     if arguments.onnxruntime_genai:
         folder = run_onnxruntime_genai(arguments.onnxruntime_genai, source, work)
-        for name in (
-            "tokenizer.json",
-            "tokenizer_config.json",
-        ):  # transformers' of a GGUF file splits otherwise
+        # The tokenizer that transformers makes of a GGUF file splits otherwise.
+        for name in ("tokenizer.json", "tokenizer_config.json"):
             shutil.copy(reference / name, folder / name)
         show("onnxruntime-genai int4", folder, reference, texts, arguments.activations, base)
 

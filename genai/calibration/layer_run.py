@@ -129,16 +129,14 @@ def run_layer(
     """
     graph = GraphBuilder(_floats(), parameters)
     build_layer(graph, spec, index)
-    pasts = {str(value.name): _empty(value) for value in graph.inputs}
     read = _add_outputs(graph, writers_of(spec.layers[index], f"layers.{index}", parameters))
-    outputs = np.empty_like(hidden)
-    with _opened(graph, beside) as run:
-        for place, states in enumerate(hidden):
-            found = run({**pasts, HIDDEN_STATES: states[None], **_mask(len(states))})
-            outputs[place] = found[LAYER_OUTPUT][0]
-            for name, each in read.items():
-                x = found[name].reshape(-1, each.gram.shape[0])
-                np.add(each.gram, x.T @ x, out=each.gram)
+
+    def add_products(found: Mapping[str, NDArray[Any]]) -> None:
+        for name, each in read.items():
+            x = found[name].reshape(-1, each.gram.shape[0])
+            np.add(each.gram, x.T @ x, out=each.gram)
+
+    outputs = _run_over(graph, hidden, beside, look=add_products)
     return LayerRun(list(read.values()), outputs)
 
 
@@ -148,10 +146,7 @@ def layer_outputs(
     """Return the hidden states after a layer, without a look at what its matrices read; arguments as `run_layer`'s."""
     graph = GraphBuilder(_floats(), parameters)
     build_layer(graph, spec, index)
-    pasts = {str(value.name): _empty(value) for value in graph.inputs}
-    with _opened(graph, beside) as run:
-        found = [run({**pasts, HIDDEN_STATES: each[None], **_mask(len(each))}) for each in hidden]
-    return np.concatenate([outputs[LAYER_OUTPUT] for outputs in found])
+    return _run_over(graph, hidden, beside)
 
 
 @contextmanager
@@ -187,22 +182,39 @@ def run_layer_cache(
     """
     graph = GraphBuilder(_floats(), parameters)
     presents = build_layer(graph, spec, index)
-    pasts = {str(value.name): _empty(value) for value in graph.inputs}
     kept = [name for name in (KEY, VALUE) if name in presents]
     for name in kept:
         graph.output(
             presents[name], name, ir.DataType.FLOAT, (BATCH_SIZE, "heads", SEQUENCE_LENGTH, "head_dim")
         )
     peaks: dict[str, Floats] = {}
+
+    def raise_peaks(found: Mapping[str, NDArray[Any]]) -> None:
+        for name in kept:
+            each = peaks_of(name, found[name][0])
+            peaks[name] = np.maximum(peaks.get(name, each), each)
+
+    outputs = _run_over(graph, hidden, beside, look=raise_peaks)
+    return CacheRun(peaks, outputs)
+
+
+def _run_over(
+    graph: GraphBuilder,
+    hidden: Floats,
+    beside: Path,
+    *,
+    look: Callable[[Mapping[str, NDArray[Any]]], None] | None = None,
+) -> Floats:
+    """Run a layer's graph over each sequence, look at its outputs, and return the hidden states after it."""
+    pasts = {str(value.name): _empty(value) for value in graph.inputs}
     outputs = np.empty_like(hidden)
     with _opened(graph, beside) as run:
         for place, states in enumerate(hidden):
             found = run({**pasts, HIDDEN_STATES: states[None], **_mask(len(states))})
             outputs[place] = found[LAYER_OUTPUT][0]
-            for name in kept:
-                each = peaks_of(name, found[name][0])
-                peaks[name] = np.maximum(peaks.get(name, each), each)
-    return CacheRun(peaks, outputs)
+            if look is not None:
+                look(found)
+    return outputs
 
 
 def _floats() -> Precision:

@@ -117,7 +117,7 @@ class Sensitivity:
         return tuple(module for module in modules if self.precision.scheme_of(module) is not None)
 
     def _table_groups(self) -> list[tuple[str, ...]]:
-        return [("embedding", "head")] if self.spec.tied else [("embedding",), ("head",)]
+        return [_TABLES] if self.spec.tied else [(name,) for name in _TABLES]
 
     def _try_table(self, modules: tuple[str, ...], sequences: Sequence[NDArray[np.int64]]) -> _Trial:
         name = f"{modules[0]}.weight"

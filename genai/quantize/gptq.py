@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from genai.quantize.matrix import QuantizedMatrix
 from genai.quantize.packing import pack_codes, unpack_codes
-from genai.quantize.rtn import quantize_rows
+from genai.quantize.rtn import inverse_of, quantize_rows
 from genai.quantize.scheme import BlockScheme
 
 __all__ = ["DAMPING", "gptq"]
@@ -90,8 +90,7 @@ class _Blocks:
         if rounded.zero_points is not None:
             points = unpack_codes(rounded.zero_points, bits=self._scheme.bits, count=1)
             self._zero_points[:, block] = points[:, 0]
-        is_normal = np.abs(scales) >= np.finfo(np.float32).tiny
-        self._inverse = np.divide(1.0, scales, out=np.zeros_like(scales), where=is_normal)
+        self._inverse = inverse_of(scales)
         self._codes[column : column + self._scheme.block_size] = self._zero_points[:, block]
 
     def round(self, column: int, weights: Floats) -> Floats:
