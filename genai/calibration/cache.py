@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from genai.calibration.corpus import CalibrationText, describe
 from genai.calibration.layer_run import embed_tokens, run_layer_cache
-from genai.calibration.parameters import Floats
+from genai.calibration.parameters import Arrays, Floats
 from genai.calibration.work_folder import WorkFolder
 from genai.export import Calibrated
 from genai.export.architecture import AttentionSpec, DecoderSpec
@@ -61,20 +61,19 @@ class CacheCalibration:
 
     def run(self, work: WorkFolder, advance: Callable[[int], None]) -> None:
         """Run the layers that are not done yet; `advance` is told how many are."""
-        done = work.num_done()
-        advance(done)
-        parameters, hidden = self.calibrated.parameters, work.read_hidden(done)
-        if hidden is None and done < self.num_layers:
-            hidden = embed_tokens(parameters, self.spec, self.sequences, beside=work.path)
-        for index in range(done, self.num_layers):
-            assert hidden is not None
+        parameters = self.calibrated.parameters
+
+        def begin() -> Floats:
+            return embed_tokens(parameters, self.spec, self.sequences, beside=work.path)
+
+        def look(index: int, hidden: Floats) -> tuple[Arrays, Floats]:
             mixer = self.spec.layers[index].mixer
             rope = mixer.rope if isinstance(mixer, AttentionSpec) else None
-            look = partial(peaks_of, rope=rope)
-            run = run_layer_cache(parameters, self.spec, index, hidden, look, beside=work.path)
-            work.finish_layer(index, run.peaks, run.outputs)
-            hidden = run.outputs
-            advance(index + 1)
+            peaks = partial(peaks_of, rope=rope)
+            run = run_layer_cache(parameters, self.spec, index, hidden, peaks, beside=work.path)
+            return run.peaks, run.outputs
+
+        work.finish_layers(self.num_layers, begin, look, advance)
 
     def outcome(self, work: WorkFolder) -> Calibrated:
         """Return what to export, the scales among its parameters, once all layers are done."""

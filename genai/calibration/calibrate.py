@@ -18,7 +18,7 @@ from genai.calibration.budget import Choices, check_budget, choose_schemes
 from genai.calibration.corpus import CalibrationText, cut_sequences, describe
 from genai.calibration.layer import quantize_layer
 from genai.calibration.layer_run import embed_tokens, run_layer
-from genai.calibration.parameters import Parameters, restore
+from genai.calibration.parameters import Arrays, Floats, Parameters, restore
 from genai.calibration.sensitivity import Sensitivity
 from genai.calibration.work_folder import WorkFolder
 from genai.config import EXPORT_VERSION
@@ -149,20 +149,16 @@ class Calibration:
 
     def run(self, work: WorkFolder, advance: Callable[[int], None]) -> None:
         """Calibrate the layers that are not done yet; `advance` is told how many are."""
-        done = work.num_done()
-        advance(done)
-        if done == self.num_layers:
-            return
-        hidden = work.read_hidden(done)
-        if hidden is None:
-            hidden = embed_tokens(self.parameters, self.spec, self.sequences, beside=work.path)
-        for index in range(done, self.num_layers):
+
+        def begin() -> Floats:
+            return embed_tokens(self.parameters, self.spec, self.sequences, beside=work.path)
+
+        def quantize(index: int, hidden: Floats) -> tuple[Arrays, Floats]:
             run = run_layer(self.parameters, self.spec, index, hidden, beside=work.path)
             method = self.plan.settings.quantize
-            arrays = quantize_layer(run.inputs, self.parameters, self._scheme_of, method=method)
-            work.finish_layer(index, arrays, run.outputs)
-            hidden = run.outputs
-            advance(index + 1)
+            return quantize_layer(run.inputs, self.parameters, self._scheme_of, method=method), run.outputs
+
+        work.finish_layers(self.num_layers, begin, quantize, advance)
 
     def outcome(self, work: WorkFolder) -> Calibrated:
         """Return what to export once all layers are done."""

@@ -15,7 +15,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -106,6 +106,36 @@ class WorkFolder:
             (self.path / f"hidden.{index}.npy").unlink(missing_ok=True)
         except OSError as error:
             raise ExportError(f"{self.path} cannot be written: {error.strerror or error}") from error
+
+    def finish_layers(
+        self,
+        num_layers: int,
+        begin: Callable[[], Floats],
+        run: Callable[[int, Floats], tuple[Arrays, Floats]],
+        advance: Callable[[int], None],
+    ) -> None:
+        """Finish the layers that are not done yet, one after the other.
+
+        Args:
+            num_layers: How many there are.
+            begin: Returns the hidden states before the first layer.
+            run: From a layer's number and the hidden states before it to what becomes of it and those behind it.
+            advance: Told how many are done, first when nothing has been run.
+
+        Raises:
+            ExportError: The disk refuses.
+        """
+        done = self.num_done()
+        advance(done)
+        if done == num_layers:
+            return
+        hidden = self.read_hidden(done)
+        if hidden is None:
+            hidden = begin()
+        for index in range(done, num_layers):
+            arrays, hidden = run(index, hidden)
+            self.finish_layer(index, arrays, hidden)
+            advance(index + 1)
 
     def read_layer(self, index: int) -> Mapping[str, NDArray[Any]]:
         """Return what became of a layer: mapped arrays by name."""
