@@ -19,7 +19,7 @@ from genai.calibration.corpus import CalibrationText, cut_sequences, describe
 from genai.calibration.layer import quantize_layer
 from genai.calibration.layer_run import embed_tokens, run_layer
 from genai.calibration.parameters import Arrays, Floats, Parameters, restore
-from genai.calibration.sensitivity import Sensitivity
+from genai.calibration.sensitivity import Sensitivity, least_bits
 from genai.calibration.work_folder import WorkFolder
 from genai.config import EXPORT_VERSION
 from genai.errors import OptionError, UnsupportedModelError
@@ -66,7 +66,7 @@ class Calibration:
         """Open what is needed, and refuse what cannot be done.
 
         Raises:
-            OptionError: The text is too short, or not needed.
+            OptionError: The text is too short, or not needed, or the budget of bits is less than the smallest schemes take.
             UnsupportedModelError: There is a budget of bits, and matrices that cannot be measured.
             CheckpointError: The checkpoint is incomplete or damaged.
             TokenizerError: It has no tokenizer.
@@ -95,6 +95,10 @@ class Calibration:
                 f"{plan.architecture} has matrices of which it cannot be measured how many bits they need "
                 f"({', '.join(left_out)}): leave bits_budget out"
             )
+        if settings.bits_budget is not None:
+            schemes, tables = calibration.candidates()
+            least = least_bits(calibration.parameters, precision, schemes, tables)
+            check_budget(settings.bits_budget, least)
         return calibration
 
     def key(self, what: str) -> str:
@@ -114,31 +118,27 @@ class Calibration:
         """How many layers can be calibrated: the first ones."""
         return num_separable(self.spec)
 
+    def candidates(self) -> tuple[Sequence[BlockScheme], Sequence[BlockScheme]]:
+        """Return the schemes that a budget chooses among: for matrices of layers, and for the embedding and the head."""
+        recipe = self.plan.precision.recipe
+        assert recipe is not None, "a budget is one of int4"
+        schemes = recipe.candidates()
+        return schemes, [scheme for scheme in schemes if scheme.bits >= MIN_TABLE_BITS]
+
     def within_budget(self, work: WorkFolder, advance: Callable[[int], None]) -> Calibration:
         """Return this calibration with the scheme that each matrix can have within the settings' bits_budget.
 
         Args:
             work: Where the losses are kept, and found if they were measured before, for whatever budget.
             advance: Told how many layers have been run.
-
-        Raises:
-            OptionError: The budget is less than the smallest schemes take.
         """
-        budget, recipe = self.plan.settings.bits_budget, self.plan.precision.recipe
-        assert budget is not None
-        assert recipe is not None, "a budget is one of int4"
-        schemes = recipe.candidates()
+        budget = self.plan.settings.bits_budget
+        assert budget is not None, "or there is nothing to choose within"
+        schemes, tables = self.candidates()
         kept = work.read_losses()
         if kept is None:
-            sensitivity = Sensitivity(
-                self.spec,
-                self.parameters,
-                replace(self.plan.precision, schemes={}),
-                schemes,
-                [scheme for scheme in schemes if scheme.bits >= MIN_TABLE_BITS],
-                work.path,
-            )
-            check_budget(budget, sensitivity.least_bits())
+            precision = replace(self.plan.precision, schemes={})
+            sensitivity = Sensitivity(self.spec, self.parameters, precision, schemes, tables, work.path)
             groups = sensitivity.measure(self.sequences, advance)
             work.write_losses([group.to_json(schemes) for group in groups])
         else:

@@ -100,19 +100,6 @@ class Sensitivity:
         divergences = self._divergences(trials, exact)
         return [self._choices(trial, loss) for trial, loss in zip(trials, divergences, strict=True)]
 
-    def least_bits(self) -> float:
-        """Return the mean bits per weight of all matrices in their smallest schemes."""
-        bits = num_weights = 0
-        for name, rows in self.parameters.items():
-            module, _, kind = name.rpartition(".")
-            if kind != "weight" or len(rows.shape) != 2 or self.precision.scheme_of(module) is None:
-                continue
-            shape = rows.shape[0], rows.shape[1]
-            schemes = self.tables if module in _TABLES else self.schemes
-            bits += min(matrix_bits(shape, scheme) for scheme in schemes)
-            num_weights += shape[0] * shape[1]
-        return bits / num_weights
-
     def _rounded(self, modules: Sequence[str]) -> tuple[str, ...]:
         return tuple(module for module in modules if self.precision.scheme_of(module) is not None)
 
@@ -188,3 +175,22 @@ class Sensitivity:
             tuple((shape[0], shape[1]) for shape in shapes),
             {scheme: unit * error for scheme, error in trial.errors.items()},
         )
+
+
+def least_bits(
+    parameters: Parameters,
+    precision: Precision,
+    schemes: Sequence[BlockScheme],
+    tables: Sequence[BlockScheme],
+) -> float:
+    """Return the mean bits per weight of all matrices in their smallest schemes; the arguments are those of `Sensitivity`."""
+    bits = num_weights = 0
+    for name, rows in parameters.items():
+        module, _, kind = name.rpartition(".")
+        if kind != "weight" or len(rows.shape) != 2 or precision.scheme_of(module) is None:
+            continue
+        shape = rows.shape[0], rows.shape[1]
+        possible = tables if module in _TABLES else schemes
+        bits += min(matrix_bits(shape, scheme) for scheme in possible)
+        num_weights += shape[0] * shape[1]
+    return bits / num_weights

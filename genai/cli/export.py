@@ -47,7 +47,7 @@ class ExportFlags:
     kv_precision: Annotated[
         str | None,
         typer.Option(
-            help="What the KV cache holds: auto (default) is the activations' type; int8 takes half of fp16."
+            help="What the KV cache holds: auto (default) is the activations' type; int8 takes a byte per value, a quarter of fp32 and half of fp16."
         ),
     ] = None
     calibration: Annotated[

@@ -14,7 +14,7 @@ from typing import Any
 
 from genai.folder.manifest import Manifest
 
-__all__ = ["CARD_FILE", "MARK", "is_own_card", "model_card"]
+__all__ = ["CARD_FILE", "MARK", "describe_weights", "is_own_card", "model_card"]
 
 CARD_FILE = "README.md"
 MARK = "<!-- genai writes this card, and again after an evaluation or a validation; without this line it does not. -->"
@@ -136,7 +136,7 @@ def _facts(manifest: Manifest) -> Iterator[tuple[str, str]]:
     if manifest.num_bytes is not None:
         bits = manifest.bits_per_weight
         yield "Size", f"{manifest.num_bytes / 1e6:,.1f} MB" + (f", {bits:.2f} bits a weight" if bits else "")
-    if (weights := _weights(manifest)) is not None:
+    if (weights := describe_weights(manifest)) is not None:
         yield "Weights", weights
     kv_precision = manifest.settings.get("kv_precision")
     if kv_precision not in (None, "auto"):
@@ -148,11 +148,12 @@ def _facts(manifest: Manifest) -> Iterator[tuple[str, str]]:
     )
 
 
-def _weights(manifest: Manifest) -> str | None:
-    """Say how the matrices are quantized, as far as the manifest has it in the form of a block scheme."""
+def describe_weights(manifest: Manifest) -> str | None:
+    """Say in Markdown how the matrices are quantized; `None` if they are floats, or the manifest does not tell."""
     quantization = manifest.quantization
     if "bits" not in quantization:
-        return None
+        kept = manifest.exporter_notes.get("quantized_weights", {}).get("carried_over", {})
+        return ", ".join(f"{count} as {_code(name)} has them" for name, count in kept.items()) or None
     method = manifest.settings.get("quantize", quantization.get("method", "rtn"))
     text = f"{quantization['bits']} bits in blocks of {quantization.get('block_size')}, by {method}"
     calibration = manifest.exporter_notes.get("calibration", {})

@@ -184,6 +184,7 @@ def test_a_budget_that_is_too_small_is_refused_before_anything_is_measured(
         OptionError, match=r"bits_budget 1 is less than the smallest schemes take, which is \d\.\d\d"
     ):
         export_calibrated(planned(llama, 1), tmp_path / "model", text=text)
+    assert not any(tmp_path.iterdir())
 
 
 def test_what_a_killed_measurement_has_left_is_swept(

@@ -83,6 +83,8 @@ def _describe_memory(preset: Preset) -> dict[str, str]:
 
 
 def _describe_folder(folder: ModelFolder, *, state: str) -> dict[str, Any]:
+    from genai.folder.model_card import describe_weights
+
     values = folder_to_json(folder)
     facts: dict[str, Any] = {
         "folder": values["path"] + state,
@@ -97,7 +99,6 @@ def _describe_folder(folder: ModelFolder, *, state: str) -> dict[str, Any]:
     manifest = folder.manifest
     if manifest is None:
         return facts | {"made by": "another tool (no manifest.json)"}
-    quantization = ", ".join(f"{name} {value}" for name, value in manifest.quantization.items())
     weights: Mapping[str, Any] = manifest.exporter_notes.get("quantized_weights", {})
     for what in ("carried_over", "decoded"):
         if what in weights:
@@ -109,7 +110,9 @@ def _describe_folder(folder: ModelFolder, *, state: str) -> dict[str, Any]:
     if manifest.bits_per_weight is not None:
         facts["parameters"] = f"{manifest.num_parameters:,} at {manifest.bits_per_weight:.2f} bits"
     return facts | {
-        "precision": manifest.precision + (f" ({quantization})" if quantization else ""),
+        "precision": manifest.precision,
+        **({"weights": described.replace("`", "")} if (described := describe_weights(manifest)) else {}),
+        **({"KV cache": kv} if (kv := manifest.settings.get("kv_precision", "auto")) != "auto" else {}),
         "made from": manifest.source + (f" at {manifest.revision}" if manifest.revision else ""),
         "made on": manifest.created,
         "made with": ", ".join(f"{tool} {version}" for tool, version in manifest.versions.items()),

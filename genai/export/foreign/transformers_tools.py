@@ -33,7 +33,7 @@ def why_no_transformers(config: Mapping[str, Any]) -> str | None:
         if found is None or _release(found) < needed:
             wanted = f"{name} >= {'.'.join(map(str, needed))}"
             here = f"{found} is here" if found else "it is not installed"
-            return f"it needs {wanted}, and {here}; install genai[export]"
+            return f"it needs {wanted}, and {here}; install genai with its extra [export]"
     known, model_type = _known_decoders(), config.get("model_type")
     if known and model_type not in known:
         return f'transformers {metadata.version("transformers")} has no decoder of the type "{model_type}"'
