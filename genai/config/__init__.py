@@ -6,6 +6,7 @@ Nothing here knows a model, a tokenizer or a device; a check that needs one of t
 from __future__ import annotations
 
 from genai.config.export import (
+    ACTIVATIONS,
     CALIBRATED_METHODS,
     EXPORT_VERSION,
     KV_PRECISIONS,
@@ -18,12 +19,15 @@ from genai.config.export import (
 )
 from genai.config.generation import GenerationConfig, GenerationOptions
 from genai.config.message import Message
+from genai.config.provider_form import PROVIDER_FORMS, ProviderForm, provider_form
 
 __all__ = [
+    "ACTIVATIONS",
     "CALIBRATED_METHODS",
     "EXPORT_VERSION",
     "KV_PRECISIONS",
     "PRECISIONS",
+    "PROVIDER_FORMS",
     "QUANTIZE_METHODS",
     "VIAS",
     "ExportOptions",
@@ -31,5 +35,7 @@ __all__ = [
     "GenerationConfig",
     "GenerationOptions",
     "Message",
+    "ProviderForm",
     "check_block_size",
+    "provider_form",
 ]

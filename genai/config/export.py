@@ -7,9 +7,11 @@ import math
 from dataclasses import dataclass
 from typing import Any, Self, TypedDict, Unpack
 
+from genai.config.provider_form import ProviderForm, provider_form
 from genai.errors import OptionError, did_you_mean
 
 __all__ = [
+    "ACTIVATIONS",
     "CALIBRATED_METHODS",
     "EXPORT_VERSION",
     "KV_PRECISIONS",
@@ -27,6 +29,9 @@ EXPORT_VERSION = 4
 PRECISIONS = ("fp32", "fp16", "bf16", "int8", "int4", "int4-small", "keep")
 """What `precision` may be: types, "int4-small" for less of them than int4 has, or "keep" for matrices as a quantized
 checkpoint has them, in a graph of fp32."""
+
+ACTIVATIONS = ("auto", "fp32", "fp16", "bf16")
+"""What `activations` may be: a float type, or "auto" for that of unquantized weights, else the provider's."""
 
 KV_PRECISIONS = ("auto", "int8")
 """What `kv_precision` may be: 8 bits, or "auto" for the type of the activations."""
@@ -55,6 +60,8 @@ class ExportOptions(TypedDict, total=False):
     quantize: str | None
     bits_budget: float | None
     kv_precision: str | None
+    provider: str | None
+    activations: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +83,9 @@ class ExportSettings:
             which fewer is measured. `None` leaves it to the recipe.
         kv_precision: How the KV cache holds keys and values: "int8" as codes of 8 bits, whose scales a calibration finds;
             "auto" in the type of the activations.
+        provider: The execution provider that it is made for; providers of one form are called by the first.
+        activations: The float type that the graph computes in: that of the weights where these are floats, else the
+            first of the provider's, which "auto" takes.
         calibration: The digest of the text that it was calibrated with; `None` where it was not, or not yet.
 
     Raises:
@@ -93,6 +103,8 @@ class ExportSettings:
     quantize: str = "rtn"
     bits_budget: float | None = None
     kv_precision: str = "auto"
+    provider: str = "cpu"
+    activations: str = "auto"
     calibration: str | None = None
 
     def __post_init__(self) -> None:
@@ -100,6 +112,9 @@ class ExportSettings:
         _check_one_of(VIAS, via=self.via)
         _check_one_of(QUANTIZE_METHODS, quantize=self.quantize)
         _check_one_of(KV_PRECISIONS, kv_precision=self.kv_precision)
+        _check_one_of(ACTIVATIONS, activations=self.activations)
+        object.__setattr__(self, "provider", self.form.name)
+        self._check_activations()
         check_block_size(self.block_size)
         if not self.is_quantized:
             object.__setattr__(self, "block_size", DEFAULT_BLOCK_SIZE)
@@ -119,6 +134,20 @@ class ExportSettings:
                 f'quantize "{self.quantize}" chooses weights of 4 bits, and the precision is {self.precision}: choose '
                 "int4, or leave quantize out"
             )
+
+    @property
+    def form(self) -> ProviderForm:
+        """What the provider wants of the graph."""
+        return provider_form(self.provider)
+
+    @property
+    def float_type(self) -> str:
+        """The float type that the graph computes in: "fp32", "fp16" or "bf16".
+
+        >>> ExportSettings().float_type, ExportSettings(provider="cuda").float_type, ExportSettings("bf16").float_type
+        ('fp32', 'fp16', 'bf16')
+        """
+        return self._default_activations if self.activations == "auto" else self.activations
 
     @property
     def is_quantized(self) -> bool:
@@ -169,6 +198,25 @@ class ExportSettings:
             if field.name not in ("precision", "block_size") and value != field.default:
                 parts.append(f"{field.name}={value}")
         return "-".join(parts)
+
+    @property
+    def _default_activations(self) -> str:
+        return self.precision if self.precision in ACTIVATIONS else self.form.activations[0]
+
+    def _check_activations(self) -> None:
+        """See that precision, activations and provider fit; what "auto" stands for too is called that."""
+        if self.activations == self._default_activations:
+            object.__setattr__(self, "activations", "auto")
+        if self.precision in ACTIVATIONS and self.activations != "auto":
+            raise OptionError(
+                f"weights of {self.precision} are multiplied with activations of {self.precision}, not {self.activations}: "
+                f"choose precision {self.activations}, or leave activations out"
+            )
+        if self.float_type not in self.form.activations:
+            raise OptionError(
+                f"{self.provider} computes in {' or '.join(self.form.activations)}, not in {self.float_type}: choose "
+                f"{'activations' if self.is_quantized else 'precision'} {self.form.activations[0]}, or another provider"
+            )
 
     def merge(self, **options: Unpack[ExportOptions]) -> Self:
         """Return a copy with these options changed; `None` leaves one as it is.

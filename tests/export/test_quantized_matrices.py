@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -64,10 +65,15 @@ def random_matrix(
 
 
 def run(
-    build: Callable[[GraphBuilder, dict[str, ir.Value]], ir.Value], feeds: dict[str, np.ndarray], folder: Path
+    build: Callable[[GraphBuilder, dict[str, ir.Value]], ir.Value],
+    feeds: dict[str, np.ndarray],
+    folder: Path,
+    *,
+    accuracy_level: int = FLOAT_ACTIVATIONS,
 ) -> np.ndarray:
     """Write and run a graph; all inputs and the output have as many axes as they say."""
-    g = GraphBuilder(Precision.of(ExportSettings()), {})
+    precision = dataclasses.replace(Precision.of(ExportSettings()), accuracy_level=accuracy_level)
+    g = GraphBuilder(precision, {})
     inputs = {
         name: g.input(name, ir.DataType.from_numpy(value.dtype), value.shape) for name, value in feeds.items()
     }
@@ -101,11 +107,10 @@ def test_products_and_tables(
     x = np.random.default_rng(1).standard_normal((6, num_columns)).astype(np.float32)
     for level, tolerance in ((FLOAT_ACTIVATIONS, 1e-5), (INT8_ACTIVATIONS, 0.03)):
 
-        def product(g: GraphBuilder, inputs: dict[str, ir.Value], level: int = level) -> ir.Value:
-            stored = store_matrix(g, "w", matrix)
-            return quantized_product(g, inputs["x"], stored, None, accuracy_level=level)
+        def product(g: GraphBuilder, inputs: dict[str, ir.Value]) -> ir.Value:
+            return quantized_product(g, inputs["x"], store_matrix(g, "w", matrix), None)
 
-        found = run(product, {"x": x}, tmp_path / f"product {level}")
+        found = run(product, {"x": x}, tmp_path / f"product {level}", accuracy_level=level)
         assert relative_error(found, x @ weights.T) < tolerance
 
     def rows(g: GraphBuilder, inputs: dict[str, ir.Value]) -> ir.Value:
@@ -126,7 +131,7 @@ def test_a_product_shares_the_bytes_of_a_table(tmp_path: Path) -> None:
         assert (head.scales, head.zero_points) == (table.scales, table.zero_points)
         assert head.offsets is table.offsets is not None
         x = quantized_rows(g, table, inputs["ids"])
-        return quantized_product(g, x, head, None, accuracy_level=FLOAT_ACTIVATIONS)
+        return quantized_product(g, x, head, None)
 
     ids, weights = np.arange(NUM_ROWS), matrix.dequantize()
     assert relative_error(run(build, {"ids": ids}, tmp_path / "model"), weights @ weights.T) < 1e-5
@@ -180,7 +185,6 @@ def test_experts(bits: int, has_zero_points: bool, tmp_path: Path) -> None:
             [inputs["x"], inputs["logits"]],
             (stored[0], None),
             (stored[1], None),
-            accuracy_level=FLOAT_ACTIVATIONS,
             k=1,
             normalize_routing_weights=1,
             activation_type="swiglu",

@@ -12,6 +12,7 @@ import onnx_ir as ir
 from genai.export.build.graph_builder import GraphBuilder, Tap
 from genai.export.build.quantized import (
     StoredMatrix,
+    product_with_rows,
     quantize_stacked,
     quantized_product,
     quantized_rows,
@@ -20,7 +21,6 @@ from genai.export.build.quantized import (
 )
 from genai.export.build.tensors import stack, stack_transposed
 from genai.export.checkpoint.rows import Rows
-from genai.graph.opset import MICROSOFT
 from genai.quantize import BlockScheme
 
 __all__ = ["Table", "linear", "look_up", "multiply", "project", "table"]
@@ -83,7 +83,7 @@ def multiply(
     bias = g.initializer(f"{name}.bias", stack(biases, g.precision.float_type)) if biases else None
     if scheme is not None:
         stored = store_matrix(g, name, quantize_stacked(views, scheme))
-        return quantized_product(g, x, stored, bias, accuracy_level=g.precision.accuracy_level)
+        return quantized_product(g, x, stored, bias)
     weight = g.initializer(f"{name}.weight", stack_transposed(views, g.precision.float_type))
     return _with_bias(g, g.op("MatMul", [x, weight]), bias)
 
@@ -119,8 +119,8 @@ def project(g: GraphBuilder, x: ir.Value, rows: Table, *, name: str) -> ir.Value
     bias = g.initializer(f"{name}.bias", stack(biases, g.precision.float_type)) if biases else None
     if isinstance(rows.stored, StoredMatrix):
         stored = store_matrix(g, name, rows.stored.matrix, shares=rows.stored)
-        return quantized_product(g, x, stored, bias, accuracy_level=g.precision.accuracy_level)
-    return _with_bias(g, g.op("FusedMatMul", [x, rows.stored], domain=MICROSOFT, transB=1), bias)
+        return quantized_product(g, x, stored, bias)
+    return _with_bias(g, product_with_rows(g, x, rows.stored), bias)
 
 
 def _stacked_product(

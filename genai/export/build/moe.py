@@ -16,6 +16,7 @@ What the kernels of ONNX Runtime 1.31 do on CPU was found by comparing them with
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -30,6 +31,7 @@ from genai.export.build.quantized import StoredMatrix, quantize_stacked, quantiz
 from genai.export.build.routing import Routing, route
 from genai.export.build.tensors import LazyTensor, from_array, stack
 from genai.export.checkpoint.rows import InterleavedRows, PaddedRows, Rows, experts_of
+from genai.graph.operators import MOE, QMOE
 from genai.graph.opset import MICROSOFT
 from genai.quantize import BlockScheme
 
@@ -48,7 +50,7 @@ def moe(g: GraphBuilder, x: ir.Value, spec: MoeSpec, *, routed_by: ir.Value | No
         routed_by: What the router reads, if not x.
     """
     routing = route(g, x if routed_by is None else routed_by, spec.router)
-    experts = kernel_experts if has_kernel(spec) and _have_one_scheme(g) else plain_experts
+    experts = kernel_experts if has_kernel(spec) and _fit_kernel(g) else plain_experts
     total = experts(g, x, routing, spec)
     if routing.total is not None:
         total = g.op("Mul", [total, routing.total])
@@ -75,7 +77,7 @@ def kernel_experts(g: GraphBuilder, x: ir.Value, routing: Routing, spec: MoeSpec
         scheme = g.scheme_of("down")
         gates, ups, downs = (experts_of(g.parameter(f"{name}.weight")) for name in ("gate", "up", "down"))
         hidden_size, width = downs[0].shape
-        padded_size, padded_width = (_whole_blocks(size, scheme) for size in (hidden_size, width))
+        padded_size, padded_width = (_padded(g, size, scheme) for size in (hidden_size, width))
         gate_up = _matrices(g, "gate_up", _interleaved(gates, ups, 2 * padded_width), scheme)
         down = _matrices(g, "down", [PaddedRows(view, padded_size) for view in downs], scheme)
         gate_up_bias = down_bias = None
@@ -154,10 +156,12 @@ def _clamped(g: GraphBuilder, gate: ir.Value, up: ir.Value, spec: ClampedGate) -
     return g.op("Mul", [gate, g.op("Add", [up, g.scalar(1.0)])])
 
 
-def _have_one_scheme(g: GraphBuilder) -> bool:
-    """Whether all matrices of the experts are stored alike, as the kernels want them."""
+def _fit_kernel(g: GraphBuilder) -> bool:
+    """Whether all matrices of the experts are stored alike, as the kernels want them, and the provider has such a kernel."""
     with g.scope("experts"):
-        return len({g.scheme_of(name) for name in ("gate", "up", "down")}) == 1
+        schemes = {g.scheme_of(name) for name in ("gate", "up", "down")}
+    operator = MOE if schemes == {None} else QMOE
+    return len(schemes) == 1 and operator.op_type not in g.precision.form.without
 
 
 def _kernel(
@@ -186,16 +190,20 @@ def _kernel(
             inputs,
             (first, first_bias),
             (second, second_bias),
-            accuracy_level=g.precision.accuracy_level,
             **attributes,
         )
     assert isinstance(first, ir.Value), "floats"
     assert isinstance(second, ir.Value), "floats"
-    return g.op("MoE", [*inputs, first, first_bias, second, second_bias], domain=MICROSOFT, **attributes)
+    operands = [*inputs, first, first_bias, second, second_bias]
+    return g.op(MOE.op_type, operands, domain=MOE.domain, **attributes)
 
 
-def _whole_blocks(size: int, scheme: BlockScheme | None) -> int:
-    return size if scheme is None else scheme.num_blocks(size) * scheme.block_size
+def _padded(g: GraphBuilder, size: int, scheme: BlockScheme | None) -> int:
+    """A width in whole blocks, as the provider's kernel wants it."""
+    if scheme is None:
+        return size
+    multiple = math.lcm(scheme.block_size, g.precision.form.expert_multiple)
+    return -(-size // multiple) * multiple
 
 
 def _interleaved(gates: Sequence[Rows], ups: Sequence[Rows], num_rows: int) -> list[Rows]:

@@ -10,14 +10,18 @@ from typing import Any, Self
 
 import onnx_ir as ir
 
-from genai.config import ExportSettings
+from genai.config import PROVIDER_FORMS, ExportSettings, ProviderForm
 from genai.export.build.recipe import Recipe
 from genai.export.checkpoint.rows import Rows
 from genai.quantize import BlockScheme
 
 __all__ = ["Precision"]
 
-_FLOAT_TYPES = {"fp16": ir.DataType.FLOAT16, "bf16": ir.DataType.BFLOAT16}
+_FLOAT_TYPES = {
+    "fp32": ir.DataType.FLOAT,
+    "fp16": ir.DataType.FLOAT16,
+    "bf16": ir.DataType.BFLOAT16,
+}
 
 _KEPT_AS_FLOATS = frozenset(
     {"beta", "corrections", "decay", "position_embedding", "predictions", "router", "shared_gate"}
@@ -39,6 +43,7 @@ class Precision:
             floats (1).
         keeps_codes: Whether matrices that the checkpoint has quantized are carried over.
         recipe: Where the schemes are a mixture, what they are mixed by; channels are balanced only then.
+        form: What the provider's kernels want of the graph.
 
     >>> precision = Precision.of(ExportSettings("int4")).with_schemes({"*.0.*down": BlockScheme(8, 32)})
     >>> [precision.scheme_of(path).bits for path in ("head", "layers.0.mlp.down", "layers.1.mlp.down")]
@@ -54,18 +59,21 @@ class Precision:
     accuracy_level: int = 4
     keeps_codes: bool = False
     recipe: Recipe | None = None
+    form: ProviderForm = PROVIDER_FORMS["cpu"]
 
     @classmethod
     def of(cls, settings: ExportSettings) -> Self:
         """Return the precision that an export's settings ask for, as far as no weights need be known for it."""
-        name, size = settings.precision, settings.block_size
-        float_type = _FLOAT_TYPES.get(name, ir.DataType.FLOAT)
+        name, form = settings.precision, settings.form
+        float_type = _FLOAT_TYPES[settings.float_type]
         if name == "int8":
-            return cls(name, float_type, BlockScheme(8, size, scale_type="float16"))
+            return cls(name, float_type, BlockScheme(8, settings.block_size, scale_type="float16"), form=form)
         if recipe := Recipe.of(settings):
-            wide = dict.fromkeys(recipe.modules, recipe.wide)
-            return cls(name, float_type, recipe.narrow, wide, recipe=recipe)
-        return cls(name, float_type, None, keeps_codes=name == "keep")
+            schemes = dict.fromkeys(recipe.modules, recipe.wide)
+            if not form.has_expert_zero_points and not recipe.narrow.is_symmetric:
+                schemes["*.experts.*"] = dataclasses.replace(recipe.narrow, is_symmetric=True)
+            return cls(name, float_type, recipe.narrow, schemes, recipe=recipe, form=form)
+        return cls(name, float_type, None, keeps_codes=name == "keep", form=form)
 
     def mixed_for(self, parameters: Mapping[str, Rows]) -> Self:
         """Return this precision with its recipe applied to a decoder; without a recipe, itself.

@@ -17,6 +17,7 @@ import numpy as np
 import onnx_ir as ir
 
 from genai.errors import UnsupportedModelError
+from genai.export.build.precision import Precision
 from genai.export.build.tensors import LazyTensor, from_array, stack
 from genai.export.checkpoint.checkpoint import Array
 from genai.export.checkpoint.rows import Rows, stacked_codes
@@ -26,6 +27,7 @@ from genai.quantize import BlockScheme, QuantizedMatrix, quantize_matrix
 __all__ = [
     "StoredMatrix",
     "WeightEmitter",
+    "product_with_rows",
     "quantize_stacked",
     "quantized_experts",
     "quantized_product",
@@ -38,6 +40,11 @@ __all__ = [
 
 class WeightEmitter(Protocol):
     """Adds nodes and initializers to a graph: one under construction, or one that is there already."""
+
+    @property
+    def precision(self) -> Precision:
+        """The types of the graph, and what its provider's kernels want."""
+        ...
 
     def op(
         self, op_type: str, inputs: Sequence[ir.Value | None], *, domain: str = "", **attributes: Any
@@ -127,10 +134,10 @@ def store_experts(g: WeightEmitter, name: str, matrix: QuantizedMatrix, *, num_e
     return _store(g, name, matrix, _codes(matrix, rows, is_flat=True), rows)
 
 
-def quantized_product(
-    g: WeightEmitter, x: ir.Value, stored: StoredMatrix, bias: ir.Value | None, *, accuracy_level: int
-) -> ir.Value:
-    """Multiply by a stored matrix: [..., inputs] -> [..., outputs]."""
+def quantized_product(g: WeightEmitter, x: ir.Value, stored: StoredMatrix, bias: ir.Value | None) -> ir.Value:
+    """Multiply by a stored matrix and add the bias, if there is one: [..., inputs] -> [..., outputs]."""
+    if bias is not None and g.precision.form.separates_bias:
+        return g.op("Add", [quantized_product(g, x, stored, None), bias])
     matrix = stored.matrix
     if matrix.input_order is not None:
         x = g.op("Gather", [x, _order(g, f"{stored.name}.input_order", matrix.input_order)], axis=-1)
@@ -144,20 +151,23 @@ def quantized_product(
         N=matrix.num_rows,
         bits=matrix.scheme.bits,
         block_size=matrix.scheme.block_size,
-        accuracy_level=accuracy_level,
+        accuracy_level=g.precision.accuracy_level,
     )
     if stored.offsets is None:
         return product
     # What is added to a whole block is multiplied by the sum of the block's inputs. MatMulNBits takes zero points that
     # are floats too, and is 28 times as slow with them (one row, two Zen 4 cores).
     sums = g.op("ReduceSum", [_as_blocks(g, x, matrix), g.integers(-1)], keepdims=0)
-    total = g.op(
-        FUSED_MATMUL.op_type,
-        FUSED_MATMUL.arrange(A=sums, B=stored.offsets),
-        domain=FUSED_MATMUL.domain,
-        transB=1,
-    )
+    total = product_with_rows(g, sums, stored.offsets)
     return g.op("Add", [product, g.op("Reshape", [total, g.op("Shape", [product])])])
+
+
+def product_with_rows(g: WeightEmitter, x: ir.Value, rows: ir.Value) -> ir.Value:
+    """Multiply by the transpose of a matrix of floats, which is read as it is stored: [..., columns] -> [..., rows]."""
+    if FUSED_MATMUL.op_type in g.precision.form.without:
+        return g.op("MatMul", [x, g.op("Transpose", [rows], perm=[1, 0])])
+    operands = FUSED_MATMUL.arrange(A=x, B=rows)
+    return g.op(FUSED_MATMUL.op_type, operands, domain=FUSED_MATMUL.domain, transB=1)
 
 
 def quantized_rows(g: WeightEmitter, stored: StoredMatrix, indices: ir.Value) -> ir.Value:
@@ -192,8 +202,6 @@ def quantized_experts(
     inputs: Sequence[ir.Value],
     gate_up: tuple[StoredMatrix, ir.Value | None],
     down: tuple[StoredMatrix, ir.Value | None],
-    *,
-    accuracy_level: int,
     **attributes: Any,
 ) -> ir.Value:
     """Let QMoE compute experts whose matrices have one scheme.
@@ -204,7 +212,6 @@ def quantized_experts(
             [batch_size * sequence_length, num_experts].
         gate_up: The first matrices and their biases.
         down: The second ones.
-        accuracy_level: As of MatMulNBits.
         **attributes: Those that QMoE has in common with MoE.
     """
     (first, first_bias), (second, second_bias) = gate_up, down
@@ -230,7 +237,7 @@ def quantized_experts(
         **attributes,
         expert_weight_bits=scheme.bits,
         block_size=scheme.block_size,
-        accuracy_level=accuracy_level,
+        accuracy_level=g.precision.accuracy_level,
         weights_prepacked=0,
     )
 
@@ -241,13 +248,14 @@ def _store(
     """Store codes and what belongs to them, in this order, in which their rows are read once."""
     num_blocks = matrix.scheme.num_blocks(matrix.num_columns)
     weight = g.initializer(f"{name}.weight", codes)
+    float_type = g.precision.float_type
     scale_type = ir.DataType.FLOAT16 if matrix.scheme.scale_type == "float16" else ir.DataType.FLOAT
     scales = _tensor(
         lambda a, b: matrix.scales[a:b].astype(scale_type.numpy()), scale_type, rows, (num_blocks,)
     )
     stored_scales = g.initializer(f"{name}.scales", scales)
-    if scale_type != ir.DataType.FLOAT:  # ONNX Runtime does it once, when it loads the graph
-        stored_scales = g.op("Cast", [stored_scales], to=ir.DataType.FLOAT)
+    if scale_type != float_type:  # ONNX Runtime does it once, when it loads the graph
+        stored_scales = g.op("Cast", [stored_scales], to=float_type)
     zero_points = None
     if (points := matrix.zero_points) is not None:
         num_bytes = matrix.scheme.zero_point_bytes(matrix.num_columns)
@@ -255,7 +263,7 @@ def _store(
         zero_points = g.initializer(f"{name}.zero_points", tensor)
     offsets = None
     if (values := matrix.offsets) is not None:
-        tensor = _tensor(lambda a, b: values[a:b], ir.DataType.FLOAT, rows, (num_blocks,))
+        tensor = _tensor(lambda a, b: values[a:b].astype(float_type.numpy()), float_type, rows, (num_blocks,))
         offsets = g.initializer(f"{name}.offsets", tensor)
     return StoredMatrix(matrix, name, weight, stored_scales, zero_points, offsets)
 

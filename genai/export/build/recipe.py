@@ -53,15 +53,18 @@ class Recipe:
     @classmethod
     def of(cls, settings: ExportSettings) -> Self | None:
         """Return the recipe that a precision stands for; `None` if it is no mixture."""
-        size = settings.block_size
+        size, form = settings.block_size, settings.form
         method = "hqq" if settings.quantize == "hqq" else "rtn"
-        narrow = BlockScheme(4, size, is_symmetric=False, method=method, scale_type="float16")
-        wide = BlockScheme(8, min(2 * size, 256), scale_type="float16")
+        narrow = BlockScheme(
+            4, size, is_symmetric=not form.has_zero_points, method=method, scale_type="float16"
+        )
+        coarse_size = min(2 * size, 256)
+        wide = BlockScheme(8, coarse_size if form.widens_blocks else size, scale_type="float16")
         match settings.precision:
             case "int4":
                 return cls(narrow, wide, (*_VOCABULARY, *_ATTENTION), _FEED_FORWARD, _PEAK)
             case "int4-small":
-                coarse = replace(narrow, block_size=wide.block_size)
+                coarse = replace(narrow, block_size=coarse_size)
                 return cls(coarse, wide, _VOCABULARY, ("down",), _PEAK)
             case _:
                 return None

@@ -16,6 +16,7 @@ import onnx_ir as ir
 from genai.export.build.precision import Precision
 from genai.export.build.quantized import (
     StoredMatrix,
+    product_with_rows,
     quantize_stacked,
     quantized_product,
     quantized_rows,
@@ -98,7 +99,7 @@ def finish_graph(model: ir.Model, precision: Precision) -> FinishedGraph:
     products = list(find_products(model.graph))
     table = embedding.inputs[0] if embedding is not None else None
     floats = _quantize(finished, products, embedding, precision)
-    _read_rows_in_place(finished, floats, table)
+    _read_rows_in_place(finished, floats, table, precision)
     _remove_unused(model)
     for value in list(model.graph.initializers.values()):
         tensor = value.const_value
@@ -118,7 +119,9 @@ def _remove_unused(model: ir.Model) -> None:
     passes.RemoveUnusedNodesPass()(model)
 
 
-def _read_rows_in_place(finished: FinishedGraph, products: list[Product], table: ir.Value | None) -> None:
+def _read_rows_in_place(
+    finished: FinishedGraph, products: list[Product], table: ir.Value | None, precision: Precision
+) -> None:
     """Let products read matrices as they are stored, instead of a transposed copy; the embedding's table too."""
     for product in products:
         stored = product.stored
@@ -127,8 +130,10 @@ def _read_rows_in_place(finished: FinishedGraph, products: list[Product], table:
         is_direct = product.node.op_type == "Gemm" and stored is product.node.inputs[1]
         if stored is None or is_direct:
             continue
-        emitter = _Replacement(finished)
-        output = emitter.op("FusedMatMul", [product.node.inputs[0], stored], domain=MICROSOFT, transB=1)
+        emitter = _Replacement(finished, precision)
+        x = product.node.inputs[0]
+        assert x is not None, "a product has two factors"
+        output = product_with_rows(emitter, x, stored)
         if product.bias is not None:
             emitter.op("Add", [output, product.bias])
         _substitute(finished, product.node, emitter.nodes)
@@ -152,7 +157,7 @@ def _quantize(
             floats.append(product)
             continue
         rows, (output,) = product.rows, product.node.outputs
-        emitter = _Replacement(finished)
+        emitter = _Replacement(finished, precision)
         key = (rows.__array_interface__["data"][0], rows.shape, rows.strides, scheme)
         if key not in known:
             name = f"{output.name or number}.quantized"
@@ -161,7 +166,7 @@ def _quantize(
             known[key] = store_matrix(emitter, name, matrix, shares=shared)
         x = product.node.inputs[0]
         assert x is not None, "a product has two factors"
-        quantized_product(emitter, x, known[key], product.bias, accuracy_level=precision.accuracy_level)
+        quantized_product(emitter, x, known[key], product.bias)
         _substitute(finished, product.node, emitter.nodes)
         finished.num_quantized += 1
     return floats
@@ -187,7 +192,7 @@ def _quantize_embedding(finished: FinishedGraph, node: ir.Node, precision: Preci
     assert table is not None, "checked when it was found"
     assert table.const_value is not None, "checked when it was found"
     assert indices is not None, "checked when it was found"
-    emitter = _Replacement(finished)
+    emitter = _Replacement(finished, precision)
     matrix = quantize_stacked([table.const_value.numpy()], scheme)
     stored = store_table(emitter, f"{table.name}.quantized", matrix)
     quantized_rows(emitter, stored, indices)
@@ -198,7 +203,8 @@ def _quantize_embedding(finished: FinishedGraph, node: ir.Node, precision: Preci
 class _Replacement:
     """The nodes that will stand in the place of one, and the initializers that they add to the graph."""
 
-    def __init__(self, finished: FinishedGraph) -> None:
+    def __init__(self, finished: FinishedGraph, precision: Precision) -> None:
+        self.precision = precision
         self.nodes: list[ir.Node] = []
         self._finished = finished
 

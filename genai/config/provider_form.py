@@ -1,0 +1,84 @@
+"""What the kernels of an execution provider want of a decoder's graph, as data: the form that an export gives it.
+
+Facts are of ONNX Runtime 1.31 and 1.32, read from its kernels' own tables and checks and, as docs/providers.md says of
+each provider, tried.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from genai.errors import OptionError, did_you_mean
+
+__all__ = ["PROVIDER_FORMS", "ProviderForm", "provider_form"]
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderForm:
+    """The form of a graph that a provider runs best.
+
+    Args:
+        name: The provider that it was made for; others may share it.
+        activations: The float types that its kernels compute in; quantized weights come with the first unless another is
+            asked for.
+        has_zero_points: Whether blocks of 4 bits may have zero points. Without them they are coarser, but CUDA's fast
+            kernel (fpA_intB) takes no others.
+        has_expert_zero_points: The same for the matrices of experts.
+        widens_blocks: Whether matrices of 8 bits have blocks of twice the size.
+        separates_bias: Whether a bias is added by a node of its own, because the fast kernel takes none.
+        expert_multiple: What the widths of experts have to be multiples of.
+        without: Operators of ONNX Runtime's that it has no kernels for, and that a graph can do without.
+    """
+
+    name: str
+    activations: tuple[str, ...]
+    has_zero_points: bool = True
+    has_expert_zero_points: bool = True
+    widens_blocks: bool = True
+    separates_bias: bool = False
+    expert_multiple: int = 1
+    without: frozenset[str] = field(default=frozenset())
+
+
+_CPU = ProviderForm("cpu", ("fp32", "fp16", "bf16"))
+_CUDA = ProviderForm(
+    "cuda",
+    ("fp16", "bf16", "fp32"),
+    has_zero_points=False,
+    has_expert_zero_points=False,
+    widens_blocks=False,
+    separates_bias=True,
+    expert_multiple=64,
+)
+_WEBGPU = ProviderForm(
+    "webgpu", ("fp16", "fp32"), has_expert_zero_points=False, without=frozenset({"FusedMatMul", "MoE"})
+)
+
+PROVIDER_FORMS = {
+    "cpu": _CPU,
+    "openvino": _CPU,
+    "coreml": _CPU,
+    "cuda": _CUDA,
+    "tensorrt": _CUDA,
+    "nv_tensorrt_rtx": _CUDA,
+    "rocm": _CUDA,
+    "migraphx": _CUDA,
+    "webgpu": _WEBGPU,
+}
+"""The form of each provider that has one."""
+
+
+def provider_form(provider: str) -> ProviderForm:
+    """Return the form of a provider.
+
+    Raises:
+        OptionError: No provider of this name has one.
+
+    >>> provider_form("tensorrt").name
+    'cuda'
+    """
+    if provider not in PROVIDER_FORMS:
+        raise OptionError(
+            f'provider must be one of {", ".join(PROVIDER_FORMS)}, not "{provider}".{did_you_mean(provider, PROVIDER_FORMS)}'
+        )
+    return PROVIDER_FORMS[provider]
