@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from genai.config import PROVIDER_FORMS
 from genai.errors import ModelNotFoundError, OptionError
 from genai.folder import CONFIG_FILE, GENERATION_CONFIG_FILE, HF_CONFIG_FILE, ModelFolder
 from genai.hub import (
@@ -52,8 +53,11 @@ class _Request:
     store: Store
 
     def key(self, source: str, revision: str, preset: Preset | None) -> ExportKey:
-        """Name the export that answers the request: with the caller's settings, else the preset's."""
-        return ExportKey(source, revision, export_settings(preset, **self.choices))
+        """Name the export that answers the request: with the caller's settings, else the preset's, for the provider."""
+        settings = export_settings(preset, **self.choices)
+        if self.provider in PROVIDER_FORMS:
+            settings = settings.merge(provider=self.provider)
+        return ExportKey(source, revision, settings)
 
     def find_kept(self, key: ExportKey, preset: Preset | None) -> ModelFolder | None:
         """Return the export that keeps a checkpoint's quantized weights, if that is what the request means by a key."""
@@ -95,7 +99,8 @@ def prepare_model(
             way that can be kept, else int4.
         block_size: Block size of the export; `None` takes the preset's, else 32.
         variant: Which ONNX file to take where a folder or repository has several ("q4", "fp16", ...).
-        provider: The execution provider that is to run it; it decides on the variant where none is given.
+        provider: The execution provider that is to run it; it decides on the form of an export, and on the variant where
+            none is given.
         revision: Branch, tag or commit, for a hub repository.
         offline: Use no network (as HF_HUB_OFFLINE=1 does).
         update: Ask the hub for the revision's current commit, and fetch and export it if it is new.

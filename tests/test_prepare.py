@@ -62,7 +62,10 @@ class Exporter:
         self.calls.append(
             {"precision": precision, "block_size": block_size, "source": source, "revision": revision}
         )
-        manifest = Manifest(source, revision, "LlamaForCausalLM", precision, {}, {}, {}, "2026-11-21", {})
+        manifest = Manifest(
+            *(source, revision, "LlamaForCausalLM", precision, {}, {}, {}, "2026-11-21", {}),
+            settings=dataclasses.asdict(plan.settings),
+        )
         with staged_folder(output) as folder:
             for name, data in MODEL_FOLDER.items():
                 (folder / name).write_bytes(data if isinstance(data, bytes) else data.encode())
@@ -422,3 +425,14 @@ def test_a_model_folder_of_symbolic_links_runs(hub: HubServer, tmp_path: Path):
     data = folder.path / "model.onnx.data"
     assert data.is_file()
     assert data.is_symlink() or sys.platform == "win32"
+
+
+@pytest.mark.parametrize(("provider", "form"), [("cpu", "cpu"), ("tensorrt", "cuda"), ("directml", "cpu")])
+def test_an_export_has_the_form_of_the_provider(
+    hub: HubServer, exporter: Exporter, tmp_path: Path, provider: str, form: str
+):
+    hub.add("owner/name", CHECKPOINT)
+    folder = prepare_model("owner/name", provider=provider, store=Store(tmp_path / "store"))
+    assert folder.manifest is not None
+    assert folder.manifest.settings["provider"] == form
+    assert ("provider=cuda" in folder.path.name) == (form == "cuda"), "each form has a place of its own"

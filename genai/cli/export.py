@@ -40,6 +40,18 @@ class ExportFlags:
             "else keep where something is quantized, else int4."
         ),
     ] = None
+    provider: Annotated[
+        str | None,
+        typer.Option(
+            help="What the folder is made for: cpu (default), cuda, webgpu, ...; it chooses activations, blocks and operators."
+        ),
+    ] = None
+    activations: Annotated[
+        str | None,
+        typer.Option(
+            help="fp32, fp16 or bf16: what the graph computes in; if not given, the provider's choice."
+        ),
+    ] = None
     block_size: BlockSize = None
     max_context: Annotated[
         int | None, typer.Option(min=1, help="Longest sequence that the folder is made for.")
@@ -71,6 +83,7 @@ class ExportFlags:
     "genai export ./checkpoint -o ./model --quantize gptq --calibration ./letters.txt",
     "genai export microsoft/Phi-4-mini-instruct -o ./phi --precision int8 --block-size 64",
     "genai export ./model-Q4_K_M.gguf -o ./model",
+    "genai export ./checkpoint -o ./model --provider cuda",
     "genai export ./checkpoint -o ./model --via transformers",
 )
 def export(
@@ -115,6 +128,8 @@ def run_export(
         "quantize": quantize,
         "bits_budget": bits_budget,
         "kv_precision": flags.kv_precision,
+        "provider": flags.provider,
+        "activations": flags.activations,
     }
     settings = export_settings(preset, **options)
     text = _read_text(flags.calibration, settings)
