@@ -40,6 +40,9 @@ class PoisonedDevice:
     def host_view(self, buffer: Buffer) -> None:
         return None
 
+    def host_array(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+        return np.zeros(shape, dtype)
+
     def copy_in(self, array: npt.NDArray[Any], buffer: Buffer) -> None:
         assert array.shape == buffer.shape
         self.peek(buffer)[...] = array
@@ -124,7 +127,7 @@ class FakeModel:
         for span in batch:
             starts.append(sum(map(len, rows)))
             rows.append(logits[span.slot][-span.num_logits :] if span.num_logits else rows[0][:0])
-        return StepOutput(np.concatenate(rows), starts)
+        return StepOutput.of(np.concatenate(rows), starts)
 
     def expected(self, prompt: Sequence[int], count: int, *, adapter: str | None = None) -> list[int]:
         """Return the greedy continuation, computed without any cache."""

@@ -177,13 +177,18 @@ class KVCache:
         target.key = source.key
         self._copy_prefix(source, target, len(source.token_ids))
 
-    def line_up(self, slots: list[Slot]) -> list[Slot]:
+    def line_up(self, slots: list[Slot], *, in_blocks: bool = False) -> list[Slot]:
         """Return neighbouring slots, in order, that are these and perhaps idle ones in between.
 
         An idle slot may run along: its content stays, but for what lies behind its tokens. Rows are moved where that
         pays, a part at each call (see `genai.cache.placement`).
+
+        Args:
+            slots: Those that run.
+            in_blocks: Return a block of 1, 2, 4, 8, ... slots that begins at a multiple of its size, or all that are left
+                of one: so that few different runs have to be recorded.
         """
-        return self._placement.line_up(slots)
+        return self._placement.line_up(slots, in_blocks=in_blocks)
 
     def take_snapshot(self, slot: Slot) -> None:
         """Keep a copy of a slot's states as they are now, if there are any and the limits allow it."""

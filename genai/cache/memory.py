@@ -72,6 +72,10 @@ class Device(Protocol):
         """Return an array over the buffer's own memory, or None where the host cannot reach it."""
         ...
 
+    def host_array(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+        """Return zeros on the host that are copied in often, from the fastest memory for it; they live as the device."""
+        ...
+
     def copy_in(self, array: npt.NDArray[Any], buffer: Buffer) -> None:
         """Copy a host array of the buffer's shape and type into the buffer."""
         ...

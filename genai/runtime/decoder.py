@@ -7,6 +7,7 @@ place and number of rows; a step then writes some integers and runs.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
@@ -121,9 +122,9 @@ class Decoder:
         for span in batch:
             (steps if span.is_step else others).append(span)
         if not others:
-            return StepOutput(*self._step(steps))
+            return self._step(steps)
         if len(batch) == 1 and others[0].num_logits:
-            return StepOutput(self._logits_of(others[0]), [0])
+            return StepOutput.of(self._logits_of(others[0]), [0])
         return self._run_mixed(batch, steps, others)
 
     def _run_mixed(self, batch: Sequence[Span], steps: Sequence[Span], others: Sequence[Span]) -> StepOutput:
@@ -131,16 +132,16 @@ class Decoder:
         prompts = [span for span in others if not span.num_logits]
         for run in prompt_runs(prompts, self._prompts.graph, can_pad=self.can_pad):
             self._append_prompts(run)
-        logits, places = self._step(steps) if steps else (np.empty((0, self.vocab_size), np.float32), [])
-        start_of = dict(zip(map(id, steps), places, strict=True))
-        if len(prompts) < len(others):
-            parts = [logits.copy()]
-            for span in others:
-                if span.num_logits:
-                    start_of[id(span)] = sum(map(len, parts))
-                    parts.append(self._logits_of(span))
-            logits = np.concatenate(parts)
-        return StepOutput(logits, [start_of.get(id(span), 0) for span in batch])
+        output = self._step(steps) if steps else StepOutput.of(np.empty((0, self.vocab_size), np.float32), [])
+        start_of = dict(zip(map(id, steps), output.starts, strict=True))
+        if len(prompts) == len(others):
+            return dataclasses.replace(output, starts=[start_of.get(id(span), 0) for span in batch])
+        parts = [output.logits.copy()]
+        for span in others:
+            if span.num_logits:
+                start_of[id(span)] = sum(map(len, parts))
+                parts.append(self._logits_of(span))
+        return StepOutput.of(np.concatenate(parts), [start_of.get(id(span), 0) for span in batch])
 
     def _logits_of(self, span: Span) -> npt.NDArray[np.float32]:
         """Append one slot's tokens and return the logits of the last ones, float32 [num_logits, vocab]."""
@@ -159,21 +160,31 @@ class Decoder:
             logits[start : start + len(chunk)] = self._append([span.slot], [chunk], num_logits=len(chunk))[0]
         return logits
 
-    def _step(self, steps: Sequence[Span]) -> tuple[npt.NDArray[np.float32], Sequence[int]]:
-        """Append one token to each slot; return logits, perhaps of idle rows too, and where each span's are."""
+    def _step(self, steps: Sequence[Span]) -> StepOutput:
+        """Append one token to each slot; the logits are perhaps of idle rows too."""
         slots = [span.slot for span in steps]
         token_ids = [span.token_ids[0] for span in steps]
         if not self._takes_any_rows or self._growing:
             return self._step_in_runs(dict(zip(slots, token_ids, strict=True)))
-        row = self.cache.line_up(slots)
+        row = self.cache.line_up(slots, in_blocks=self._session.captures)
         if row == slots:
-            return self._decode(slots, token_ids), range(len(slots))
+            self._decode(slots, token_ids)
+            return self._output(len(slots), range(len(slots)))
         token_of = dict(zip(slots, token_ids, strict=True))
         idle = frozenset(row) - token_of.keys()
-        logits = self._decode(row, [token_of.get(slot, 0) for slot in row], idle=idle)
-        return logits, [slot.index - row[0].index for slot in slots]
+        self._decode(row, [token_of.get(slot, 0) for slot in row], idle=idle)
+        return self._output(len(row), [slot.index - row[0].index for slot in slots])
 
-    def _step_in_runs(self, token_of: Mapping[Slot, int]) -> tuple[npt.NDArray[np.float32], Sequence[int]]:
+    def _output(self, num_rows: int, starts: Sequence[int]) -> StepOutput:
+        """Return what a step of so many rows has left on the device."""
+        buffers = self._rows
+        return StepOutput(
+            lambda: buffers.logits(num_rows, 1, 1)[:, 0],
+            starts,
+            (lambda: buffers.best_ids(num_rows)) if self._session.graph.gives_best_ids else None,
+        )
+
+    def _step_in_runs(self, token_of: Mapping[Slot, int]) -> StepOutput:
         """Do what `_step` does for graphs that do not take any rows together."""
         if not self._session.graph.gathers_rows:
             self.cache.line_up(list(token_of))  # what lies between splits a run
@@ -185,17 +196,14 @@ class Decoder:
         start_of = {slot: start for start, slot in enumerate(slots)}
         for run in runs:
             first = start_of[run[0]]
-            logits[first : first + len(run)] = self._decode(run, [token_of[slot] for slot in run])
-        return logits, [start_of[slot] for slot in token_of]
+            self._decode(run, [token_of[slot] for slot in run])
+            logits[first : first + len(run)] = self._rows.logits(len(run), 1, 1)[:, 0]
+        return StepOutput.of(logits, [start_of[slot] for slot in token_of])
 
     def _decode(
         self, slots: Sequence[Slot], token_ids: Sequence[int], *, idle: Collection[Slot] = ()
-    ) -> npt.NDArray[np.float32]:
-        """Append one token to each of some slots that run together, but for those that are idle.
-
-        Returns:
-            float32 [rows, vocab], valid until the next call.
-        """
+    ) -> None:
+        """Append one token to each of some slots that run together, but for those that are idle."""
         past = [len(slot.token_ids) for slot in slots]
         buffers = self._rows
         arena = self._arena(slots[0].index) if self._growing else None
@@ -206,6 +214,7 @@ class Decoder:
             first_positions=self._first_positions(slots, past),
             staged=arena.stage(slots, 1) if arena else 0,
             is_long=slots[0].key.position_table == 1,
+            total_length=self.cache.capacity if self._session.captures else None,
         )
         _run(self._decode_binding(slots, self.cache.align(slots), arena))
         if arena:
@@ -215,7 +224,6 @@ class Decoder:
         for slot, token_id in zip(slots, token_ids, strict=True):
             if slot not in idle:
                 slot.token_ids.append(token_id)
-        return buffers.logits(len(slots), 1, 1)[:, 0]
 
     def _append_prompts(self, spans: Sequence[Span]) -> None:
         """Append tokens to slots that may run together; no logits are computed."""
@@ -308,7 +316,7 @@ class Decoder:
         arena: GrowingCache | None,
     ) -> Binding:
         """Bind a run of so many (positions, logits) per row that reads the states of one side and writes the other's."""
-        binding = session.bind()
+        binding = session.bind(is_repeated=self._is_stable and buffers is self._rows)
         first, num_rows = slots[0].index, len(slots)
         num_positions, num_logits = shape
         buffers.bind(binding, rows=num_rows, positions=num_positions, num_logits=num_logits)

@@ -25,6 +25,7 @@ class Provider:
         auto: Whether `auto` may take it.
         copies_at_bind: Whether inputs are copied to the device when they are bound, so that every run needs a new
             binding.
+        captures: Whether it can record a run and replay it (CUDA graphs).
     """
 
     name: str
@@ -35,6 +36,7 @@ class Provider:
     takes_device_id: bool = True
     auto: bool = True
     copies_at_bind: bool = False
+    captures: bool = False
 
     def session_options(self, device_id: int) -> dict[str, str]:
         """Return the provider options for one device."""
@@ -44,7 +46,15 @@ class Provider:
 # In order of preference. OpenVINO and Core ML read and write the host's memory. DirectML's memory has no addresses that
 # views could be counted from: it is fed from host memory at every run, which is correct and slow.
 PROVIDERS = (
-    Provider("cuda", "CUDAExecutionProvider", "cuda", "onnxruntime-gpu[cuda,cudnn]"),
+    Provider(
+        "cuda",
+        "CUDAExecutionProvider",
+        "cuda",
+        "onnxruntime-gpu[cuda,cudnn]",
+        # By default the arena takes powers of two, twice what a cache needs.
+        options={"arena_extend_strategy": "kSameAsRequested"},
+        captures=True,
+    ),
     Provider("rocm", "ROCMExecutionProvider", "cuda", None),
     Provider("directml", "DmlExecutionProvider", "cpu", "onnxruntime-directml", copies_at_bind=True),
     Provider(

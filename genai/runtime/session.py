@@ -5,16 +5,26 @@ Owns the making of the session: provider, options, threads. Knows nothing of slo
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from typing import Any
 
 import numpy.typing as npt
+from onnx import ModelProto
 
 from genai.cache import Buffer, Device
 from genai.errors import ModelFolderError, OptionError, ProviderError
 from genai.folder import ModelFolder, StageConfig
-from genai.runtime.adapt import GraphFacts, adapt_model, join_stages, locate_weights, read_model
-from genai.runtime.devices import AcceleratorDevice, HostDevice, onnx_type
+from genai.runtime.adapt import (
+    GraphFacts,
+    adapt_model,
+    join_stages,
+    locate_weights,
+    narrow_outputs,
+    read_model,
+)
+from genai.runtime.addressed_device import AddressedDevice
+from genai.runtime.devices import HostDevice, onnx_type
 from genai.runtime.graph_interface import GraphInterface
 from genai.runtime.ort import ORT_ERRORS, onnxruntime
 from genai.runtime.providers import Provider, choose_provider
@@ -23,6 +33,8 @@ from genai.runtime.session_options import provider_options, session_options
 __all__ = ["Binding", "DecoderSession", "first_that_works", "open_sessions"]
 
 MAX_THREADS = 1024
+
+_CAPTURE = "enable_cuda_graph"
 
 
 class DecoderSession:
@@ -56,12 +68,24 @@ class DecoderSession:
         self.provider, self._session = first_that_works(
             choose_provider(provider), folder, model, options, device_id
         )
-        self.device = _device(self.provider, device_id)
+        self.device = _device(self.provider, device_id, self._session)
         self.graph = GraphInterface.of_session(self._session, folder.decoder, facts)
+        self.captures = _captures(self._session, self.provider)
+        self._num_captured = 0
 
-    def bind(self) -> Binding:
-        """Return a new, empty binding of inputs and outputs to addresses."""
-        return Binding(self._session, self.device)
+    def bind(self, *, is_repeated: bool = False) -> Binding:
+        """Return a new, empty binding of inputs and outputs to addresses.
+
+        Args:
+            is_repeated: Whether it will run again and again over the same memory, so that the device may record the run
+                and replay it.
+        """
+        run_options = None
+        if self.captures:
+            self._num_captured += is_repeated
+            run_options = onnxruntime.RunOptions()
+            run_options.add_run_config_entry("gpu_graph_id", str(self._num_captured if is_repeated else -1))
+        return Binding(self._session, self.device, run_options)
 
 
 def open_sessions(
@@ -99,12 +123,19 @@ def open_sessions(
 
 
 class Binding:
-    """Inputs and outputs of a session bound to addresses; `run` reads and writes there."""
+    """Inputs and outputs of a session bound to addresses; `run` reads and writes there.
 
-    def __init__(self, session: Any, device: Device) -> None:
+    Args:
+        session: The session.
+        device: Its device.
+        run_options: How it runs: whether it is recorded and replayed, where the session records.
+    """
+
+    def __init__(self, session: Any, device: Device, run_options: Any = None) -> None:
         self._binding = session.io_binding()
         self._device = device
         self._session = session
+        self._run_options = run_options
 
     def input(self, name: str, buffer: Buffer) -> None:
         """Read an input from a buffer on the session's device, at every run."""
@@ -120,9 +151,7 @@ class Binding:
 
     def run(self) -> None:
         """Run the session; outputs are complete when it returns."""
-        self._session.run_with_iobinding(self._binding)
-        if self._device.name != "cpu":
-            self._binding.synchronize_outputs()
+        self._session.run_with_iobinding(self._binding, self._run_options)
 
     def _bind(self, bind: Any, name: str, buffer: Buffer, shape: Sequence[int]) -> None:
         bind(name, self._device.name, self._device.index, onnx_type(buffer.dtype), shape, buffer.address)
@@ -156,9 +185,8 @@ def first_that_works(
         if provider.name == "cuda":
             onnxruntime.preload_dlls()
         chosen = {**provider_options(folder.decoder, provider.name), **provider.session_options(device_id)}
-        providers = [(provider.ort_name, chosen)]
         try:
-            session = onnxruntime.InferenceSession(model, options, providers=providers)
+            session = _open(provider, model, options, chosen)
         except ORT_ERRORS as error:
             failures.append(f"{provider.name}: {error}")
             continue
@@ -173,6 +201,26 @@ def first_that_works(
     raise ProviderError(f"no provider could load {folder.model_path}: {reasons}")
 
 
+def _open(provider: Provider, model: bytes, options: Any, chosen: dict[str, str]) -> Any:
+    """Return a session on a provider; one that records runs, if the provider can and the graph lets it."""
+    if provider.device_name == "cpu":
+        return onnxruntime.InferenceSession(model, options, providers=[(provider.ort_name, chosen)])
+    narrowed = ModelProto.FromString(model)
+    narrow_outputs(narrowed.graph)
+    model = narrowed.SerializeToString()
+    if provider.captures and _CAPTURE not in chosen:
+        # Refused where a node runs on the CPU that does more than compute sizes, or branches: known only by trying.
+        with contextlib.suppress(*ORT_ERRORS):
+            recording = [(provider.ort_name, {**chosen, _CAPTURE: "1"})]
+            return onnxruntime.InferenceSession(model, options, providers=recording)
+    return onnxruntime.InferenceSession(model, options, providers=[(provider.ort_name, chosen)])
+
+
+def _captures(session: Any, provider: Provider) -> bool:
+    """Whether a session records runs and replays them."""
+    return bool(session.get_provider_options().get(provider.ort_name, {}).get(_CAPTURE) == "1")
+
+
 def _precision_hint(folder: ModelFolder) -> str:
     if folder.manifest is not None and folder.manifest.precision in ("bf16", "fp16"):
         return (
@@ -182,9 +230,7 @@ def _precision_hint(folder: ModelFolder) -> str:
     return ""
 
 
-def _device(provider: Provider, device_id: int) -> Device:
+def _device(provider: Provider, device_id: int, session: Any) -> Device:
     if provider.device_name == "cpu":
         return HostDevice()
-    return AcceleratorDevice(
-        provider.device_name, device_id, provider.ort_name, provider.session_options(device_id)
-    )
+    return AddressedDevice(provider.device_name, device_id, session)

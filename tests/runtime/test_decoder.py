@@ -60,7 +60,7 @@ def test_a_provider_that_copies_at_bind_is_bound_for_every_run(
     provider = dataclasses.replace(decoder._session.provider, copies_at_bind=True)
     monkeypatch.setattr(decoder._session, "provider", provider)
     bind, made = decoder._session.bind, []
-    monkeypatch.setattr(decoder._session, "bind", lambda: made.append(bind()) or made[-1])
+    monkeypatch.setattr(decoder._session, "bind", lambda **how: made.append(bind(**how)) or made[-1])
     slot = decoder.cache.acquire([1])
     expected = Decoder(folder)
     twin = expected.cache.acquire([1])

@@ -12,7 +12,9 @@ from genai.cache import Buffer, CacheShape, Device, KVCache
 from genai.errors import GenerationError
 from genai.folder import ModelFolder
 from genai.runtime import Decoder
-from genai.runtime.devices import AcceleratorDevice, HostDevice
+from genai.runtime.addressed_device import AddressedDevice
+from genai.runtime.devices import HostDevice, identity_model
+from genai.runtime.ort import onnxruntime
 from tests.fakes import POISON
 from tests.spans import decode, prefill, score
 
@@ -47,7 +49,8 @@ class DetachedDevice(HostDevice):
 
 
 def devices() -> list[Device]:
-    return [HostDevice(), AcceleratorDevice("cpu", 0, "CPUExecutionProvider", {}), DetachedDevice()]
+    session = onnxruntime.InferenceSession(identity_model(), providers=["CPUExecutionProvider"])
+    return [HostDevice(), AddressedDevice("cpu", 0, session), DetachedDevice()]
 
 
 @pytest.mark.parametrize("device", devices(), ids=lambda d: type(d).__name__)
@@ -116,7 +119,7 @@ def test_a_model_runs_in_memory_that_the_host_cannot_reach(
 ) -> None:
     folder = ModelFolder.load(model_folder("llama")[1])
     expected = _logits_along(Decoder(folder))
-    monkeypatch.setattr("genai.runtime.session._device", lambda provider, device_id: DetachedDevice())
+    monkeypatch.setattr("genai.runtime.session._device", lambda *_: DetachedDevice())
     np.testing.assert_array_equal(_logits_along(Decoder(folder)), expected)
 
 
