@@ -37,6 +37,9 @@ class PoisonedDevice:
         address, self._next_address = self._next_address, self._next_address + memory.nbytes + 4096
         return Buffer(shape, np.dtype(dtype), address, (address, memory))
 
+    def free_bytes(self) -> None:
+        return None
+
     def host_view(self, buffer: Buffer) -> None:
         return None
 

@@ -68,6 +68,10 @@ class Device(Protocol):
         """
         ...
 
+    def free_bytes(self) -> int | None:
+        """Return how much memory is free; `None` where nobody can tell, or it is the host's, which swaps."""
+        ...
+
     def host_view(self, buffer: Buffer) -> npt.NDArray[Any] | None:
         """Return an array over the buffer's own memory, or None where the host cannot reach it."""
         ...

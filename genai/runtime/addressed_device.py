@@ -13,7 +13,7 @@ import numpy.typing as npt
 from genai.cache import Buffer
 from genai.errors import OutOfMemoryError
 from genai.runtime.device_views import view_bytes
-from genai.runtime.ort import ORT_ERRORS, ort_state
+from genai.runtime.ort import RUN_ERRORS, ort_state
 
 __all__ = ["AddressedDevice", "free_device_bytes"]
 
@@ -53,9 +53,13 @@ class AddressedDevice:
             value = self._session.create_ortvalue_from_shape_and_type(
                 [nbytes], np.uint8, self.name, self.index
             )
-        except (RuntimeError, *ORT_ERRORS) as error:
+        except RUN_ERRORS as error:
             raise self._out_of_memory(nbytes) from error
         return Buffer(shape, dtype, value.data_ptr(), value)
+
+    def free_bytes(self) -> int | None:
+        """Return how much memory of the device is free now."""
+        return free_device_bytes(self.name, self.index)
 
     def host_view(self, buffer: Buffer) -> None:
         """Return None: the host cannot reach this memory."""
@@ -68,7 +72,7 @@ class AddressedDevice:
         place = ort_state.OrtDevice(ort_state.OrtDevice.cuda(), _HOST_ACCESSIBLE, self.index)
         try:  # the session's own wrapper makes memory of the device itself, and no other
             value = self._session._sess.create_ortvalue_from_shape_and_type([nbytes], np.uint8, place)
-        except (RuntimeError, *ORT_ERRORS):
+        except RUN_ERRORS:
             return np.zeros(shape, dtype)
         memory = np.ctypeslib.as_array((ctypes.c_uint8 * nbytes).from_address(value.data_ptr()))
         array: npt.NDArray[Any] = memory.view(dtype).reshape(shape)
@@ -118,7 +122,7 @@ class AddressedDevice:
         to_view.update_inplace(from_view)
 
     def _out_of_memory(self, nbytes: int) -> OutOfMemoryError:
-        free = free_device_bytes(self.name, self.index)
+        free = self.free_bytes()
         left = "" if free is None else f", of which {free / 2**20:.0f} MiB are free"
         return OutOfMemoryError(
             f"not enough memory on {self.name}:{self.index} for {nbytes / 2**20:.0f} MiB of KV cache{left}: "

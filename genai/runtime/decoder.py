@@ -19,7 +19,7 @@ from genai.folder import ModelFolder
 from genai.graph.names import ROPE_SWITCH_LENGTH, USE_CACHE_BRANCH
 from genai.model import Span, StepOutput
 from genai.runtime.growing import GrowingCache
-from genai.runtime.ort import ORT_ERRORS
+from genai.runtime.ort import RUN_ERRORS
 from genai.runtime.runs import decoding_runs, prompt_runs
 from genai.runtime.session import Binding, DecoderSession, open_sessions
 from genai.runtime.step_buffers import StepBuffers
@@ -27,12 +27,12 @@ from genai.runtime.step_buffers import StepBuffers
 __all__ = ["Decoder"]
 
 DEFAULT_MAX_BATCH = 16
+CACHE_SHARE = 0.9
+"""Of the memory that the weights leave free on a device; the rest is for what prompts compute."""
 SCORE_CHUNK = 64
 """Positions whose logits are computed in one run."""
 PROMPTS = -1
 """The arena of prompts; those of decoding steps go by their first slot."""
-
-RUN_ERRORS: tuple[type[Exception], ...] = (RuntimeError, *ORT_ERRORS)
 
 
 class Decoder:
@@ -44,7 +44,8 @@ class Decoder:
         device_id: Which device of the provider.
         max_context: Most tokens per sequence; None is the model's context length.
         max_batch: Most sequences at a time.
-        kv_cache_bytes: Most bytes of KV cache; None is no limit but the context.
+        kv_cache_bytes: Most bytes of KV cache; None is no limit but the context on the host, and nine tenths of what the
+            weights leave free on an accelerator that tells.
         num_threads: Threads of one operator; None is ONNX Runtime's choice (all cores).
 
     Raises:
@@ -77,7 +78,9 @@ class Decoder:
             num_threads=num_threads,
             max_context=self.context_length,
         )
-        graph = self._session.graph
+        graph, device = self._session.graph, self._session.device
+        if kv_cache_bytes is None and (free := device.free_bytes()) is not None:
+            kv_cache_bytes = int(CACHE_SHARE * free)
         shape = CacheShape(
             tensors=tuple(port.tensor for port in graph.cache),
             max_capacity=self.context_length,
@@ -86,14 +89,14 @@ class Decoder:
         )
         if not shape.fits(1, 1):
             raise OptionError(f"kv_cache_bytes={kv_cache_bytes} holds not even one token of this model")
-        self.cache = KVCache(shape, self._session.device)
+        self.cache = KVCache(shape, device)
         self.vocab_size = graph.vocab_size
         self.provider = self._session.provider.name
         attributes = folder.manifest.attributes if folder.manifest else {}
         self.rope_switch_length: int | None = attributes.get(ROPE_SWITCH_LENGTH, graph.rope_switch_length)
         # Where both tables lie in one, the second begins at the switch; where the graph chooses, it is told which.
         self._second_table = 0 if graph.rope_switch_length else self.rope_switch_length or 0
-        self._rows = StepBuffers(graph, self._session.device, rows=self.max_batch, tokens=self.max_batch)
+        self._rows = StepBuffers(graph, device, rows=self.max_batch, tokens=self.max_batch)
         self._chunk: StepBuffers | None = None
         self._growing = [(place, port) for place, port in enumerate(graph.cache) if port.grows]
         self._arenas: dict[int, GrowingCache] = {}

@@ -6,7 +6,7 @@ import os
 
 from genai.errors import ProviderError
 
-__all__ = ["ORT_ERRORS", "onnxruntime", "ort_state"]
+__all__ = ["ORT_ERRORS", "RUN_ERRORS", "onnxruntime", "ort_state"]
 
 # Read by ONNX Runtime while it loads: without it, events are written to the user's cache folder before any call could
 # turn them off.
@@ -35,3 +35,6 @@ ORT_ERRORS: tuple[type[Exception], ...] = (
     ort_state.EPFail,
 )
 """What ONNX Runtime raises; its exceptions have no common base of their own."""
+
+RUN_ERRORS: tuple[type[Exception], ...] = (RuntimeError, *ORT_ERRORS)
+"""The same with what runs and allocations raise besides."""

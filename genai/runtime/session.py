@@ -23,7 +23,7 @@ from genai.runtime.adapt import (
     narrow_outputs,
     read_model,
 )
-from genai.runtime.addressed_device import AddressedDevice
+from genai.runtime.addressed_device import AddressedDevice, free_device_bytes
 from genai.runtime.devices import HostDevice, onnx_type
 from genai.runtime.graph_interface import GraphInterface
 from genai.runtime.ort import ORT_ERRORS, onnxruntime
@@ -184,6 +184,9 @@ def first_that_works(
             raise OptionError(f'device_id must be 0 for provider "{provider.name}", not {device_id}')
         if provider.name == "cuda":
             onnxruntime.preload_dlls()
+        if (reason := _too_large(folder, provider, device_id)) is not None:
+            failures.append(f"{provider.name}: {reason}")
+            continue
         chosen = {**provider_options(folder.decoder, provider.name), **provider.session_options(device_id)}
         try:
             session = _open(provider, model, options, chosen)
@@ -199,6 +202,21 @@ def first_that_works(
     if all(provider.name == "cpu" for provider in candidates):
         raise ModelFolderError(f"{folder.model_path} cannot be loaded: {reasons}{_precision_hint(folder)}")
     raise ProviderError(f"no provider could load {folder.model_path}: {reasons}")
+
+
+def _too_large(folder: ModelFolder, provider: Provider, device_id: int) -> str | None:
+    """Say why a model's weights do not fit a device; `None` if they do, or nobody can tell."""
+    free = free_device_bytes(provider.device_name, device_id)
+    if free is None:
+        return None
+    graph = folder.model_path
+    needed = sum(path.stat().st_size for path in graph.parent.glob(f"{graph.name}*"))
+    if needed <= free:
+        return None
+    return (
+        f"the weights take {needed / 2**20:,.0f} MiB, and {free / 2**20:,.0f} MiB are free on "
+        f"{provider.device_name}:{device_id}: choose a smaller precision, or end what else runs there"
+    )
 
 
 def _open(provider: Provider, model: bytes, options: Any, chosen: dict[str, str]) -> Any:

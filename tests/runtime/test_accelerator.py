@@ -14,7 +14,10 @@ from onnx import TensorProto, helper
 
 from genai import Generator
 from genai.cache import Buffer
+from genai.errors import ModelFolderError, OptionError
+from genai.folder import ModelFolder
 from genai.graph.names import BEST_IDS, LOGITS
+from genai.runtime import Decoder
 from genai.runtime import session as sessions
 from genai.runtime.adapt import narrow_outputs
 from genai.runtime.addressed_device import AddressedDevice
@@ -128,3 +131,35 @@ def test_outputs_are_narrow(float_type: int, output: str) -> None:
     found, best = session.run([LOGITS, BEST_IDS], {"past_key_values.0.key": logits})
     np.testing.assert_array_equal(found, logits)
     assert best.tolist() == [[1, 3], [-1, -1]]
+
+
+class SmallDevice(AddressedDevice):
+    """Tells how much of its memory is free."""
+
+    num_free = 0
+
+    def free_bytes(self) -> int:
+        return self.num_free
+
+
+@pytest.mark.usefixtures("copies")
+def test_the_cache_stays_within_what_is_free(
+    model_folder: Callable[..., tuple[Path, Path]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = ModelFolder.load(model_folder("llama")[1])
+    monkeypatch.setattr(sessions, "_device", lambda provider, index, session: SmallDevice("cpu", 0, session))
+    monkeypatch.setattr(SmallDevice, "num_free", 100_000)
+    assert Decoder(folder).cache.shape.max_bytes == 90_000
+    assert Decoder(folder, kv_cache_bytes=70_000).cache.shape.max_bytes == 70_000
+    monkeypatch.setattr(SmallDevice, "num_free", 100)
+    with pytest.raises(OptionError, match="holds not even one token"):
+        Decoder(folder)
+
+
+def test_weights_that_do_not_fit_are_an_error_with_the_arithmetic(
+    model_folder: Callable[..., tuple[Path, Path]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sessions, "free_device_bytes", lambda *_: 1024)
+    folder = ModelFolder.load(model_folder("llama")[1])
+    with pytest.raises(ModelFolderError, match=r"the weights take \d+ MiB, and 0 MiB are free on cpu:0"):
+        Decoder(folder)
