@@ -110,6 +110,12 @@ class KVCache:
         self._limit_idle(len(token_ids) - len(slot.token_ids))
         return slot
 
+    def num_cached(self, token_ids: Sequence[int], *, key: PrefixKey) -> int:
+        """Return how many tokens of a prompt a slot holds that could be reused, as things are now."""
+        if not self.slots or not token_ids:
+            return 0
+        return self._best_donor(list(token_ids), key)[1]
+
     def adopt_prefix(self, slot: Slot, token_ids: list[int]) -> None:
         """Let an owned slot go on from a longer beginning of a prompt, if another slot holds one by now."""
         donor, keep = self._best_donor(token_ids, slot.key)
