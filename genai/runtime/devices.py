@@ -12,13 +12,15 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from onnx import TensorProto, helper
+from onnx import helper
 
 from genai.cache import Buffer
 from genai.errors import OutOfMemoryError
+from genai.runtime.installed import identity_model
 from genai.runtime.ort import ORT_ERRORS, onnxruntime
+from genai.runtime.providers.libraries import quiet
 
-__all__ = ["AcceleratorDevice", "HostDevice", "identity_model", "onnx_type"]
+__all__ = ["AcceleratorDevice", "HostDevice", "onnx_type", "out_of_memory"]
 
 ALIGNMENT_BYTES = 64
 HUGE_PAGE_BYTES = 1 << 21
@@ -48,7 +50,7 @@ class HostDevice:
             else:
                 raw = np.empty(nbytes + ALIGNMENT_BYTES, np.uint8)
         except (MemoryError, OSError) as error:
-            raise _out_of_memory(nbytes, "host") from error
+            raise out_of_memory(nbytes, "host") from error
         start = -raw.ctypes.data % ALIGNMENT_BYTES
         array = raw[start : start + nbytes].view(dtype).reshape(shape)
         return Buffer(shape, dtype, array.ctypes.data, array)
@@ -105,7 +107,8 @@ class AcceleratorDevice:
     def __init__(self, name: str, index: int, provider: str, options: dict[str, str]) -> None:
         self.name = name
         self.index = index
-        self._copier = onnxruntime.InferenceSession(identity_model(), providers=[(provider, options)])
+        with quiet():
+            self._copier = onnxruntime.InferenceSession(identity_model(), providers=[(provider, options)])
 
     def allocate(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Buffer:
         """Return new device memory."""
@@ -116,7 +119,7 @@ class AcceleratorDevice:
                 [nbytes], np.uint8, self.name, self.index
             )
         except ORT_ERRORS as error:
-            raise _out_of_memory(nbytes, f"{self.name}:{self.index}") from error
+            raise out_of_memory(nbytes, f"{self.name}:{self.index}") from error
         return Buffer(shape, dtype, value.data_ptr(), value)
 
     def host_view(self, buffer: Buffer) -> None:
@@ -168,19 +171,6 @@ class AcceleratorDevice:
         binding.synchronize_outputs()
 
 
-def identity_model() -> bytes:
-    """Return a model of one node that copies bytes."""
-    source, target = (
-        helper.make_tensor_value_info(n, TensorProto.UINT8, ["n"]) for n in ("source", "target")
-    )
-    node = helper.make_node("Identity", ["source"], ["target"])
-    graph = helper.make_graph([node], "copy", [source], [target])
-    model: bytes = helper.make_model(
-        graph, ir_version=10, opset_imports=[helper.make_opsetid("", 21)]
-    ).SerializeToString()
-    return model
-
-
 @functools.cache
 def _libc() -> ctypes.CDLL:
     return ctypes.CDLL(None)
@@ -198,7 +188,8 @@ def _small_pages(nbytes: int) -> npt.NDArray[np.uint8]:
     return np.frombuffer(memory, np.uint8)
 
 
-def _out_of_memory(nbytes: int, where: str) -> OutOfMemoryError:
+def out_of_memory(nbytes: int, where: str) -> OutOfMemoryError:
+    """Return the error of a buffer that a device has no memory for."""
     return OutOfMemoryError(
         f"not enough memory on {where} for {nbytes / 2**20:.0f} MiB of KV cache: "
         "lower max_context, max_batch or kv_cache_bytes"

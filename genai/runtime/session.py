@@ -5,10 +5,13 @@ Owns the making of the session: provider, options, threads. Knows nothing of slo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy.typing as npt
+from onnx import ModelProto
 
 from genai.cache import Buffer, Device
 from genai.errors import ModelFolderError, OptionError, ProviderError
@@ -16,13 +19,17 @@ from genai.folder import ModelFolder, StageConfig
 from genai.runtime.adapt import GraphFacts, adapt_model, join_stages, locate_weights, read_model
 from genai.runtime.devices import AcceleratorDevice, HostDevice, onnx_type
 from genai.runtime.graph_interface import GraphInterface
-from genai.runtime.ort import ORT_ERRORS, onnxruntime
-from genai.runtime.providers import Provider, choose_provider
+from genai.runtime.placement import RECORD, Placement, name_nodes, read_placement
+from genai.runtime.providers import Provider, choose_provider, open_session
+from genai.runtime.providers.opening import OPEN_ERRORS
 from genai.runtime.session_options import provider_options, session_options
+from genai.runtime.value_device import ValueDevice
 
-__all__ = ["Binding", "DecoderSession", "first_that_works", "open_sessions"]
+__all__ = ["WEIGHTS_FOLDER", "Binding", "DecoderSession", "first_that_works", "open_sessions"]
 
 MAX_THREADS = 1024
+WEIGHTS_FOLDER = "session.model_external_initializers_file_folder_path"
+"""The entry of session options that says where a serialized model's weights lie."""
 
 
 class DecoderSession:
@@ -35,6 +42,13 @@ class DecoderSession:
         device_id: Which device of the provider.
         num_threads: Threads of one operator; None is the folder's choice, else ONNX Runtime's.
         max_context: Longest sequence that will run; None is the folder's own limit.
+        provider_library: A plug-in library of execution providers to register first.
+        records_placement: Whether `placement` is known where the CPU runs all, too.
+
+    Raises:
+        OptionError: An option is impossible.
+        ProviderError: The provider is not available.
+        ModelFolderError: The graph cannot be loaded.
     """
 
     def __init__(
@@ -46,26 +60,49 @@ class DecoderSession:
         device_id: int = 0,
         num_threads: int | None = None,
         max_context: int | None = None,
+        provider_library: str | Path | None = None,
+        records_placement: bool = False,
     ) -> None:
         if num_threads is not None and not 1 <= num_threads <= MAX_THREADS:
             raise OptionError(f"num_threads must be at least 1 and at most {MAX_THREADS}, not {num_threads}")
-        options = session_options(folder.decoder, stages)
-        if num_threads is not None:
-            options.intra_op_num_threads = num_threads
-        model, facts = _adapted_model(folder, stages, options, max_context)
-        self.provider, self._session = first_that_works(
-            choose_provider(provider), folder, model, options, device_id
-        )
-        self.device = _device(self.provider, device_id)
+        model, facts, weights = _adapted_model(folder, stages, max_context)
+        candidates = choose_provider(provider, library=provider_library)
+        is_recorded = records_placement or any(candidate.name != "cpu" for candidate in candidates)
+        size_nodes = name_nodes(model) if is_recorded else frozenset()
+        serialized = model.SerializeToString()
+        del model  # of a graph with its weights inside, ONNX Runtime makes copies enough of its own
+
+        def options() -> Any:
+            made = session_options(folder.decoder, stages)
+            made.add_session_config_entry(WEIGHTS_FOLDER, str(weights))
+            made.add_session_config_entry(RECORD, str(int(is_recorded)))
+            if num_threads is not None:
+                made.intra_op_num_threads = num_threads
+            return made
+
+        self.provider, self._session = first_that_works(candidates, folder, serialized, options, device_id)
+        self.placement = read_placement(self._session, size_nodes) if is_recorded else Placement()
         self.graph = GraphInterface.of_session(self._session, folder.decoder, facts)
+        has_growing = any(port.grows for port in self.graph.cache)
+        self.device = _device(self.provider, device_id, self._session, has_growing=has_growing)
+        if isinstance(self.device, ValueDevice):
+            self.graph = dataclasses.replace(self.graph, max_rows=1)
+        self.step_device = HostDevice() if self.provider.copies_at_bind else self.device
 
     def bind(self) -> Binding:
         """Return a new, empty binding of inputs and outputs to addresses."""
-        return Binding(self._session, self.device)
+        return Binding(self._session)
 
 
 def open_sessions(
-    folder: ModelFolder, *, provider: str, device_id: int, num_threads: int | None, max_context: int
+    folder: ModelFolder,
+    *,
+    provider: str,
+    device_id: int,
+    num_threads: int | None,
+    max_context: int,
+    provider_library: str | Path | None = None,
+    records_placement: bool = False,
 ) -> tuple[DecoderSession, DecoderSession]:
     """Return the session that runs generated tokens and the one that runs prompts: one and the same, mostly.
 
@@ -74,7 +111,7 @@ def open_sessions(
     """
     stages = folder.decoder.stages
 
-    def open_session(chosen: Sequence[StageConfig], provider: str) -> DecoderSession:
+    def open_stages(chosen: Sequence[StageConfig], provider: str) -> DecoderSession:
         return DecoderSession(
             folder,
             chosen,
@@ -82,14 +119,16 @@ def open_sessions(
             device_id=device_id,
             num_threads=num_threads,
             max_context=max_context,
+            provider_library=provider_library,
+            records_placement=records_placement,
         )
 
     on_tokens = [stage for stage in stages if stage.run_on_token_gen]
     on_prompts = [stage for stage in stages if stage.run_on_prompt]
-    tokens = open_session(on_tokens, provider)
+    tokens = open_stages(on_tokens, provider)
     if on_prompts == on_tokens:
         return tokens, tokens
-    prompts = open_session(on_prompts, tokens.provider.name)
+    prompts = open_stages(on_prompts, tokens.provider.name)
     if prompts.graph.cache != tokens.graph.cache:
         raise ModelFolderError(
             f"{folder.path}: the stages that run on prompts and those that run on generated tokens have different "
@@ -101,18 +140,18 @@ def open_sessions(
 class Binding:
     """Inputs and outputs of a session bound to addresses; `run` reads and writes there."""
 
-    def __init__(self, session: Any, device: Device) -> None:
+    def __init__(self, session: Any) -> None:
         self._binding = session.io_binding()
-        self._device = device
         self._session = session
+        self._is_on_host = True
 
-    def input(self, name: str, buffer: Buffer) -> None:
-        """Read an input from a buffer on the session's device, at every run."""
-        self._bind(self._binding.bind_input, name, buffer, buffer.shape)
+    def input(self, name: str, buffer: Buffer, device: Device) -> None:
+        """Read an input from a buffer on a device, at every run."""
+        self._bind(self._binding.bind_input, name, buffer, device)
 
-    def output(self, name: str, buffer: Buffer) -> None:
-        """Write an output to a buffer on the session's device, at every run."""
-        self._bind(self._binding.bind_output, name, buffer, buffer.shape)
+    def output(self, name: str, buffer: Buffer, device: Device) -> None:
+        """Write an output to a buffer on a device, at every run."""
+        self._bind(self._binding.bind_output, name, buffer, device)
 
     def host_input(self, name: str, array: npt.NDArray[Any]) -> None:
         """Read an input that lives on the host whatever the device, such as a shape operand."""
@@ -121,52 +160,56 @@ class Binding:
     def run(self) -> None:
         """Run the session; outputs are complete when it returns."""
         self._session.run_with_iobinding(self._binding)
-        if self._device.name != "cpu":
+        if not self._is_on_host:
             self._binding.synchronize_outputs()
 
-    def _bind(self, bind: Any, name: str, buffer: Buffer, shape: Sequence[int]) -> None:
-        bind(name, self._device.name, self._device.index, onnx_type(buffer.dtype), shape, buffer.address)
+    def _bind(self, bind: Any, name: str, buffer: Buffer, device: Device) -> None:
+        self._is_on_host = self._is_on_host and device.name == "cpu"
+        bind(name, device.name, device.index, onnx_type(buffer.dtype), buffer.shape, buffer.address)
 
 
 def _adapted_model(
-    folder: ModelFolder, stages: Sequence[StageConfig], options: Any, max_context: int | None
-) -> tuple[bytes, GraphFacts]:
-    """Return the adapted graph, serialized, and what was found; the options are told where its weights lie.
-
-    The protobuf ends here: of a graph with its weights inside, ONNX Runtime makes copies enough of its own.
-    """
+    folder: ModelFolder, stages: Sequence[StageConfig], max_context: int | None
+) -> tuple[ModelProto, GraphFacts, Path]:
+    """Return the adapted graph, what was found, and the folder of its weights."""
     if stages:
         model = join_stages([(stage, read_model(folder.path / stage.filename)) for stage in stages])
     else:
         model = read_model(folder.model_path)
     facts = adapt_model(model, folder.decoder.names, max_context=max_context)
-    weights = locate_weights(model, folder.path if stages else folder.model_path.parent)
-    options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(weights))
-    return model.SerializeToString(), facts
+    return model, facts, locate_weights(model, folder.path if stages else folder.model_path.parent)
 
 
 def first_that_works(
-    candidates: list[Provider], folder: ModelFolder, model: bytes, options: Any, device_id: int
+    candidates: Sequence[Provider],
+    folder: ModelFolder,
+    model: bytes,
+    make_options: Callable[[], Any],
+    device_id: int,
 ) -> tuple[Provider, Any]:
-    """Return the first provider that takes the model, with its session."""
+    """Return the first provider that takes the model, with its session.
+
+    Raises:
+        OptionError: A provider has no such device.
+        ProviderError: None takes it.
+        ModelFolderError: The CPU alone was to take it.
+    """
     failures = []
     for provider in candidates:
-        if device_id and not provider.takes_device_id:
-            raise OptionError(f'device_id must be 0 for provider "{provider.name}", not {device_id}')
-        if provider.name == "cuda":
-            onnxruntime.preload_dlls()
-        chosen = {**provider_options(folder.decoder, provider.name), **provider.session_options(device_id)}
-        providers = [(provider.ort_name, chosen)]
         try:
-            session = onnxruntime.InferenceSession(model, options, providers=providers)
-        except ORT_ERRORS as error:
+            session = open_session(
+                model,
+                provider,
+                make_options(),
+                device_id=device_id,
+                provider_options=provider_options(folder.decoder, provider.name),
+            )
+        except OptionError:
+            raise
+        except OPEN_ERRORS as error:
             failures.append(f"{provider.name}: {error}")
             continue
-        if session.get_providers()[0] == provider.ort_name:
-            # It would be kept for a fallback that runs through bindings never take.
-            session._model_bytes = None
-            return provider, session
-        failures.append(f"{provider.name}: ONNX Runtime could not load it (driver or libraries are missing)")
+        return provider, session
     reasons = "; ".join(failures)
     if all(provider.name == "cpu" for provider in candidates):
         raise ModelFolderError(f"{folder.model_path} cannot be loaded: {reasons}{_precision_hint(folder)}")
@@ -182,9 +225,12 @@ def _precision_hint(folder: ModelFolder) -> str:
     return ""
 
 
-def _device(provider: Provider, device_id: int) -> Device:
-    if provider.device_name == "cpu":
-        return HostDevice()
-    return AcceleratorDevice(
-        provider.device_name, device_id, provider.ort_name, provider.session_options(device_id)
-    )
+def _device(provider: Provider, device_id: int, session: Any, *, has_growing: bool) -> Device:
+    """Return where the cache lives: a cache that grows is of views, which a device of whole values does not have."""
+    if provider.memory == "addresses":
+        return AcceleratorDevice(
+            provider.device_name, device_id, provider.ort_name, provider.session_options(device_id)
+        )
+    if provider.memory == "values" and not has_growing:
+        return ValueDevice(provider.device_name, session)
+    return HostDevice()

@@ -154,13 +154,14 @@ class StepBuffers:
             ATTENTION_MASK: (rows, self._mask_width),
         }
         for name, feed in self._feeds.items():
-            binding.input(name, feed.buffer.shaped(shapes.get(name, (rows, positions))))
+            binding.input(name, feed.buffer.shaped(shapes.get(name, (rows, positions))), self._device)
         num_logits = self._num_computed(positions, num_logits)
         if self._graph.keeps_logits:
             self._scalars[NUM_LOGITS_TO_KEEP][...] = num_logits
         for name, scalar in self._scalars.items():
             binding.host_input(name, scalar)
-        binding.output(LOGITS, self._logits.buffer.shaped((rows, num_logits, self._graph.vocab_size)))
+        logits = self._logits.buffer.shaped((rows, num_logits, self._graph.vocab_size))
+        binding.output(LOGITS, logits, self._device)
 
     def logits(self, rows: int, positions: int, num_logits: int) -> npt.NDArray[np.float32]:
         """Return what a step was bound for, float32 [rows, num_logits, vocab]; valid until the next step."""

@@ -116,7 +116,7 @@ def test_a_model_runs_in_memory_that_the_host_cannot_reach(
 ) -> None:
     folder = ModelFolder.load(model_folder("llama")[1])
     expected = _logits_along(Decoder(folder))
-    monkeypatch.setattr("genai.runtime.session._device", lambda provider, device_id: DetachedDevice())
+    monkeypatch.setattr("genai.runtime.session._device", lambda *_, **__: DetachedDevice())
     np.testing.assert_array_equal(_logits_along(Decoder(folder)), expected)
 
 
