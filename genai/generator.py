@@ -59,11 +59,13 @@ class Generator:
         variant: Which ONNX file to run where a folder or repository has several ("q4", "fp16", "q4f16", "int8", ...);
             None takes the one that suits the provider.
         progress: Called with (what, done, total) while a model is downloaded or exported.
+        provider_library: A plug-in library of execution providers to register, one of which `provider` names.
+        strict: Whether it is an error that the provider leaves nodes to the CPU, instead of a warning in the log.
 
     Raises:
         ModelNotFoundError: The name stands for nothing, or cannot be had now.
         ModelFolderError, CheckpointError, ExportError: The model is damaged, unsupported, or cannot be exported.
-        ProviderError: The provider is not available.
+        ProviderError: The provider is not available, or leaves nodes to the CPU though strict.
         OptionError: An option is impossible.
     """
 
@@ -83,6 +85,8 @@ class Generator:
         precision: str | None = None,
         variant: str | None = None,
         progress: Callable[[str, int, int], None] | None = None,
+        provider_library: str | Path | None = None,
+        strict: bool = False,
     ) -> None:
         if isinstance(model, ModelFolder):
             _check_nothing_to_choose(revision=revision, precision=precision, variant=variant)
@@ -94,7 +98,7 @@ class Generator:
                 offline=offline,
                 precision=precision,
                 variant=variant,
-                provider=choose_provider(provider)[0].name,
+                provider=choose_provider(provider, library=provider_library)[0].name,
                 progress=progress,
             )
         self._builder = RequestBuilder(self.folder)
@@ -107,6 +111,8 @@ class Generator:
                 max_batch=max_batch,
                 kv_cache_bytes=kv_cache_bytes,
                 num_threads=num_threads,
+                provider_library=provider_library,
+                strict=strict,
             )
             for each in _device_ids(device_id, devices)
         ]

@@ -10,6 +10,7 @@ import typer
 from genai import __version__
 from genai.cli.chat import chat
 from genai.cli.command import EXAMPLES_TITLE, EXIT_FAILED, UsageFailure, print_error, reported_errors
+from genai.cli.env import env
 from genai.cli.evaluate import evaluate
 from genai.cli.export import export
 from genai.cli.generate import generate
@@ -36,7 +37,7 @@ def make_app() -> typer.Typer:
         context_settings=SETTINGS,
     )
     app.callback(invoke_without_command=True)(_program)
-    for command in (chat, generate, export, quantize, validate, evaluate, providers):
+    for command in (chat, generate, export, quantize, validate, evaluate, providers, env):
         command.add_to(app)
     models = typer.Typer(
         help="List, fetch, inspect and remove models.",

@@ -34,7 +34,7 @@ def open_generator(
     from genai.prepare import prepare_model
     from genai.runtime.providers import choose_provider
 
-    provider = choose_provider(options.provider)[0].name
+    provider = choose_provider(options.provider, library=options.provider_library)[0].name
     with StageProgress() as progress:
         folder = prepare_model(
             options.model,
@@ -54,6 +54,8 @@ def open_generator(
         device_id=options.device_id,
         max_context=max_context,
         num_threads=options.num_threads,
+        provider_library=options.provider_library,
+        strict=options.strict,
     )
     with generator:
         yield generator

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -58,6 +59,12 @@ class ModelFlags:
     variant: Variant = None
     provider: Annotated[str, typer.Option(help="Execution provider; `genai providers` lists them.")] = "auto"
     device_id: Annotated[int, typer.Option(min=0, help="Which device of the provider.")] = 0
+    provider_library: Annotated[
+        Path | None, typer.Option(metavar="PATH", help="Plug-in library of an execution provider to use.")
+    ] = None
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Fail where the provider leaves parts of the model to the CPU.")
+    ] = False
     max_context: Annotated[
         int | None, typer.Option(min=1, help="Most tokens per sequence, prompt included.")
     ] = None

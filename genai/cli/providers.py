@@ -1,47 +1,142 @@
-"""`genai providers`: what this machine can run on, and what the rest lacks."""
+"""`genai providers`: what this machine can run on, what the rest lacks, and what of a model runs where."""
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
 from genai.cli.command import command
 from genai.cli.options import JsonFlag
-from genai.cli.output import format_table, print_json, print_result
+from genai.cli.output import format_bytes, format_table, print_json, print_note, print_result
 
-__all__ = ["providers"]
+if TYPE_CHECKING:
+    from genai.runtime import ProviderStatus
+    from genai.runtime.placement import Placement
+
+__all__ = ["hardware_in_words", "providers", "statuses_as_json"]
 
 
-@command("genai providers", "genai providers --json")
-def providers(*, json: JsonFlag = False) -> None:
+@command("genai providers", "genai providers --json", "genai providers --check ./model")
+def providers(
+    *,
+    check: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Tell which of a model folder's nodes run where.")
+    ] = None,
+    provider_library: Annotated[
+        Path | None, typer.Option(metavar="PATH", help="Plug-in library of an execution provider to include.")
+    ] = None,
+    json: JsonFlag = False,
+) -> None:
     """List what this machine can run on.
 
-    Execution providers come in the order in which `--provider auto` tries them, with the reason why not.
+    Execution providers come in the order in which `--provider auto` tries them, with their devices, or what is missing.
     """
     from genai.runtime import provider_statuses
 
-    statuses = provider_statuses()
-    chosen = next((s.provider.name for s in statuses if s.available and s.provider.auto), None)
-    if json:
-        print_json(
-            {
-                "auto": chosen,
-                "providers": [
-                    {
-                        "name": status.provider.name,
-                        "ort_name": status.provider.ort_name,
-                        "available": status.available,
-                        "reason": status.reason,
-                        "package": status.provider.package,
-                    }
-                    for status in statuses
-                ],
-            }
-        )
-        return
-    rows = [
-        [
-            status.provider.name + (" (auto)" if status.provider.name == chosen else ""),
-            "yes" if status.available else "no",
-            status.reason,
-        ]
+    statuses = provider_statuses(library=provider_library)
+    if check is not None:
+        _check(check, [status for status in statuses if status.available], provider_library, json=json)
+    elif json:
+        print_json({"auto": _chosen(statuses), "providers": statuses_as_json(statuses)})
+    else:
+        rows = [_row(status, _chosen(statuses)) for status in statuses]
+        print_result(format_table(["PROVIDER", "AVAILABLE", "PACKAGE", "DEVICES, OR WHY NOT"], rows))
+
+
+def statuses_as_json(statuses: list[ProviderStatus]) -> list[dict[str, Any]]:
+    """Return providers as JSON has them."""
+    import dataclasses
+
+    from genai.runtime.providers.hardware import provider_hardware
+
+    return [
+        {
+            "name": status.provider.name,
+            "ort_name": status.provider.ort_name,
+            "available": status.available,
+            "reason": status.reason,
+            "repair": status.repair,
+            "package": status.package or status.provider.plugin or status.provider.build,
+            "version": status.version,
+            "devices": [dataclasses.asdict(each) for each in provider_hardware(status)],
+            "tested": status.provider.tested,
+        }
         for status in statuses
     ]
-    print_result(format_table(["PROVIDER", "AVAILABLE", "WHY"], rows))
+
+
+def hardware_in_words(status: ProviderStatus) -> str:
+    """Return the names of an available provider's devices, with their memory."""
+    from genai.runtime.providers.hardware import provider_hardware
+
+    return "; ".join(
+        each.name + (f", {format_bytes(each.memory_bytes)}" if each.memory_bytes else "")
+        for each in provider_hardware(status)
+    )
+
+
+def _chosen(statuses: list[ProviderStatus]) -> str | None:
+    return next((s.provider.name for s in statuses if s.available and s.provider.auto), None)
+
+
+def _row(status: ProviderStatus, chosen: str | None) -> list[str]:
+    name = status.provider.name
+    if status.available:
+        detail = hardware_in_words(status) or status.reason
+    else:
+        detail = "; ".join(filter(None, (status.reason, status.repair)))
+    return [
+        f"{name} (auto)" if name == chosen else name,
+        "yes" if status.available else "no",
+        " ".join(filter(None, (status.package, status.version))),
+        detail,
+    ]
+
+
+def _check(path: Path, statuses: list[ProviderStatus], library: Path | None, *, json: bool) -> None:
+    """Print how many of a folder's nodes run on each of the available providers."""
+    from genai.errors import GenaiError
+    from genai.folder import ModelFolder
+    from genai.runtime.placement import describe_left
+    from genai.runtime.placement_check import check_placement
+
+    rows: list[list[str]] = []
+    values: list[dict[str, Any]] = []
+    notes: list[str | None] = []
+    for status in statuses:
+        provider = status.provider
+        folder = ModelFolder.load(path, provider=provider.name)
+        try:
+            placement = check_placement(folder, provider.name, provider_library=library)
+        except GenaiError as error:
+            rows.append([provider.name, "", "", "", f"does not load: {error}"])
+            values.append({"name": provider.name, "error": str(error)})
+            continue
+        note = describe_left(placement, provider, folder)
+        notes.append(note)
+        values.append({"name": provider.name, **_placement_as_json(placement), "note": note})
+        left = placement.left_to_cpu(provider)
+        rows.append(
+            [
+                provider.name,
+                str(placement.num_nodes - left.total()),
+                str(left.total()),
+                str(placement.num_size_nodes),
+                ", ".join(f"{count} {name}" for name, count in left.most_common()),
+            ]
+        )
+    if json:
+        print_json({"folder": str(path), "providers": values})
+        return
+    print_result(format_table(["PROVIDER", "NODES ON IT", "ON THE CPU", "FOR SIZES", "WHICH"], rows))
+    for note in filter(None, notes):
+        print_note(note)
+
+
+def _placement_as_json(placement: Placement) -> dict[str, Any]:
+    return {
+        "nodes": {name: dict(counter) for name, counter in placement.operators.items()},
+        "size_nodes": placement.num_size_nodes,
+    }

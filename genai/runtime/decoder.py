@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +21,7 @@ from genai.graph.names import ROPE_SWITCH_LENGTH, USE_CACHE_BRANCH
 from genai.model import Span, StepOutput
 from genai.runtime.growing import GrowingCache
 from genai.runtime.ort import RUN_ERRORS
+from genai.runtime.placement import report_placement
 from genai.runtime.runs import decoding_runs, prompt_runs
 from genai.runtime.session import Binding, DecoderSession, open_sessions
 from genai.runtime.step_buffers import StepBuffers
@@ -47,10 +49,12 @@ class Decoder:
         kv_cache_bytes: Most bytes of KV cache; None is no limit but the context on the host, and nine tenths of what the
             weights leave free on an accelerator that tells.
         num_threads: Threads of one operator; None is ONNX Runtime's choice (all cores).
+        provider_library: A plug-in library of execution providers to register, one of which `provider` names.
+        strict: Whether it is an error that the provider leaves nodes to the CPU, instead of a warning in the log.
 
     Raises:
         OptionError: A limit is impossible.
-        ProviderError: The provider is not available.
+        ProviderError: The provider is not available, or leaves nodes to the CPU though strict.
         ModelFolderError: The graph cannot be loaded or is not a decoder.
     """
 
@@ -64,6 +68,8 @@ class Decoder:
         max_batch: int | None = None,
         kv_cache_bytes: int | None = None,
         num_threads: int | None = None,
+        provider_library: str | Path | None = None,
+        strict: bool = False,
     ) -> None:
         self.context_length = _limit("max_context", max_context, folder.decoder.context_length)
         if kv_cache_bytes is not None and (
@@ -77,7 +83,10 @@ class Decoder:
             device_id=device_id,
             num_threads=num_threads,
             max_context=self.context_length,
+            provider_library=provider_library,
         )
+        for session in dict.fromkeys((self._session, self._prompts)):
+            report_placement(session.placement, session.provider, folder, strict=strict)
         graph, device = self._session.graph, self._session.device
         if kv_cache_bytes is None and (free := device.free_bytes()) is not None:
             kv_cache_bytes = int(CACHE_SHARE * free)
@@ -96,7 +105,7 @@ class Decoder:
         self.rope_switch_length: int | None = attributes.get(ROPE_SWITCH_LENGTH, graph.rope_switch_length)
         # Where both tables lie in one, the second begins at the switch; where the graph chooses, it is told which.
         self._second_table = 0 if graph.rope_switch_length else self.rope_switch_length or 0
-        self._rows = StepBuffers(graph, device, rows=self.max_batch, tokens=self.max_batch)
+        self._rows = StepBuffers(graph, self._session.step_device, rows=self.max_batch, tokens=self.max_batch)
         self._chunk: StepBuffers | None = None
         self._growing = [(place, port) for place, port in enumerate(graph.cache) if port.grows]
         self._arenas: dict[int, GrowingCache] = {}
@@ -189,10 +198,11 @@ class Decoder:
 
     def _step_in_runs(self, token_of: Mapping[Slot, int]) -> StepOutput:
         """Do what `_step` does for graphs that do not take any rows together."""
-        if not self._session.graph.gathers_rows:
+        graph = self._session.graph
+        if not graph.gathers_rows and graph.max_rows != 1:
             self.cache.line_up(list(token_of))  # what lies between splits a run
         slots = sorted(token_of, key=lambda slot: slot.index)
-        runs = decoding_runs(slots, self._session.graph)
+        runs = decoding_runs(slots, graph)
         used = {PROMPTS, *(run[0].index for run in runs)}
         self._arenas = {place: arena for place, arena in self._arenas.items() if place in used}
         logits = np.empty((len(slots), self.vocab_size), np.float32)
@@ -290,7 +300,7 @@ class Decoder:
         if buffers is None or buffers.max_tokens < num_tokens or buffers.max_logits < num_logits:
             buffers = self._chunk = StepBuffers(
                 self._prompts.graph,
-                self._prompts.device,
+                self._prompts.step_device,
                 rows=self.max_batch,
                 tokens=max(num_tokens, buffers.max_tokens if buffers else 0),
                 chunk_logits=max(num_logits, buffers.max_logits if buffers else 0),
@@ -327,8 +337,8 @@ class Decoder:
             if not port.grows:
                 past, present = (self.cache.sides[at][place].rows(first, num_rows) for at in (side, 1 - side))
                 past, present = (each.shaped(port.shape(num_rows, each.shape[2])) for each in (past, present))
-                binding.input(port.past, past)
-                binding.output(port.present, present)
+                binding.input(port.past, past, session.device)
+                binding.output(port.present, present, session.device)
         if arena:
             arena.bind(binding, rows=num_rows, num_new=num_positions)
         return binding

@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from onnx import TensorProto, helper
+from onnx import helper
 
 from genai.cache import Buffer
 from genai.errors import OutOfMemoryError
 
-__all__ = ["HostDevice", "identity_model", "onnx_type"]
+__all__ = ["HostDevice", "onnx_type", "out_of_memory"]
 
 ALIGNMENT_BYTES = 64
 HUGE_PAGE_BYTES = 1 << 21
@@ -47,7 +47,7 @@ class HostDevice:
             else:
                 raw = np.empty(nbytes + ALIGNMENT_BYTES, np.uint8)
         except (MemoryError, OSError) as error:
-            raise _out_of_memory(nbytes, "host") from error
+            raise out_of_memory(nbytes, "host") from error
         start = -raw.ctypes.data % ALIGNMENT_BYTES
         array = raw[start : start + nbytes].view(dtype).reshape(shape)
         return Buffer(shape, dtype, array.ctypes.data, array)
@@ -99,19 +99,6 @@ class HostDevice:
                 _libc().madvise(ctypes.c_void_p(first), ctypes.c_size_t(end - first), mmap.MADV_DONTNEED)
 
 
-def identity_model() -> bytes:
-    """Return a model of one node that copies bytes."""
-    source, target = (
-        helper.make_tensor_value_info(n, TensorProto.UINT8, ["n"]) for n in ("source", "target")
-    )
-    node = helper.make_node("Identity", ["source"], ["target"])
-    graph = helper.make_graph([node], "copy", [source], [target])
-    model: bytes = helper.make_model(
-        graph, ir_version=10, opset_imports=[helper.make_opsetid("", 21)]
-    ).SerializeToString()
-    return model
-
-
 @functools.cache
 def _libc() -> ctypes.CDLL:
     return ctypes.CDLL(None)
@@ -129,7 +116,8 @@ def _small_pages(nbytes: int) -> npt.NDArray[np.uint8]:
     return np.frombuffer(memory, np.uint8)
 
 
-def _out_of_memory(nbytes: int, where: str) -> OutOfMemoryError:
+def out_of_memory(nbytes: int, where: str) -> OutOfMemoryError:
+    """Return the error of a buffer that a device has no memory for."""
     return OutOfMemoryError(
         f"not enough memory on {where} for {nbytes / 2**20:.0f} MiB of KV cache: "
         "lower max_context, max_batch or kv_cache_bytes"

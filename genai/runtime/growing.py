@@ -56,8 +56,8 @@ class GrowingCache:
         for i, (_, port) in enumerate(self._ports):
             past_shape = port.shape(rows, self._positions)
             present_shape = port.shape(rows, self._positions + num_new)
-            binding.input(port.past, pasts[i].shaped(past_shape))
-            binding.output(port.present, presents[i].shaped(present_shape))
+            binding.input(port.past, pasts[i].shaped(past_shape), self._device)
+            binding.output(port.present, presents[i].shaped(present_shape), self._device)
 
     def collect(self, slots: Sequence[Slot], counts: Sequence[int], num_new: int) -> None:
         """Copy each slot's new positions home; the slots' `token_ids` are still those from before the run.

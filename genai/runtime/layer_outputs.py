@@ -13,15 +13,15 @@ from genai.folder import ModelFolder
 from genai.graph.axes import BATCH_SIZE, PAST_LENGTH
 from genai.graph.names import ATTENTION_MASK, INPUT_IDS, NUM_LOGITS_TO_KEEP, POSITION_IDS
 from genai.runtime.adapt import locate_weights, promote_layers, read_model
+from genai.runtime.first_provider import first_that_works
 from genai.runtime.graph_interface import DTYPES
-from genai.runtime.ort import ORT_ERRORS
+from genai.runtime.ort import RUN_ERRORS
 from genai.runtime.providers import choose_provider
-from genai.runtime.session import first_that_works
+from genai.runtime.session import WEIGHTS_FOLDER
 from genai.runtime.session_options import session_options
 
 __all__ = ["layer_outputs"]
 
-RUN_ERRORS: tuple[type[Exception], ...] = (RuntimeError, *ORT_ERRORS)
 AXES = {BATCH_SIZE: 1, PAST_LENGTH: 0}
 
 
@@ -41,11 +41,14 @@ def layer_outputs(
             f"{folder.path}: the graph does not name its layers as genai's own exports do, so they cannot be looked "
             "into one by one"
         )
-    options = session_options(folder.decoder, ())
     weights = locate_weights(model, folder.model_path.parent)
-    options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(weights))
-    serialized = model.SerializeToString()
-    _, session = first_that_works(choose_provider(provider), folder, serialized, options, 0)
+
+    def options() -> Any:
+        made = session_options(folder.decoder, ())
+        made.add_session_config_entry(WEIGHTS_FOLDER, str(weights))
+        return made
+
+    _, session = first_that_works(choose_provider(provider), folder, model.SerializeToString(), options, 0)
     try:
         outputs = session.run(streams, _feeds(session, token_ids))
     except RUN_ERRORS as error:

@@ -188,17 +188,18 @@ class StepBuffers:
         """Bind the first `rows` rows of every input, and the logits of the last `num_logits` positions of each."""
         shapes = {SEQLENS_K: (rows, 1)[: self._rank(SEQLENS_K)], CACHE_POSITION: (positions,)}
         for name, feed in self._feeds.items():
-            binding.input(name, feed.buffer.shaped(shapes.get(name, (rows, positions))))
+            binding.input(name, feed.buffer.shaped(shapes.get(name, (rows, positions))), self._device)
         if self._mask is not None:
-            binding.input(ATTENTION_MASK, self._mask.buffer.shaped((rows, self._mask_width)))
+            binding.input(ATTENTION_MASK, self._mask.buffer.shaped((rows, self._mask_width)), self._device)
         num_logits = self._num_computed(positions, num_logits)
         if self._graph.keeps_logits:
             self._scalars[NUM_LOGITS_TO_KEEP][...] = num_logits
         for name, scalar in self._scalars.items():
             binding.host_input(name, scalar)
-        binding.output(LOGITS, self._logits.buffer.shaped((rows, num_logits, self._graph.vocab_size)))
+        logits = self._logits.buffer.shaped((rows, num_logits, self._graph.vocab_size))
+        binding.output(LOGITS, logits, self._device)
         if self._best_ids is not None:
-            binding.output(BEST_IDS, self._best_ids.buffer.shaped((rows, num_logits)))
+            binding.output(BEST_IDS, self._best_ids.buffer.shaped((rows, num_logits)), self._device)
 
     def logits(self, rows: int, positions: int, num_logits: int) -> npt.NDArray[np.float32]:
         """Return what a step was bound for, float32 [rows, num_logits, vocab]; valid until the next step."""

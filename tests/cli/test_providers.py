@@ -6,6 +6,9 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
+
+import pytest
 
 from tests.cli.conftest import Outcome
 
@@ -42,3 +45,38 @@ def test_without_onnxruntime(environment: dict[str, str]) -> None:
     assert done.stderr.startswith("genai: error: ONNX Runtime is not installed.")
     assert "pip install onnxruntime" in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_check_tells_what_runs_where(cli: Cli, model: Path) -> None:
+    done = cli("providers", "--check", model)
+    assert done.code == 0
+    header, *rows = done.stdout.splitlines()
+    assert header.split()[0] == "PROVIDER"
+    (cpu,) = (row.split() for row in rows if row.startswith("cpu "))
+    assert int(cpu[1]) > 10
+    value = json.loads(cli("providers", "--check", model, "--json").stdout)
+    nodes = value["providers"][-1]["nodes"]["CPUExecutionProvider"]
+    assert nodes["GroupQueryAttention"] == 2
+
+
+def test_check_of_no_folder(cli: Cli, tmp_path: Path) -> None:
+    assert cli("providers", "--check", tmp_path / "none").code == 1
+
+
+def test_a_library_that_is_not_there(cli: Cli, model: Path) -> None:
+    for command in (("providers",), ("generate", "a", "--model", model)):
+        assert "is not there" in cli(*command, "--provider-library", "/none.so").error
+
+
+def test_env_hides_secrets(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    monkeypatch.setenv("HTTPS_PROXY", "http://me:pass@proxy:1")
+    for arguments in ((), ("--json",)):
+        out = cli("env", *arguments).stdout
+        assert "hf_secret" not in out
+        assert "me:pass" not in out
+        assert "HF_TOKEN" in out
+    value = json.loads(cli("env", "--json").stdout)
+    assert value["packages"]["onnx"]
+    assert value["onnxruntime"]
+    assert value["memory_bytes"] is None or value["memory_bytes"] > 0

@@ -91,6 +91,7 @@ def test_the_command_line_page_names_every_command() -> None:
         "genai evaluate",
         "genai models",
         "genai providers",
+        "genai env",
     ]:
         assert f"`{name}" in page, name
 

@@ -17,7 +17,7 @@ from genai.cache import Buffer
 from genai.errors import ModelFolderError, OptionError
 from genai.folder import ModelFolder
 from genai.graph.names import BEST_IDS, LOGITS
-from genai.runtime import Decoder
+from genai.runtime import Decoder, first_provider
 from genai.runtime import session as sessions
 from genai.runtime.adapt import narrow_outputs
 from genai.runtime.addressed_device import AddressedDevice
@@ -45,19 +45,21 @@ def copies(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     """Let sessions of the CPU pretend to be an accelerator that records runs; the copies that are made."""
     made: list[tuple[str, int]] = []
 
-    def device(provider: object, index: int, session: Any) -> CountingDevice:
+    def device(provider: object, index: int, session: Any, **_: Any) -> CountingDevice:
         found = CountingDevice("cpu", index, session)
         found.copies = made
         return found
 
-    def open_session(provider: Any, model: bytes, options: Any, chosen: dict[str, str]) -> Any:
+    def open_session(provider: Any, model: bytes, make_options: Any, chosen: Any, index: int) -> Any:
         proto = onnx.ModelProto.FromString(model)
         narrow_outputs(proto.graph)
-        return onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=[provider.ort_name])
+        return onnxruntime.InferenceSession(
+            proto.SerializeToString(), make_options(), providers=[provider.ort_name]
+        )
 
     monkeypatch.setattr(sessions, "_device", device)
-    monkeypatch.setattr(sessions, "_open", open_session)
-    monkeypatch.setattr(sessions, "_captures", lambda *_: True)
+    monkeypatch.setattr(first_provider, "_open", open_session)
+    monkeypatch.setattr(sessions, "records_runs", lambda *_: True)
     return made
 
 
@@ -147,7 +149,7 @@ def test_the_cache_stays_within_what_is_free(
     model_folder: Callable[..., tuple[Path, Path]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = ModelFolder.load(model_folder("llama")[1])
-    monkeypatch.setattr(sessions, "_device", lambda provider, index, session: SmallDevice("cpu", 0, session))
+    monkeypatch.setattr(sessions, "_device", lambda p, i, session, **_: SmallDevice("cpu", 0, session))
     monkeypatch.setattr(SmallDevice, "num_free", 100_000)
     assert Decoder(folder).cache.shape.max_bytes == 90_000
     assert Decoder(folder, kv_cache_bytes=70_000).cache.shape.max_bytes == 70_000
@@ -159,7 +161,7 @@ def test_the_cache_stays_within_what_is_free(
 def test_weights_that_do_not_fit_are_an_error_with_the_arithmetic(
     model_folder: Callable[..., tuple[Path, Path]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sessions, "free_device_bytes", lambda *_: 1024)
+    monkeypatch.setattr(first_provider, "free_device_bytes", lambda *_: 1024)
     folder = ModelFolder.load(model_folder("llama")[1])
     with pytest.raises(ModelFolderError, match=r"the weights take \d+ MiB, and 0 MiB are free on cpu:0"):
         Decoder(folder)

@@ -57,7 +57,7 @@ def test_a_provider_that_copies_at_bind_is_bound_for_every_run(
     folder: ModelFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     decoder = Decoder(folder)
-    provider = dataclasses.replace(decoder._session.provider, copies_at_bind=True)
+    provider = dataclasses.replace(decoder._session.provider, memory="fed")
     monkeypatch.setattr(decoder._session, "provider", provider)
     bind, made = decoder._session.bind, []
     monkeypatch.setattr(decoder._session, "bind", lambda **how: made.append(bind(**how)) or made[-1])
@@ -89,7 +89,7 @@ def test_impossible_limits_are_refused(folder: ModelFolder, options: dict[str, o
 
 
 def test_a_provider_that_is_not_there_says_what_to_install(folder: ModelFolder) -> None:
-    missing = next(s.provider.name for s in provider_statuses() if not s.available and s.provider.package)
+    missing = next(s.provider.name for s in provider_statuses() if s.repair)
     with pytest.raises(ProviderError, match="pip install"):
         Decoder(folder, provider=missing)
 

@@ -13,7 +13,8 @@ from genai.errors import GenerationError
 from genai.folder import ModelFolder
 from genai.runtime import Decoder
 from genai.runtime.addressed_device import AddressedDevice
-from genai.runtime.devices import HostDevice, identity_model
+from genai.runtime.devices import HostDevice
+from genai.runtime.installed import identity_model
 from genai.runtime.ort import onnxruntime
 from tests.fakes import POISON
 from tests.spans import decode, prefill, score
@@ -119,7 +120,7 @@ def test_a_model_runs_in_memory_that_the_host_cannot_reach(
 ) -> None:
     folder = ModelFolder.load(model_folder("llama")[1])
     expected = _logits_along(Decoder(folder))
-    monkeypatch.setattr("genai.runtime.session._device", lambda *_: DetachedDevice())
+    monkeypatch.setattr("genai.runtime.session._device", lambda *_, **__: DetachedDevice())
     np.testing.assert_array_equal(_logits_along(Decoder(folder)), expected)
 
 

@@ -93,7 +93,7 @@ def test_runs_of_one_length_each_keep_their_own_arena(tmp_path: Path, gathered: 
 def test_any_graph_runs_in_memory_that_the_host_cannot_reach(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("genai.runtime.session._device", lambda *_: DetachedDevice())
+    monkeypatch.setattr("genai.runtime.session._device", lambda *_, **__: DetachedDevice())
     decoder = decoder_of(kind, tmp_path)
     reference = Reference(KINDS[kind]().model())
     first, second = prefilled(decoder, [1, 2, 3], [4])

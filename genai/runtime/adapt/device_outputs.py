@@ -17,10 +17,10 @@ def narrow_outputs(graph: GraphProto) -> None:
 
     The id is int64 [batch_size, num_logits], and -1 where the greatest logit is not finite.
     """
-    output = next(value for value in graph.output if value.name == LOGITS)
-    axes = [axis.dim_param or axis.dim_value for axis in output.type.tensor_type.shape.dim]
-    if len(axes) != 3:
+    output = next((value for value in graph.output if value.name == LOGITS), None)
+    if output is None or len(output.type.tensor_type.shape.dim) != 3:
         return
+    axes = [axis.dim_param or axis.dim_value for axis in output.type.tensor_type.shape.dim]
     widened = f"{LOGITS}.widened"
     cast, float_type = producer_of(graph, LOGITS), _half_type(graph)
     if float_type is not None and cast is not None and cast.op_type == "Cast":

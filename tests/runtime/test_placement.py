@@ -1,0 +1,98 @@
+"""What is said of nodes that an accelerator leaves to the CPU; sessions and records are played by fakes."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from onnx import TensorProto, helper
+
+from genai.errors import ProviderError
+from genai.folder import ModelFolder
+from genai.runtime import Decoder
+from genai.runtime.placement import Placement, name_nodes, report_placement
+from genai.runtime.placement_check import check_placement
+from genai.runtime.providers import PROVIDERS, Provider
+
+CUDA, QNN = (next(p for p in PROVIDERS if p.name == name) for name in ("cuda", "qnn"))
+LEFT = Placement(
+    {
+        "CUDAExecutionProvider": Counter({"MatMul": 5}),
+        "CPUExecutionProvider": Counter({"GroupQueryAttention": 2, "Concat": 1}),
+    },
+    4,
+)
+
+
+@pytest.fixture(scope="module")
+def folder(model_folder: Callable[..., tuple[Path, Path]]) -> ModelFolder:
+    return ModelFolder.load(model_folder("llama")[1])
+
+
+def made_for(folder: ModelFolder, precision: str, provider: str = "cpu") -> ModelFolder:
+    assert folder.manifest is not None
+    manifest = dataclasses.replace(
+        folder.manifest, source="owner/name", precision=precision, settings={"provider": provider}
+    )
+    return dataclasses.replace(folder, manifest=manifest)
+
+
+def report(folder: ModelFolder, caplog: pytest.LogCaptureFixture, provider: Provider = CUDA) -> str:
+    caplog.clear()
+    with caplog.at_level(logging.WARNING, "genai.runtime"):
+        report_placement(LEFT, provider, folder, strict=False)
+    (record,) = caplog.records
+    assert "\n" not in record.getMessage()
+    return record.getMessage()
+
+
+def test_one_line_counts_by_operator_and_gives_the_command(
+    folder: ModelFolder, caplog: pytest.LogCaptureFixture
+) -> None:
+    line = report(made_for(folder, "int4"), caplog)
+    assert "leaves 3 of 8 nodes" in line
+    assert "(2 GroupQueryAttention, 1 Concat)" in line
+    assert line.endswith("genai export owner/name -o DIR --provider cuda")
+    assert report(made_for(folder, "int8"), caplog).endswith("--provider cuda --precision int8")
+    assert report(made_for(folder, "fp32"), caplog).endswith("--provider cuda --precision fp16")
+
+
+def test_what_no_export_repairs_is_said(folder: ModelFolder, caplog: pytest.LogCaptureFixture) -> None:
+    assert "the folder was made for cuda" in report(made_for(folder, "int4", "cuda"), caplog)
+    assert "no export for qnn" in report(folder, caplog, QNN)
+    foreign = dataclasses.replace(folder, manifest=None)
+    assert "genai export CHECKPOINT -o DIR --provider cuda" in report(foreign, caplog)
+
+
+def test_strict_makes_it_an_error(folder: ModelFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ProviderError, match="leaves 3 of 8 nodes"):
+        report_placement(LEFT, CUDA, folder, strict=True)
+    Decoder(folder, strict=True)
+
+
+def test_the_cpu_leaves_nothing(folder: ModelFolder) -> None:
+    placement = check_placement(folder, "cpu")
+    assert placement.operators["CPUExecutionProvider"]["GroupQueryAttention"] == 2
+    assert not placement.left_to_cpu(next(p for p in PROVIDERS if p.name == "cpu"))
+
+
+def test_nodes_that_compute_sizes_are_told_from_those_that_compute_values() -> None:
+    shape = helper.make_node("Shape", ["x"], ["shape"])
+    first = helper.make_node("Gather", ["shape", "zero"], ["first"])
+    as_float = helper.make_node("Cast", ["first"], ["scale"], to=TensorProto.FLOAT)
+    product = helper.make_node("Mul", ["x", "scale"], ["y"], name="product")
+    zeros = helper.make_node("ConstantOfShape", ["shape"], ["zeros"])
+    graph = helper.make_graph(
+        [shape, first, as_float, product, zeros],
+        "sizes",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n"])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n"])],
+        [helper.make_tensor("zero", TensorProto.INT64, [], [0])],
+    )
+    model = helper.make_model(graph)
+    assert name_nodes(model) == {"Shape_0", "Gather_1"}
+    assert [node.name for node in model.graph.node][2:] == ["Cast_2", "product", "ConstantOfShape_4"]
