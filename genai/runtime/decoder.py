@@ -109,6 +109,9 @@ class Decoder:
         self._chunk: StepBuffers | None = None
         self._growing = [(place, port) for place, port in enumerate(graph.cache) if port.grows]
         self._arenas: dict[int, GrowingCache] = {}
+        self._restarts_prompts = (
+            USE_CACHE_BRANCH in graph.feeds or not self._session.provider.continues_prompts
+        )
         self._takes_any_rows, self._is_stable = graph.takes_any_rows, graph.is_stable
         self._bound: dict[tuple[int, int, int], Binding] = {}
         self._bound_epoch = -1
@@ -158,7 +161,7 @@ class Decoder:
     def _logits_of(self, span: Span) -> npt.NDArray[np.float32]:
         """Append one slot's tokens and return the logits of the last ones, float32 [num_logits, vocab]."""
         graph = self._prompts.graph
-        one_by_one = graph.last_logits_only or graph.max_positions == 1 or USE_CACHE_BRANCH in graph.feeds
+        one_by_one = graph.last_logits_only or graph.max_positions == 1 or self._restarts_prompts
         size = 1 if one_by_one else SCORE_CHUNK
         first = len(span.token_ids) - span.num_logits
         if first:
@@ -246,8 +249,8 @@ class Decoder:
             for span in spans:
                 for token_id in span.token_ids:
                     self._append([span.slot], [[token_id]], num_logits=0)
-        elif USE_CACHE_BRANCH in graph.feeds and slot.token_ids and len(token_ids) > 1:
-            # Its branch with a cache was made for single tokens: the prompt runs from its beginning, without one.
+        elif self._restarts_prompts and slot.token_ids and len(token_ids) > 1:
+            # What reads a cache was made for single tokens: the prompt runs from its beginning, without one.
             whole = [*slot.token_ids, *token_ids]
             self.cache.truncate(slot, 0)
             self._append([slot], [whole], num_logits=0)

@@ -40,6 +40,8 @@ class Provider:
         takes_device_id: Whether it has several devices to choose from.
         auto: Whether `auto` may take it.
         captures: Whether it can record a run and replay it (CUDA graphs).
+        continues_prompts: Whether its attention takes several tokens behind a past; elsewhere a prompt whose beginning has
+            run, or is cached, runs again from its beginning.
         needs: What is missing, most likely, where it is installed and finds no device.
     """
 
@@ -55,6 +57,7 @@ class Provider:
     takes_device_id: bool = True
     auto: bool = False
     captures: bool = False
+    continues_prompts: bool = True
     needs: str = "a device, driver or library is missing"
 
     @property

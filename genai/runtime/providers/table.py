@@ -72,6 +72,7 @@ PROVIDERS = (
         UNTESTED,
         build="onnxruntime-directml",
         auto=True,
+        continues_prompts=False,
         needs="a GPU with DirectX 12 is missing",
     ),
     # Not for `auto`: rows of a batch run one after another, and no GPU has shown yet how that compares with the CPU.
