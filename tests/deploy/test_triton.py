@@ -7,13 +7,9 @@ import json
 import os
 import queue
 import shutil
-import socket
-import subprocess
 import sys
 import sysconfig
-import time
 import types
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -28,10 +24,10 @@ from genai.errors import ExportError
 from genai.folder import ModelFolder
 from tests.deploy.conftest import Answer
 from tests.deploy.packages import wheel_contents
+from tests.deploy.servers import free_port, get, running
 
 TRITONCLIENT = "tritonclient==2.73.0"
 PYTRITON = "nvidia-pytriton==0.7.0"
-ROOT = Path(__file__).parents[2]
 TYPES = {"tensor(int64)": "TYPE_INT64", "tensor(float)": "TYPE_FP32"}
 
 
@@ -205,37 +201,18 @@ def test_a_triton_server_loads_the_python_model(repository: Path, tmp_path: Path
     shutil.copy(stub, backends / "python")
     for program in (server / "bin" / "tritonserver", backends / "python" / stub.name):
         program.chmod(0o755)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = [
         *(str(server / "bin" / "tritonserver"), "--model-repository", str(repository)),
         *("--backend-directory", str(backends), "--model-control-mode=explicit", "--load-model=generate"),
         *("--http-address=127.0.0.1", f"--http-port={port}", "--allow-grpc=false", "--allow-metrics=false"),
     ]
     environment = {  # the first Python on the PATH is the one whose packages model.py sees
-        **os.environ,
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "LD_LIBRARY_PATH": os.pathsep.join(map(str, (libraries, *server.parents[1].glob("*.libs")))),
     }
-    log = tmp_path / "log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=output)
-    try:
-        found = _wait_for_json(f"http://127.0.0.1:{port}/v2/models/generate", process, log)
-    finally:
-        process.terminate()
-        process.wait(30)
+    address = f"http://127.0.0.1:{port}/v2/models/generate"
+    with running(command, address, log=tmp_path / "log", environment=environment):
+        found = json.loads(get(address))
     assert [entry["name"] for entry in found["outputs"]] == ["text_output"]
     assert found["platform"] == "python"
-
-
-def _wait_for_json(address: str, process: subprocess.Popen[bytes], log: Path) -> Any:
-    for _ in range(300):
-        try:
-            with urllib.request.urlopen(address, timeout=5) as answer:
-                return json.load(answer)
-        except OSError:
-            assert process.poll() is None, log.read_text(errors="replace")[-3000:]
-            time.sleep(0.2)
-    raise AssertionError(log.read_text(errors="replace")[-3000:])
