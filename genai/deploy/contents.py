@@ -40,6 +40,7 @@ class FolderContents:
         text_files: What the tokenizer, the chat template and the generation defaults are in.
         inputs: What has to be fed; inputs with a default are left out.
         outputs: What a run gives.
+        has_float16: Whether it holds or passes on values of float16.
     """
 
     folder: ModelFolder
@@ -47,6 +48,7 @@ class FolderContents:
     text_files: tuple[str, ...]
     inputs: tuple[GraphValue, ...]
     outputs: tuple[GraphValue, ...]
+    has_float16: bool
 
     @classmethod
     def read(cls, folder: ModelFolder) -> Self:
@@ -65,6 +67,9 @@ class FolderContents:
         except Exception as error:  # protobuf's errors have no common type
             raise ModelFolderError(f"{folder.model_path}: cannot be read as ONNX ({error})") from error
         with_default = {tensor.name for tensor in model.graph.initializer}
+        inputs = tuple(_value(value) for value in model.graph.input if value.name not in with_default)
+        outputs = tuple(_value(value) for value in model.graph.output)
+        types = {value.element_type for value in (*inputs, *outputs)}
         return cls(
             folder=folder,
             data_files=tuple(sorted(_data_files(model))),
@@ -76,8 +81,10 @@ class FolderContents:
                     and is_text_file(name := file.relative_to(folder.tokenizer_path).as_posix())
                 )
             ),
-            inputs=tuple(_value(value) for value in model.graph.input if value.name not in with_default),
-            outputs=tuple(_value(value) for value in model.graph.output),
+            inputs=inputs,
+            outputs=outputs,
+            has_float16=onnx.TensorProto.FLOAT16
+            in types.union(tensor.data_type for tensor in model.graph.initializer),
         )
 
     @property

@@ -61,6 +61,7 @@ def write_web_page(
         "tokenizerFolder": folder.decoder.tokenizer_dir,
         "eosTokenIds": folder.eos_token_ids,
         "states": [value.name for value in contents.outputs if value.name != folder.decoder.names.logits],
+        "hasFloat16": contents.has_float16,
         "contextLength": folder.decoder.context_length,
         "maxNewTokens": folder.generation.max_new_tokens or _MAX_NEW_TOKENS,
     }

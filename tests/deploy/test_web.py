@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import http.server
 import json
@@ -35,9 +36,16 @@ def demo(demo_folder: Path) -> ModelFolder:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory, demo_folder: Path) -> Iterator[str]:
-    """The address of a server of files, which serves the demo model's page."""
+    """The address of the demo model's page."""
     folder = tmp_path_factory.mktemp("web") / "site"
     write_web_page(ModelFolder.load(demo_folder), folder, libraries=web_packages())
+    with served(folder) as address:
+        yield address
+
+
+@contextlib.contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """Serve a folder's files, and yield the address."""
     handler = functools.partial(_Handler, directory=str(folder))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -99,6 +107,27 @@ def test_a_conversation_goes_on(site: str, tmp_path: Path) -> None:
         for question in questions:
             shown = ask(page, question)
     assert shown == [message.content for message in messages]
+
+
+@pytest.mark.deploy
+def test_float16_runs_on_webassembly_where_the_gpu_has_none(
+    model_folder: Callable[..., tuple[Path, Path]], tmp_path: Path
+) -> None:
+    """SwiftShader has no shader-f16: opening a session there succeeds, and its first run fails."""
+    _, path = model_folder("llama", precision="fp16")
+    copy = shutil.copytree(path, tmp_path / "model")
+    (copy / "generation_config.json").write_text('{"max_new_tokens": 12}')
+    with Generator(copy, provider="cpu") as generator:
+        expected = generator.chat([Message("user", "hello")], do_sample=False).text
+    write_web_page(ModelFolder.load(copy), tmp_path / "site", libraries=web_packages())
+    with served(tmp_path / "site") as address, open_page(tmp_path / "profile", SOFTWARE_GPU) as page:
+        page.go_to(address)
+        page.wait_for("document.getElementById('send')?.disabled === false")
+        assert page.evaluate("document.getElementById('status').textContent") == "Ready, on wasm"
+        assert ask(page, "hello") == ["hello", expected]
+        page.go_to(f"{address}/?provider=webgpu")
+        page.wait_for("document.querySelector('.error')")
+        assert "shader-f16" in page.evaluate("document.getElementById('status').textContent")
 
 
 @pytest.mark.deploy

@@ -50,10 +50,18 @@ async function openDecoder(provider, graph, externalData) {
   return new Decoder(ort, await ort.InferenceSession.create(graph, options));
 }
 
-// Open it on the provider that ?provider= names; else on WebGPU, or on WebAssembly where that is not to be had.
-async function load() {
+// Return the provider that ?provider= names; else WebGPU, where it can run the model, and WebAssembly after it.
+async function chooseProviders() {
   const wanted = new URLSearchParams(location.search).get("provider");
-  const providers = wanted ? [wanted] : (await navigator.gpu?.requestAdapter()) ? ["webgpu", "wasm"] : ["wasm"];
+  const adapter = await navigator.gpu?.requestAdapter();
+  const lacksFloat16 = settings.hasFloat16 && adapter && !adapter.features.has("shader-f16");
+  if (wanted === "webgpu" && lacksFloat16) throw new Error("This GPU has no shader-f16, which the model needs");
+  if (wanted) return [wanted];
+  return adapter && !lacksFloat16 ? ["webgpu", "wasm"] : ["wasm"];
+}
+
+async function load() {
+  const providers = await chooseProviders();
   const [tokenizer, config, template] = await Promise.all(
     ["tokenizer.json", "tokenizer_config.json", "chat_template.jinja"].map(readText),
   );
@@ -93,20 +101,22 @@ function encode({ tokenizer, template, config }) {
 async function answer(model, shown) {
   const prompt = encode(model);
   const tokens = [];
+  let text = "";
   const begun = performance.now();
   const maxLength = Math.min(settings.contextLength, prompt.length + settings.maxNewTokens);
   isStopped = false;
   for await (const token of model.decoder.generate(prompt, { eosTokenIds: settings.eosTokenIds, maxLength })) {
     tokens.push(token);
-    const text = model.tokenizer.decode(tokens, { skip_special_tokens: true });
+    text = model.tokenizer.decode(tokens, { skip_special_tokens: true });
     if (!text.endsWith("\ufffd")) shown.textContent = text; // a character of several tokens is not whole yet
     list.scrollTop = list.scrollHeight;
     if (isStopped) break;
     await new Promise((resolve) => setTimeout(resolve)); // lets the page draw
   }
+  shown.textContent = text;
   const rate = (tokens.length / (performance.now() - begun)) * 1000;
   status.textContent = `${tokens.length} tokens, ${rate.toFixed(1)} a second`;
-  return shown.textContent;
+  return text;
 }
 
 function show(role, text) {
