@@ -10,6 +10,7 @@ import onnx_ir as ir
 from genai.errors import UnsupportedModelError
 from genai.export.architecture import AttentionSpec, NormSpec, QueryScaling
 from genai.export.architecture.rope import RopeSpec
+from genai.export.build.activations import clip
 from genai.export.build.cache_scales import cache_scales
 from genai.export.build.graph_builder import GraphBuilder
 from genai.export.build.group_query_attention import (
@@ -130,7 +131,7 @@ def _projections(
     sizes = spec.projections
     packed = linear(g, x, *sizes, name="qkv")
     if spec.qkv_clip is not None:
-        packed = g.op("Clip", [packed, g.scalar(-spec.qkv_clip), g.scalar(spec.qkv_clip)])
+        packed = clip(g, packed, low=-spec.qkv_clip, high=spec.qkv_clip)
     touched = (spec.qk_norm, spec.v_norm, spec.query_scaling)
     is_plain = not _rotates_before(spec) and all(part is None for part in touched)
     if is_plain and list(sizes) == ["q", "k", "v"]:
