@@ -23,7 +23,7 @@ __all__ = [
     "check_block_size",
 ]
 
-EXPORT_VERSION = 4
+EXPORT_VERSION = 5
 """The version of what an export writes: raised when a fix changes it, so that exports made before are not used."""
 
 PRECISIONS = ("fp32", "fp16", "bf16", "int8", "int4", "int4-small", "keep")
