@@ -116,6 +116,11 @@ class ExportSettings:
         object.__setattr__(self, "provider", self.form.name)
         self._check_activations()
         check_block_size(self.block_size)
+        if self.precision.startswith("int4") and self.block_size > self.form.max_narrow_block:
+            raise OptionError(
+                f"{self.provider} reads blocks of at most {self.form.max_narrow_block} weights of 4 bits, not "
+                f"{self.block_size}: choose block_size {self.form.max_narrow_block}"
+            )
         if not self.is_quantized:
             object.__setattr__(self, "block_size", DEFAULT_BLOCK_SIZE)
         length = self.max_context
