@@ -113,6 +113,7 @@ class Decoder:
             USE_CACHE_BRANCH in graph.feeds or not self._session.provider.continues_prompts
         )
         self._takes_any_rows, self._is_stable = graph.takes_any_rows, graph.is_stable
+        self._records = self._session.captures and self._is_stable
         self._bound: dict[tuple[int, int, int], Binding] = {}
         self._bound_epoch = -1
 
@@ -181,7 +182,7 @@ class Decoder:
         token_ids = [span.token_ids[0] for span in steps]
         if not self._takes_any_rows or self._growing:
             return self._step_in_runs(dict(zip(slots, token_ids, strict=True)))
-        row = self.cache.line_up(slots, in_blocks=self._session.captures)
+        row = self.cache.line_up(slots, in_blocks=self._records)
         if row == slots:
             self._decode(slots, token_ids)
             return self._output(len(slots), range(len(slots)))
@@ -230,7 +231,7 @@ class Decoder:
             first_positions=self._first_positions(slots, past),
             staged=arena.stage(slots, 1) if arena else 0,
             is_long=slots[0].key.position_table == 1,
-            total_length=self.cache.capacity if self._session.captures else None,
+            total_length=self.cache.capacity if self._records else None,
         )
         _run(self._decode_binding(slots, self.cache.align(slots, idle=idle), arena))
         if arena:
@@ -332,7 +333,7 @@ class Decoder:
         arena: GrowingCache | None,
     ) -> Binding:
         """Bind a run of so many (positions, logits) per row that reads the states of one side and writes the other's."""
-        binding = session.bind(is_repeated=self._is_stable and buffers is self._rows)
+        binding = session.bind(is_repeated=self._records and buffers is self._rows)
         first, num_rows = slots[0].index, len(slots)
         num_positions, num_logits = shape
         buffers.bind(binding, rows=num_rows, positions=num_positions, num_logits=num_logits)
