@@ -18,6 +18,7 @@ from genai.engine import (
     AsyncGenerationStream,
     BackgroundDriver,
     Engine,
+    EnginePool,
     GenerationResult,
     GenerationStream,
     Request,
@@ -46,6 +47,8 @@ class Generator:
             A checkpoint is exported once, on first use. Or a `ModelFolder`, which is used as it is.
         provider: Execution provider ("cpu", "cuda", "directml", ...), or "auto" for the best that is there.
         device_id: Which device of the provider.
+        devices: Several devices of the provider, each of which holds the whole model; requests are spread over them by
+            what their caches hold and how much they have to do. Limits count for each of them.
         max_context: Most tokens per sequence, prompt included; None is the model's context length.
         max_batch: Most sequences that run at a time; None is 16.
         kv_cache_bytes: Most bytes of KV cache; None is no limit.
@@ -72,6 +75,7 @@ class Generator:
         *,
         provider: str = "auto",
         device_id: int = 0,
+        devices: Sequence[int] | None = None,
         max_context: int | None = None,
         max_batch: int | None = None,
         kv_cache_bytes: int | None = None,
@@ -98,19 +102,23 @@ class Generator:
                 progress=progress,
             )
         self._builder = RequestBuilder(self.folder)
+        decoders = [
+            Decoder(
+                self.folder,
+                provider=provider,
+                device_id=each,
+                max_context=max_context,
+                max_batch=max_batch,
+                kv_cache_bytes=kv_cache_bytes,
+                num_threads=num_threads,
+                provider_library=provider_library,
+                strict=strict,
+            )
+            for each in _device_ids(device_id, devices)
+        ]
         # What `close` takes away; whoever uses one of these goes through `_open`.
-        self._decoder: Decoder | None = Decoder(
-            self.folder,
-            provider=provider,
-            device_id=device_id,
-            max_context=max_context,
-            max_batch=max_batch,
-            kv_cache_bytes=kv_cache_bytes,
-            num_threads=num_threads,
-            provider_library=provider_library,
-            strict=strict,
-        )
-        self._engine: Engine | None = Engine(self._decoder)
+        self._decoder: Decoder | None = decoders[0]
+        self._engine: EnginePool | None = EnginePool([Engine(decoder) for decoder in decoders])
         self._background: BackgroundDriver | None = BackgroundDriver(self._engine)
         self._submitted: weakref.WeakSet[Request] = weakref.WeakSet()
         self._submitting = threading.RLock()  # a signal's handler may close what it interrupts
@@ -379,8 +387,8 @@ class Generator:
     ) -> None:
         self.close()
 
-    def _submit(self, requests: Sequence[Request]) -> Engine:
-        """Submit all, or none if one of them cannot run; return the engine that runs them."""
+    def _submit(self, requests: Sequence[Request]) -> EnginePool:
+        """Submit all, or none if one of them cannot run; return what runs them."""
         with self._submitting:  # so that `close` either finds these requests or keeps them out
             engine = self._open(self._engine)
             for count, request in enumerate(requests):
@@ -428,7 +436,18 @@ def _check_nothing_to_choose(**choices: str | None) -> None:
             )
 
 
-def _cancel(engine: Engine, requests: Sequence[Request]) -> None:
+def _device_ids(device_id: int, devices: Sequence[int] | None) -> Sequence[int]:
+    """Return the devices to load the model on."""
+    if devices is None:
+        return [device_id]
+    if device_id:
+        raise OptionError("device_id names one device and devices several: give one of them")
+    if not devices or len(set(devices)) < len(devices):
+        raise OptionError(f"devices must be different numbers of devices, at least one, not {devices!r}")
+    return devices
+
+
+def _cancel(engine: EnginePool, requests: Sequence[Request]) -> None:
     for request in requests:
         if not request.is_finished:
             engine.cancel(request)

@@ -7,9 +7,9 @@ has the model that runs on ONNX Runtime, tests have another.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -43,18 +43,32 @@ class Span(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class StepOutput:
-    """What a model made of a batch; valid until its next run.
+    """What a model made of a batch; valid until its next run. Nothing is fetched from a device before somebody looks.
 
     Args:
-        logits: float32 [positions, vocab]; perhaps with rows in between that nobody asked for.
+        fetch_logits: Returns the logits, float32 [positions, vocab]; perhaps with rows in between that nobody asked for.
         starts: For each span of the batch, where its logits begin; anything where it wanted none.
-        chosen_ids: For each row of the logits, the id of the greatest, where the device has chosen among finite ones.
+        fetch_best_ids: Returns for each row of the logits the id of the greatest, -1 where that is not finite; `None`
+            where the device does not choose.
     """
 
-    logits: npt.NDArray[np.float32]
+    fetch_logits: Callable[[], npt.NDArray[np.float32]]
     starts: Sequence[int]
-    chosen_ids: Sequence[int] | None = None
+    fetch_best_ids: Callable[[], Sequence[int]] | None = None
+    _logits: npt.NDArray[np.float32] | None = None
     _best_ids: Sequence[int] | None = None
+
+    @classmethod
+    def of(cls, logits: npt.NDArray[np.float32], starts: Sequence[int]) -> Self:
+        """Return an output whose logits are on the host."""
+        return cls(lambda: logits, starts)
+
+    @property
+    def logits(self) -> npt.NDArray[np.float32]:
+        """The logits, float32 [positions, vocab]."""
+        if self._logits is None:
+            self._logits = self.fetch_logits()
+        return self._logits
 
     def logits_of(self, index: int, count: int) -> npt.NDArray[np.float32]:
         """Return the `count` logits of a span of the batch, float32 [count, vocab]."""
@@ -64,8 +78,11 @@ class StepOutput:
     def best_id(self, index: int) -> int | None:
         """Return the most likely token at the first logits of a span; None if they are not finite."""
         start = self.starts[index]
-        if self.chosen_ids is not None:
-            return self.chosen_ids[start]
+        if self.fetch_best_ids is not None:
+            if self._best_ids is None:
+                self._best_ids = self.fetch_best_ids()
+            chosen = self._best_ids[start]
+            return chosen if chosen >= 0 else None
         if self._best_ids is None:
             self._best_ids = self.logits.argmax(axis=1).tolist()
         best = self._best_ids[start]  # the first NaN, if there is one

@@ -37,8 +37,14 @@ class PoisonedDevice:
         address, self._next_address = self._next_address, self._next_address + memory.nbytes + 4096
         return Buffer(shape, np.dtype(dtype), address, (address, memory))
 
+    def free_bytes(self) -> None:
+        return None
+
     def host_view(self, buffer: Buffer) -> None:
         return None
+
+    def host_array(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+        return np.zeros(shape, dtype)
 
     def copy_in(self, array: npt.NDArray[Any], buffer: Buffer) -> None:
         assert array.shape == buffer.shape
@@ -124,7 +130,7 @@ class FakeModel:
         for span in batch:
             starts.append(sum(map(len, rows)))
             rows.append(logits[span.slot][-span.num_logits :] if span.num_logits else rows[0][:0])
-        return StepOutput(np.concatenate(rows), starts)
+        return StepOutput.of(np.concatenate(rows), starts)
 
     def expected(self, prompt: Sequence[int], count: int, *, adapter: str | None = None) -> list[int]:
         """Return the greedy continuation, computed without any cache."""

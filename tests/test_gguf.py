@@ -143,7 +143,7 @@ def test_the_command_line(file: Path, tmp_path: Path, cli, home: Path):  # noqa:
     assert (done.code, done.stderr) == (0, "")
     assert ": keep, " in done.stdout
     shown: Outcome = cli("models", "show", tmp_path / "model")
-    assert "14 of gguf-q4_1, 1 of gguf-q8_0" in shown.stdout
+    assert "14 as gguf-q4_1 has them, 1 as gguf-q8_0 has them" in shown.stdout
     generated: Outcome = cli("generate", "the quick", "--model", file, "--max-new-tokens", 2)
     assert generated.code == 0
     listed: Outcome = cli("models", "show", file)

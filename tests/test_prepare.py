@@ -427,7 +427,9 @@ def test_a_model_folder_of_symbolic_links_runs(hub: HubServer, tmp_path: Path):
     assert data.is_symlink() or sys.platform == "win32"
 
 
-@pytest.mark.parametrize(("provider", "form"), [("cpu", "cpu"), ("tensorrt", "cuda"), ("directml", "cpu")])
+@pytest.mark.parametrize(
+    ("provider", "form"), [("cpu", "cpu"), ("tensorrt", "cuda"), ("directml", "directml"), ("qnn", "cpu")]
+)
 def test_an_export_has_the_form_of_the_provider(
     hub: HubServer, exporter: Exporter, tmp_path: Path, provider: str, form: str
 ):

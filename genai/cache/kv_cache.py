@@ -110,6 +110,12 @@ class KVCache:
         self._limit_idle(len(token_ids) - len(slot.token_ids))
         return slot
 
+    def num_cached(self, token_ids: Sequence[int], *, key: PrefixKey) -> int:
+        """Return how many tokens of a prompt a slot holds that could be reused, as things are now."""
+        if not self.slots or not token_ids:
+            return 0
+        return self._best_donor(list(token_ids), key)[1]
+
     def adopt_prefix(self, slot: Slot, token_ids: list[int]) -> None:
         """Let an owned slot go on from a longer beginning of a prompt, if another slot holds one by now."""
         donor, keep = self._best_donor(token_ids, slot.key)
@@ -177,13 +183,18 @@ class KVCache:
         target.key = source.key
         self._copy_prefix(source, target, len(source.token_ids))
 
-    def line_up(self, slots: list[Slot]) -> list[Slot]:
+    def line_up(self, slots: list[Slot], *, in_blocks: bool = False) -> list[Slot]:
         """Return neighbouring slots, in order, that are these and perhaps idle ones in between.
 
         An idle slot may run along: its content stays, but for what lies behind its tokens. Rows are moved where that
         pays, a part at each call (see `genai.cache.placement`).
+
+        Args:
+            slots: Those that run.
+            in_blocks: Return a block of 1, 2, 4, 8, ... slots that begins at a multiple of its size, or all that are left
+                of one: so that few different runs have to be recorded.
         """
-        return self._placement.line_up(slots)
+        return self._placement.line_up(slots, in_blocks=in_blocks)
 
     def take_snapshot(self, slot: Slot) -> None:
         """Keep a copy of a slot's states as they are now, if there are any and the limits allow it."""

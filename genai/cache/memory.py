@@ -68,8 +68,16 @@ class Device(Protocol):
         """
         ...
 
+    def free_bytes(self) -> int | None:
+        """Return how much memory is free; `None` where nobody can tell, or it is the host's, which swaps."""
+        ...
+
     def host_view(self, buffer: Buffer) -> npt.NDArray[Any] | None:
         """Return an array over the buffer's own memory, or None where the host cannot reach it."""
+        ...
+
+    def host_array(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+        """Return zeros on the host that are copied in often, from the fastest memory for it; they live as the device."""
         ...
 
     def copy_in(self, array: npt.NDArray[Any], buffer: Buffer) -> None:

@@ -68,15 +68,18 @@ class RowPlacement:
             return spare
         return place
 
-    def line_up(self, slots: list[Slot]) -> list[Slot]:
-        """Return neighbouring slots that are these and perhaps idle ones in between."""
+    def line_up(self, slots: list[Slot], *, in_blocks: bool = False) -> list[Slot]:
+        """Return neighbouring slots that are these and perhaps idle ones in between, or of a whole block."""
         if len(slots) == 1:
             return slots
         row = self._between(slots)
         if len(row) > len(slots):
-            running = frozenset(slots)
-            self._close_holes(running, row)
+            self._close_holes(frozenset(slots), row)
             row = self._between(slots)
+        if in_blocks:
+            row = self._block_of(row)
+        if len(row) > len(slots):
+            running = frozenset(slots)
             for slot in row:
                 length = len(slot.token_ids)
                 if length == self._buffers.capacity and slot not in running:
@@ -87,6 +90,13 @@ class RowPlacement:
     def _between(self, slots: list[Slot]) -> list[Slot]:
         indices = [slot.index for slot in slots]
         return self._buffers.slots[min(indices) : max(indices) + 1]
+
+    def _block_of(self, row: list[Slot]) -> list[Slot]:
+        """Return the smallest block of slots that holds a row: as many as a power of two, from a multiple of it on."""
+        first, last = row[0].index, row[-1].index
+        size = 1 << (first ^ last).bit_length()
+        start = first & -size
+        return self._buffers.slots[start : start + size]
 
     def pack(self, num_slots: int) -> None:
         """Move all owned slots to the first `num_slots` places, whatever lies there."""

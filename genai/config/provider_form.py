@@ -27,7 +27,11 @@ class ProviderForm:
         widens_blocks: Whether matrices of 8 bits have blocks of twice the size.
         separates_bias: Whether a bias is added by a node of its own, because the fast kernel takes none.
         expert_multiple: What the widths of experts have to be multiples of.
-        without: Operators of ONNX Runtime's that it has no kernels for, and that a graph can do without.
+        without: Operators of ONNX Runtime's and ONNX's that it has no kernels for, and that a graph can do without.
+        opset: The version of ONNX's operators.
+        has_plain_attention: Whether its attention reads queries, keys and values apart, and scales scores: it rotates
+            nothing, and has no window, sinks, softcap or bias.
+        has_whole_blocks: Whether the inputs of a quantized product have to be whole blocks.
     """
 
     name: str
@@ -38,6 +42,9 @@ class ProviderForm:
     separates_bias: bool = False
     expert_multiple: int = 1
     without: frozenset[str] = field(default=frozenset())
+    opset: int = 23
+    has_plain_attention: bool = False
+    has_whole_blocks: bool = False
 
 
 _CPU = ProviderForm("cpu", ("fp32", "fp16", "bf16"))
@@ -53,6 +60,15 @@ _CUDA = ProviderForm(
 _WEBGPU = ProviderForm(
     "webgpu", ("fp16", "fp32"), has_expert_zero_points=False, without=frozenset({"FusedMatMul", "MoE"})
 )
+_DIRECTML = ProviderForm(
+    "directml",
+    ("fp16", "fp32"),
+    separates_bias=True,
+    without=frozenset({"GatherBlockQuantized", "MoE", "QMoE", "RMSNormalization"}),
+    opset=21,
+    has_plain_attention=True,
+    has_whole_blocks=True,
+)
 
 PROVIDER_FORMS = {
     "cpu": _CPU,
@@ -64,6 +80,7 @@ PROVIDER_FORMS = {
     "rocm": _CUDA,
     "migraphx": _CUDA,
     "webgpu": _WEBGPU,
+    "directml": _DIRECTML,
 }
 """The form of each provider that has one."""
 

@@ -2,6 +2,7 @@
 
 from genai.engine.background import BackgroundDriver
 from genai.engine.engine import Engine
+from genai.engine.pool import EnginePool
 from genai.engine.request import Request
 from genai.engine.results import Choice, GenerationResult, GenerationStats, Piece, TokenLogprob
 from genai.engine.stream import AsyncGenerationStream, GenerationStream
@@ -11,6 +12,7 @@ __all__ = [
     "BackgroundDriver",
     "Choice",
     "Engine",
+    "EnginePool",
     "GenerationResult",
     "GenerationStats",
     "GenerationStream",

@@ -1,4 +1,4 @@
-"""A thread that drives an engine for callers who must not block, such as an event loop."""
+"""Threads that drive engines for callers who must not block, such as an event loop."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import threading
 
 from genai.engine.engine import Engine
+from genai.engine.pool import EnginePool
 from genai.engine.request import Request
 from genai.engine.results import Piece
 from genai.engine.stream import AsyncGenerationStream
@@ -17,11 +18,11 @@ IDLE_SECONDS = 0.1
 
 
 class BackgroundDriver:
-    """Runs an engine's steps in a thread of its own, from the first asynchronous request on."""
+    """Runs the steps of each engine in a thread of its own, from the first asynchronous request on."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self._thread: threading.Thread | None = None
+    def __init__(self, engines: EnginePool) -> None:
+        self._engines = engines
+        self._threads: list[threading.Thread] = []
         self._starting = threading.Lock()  # event loops of several threads may share a driver
         self._is_closed = threading.Event()
         self._requests: set[Request] = set()
@@ -46,31 +47,34 @@ class BackgroundDriver:
         request.on_piece = deliver
         self._requests.add(request)
         try:
-            self._engine.submit(request)
+            self._engines.submit(request)
         except BaseException:
             self._requests.discard(request)
             raise
         self._start()
         if self._is_closed.is_set():  # `close` may have missed this request
-            self._engine.cancel(request)
-        return AsyncGenerationStream(self._engine, request, arrived)
+            self._engines.cancel(request)
+        return AsyncGenerationStream(self._engines, request, arrived)
 
     def close(self) -> None:
-        """Stop the thread after its current step, and cancel the requests that are still waited for."""
+        """Stop the threads after their current steps, and cancel the requests that are still waited for."""
         self._is_closed.set()
-        if self._thread is not None:
-            self._thread.join()
+        for thread in self._threads:
+            thread.join()
         for request in tuple(self._requests):
-            self._engine.cancel(request)
+            self._engines.cancel(request)
 
     def _start(self) -> None:
         with self._starting:
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._drive, name="genai-engine", daemon=True)
-                self._thread.start()
+            for engine in self._engines.all[len(self._threads) :]:
+                thread = threading.Thread(
+                    target=self._drive, args=(engine,), name="genai-engine", daemon=True
+                )
+                self._threads.append(thread)
+                thread.start()
 
-    def _drive(self) -> None:
+    def _drive(self, engine: Engine) -> None:
         while not self._is_closed.is_set():
-            if self._engine.wait_for_work(IDLE_SECONDS):
+            if engine.wait_for_work(IDLE_SECONDS):
                 with contextlib.suppress(Exception):  # the requests that it ended carry it to whoever waits
-                    self._engine.advance()
+                    engine.advance()

@@ -43,6 +43,16 @@ class Engine:
         """Whether any request has not ended."""
         return self._scheduler.has_work
 
+    @property
+    def num_sequences(self) -> int:
+        """How many sequences run or wait; another thread may read it while a step runs."""
+        return self._scheduler.num_sequences
+
+    def num_uncached(self, token_ids: Sequence[int], adapter: str | None = None) -> int:
+        """Return how many tokens of a prompt would have to run; another thread may ask while a step runs."""
+        key = self._scheduler.key_of(len(token_ids), adapter)
+        return len(token_ids) - self._model.cache.num_cached(token_ids, key=key)
+
     def submit(self, request: Request) -> None:
         """Queue a request; `advance` runs it.
 

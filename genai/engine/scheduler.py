@@ -63,6 +63,11 @@ class Scheduler:
         """Whether any request has not ended."""
         return bool(self.waiting or self.running)
 
+    @property
+    def num_sequences(self) -> int:
+        """How many sequences run or wait."""
+        return sum(len(strategy.sequences) for strategy in (*self.waiting, *self.running))
+
     def prepare(self, request: Request) -> Strategy:
         """Return a request's strategy, to be put among those that wait, after seeing that it can run.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Self
 
-from genai.engine.engine import Engine
+from genai.engine.pool import EnginePool
 from genai.engine.request import Request
 from genai.engine.results import GenerationResult, Piece
 
@@ -22,7 +22,7 @@ class GenerationStream:
     until the end, comes as one piece at the end.
     """
 
-    def __init__(self, engine: Engine, request: Request) -> None:
+    def __init__(self, engine: EnginePool, request: Request) -> None:
         self._engine = engine
         self._request = request
 
@@ -63,7 +63,7 @@ class AsyncGenerationStream:
     a piece, cancels it. Beam search comes as one piece at the end.
     """
 
-    def __init__(self, engine: Engine, request: Request, arrived: asyncio.Queue[Piece | None]) -> None:
+    def __init__(self, engine: EnginePool, request: Request, arrived: asyncio.Queue[Piece | None]) -> None:
         self._engine = engine
         self._request = request
         self._arrived = arrived

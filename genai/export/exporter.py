@@ -41,7 +41,7 @@ from genai.folder import (
     staged_folder,
     write_genai_config,
 )
-from genai.graph.opset import OPSETS
+from genai.graph.opset import ONNX, OPSETS
 
 __all__ = ["Calibrated", "carry_out", "export_model", "open_weights"]
 
@@ -77,6 +77,8 @@ def export_model(
     revision: str | None = None,
     max_context: int | None = None,
     via: str = "auto",
+    provider: str | None = None,
+    activations: str | None = None,
     note: Callable[[str], None] | None = None,
 ) -> ModelFolder:
     """Export a Hugging Face checkpoint to a model folder.
@@ -96,6 +98,8 @@ def export_model(
         revision: The checkpoint's revision, for the manifest.
         max_context: Longest sequence the folder is made for; the checkpoint's own limit if not given.
         via: "native" or "transformers" names an exporter; "auto" takes the first that takes the model.
+        provider: The execution provider that the folder is made for; "cpu" if not given.
+        activations: "fp32", "fp16" or "bf16", which the graph computes in; the provider's choice if not given.
         note: Told when an exporter other than the native one is used, and why.
 
     Raises:
@@ -105,7 +109,7 @@ def export_model(
         ExportError: The target exists, the disk refuses, or the exporter is not installed.
     """
     settings = ExportSettings(max_context=max_context, via=via).merge(
-        precision=precision, block_size=block_size
+        precision=precision, block_size=block_size, provider=provider, activations=activations
     )
     return carry_out(
         plan_export(checkpoint, settings, keeps_quantized=precision is None and block_size is None),
@@ -213,7 +217,7 @@ def _native_draft(plan: ExportPlan, decoder: NativeDecoder, calibrated: Calibrat
         graph=graph,
         quantization=graph.precision.to_json(),
         decoder=decoder_config(checkpoint, family, spec),
-        opset=OPSETS,
+        opset={**OPSETS, ONNX: plan.precision.form.opset},
         exporter="native",
         notes=_notes(plan, graph, calibrated),
         attributes=_attributes(spec),

@@ -15,6 +15,7 @@ from genai.export.build.cache_scales import check_quantized_cache
 from genai.export.build.decoder_graph import check_decoder
 from genai.export.build.decoder_parts import check_parts
 from genai.export.build.precision import Precision
+from genai.export.build.provider_checks import check_provider
 from genai.export.checkpoint.checkpoint import architecture_of, naming_checkpoint
 from genai.export.checkpoint.formats import (
     can_keep,
@@ -116,7 +117,14 @@ def plan_export(
                 why_not = str(error)
         if settings.needs_text:
             _check_calibration(architecture, native, settings)
-        if native is None:
+        if native is not None:
+            check_provider(native.spec, settings)
+        elif settings.form.has_plain_attention:
+            raise OptionError(
+                f"transformers' exporter, which {architecture} needs, makes no graph in the form of {settings.provider}: "
+                "choose another provider"
+            )
+        else:
             check_foreign(config, why_not_native=why_not, max_context=settings.max_context)
     return ExportPlan(path, config, architecture, settings, Precision.of(settings), native, why_not)
 

@@ -53,7 +53,7 @@ _IDENTIFIERS = frozenset(
 )
 """Those that the hub knows (https://huggingface.co/docs/hub/repositories-licenses), of language models."""
 
-_HUB_ID = re.compile(r"([\w.-]+/[\w.-]+)(:.*)?")
+_HUB_ID = re.compile(r"(\w[\w.-]*/[\w.-]+)(:.*)?")
 
 
 def model_card(manifest: Manifest) -> str:
@@ -175,7 +175,7 @@ def _quality(evaluation: Mapping[str, Any]) -> Iterator[str]:
     yield "## Quality"
     windows = evaluation["windows"]
     against = evaluation.get("reference")
-    told = f", compared with `{_code(str(against['source']))}` at {against['precision']}" if against else ""
+    told = f", compared with `{_public(str(against['source']))}` at {against['precision']}" if against else ""
     yield (
         f"Measured by `genai evaluate` on {evaluation['date'][:10]} ({evaluation['provider']}, windows of "
         f"{windows['size']} tokens{told}); perplexities of other tokenizers, texts or windows cannot be compared."
@@ -214,13 +214,18 @@ def _validation(validation: Mapping[str, Any]) -> Iterator[str]:
         else f"passed {sum(c['status'] == 'ok' for c in checks)} checks"
     )
     against = validation.get("against")
-    told = f" against `{_code(Path(against['source']).name)}` in transformers" if against else ""
+    told = f" against `{_public(str(against['source']))}` in transformers" if against else ""
     yield f"Validated{told} on {validation['date'][:10]}: {outcome}."
 
 
 def _table(header: tuple[str, ...], rows: Any) -> str:
     lines = [header, ("---",) * len(header), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _public(source: str) -> str:
+    """Return a hub id as it is, and of a path its name: the rest is nobody else's business."""
+    return _code(source if _HUB_ID.fullmatch(source) else Path(source.replace("\\", "/")).name)
 
 
 def _code(text: str) -> str:

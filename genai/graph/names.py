@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 __all__ = [
     "ATTENTION_MASK",
+    "BEST_IDS",
     "CACHE_POSITION",
     "CONV_STATE",
     "INPUT_IDS",
@@ -38,6 +39,8 @@ ATTENTION_MASK = "attention_mask"
 POSITION_IDS = "position_ids"
 NUM_LOGITS_TO_KEEP = "num_logits_to_keep"
 LOGITS = "logits"
+BEST_IDS = "best_ids"
+"""An output that load-time adaptation adds for accelerators: the id of the greatest logit of each position."""
 
 SEQLENS_K = "seqlens_k"
 TOTAL_SEQUENCE_LENGTH = "total_sequence_length"

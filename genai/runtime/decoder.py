@@ -7,6 +7,7 @@ place and number of rows; a step then writes some integers and runs.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
@@ -19,8 +20,8 @@ from genai.folder import ModelFolder
 from genai.graph.names import ROPE_SWITCH_LENGTH, USE_CACHE_BRANCH
 from genai.model import Span, StepOutput
 from genai.runtime.growing import GrowingCache
+from genai.runtime.ort import RUN_ERRORS
 from genai.runtime.placement import report_placement
-from genai.runtime.providers.opening import RUN_ERRORS
 from genai.runtime.runs import decoding_runs, prompt_runs
 from genai.runtime.session import Binding, DecoderSession, open_sessions
 from genai.runtime.step_buffers import StepBuffers
@@ -28,6 +29,8 @@ from genai.runtime.step_buffers import StepBuffers
 __all__ = ["Decoder"]
 
 DEFAULT_MAX_BATCH = 16
+CACHE_SHARE = 0.9
+"""Of the memory that the weights leave free on a device; the rest is for what prompts compute."""
 SCORE_CHUNK = 64
 """Positions whose logits are computed in one run."""
 PROMPTS = -1
@@ -43,7 +46,8 @@ class Decoder:
         device_id: Which device of the provider.
         max_context: Most tokens per sequence; None is the model's context length.
         max_batch: Most sequences at a time.
-        kv_cache_bytes: Most bytes of KV cache; None is no limit but the context.
+        kv_cache_bytes: Most bytes of KV cache; None is no limit but the context on the host, and nine tenths of what the
+            weights leave free on an accelerator that tells.
         num_threads: Threads of one operator; None is ONNX Runtime's choice (all cores).
         provider_library: A plug-in library of execution providers to register, one of which `provider` names.
         strict: Whether it is an error that the provider leaves nodes to the CPU, instead of a warning in the log.
@@ -83,7 +87,9 @@ class Decoder:
         )
         for session in dict.fromkeys((self._session, self._prompts)):
             report_placement(session.placement, session.provider, folder, strict=strict)
-        graph = self._session.graph
+        graph, device = self._session.graph, self._session.device
+        if kv_cache_bytes is None and (free := device.free_bytes()) is not None:
+            kv_cache_bytes = int(CACHE_SHARE * free)
         shape = CacheShape(
             tensors=tuple(port.tensor for port in graph.cache),
             max_capacity=self.context_length,
@@ -92,7 +98,7 @@ class Decoder:
         )
         if not shape.fits(1, 1):
             raise OptionError(f"kv_cache_bytes={kv_cache_bytes} holds not even one token of this model")
-        self.cache = KVCache(shape, self._session.device)
+        self.cache = KVCache(shape, device)
         self.vocab_size = graph.vocab_size
         self.provider = self._session.provider.name
         attributes = folder.manifest.attributes if folder.manifest else {}
@@ -103,6 +109,9 @@ class Decoder:
         self._chunk: StepBuffers | None = None
         self._growing = [(place, port) for place, port in enumerate(graph.cache) if port.grows]
         self._arenas: dict[int, GrowingCache] = {}
+        self._restarts_prompts = (
+            USE_CACHE_BRANCH in graph.feeds or not self._session.provider.continues_prompts
+        )
         self._takes_any_rows, self._is_stable = graph.takes_any_rows, graph.is_stable
         self._bound: dict[tuple[int, int, int], Binding] = {}
         self._bound_epoch = -1
@@ -128,9 +137,9 @@ class Decoder:
         for span in batch:
             (steps if span.is_step else others).append(span)
         if not others:
-            return StepOutput(*self._step(steps))
+            return self._step(steps)
         if len(batch) == 1 and others[0].num_logits:
-            return StepOutput(self._logits_of(others[0]), [0])
+            return StepOutput.of(self._logits_of(others[0]), [0])
         return self._run_mixed(batch, steps, others)
 
     def _run_mixed(self, batch: Sequence[Span], steps: Sequence[Span], others: Sequence[Span]) -> StepOutput:
@@ -138,21 +147,21 @@ class Decoder:
         prompts = [span for span in others if not span.num_logits]
         for run in prompt_runs(prompts, self._prompts.graph, can_pad=self.can_pad):
             self._append_prompts(run)
-        logits, places = self._step(steps) if steps else (np.empty((0, self.vocab_size), np.float32), [])
-        start_of = dict(zip(map(id, steps), places, strict=True))
-        if len(prompts) < len(others):
-            parts = [logits.copy()]
-            for span in others:
-                if span.num_logits:
-                    start_of[id(span)] = sum(map(len, parts))
-                    parts.append(self._logits_of(span))
-            logits = np.concatenate(parts)
-        return StepOutput(logits, [start_of.get(id(span), 0) for span in batch])
+        output = self._step(steps) if steps else StepOutput.of(np.empty((0, self.vocab_size), np.float32), [])
+        start_of = dict(zip(map(id, steps), output.starts, strict=True))
+        if len(prompts) == len(others):
+            return dataclasses.replace(output, starts=[start_of.get(id(span), 0) for span in batch])
+        parts = [output.logits.copy()]
+        for span in others:
+            if span.num_logits:
+                start_of[id(span)] = sum(map(len, parts))
+                parts.append(self._logits_of(span))
+        return StepOutput.of(np.concatenate(parts), [start_of.get(id(span), 0) for span in batch])
 
     def _logits_of(self, span: Span) -> npt.NDArray[np.float32]:
         """Append one slot's tokens and return the logits of the last ones, float32 [num_logits, vocab]."""
         graph = self._prompts.graph
-        one_by_one = graph.last_logits_only or graph.max_positions == 1 or USE_CACHE_BRANCH in graph.feeds
+        one_by_one = graph.last_logits_only or graph.max_positions == 1 or self._restarts_prompts
         size = 1 if one_by_one else SCORE_CHUNK
         first = len(span.token_ids) - span.num_logits
         if first:
@@ -166,21 +175,31 @@ class Decoder:
             logits[start : start + len(chunk)] = self._append([span.slot], [chunk], num_logits=len(chunk))[0]
         return logits
 
-    def _step(self, steps: Sequence[Span]) -> tuple[npt.NDArray[np.float32], Sequence[int]]:
-        """Append one token to each slot; return logits, perhaps of idle rows too, and where each span's are."""
+    def _step(self, steps: Sequence[Span]) -> StepOutput:
+        """Append one token to each slot; the logits are perhaps of idle rows too."""
         slots = [span.slot for span in steps]
         token_ids = [span.token_ids[0] for span in steps]
         if not self._takes_any_rows or self._growing:
             return self._step_in_runs(dict(zip(slots, token_ids, strict=True)))
-        row = self.cache.line_up(slots)
+        row = self.cache.line_up(slots, in_blocks=self._session.captures)
         if row == slots:
-            return self._decode(slots, token_ids), range(len(slots))
+            self._decode(slots, token_ids)
+            return self._output(len(slots), range(len(slots)))
         token_of = dict(zip(slots, token_ids, strict=True))
         idle = frozenset(row) - token_of.keys()
-        logits = self._decode(row, [token_of.get(slot, 0) for slot in row], idle=idle)
-        return logits, [slot.index - row[0].index for slot in slots]
+        self._decode(row, [token_of.get(slot, 0) for slot in row], idle=idle)
+        return self._output(len(row), [slot.index - row[0].index for slot in slots])
 
-    def _step_in_runs(self, token_of: Mapping[Slot, int]) -> tuple[npt.NDArray[np.float32], Sequence[int]]:
+    def _output(self, num_rows: int, starts: Sequence[int]) -> StepOutput:
+        """Return what a step of so many rows has left on the device."""
+        buffers = self._rows
+        return StepOutput(
+            lambda: buffers.logits(num_rows, 1, 1)[:, 0],
+            starts,
+            (lambda: buffers.best_ids(num_rows)) if self._session.graph.gives_best_ids else None,
+        )
+
+    def _step_in_runs(self, token_of: Mapping[Slot, int]) -> StepOutput:
         """Do what `_step` does for graphs that do not take any rows together."""
         graph = self._session.graph
         if not graph.gathers_rows and graph.max_rows != 1:
@@ -193,17 +212,14 @@ class Decoder:
         start_of = {slot: start for start, slot in enumerate(slots)}
         for run in runs:
             first = start_of[run[0]]
-            logits[first : first + len(run)] = self._decode(run, [token_of[slot] for slot in run])
-        return logits, [start_of[slot] for slot in token_of]
+            self._decode(run, [token_of[slot] for slot in run])
+            logits[first : first + len(run)] = self._rows.logits(len(run), 1, 1)[:, 0]
+        return StepOutput.of(logits, [start_of[slot] for slot in token_of])
 
     def _decode(
         self, slots: Sequence[Slot], token_ids: Sequence[int], *, idle: Collection[Slot] = ()
-    ) -> npt.NDArray[np.float32]:
-        """Append one token to each of some slots that run together, but for those that are idle.
-
-        Returns:
-            float32 [rows, vocab], valid until the next call.
-        """
+    ) -> None:
+        """Append one token to each of some slots that run together, but for those that are idle."""
         past = [len(slot.token_ids) for slot in slots]
         buffers = self._rows
         arena = self._arena(slots[0].index) if self._growing else None
@@ -214,6 +230,7 @@ class Decoder:
             first_positions=self._first_positions(slots, past),
             staged=arena.stage(slots, 1) if arena else 0,
             is_long=slots[0].key.position_table == 1,
+            total_length=self.cache.capacity if self._session.captures else None,
         )
         _run(self._decode_binding(slots, self.cache.align(slots), arena))
         if arena:
@@ -223,7 +240,6 @@ class Decoder:
         for slot, token_id in zip(slots, token_ids, strict=True):
             if slot not in idle:
                 slot.token_ids.append(token_id)
-        return buffers.logits(len(slots), 1, 1)[:, 0]
 
     def _append_prompts(self, spans: Sequence[Span]) -> None:
         """Append tokens to slots that may run together; no logits are computed."""
@@ -233,8 +249,8 @@ class Decoder:
             for span in spans:
                 for token_id in span.token_ids:
                     self._append([span.slot], [[token_id]], num_logits=0)
-        elif USE_CACHE_BRANCH in graph.feeds and slot.token_ids and len(token_ids) > 1:
-            # Its branch with a cache was made for single tokens: the prompt runs from its beginning, without one.
+        elif self._restarts_prompts and slot.token_ids and len(token_ids) > 1:
+            # What reads a cache was made for single tokens: the prompt runs from its beginning, without one.
             whole = [*slot.token_ids, *token_ids]
             self.cache.truncate(slot, 0)
             self._append([slot], [whole], num_logits=0)
@@ -316,7 +332,7 @@ class Decoder:
         arena: GrowingCache | None,
     ) -> Binding:
         """Bind a run of so many (positions, logits) per row that reads the states of one side and writes the other's."""
-        binding = session.bind()
+        binding = session.bind(is_repeated=self._is_stable and buffers is self._rows)
         first, num_rows = slots[0].index, len(slots)
         num_positions, num_logits = shape
         buffers.bind(binding, rows=num_rows, positions=num_positions, num_logits=num_logits)

@@ -1,4 +1,4 @@
-"""Memory of the host and of ONNX Runtime's accelerators, behind the seam `genai.cache.Device`."""
+"""The host's memory, behind the seam `genai.cache.Device`."""
 
 from __future__ import annotations
 
@@ -16,11 +16,8 @@ from onnx import helper
 
 from genai.cache import Buffer
 from genai.errors import OutOfMemoryError
-from genai.runtime.installed import identity_model
-from genai.runtime.ort import ORT_ERRORS, onnxruntime
-from genai.runtime.providers.libraries import quiet
 
-__all__ = ["AcceleratorDevice", "HostDevice", "onnx_type", "out_of_memory"]
+__all__ = ["HostDevice", "onnx_type", "out_of_memory"]
 
 ALIGNMENT_BYTES = 64
 HUGE_PAGE_BYTES = 1 << 21
@@ -55,6 +52,9 @@ class HostDevice:
         array = raw[start : start + nbytes].view(dtype).reshape(shape)
         return Buffer(shape, dtype, array.ctypes.data, array)
 
+    def free_bytes(self) -> None:
+        """Return None: pages are taken when they are written."""
+
     def host_view(self, buffer: Buffer) -> npt.NDArray[Any]:
         """Return an array over the buffer's memory."""
         base = buffer.owner
@@ -63,6 +63,10 @@ class HostDevice:
         count = buffer.nbytes // base.itemsize
         view: npt.NDArray[Any] = base.reshape(-1)[start : start + count].reshape(buffer.shape)
         return view
+
+    def host_array(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+        """Return zeros."""
+        return np.zeros(shape, dtype)
 
     def copy_in(self, array: npt.NDArray[Any], buffer: Buffer) -> None:
         """Copy an array into the buffer."""
@@ -93,82 +97,6 @@ class HostDevice:
             end -= end % mmap.PAGESIZE
             if first < end:
                 _libc().madvise(ctypes.c_void_p(first), ctypes.c_size_t(end - first), mmap.MADV_DONTNEED)
-
-
-class AcceleratorDevice:
-    """Memory of an accelerator that ONNX Runtime drives (CUDA, ROCm, ...), addressed by plain pointers.
-
-    Copies are runs of a one-node Identity graph between two addresses: the one device-to-device, host-to-device
-    and device-to-host copy that every such provider offers through ONNX Runtime's Python package.
-    """
-
-    can_discard = False
-
-    def __init__(self, name: str, index: int, provider: str, options: dict[str, str]) -> None:
-        self.name = name
-        self.index = index
-        with quiet():
-            self._copier = onnxruntime.InferenceSession(identity_model(), providers=[(provider, options)])
-
-    def allocate(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Buffer:
-        """Return new device memory."""
-        dtype = np.dtype(dtype)
-        nbytes = math.prod(shape) * dtype.itemsize
-        try:
-            value = onnxruntime.OrtValue.ortvalue_from_shape_and_type(
-                [nbytes], np.uint8, self.name, self.index
-            )
-        except ORT_ERRORS as error:
-            raise out_of_memory(nbytes, f"{self.name}:{self.index}") from error
-        return Buffer(shape, dtype, value.data_ptr(), value)
-
-    def host_view(self, buffer: Buffer) -> None:
-        """Return None: the host cannot reach this memory."""
-        del buffer
-
-    def copy_in(self, array: npt.NDArray[Any], buffer: Buffer) -> None:
-        """Copy an array into the buffer."""
-        array = np.ascontiguousarray(array, buffer.dtype)
-        self._copy(("cpu", array.ctypes.data), (self.name, buffer.address), buffer.nbytes)
-
-    def copy_out(self, buffer: Buffer, array: npt.NDArray[Any]) -> None:
-        """Copy the buffer into a contiguous array."""
-        assert array.flags.c_contiguous
-        assert array.nbytes == buffer.nbytes
-        self._copy((self.name, buffer.address), ("cpu", array.ctypes.data), buffer.nbytes)
-
-    def copy_positions(
-        self, source: Buffer, target: Buffer, count: int, *, source_start: int = 0, target_start: int = 0
-    ) -> None:
-        """Copy `count` positions: whole rows where both begin the same shape, else head by head."""
-        if not count:
-            return
-        if source.shape == target.shape and source_start == target_start == 0:
-            self._copy((self.name, source.address), (self.name, target.address), source.nbytes)
-            return
-        rows, heads, _, dim = source.shape
-        flat_source = Buffer((rows * heads, *source.shape[2:]), source.dtype, source.address, source.owner)
-        flat_target = Buffer((rows * heads, *target.shape[2:]), target.dtype, target.address, target.owner)
-        position_bytes = dim * source.dtype.itemsize
-        for head in range(rows * heads):
-            from_address = flat_source.rows(head, 1).address + source_start * position_bytes
-            to_address = flat_target.rows(head, 1).address + target_start * position_bytes
-            self._copy((self.name, from_address), (self.name, to_address), count * position_bytes)
-
-    def discard(self, buffer: Buffer, start: int) -> None:
-        """Do nothing: ONNX Runtime frees a buffer as a whole."""
-        del buffer, start
-
-    def _copy(self, source: tuple[str, int], target: tuple[str, int], nbytes: int) -> None:
-        binding = self._copier.io_binding()
-        for bind, name, (device, address) in (
-            (binding.bind_input, "source", source),
-            (binding.bind_output, "target", target),
-        ):
-            index = self.index if device == self.name else 0
-            bind(name, device, index, np.uint8, [nbytes], address)
-        self._copier.run_with_iobinding(binding)
-        binding.synchronize_outputs()
 
 
 @functools.cache

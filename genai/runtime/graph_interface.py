@@ -98,6 +98,7 @@ class GraphInterface:
         max_rows: Most sequences of one run; None is any number.
         max_positions: Most new tokens per sequence of one run; None is any number.
         rope_switch_length: Length beyond which `use_long_rope` has to be true for the whole of a sequence.
+        gives_best_ids: Whether it gives the id of each position's greatest logit too.
     """
 
     feeds: dict[str, Feed]
@@ -109,6 +110,7 @@ class GraphInterface:
     max_rows: int | None = None
     max_positions: int | None = None
     rope_switch_length: int | None = None
+    gives_best_ids: bool = False
 
     @property
     def keeps_logits(self) -> bool:
@@ -186,6 +188,7 @@ class GraphInterface:
             max_rows=max_rows,
             max_positions=max_positions,
             rope_switch_length=facts.rope_switch_length,
+            gives_best_ids=names.BEST_IDS in outputs,
         )
 
 

@@ -13,10 +13,11 @@ from genai.folder import ModelFolder
 from genai.graph.axes import BATCH_SIZE, PAST_LENGTH
 from genai.graph.names import ATTENTION_MASK, INPUT_IDS, NUM_LOGITS_TO_KEEP, POSITION_IDS
 from genai.runtime.adapt import locate_weights, promote_layers, read_model
+from genai.runtime.first_provider import first_that_works
 from genai.runtime.graph_interface import DTYPES
+from genai.runtime.ort import RUN_ERRORS
 from genai.runtime.providers import choose_provider
-from genai.runtime.providers.opening import RUN_ERRORS
-from genai.runtime.session import WEIGHTS_FOLDER, first_that_works
+from genai.runtime.session import WEIGHTS_FOLDER
 from genai.runtime.session_options import session_options
 
 __all__ = ["layer_outputs"]

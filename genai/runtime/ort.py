@@ -6,7 +6,7 @@ import os
 
 from genai.errors import ProviderError
 
-__all__ = ["ORT_ERRORS", "onnxruntime"]
+__all__ = ["ORT_ERRORS", "RUN_ERRORS", "onnxruntime", "ort_state"]
 
 # Read by ONNX Runtime while it loads: without it, events are written to the user's cache folder before any call could
 # turn them off.
@@ -14,7 +14,7 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 try:
     import onnxruntime
-    from onnxruntime.capi import onnxruntime_pybind11_state as _state
+    from onnxruntime.capi import onnxruntime_pybind11_state as ort_state
 except ImportError as error:
     raise ProviderError(
         "ONNX Runtime is not installed. Install the build for this machine, and only one: pip install onnxruntime (any "
@@ -25,13 +25,16 @@ except ImportError as error:
 onnxruntime.disable_telemetry_events()
 
 ORT_ERRORS: tuple[type[Exception], ...] = (
-    _state.Fail,
-    _state.InvalidArgument,
-    _state.InvalidGraph,
-    _state.InvalidProtobuf,
-    _state.NoSuchFile,
-    _state.NotImplemented,
-    _state.RuntimeException,
-    _state.EPFail,
+    ort_state.Fail,
+    ort_state.InvalidArgument,
+    ort_state.InvalidGraph,
+    ort_state.InvalidProtobuf,
+    ort_state.NoSuchFile,
+    ort_state.NotImplemented,
+    ort_state.RuntimeException,
+    ort_state.EPFail,
 )
 """What ONNX Runtime raises; its exceptions have no common base of their own."""
+
+RUN_ERRORS: tuple[type[Exception], ...] = (RuntimeError, *ORT_ERRORS)
+"""The same with what runs and allocations raise besides."""

@@ -6,7 +6,7 @@ Owns the making of the session: provider, options, threads. Knows nothing of slo
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +14,26 @@ import numpy.typing as npt
 from onnx import ModelProto
 
 from genai.cache import Buffer, Device
-from genai.errors import ModelFolderError, OptionError, ProviderError
+from genai.errors import ModelFolderError, OptionError
 from genai.folder import ModelFolder, StageConfig
-from genai.runtime.adapt import GraphFacts, adapt_model, join_stages, locate_weights, read_model
-from genai.runtime.devices import AcceleratorDevice, HostDevice, onnx_type
+from genai.runtime.adapt import (
+    GraphFacts,
+    adapt_model,
+    join_stages,
+    locate_weights,
+    read_model,
+)
+from genai.runtime.addressed_device import AddressedDevice
+from genai.runtime.devices import HostDevice, onnx_type
+from genai.runtime.first_provider import first_that_works, records_runs
 from genai.runtime.graph_interface import GraphInterface
+from genai.runtime.ort import onnxruntime
 from genai.runtime.placement import RECORD, Placement, name_nodes, read_placement
-from genai.runtime.providers import Provider, choose_provider, open_session
-from genai.runtime.providers.opening import OPEN_ERRORS
-from genai.runtime.session_options import provider_options, session_options
+from genai.runtime.providers import Provider, choose_provider
+from genai.runtime.session_options import session_options
 from genai.runtime.value_device import ValueDevice
 
-__all__ = ["WEIGHTS_FOLDER", "Binding", "DecoderSession", "first_that_works", "open_sessions"]
+__all__ = ["WEIGHTS_FOLDER", "Binding", "DecoderSession", "open_sessions"]
 
 MAX_THREADS = 1024
 WEIGHTS_FOLDER = "session.model_external_initializers_file_folder_path"
@@ -88,10 +96,22 @@ class DecoderSession:
         if isinstance(self.device, ValueDevice):
             self.graph = dataclasses.replace(self.graph, max_rows=1)
         self.step_device = HostDevice() if self.provider.copies_at_bind else self.device
+        self.captures = records_runs(self._session, self.provider)
+        self._num_captured = 0
 
-    def bind(self) -> Binding:
-        """Return a new, empty binding of inputs and outputs to addresses."""
-        return Binding(self._session)
+    def bind(self, *, is_repeated: bool = False) -> Binding:
+        """Return a new, empty binding of inputs and outputs to addresses.
+
+        Args:
+            is_repeated: Whether it will run again and again over the same memory, so that the device may record the run
+                and replay it.
+        """
+        run_options = None
+        if self.captures:
+            self._num_captured += is_repeated
+            run_options = onnxruntime.RunOptions()
+            run_options.add_run_config_entry("gpu_graph_id", str(self._num_captured if is_repeated else -1))
+        return Binding(self._session, run_options)
 
 
 def open_sessions(
@@ -138,12 +158,17 @@ def open_sessions(
 
 
 class Binding:
-    """Inputs and outputs of a session bound to addresses; `run` reads and writes there."""
+    """Inputs and outputs of a session bound to addresses; `run` reads and writes there.
 
-    def __init__(self, session: Any) -> None:
+    Args:
+        session: The session.
+        run_options: How it runs: whether it is recorded and replayed, where the session records.
+    """
+
+    def __init__(self, session: Any, run_options: Any = None) -> None:
         self._binding = session.io_binding()
         self._session = session
-        self._is_on_host = True
+        self._run_options = run_options
 
     def input(self, name: str, buffer: Buffer, device: Device) -> None:
         """Read an input from a buffer on a device, at every run."""
@@ -159,12 +184,9 @@ class Binding:
 
     def run(self) -> None:
         """Run the session; outputs are complete when it returns."""
-        self._session.run_with_iobinding(self._binding)
-        if not self._is_on_host:
-            self._binding.synchronize_outputs()
+        self._session.run_with_iobinding(self._binding, self._run_options)
 
     def _bind(self, bind: Any, name: str, buffer: Buffer, device: Device) -> None:
-        self._is_on_host = self._is_on_host and device.name == "cpu"
         bind(name, device.name, device.index, onnx_type(buffer.dtype), buffer.shape, buffer.address)
 
 
@@ -180,57 +202,10 @@ def _adapted_model(
     return model, facts, locate_weights(model, folder.path if stages else folder.model_path.parent)
 
 
-def first_that_works(
-    candidates: Sequence[Provider],
-    folder: ModelFolder,
-    model: bytes,
-    make_options: Callable[[], Any],
-    device_id: int,
-) -> tuple[Provider, Any]:
-    """Return the first provider that takes the model, with its session.
-
-    Raises:
-        OptionError: A provider has no such device.
-        ProviderError: None takes it.
-        ModelFolderError: The CPU alone was to take it.
-    """
-    failures = []
-    for provider in candidates:
-        try:
-            session = open_session(
-                model,
-                provider,
-                make_options(),
-                device_id=device_id,
-                provider_options=provider_options(folder.decoder, provider.name),
-            )
-        except OptionError:
-            raise
-        except OPEN_ERRORS as error:
-            failures.append(f"{provider.name}: {error}")
-            continue
-        return provider, session
-    reasons = "; ".join(failures)
-    if all(provider.name == "cpu" for provider in candidates):
-        raise ModelFolderError(f"{folder.model_path} cannot be loaded: {reasons}{_precision_hint(folder)}")
-    raise ProviderError(f"no provider could load {folder.model_path}: {reasons}")
-
-
-def _precision_hint(folder: ModelFolder) -> str:
-    if folder.manifest is not None and folder.manifest.precision in ("bf16", "fp16"):
-        return (
-            f". The folder's precision is {folder.manifest.precision}, which the CPU has no kernels for: "
-            "export with --precision int4, int8 or fp32"
-        )
-    return ""
-
-
 def _device(provider: Provider, device_id: int, session: Any, *, has_growing: bool) -> Device:
     """Return where the cache lives: a cache that grows is of views, which a device of whole values does not have."""
     if provider.memory == "addresses":
-        return AcceleratorDevice(
-            provider.device_name, device_id, provider.ort_name, provider.session_options(device_id)
-        )
+        return AddressedDevice(provider.device_name, device_id, session)
     if provider.memory == "values" and not has_growing:
         return ValueDevice(provider.device_name, session)
     return HostDevice()

@@ -6,15 +6,17 @@ carry the bytes over. Nothing here is allocated per step, but for a mask that ha
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from genai.cache import Device
+from genai.cache import Buffer, Device
 from genai.graph.names import (
     ATTENTION_MASK,
+    BEST_IDS,
     CACHE_POSITION,
     INPUT_IDS,
     LOGITS,
@@ -26,6 +28,7 @@ from genai.graph.names import (
     USE_CACHE_BRANCH,
     USE_LONG_ROPE,
 )
+from genai.runtime.devices import ALIGNMENT_BYTES
 from genai.runtime.graph_interface import GraphInterface
 from genai.runtime.session import Binding
 
@@ -33,13 +36,23 @@ __all__ = ["StepBuffers"]
 
 
 class Mirror:
-    """A host array and the device buffer of the same content; one memory where the host can reach the device's."""
+    """A host array and the device buffer of the same content; one memory where the host can reach the device's.
 
-    def __init__(self, device: Device, shape: tuple[int, ...], dtype: npt.DTypeLike) -> None:
+    Args:
+        device: The device.
+        shape: Their shape.
+        dtype: Their element type.
+        is_input: Whether every step copies it in.
+    """
+
+    def __init__(
+        self, device: Device, shape: tuple[int, ...], dtype: npt.DTypeLike, *, is_input: bool = False
+    ) -> None:
         self.buffer = device.allocate(shape, dtype)
         view = device.host_view(self.buffer)
         self._device = None if view is not None else device
-        self.array: npt.NDArray[Any] = np.zeros(shape, dtype) if view is None else view
+        new_array = device.host_array if is_input else np.zeros
+        self.array: npt.NDArray[Any] = new_array(shape, dtype) if view is None else view
 
     def upload(self) -> None:
         """Make the device see what was written to the array."""
@@ -52,6 +65,29 @@ class Mirror:
         if self._device is not None:
             self._device.copy_out(self.buffer.rows(0, rows), array)
         return array
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A part of a mirrored buffer that is one input."""
+
+    buffer: Buffer
+    array: npt.NDArray[Any]
+
+
+def _divide(memory: Mirror, feeds: Mapping[str, tuple[int, np.dtype[Any]]]) -> dict[str, _Part]:
+    """Lay inputs of so many elements one behind the other, so that one copy carries all of them."""
+    parts, start = {}, 0
+    for name, (size, dtype) in feeds.items():
+        whole = memory.buffer
+        buffer = Buffer((size,), dtype, whole.address + start, whole.owner)
+        parts[name] = _Part(buffer, memory.array[start : start + buffer.nbytes].view(dtype))
+        start += _aligned(buffer.nbytes)
+    return parts
+
+
+def _aligned(num_bytes: int) -> int:
+    return num_bytes + -num_bytes % ALIGNMENT_BYTES
 
 
 class StepBuffers:
@@ -78,33 +114,33 @@ class StepBuffers:
     ) -> None:
         self._graph = graph
         self._device = device
-        shapes = {
-            INPUT_IDS: tokens,
-            POSITION_IDS: tokens,
-            CACHE_POSITION: tokens,
-            SEQLENS_K: rows,
-            ATTENTION_MASK: 1,
-        }
-        self._feeds = {
-            name: Mirror(device, (size,), graph.feeds[name].dtype)
-            for name, size in shapes.items()
-            if name in graph.feeds
-        }
+        sizes = {INPUT_IDS: tokens, POSITION_IDS: tokens, CACHE_POSITION: tokens, SEQLENS_K: rows}
+        feeds = {name: (size, graph.feeds[name].dtype) for name, size in sizes.items() if name in graph.feeds}
+        num_bytes = sum(_aligned(size * dtype.itemsize) for size, dtype in feeds.values())
+        self._memory = Mirror(device, (num_bytes,), np.uint8, is_input=True)
+        self._feeds = _divide(self._memory, feeds)
+        self._mask = (
+            Mirror(device, (1,), graph.feeds[ATTENTION_MASK].dtype) if ATTENTION_MASK in graph.feeds else None
+        )
         self._scalars = {
             name: np.zeros((1,) * feed.rank, feed.dtype)
             for name, feed in graph.feeds.items()
-            if name not in shapes
+            if name not in (*sizes, ATTENTION_MASK)
         }
         self.max_tokens = tokens
         self.max_logits = rows if chunk_logits is None else chunk_logits
-        self._logits = Mirror(device, (self._most_logits(rows), graph.vocab_size), graph.logits_dtype)
+        most_logits = self._most_logits(rows)
+        self._logits = Mirror(device, (most_logits, graph.vocab_size), graph.logits_dtype)
+        self._best_ids = Mirror(device, (most_logits,), np.int64) if graph.gives_best_ids else None
         self._input_ids = self._feeds[INPUT_IDS].array
         self._seqlens_k = self._array(SEQLENS_K)
         self._position_ids = self._array(POSITION_IDS)
         self._total_sequence_length = self._scalars.get(TOTAL_SEQUENCE_LENGTH)
         # What only graphs without shared buffers want, and is written in a second pass.
-        self._is_plain = self._feeds.keys() <= {INPUT_IDS, SEQLENS_K, POSITION_IDS} and (
-            self._scalars.keys() <= {TOTAL_SEQUENCE_LENGTH, NUM_LOGITS_TO_KEEP}
+        self._is_plain = (
+            self._mask is None
+            and CACHE_POSITION not in self._feeds
+            and self._scalars.keys() <= {TOTAL_SEQUENCE_LENGTH, NUM_LOGITS_TO_KEEP}
         )
         self._mask_width = 0
 
@@ -117,6 +153,7 @@ class StepBuffers:
         first_positions: Sequence[int],
         staged: int = 0,
         is_long: bool = False,
+        total_length: int | None = None,
     ) -> None:
         """Write the inputs of a step.
 
@@ -127,6 +164,8 @@ class StepBuffers:
             first_positions: Row of the position table that each row's first token uses.
             staged: Positions of the past of a cache that grows, to which every row is padded on the left.
             is_long: Whether the rows use the second table of positions.
+            total_length: What the graph is told to be the longest row's length after the step; `None` is what it is. A
+                run that is recorded has it frozen, so that it is told the most that any row can have.
         """
         rows, count = len(past), len(token_ids)
         width = count // rows
@@ -134,7 +173,7 @@ class StepBuffers:
         if self._seqlens_k is not None:
             self._seqlens_k[:rows] = last
         if self._total_sequence_length is not None:
-            self._total_sequence_length[...] = max(last) + 1
+            self._total_sequence_length[...] = total_length or max(last) + 1
         if self._position_ids is not None:
             if width > 1:
                 positions = np.array(first_positions)[:, None] + np.arange(width)
@@ -143,18 +182,15 @@ class StepBuffers:
                 self._position_ids[:count] = first_positions
         if not self._is_plain:
             self._write_others(past, last, width=width, staged=staged, is_long=is_long)
-        for feed in self._feeds.values():
-            feed.upload()
+        self._memory.upload()
 
     def bind(self, binding: Binding, *, rows: int, positions: int, num_logits: int) -> None:
         """Bind the first `rows` rows of every input, and the logits of the last `num_logits` positions of each."""
-        shapes = {
-            SEQLENS_K: (rows, 1)[: self._rank(SEQLENS_K)],
-            CACHE_POSITION: (positions,),
-            ATTENTION_MASK: (rows, self._mask_width),
-        }
+        shapes = {SEQLENS_K: (rows, 1)[: self._rank(SEQLENS_K)], CACHE_POSITION: (positions,)}
         for name, feed in self._feeds.items():
             binding.input(name, feed.buffer.shaped(shapes.get(name, (rows, positions))), self._device)
+        if self._mask is not None:
+            binding.input(ATTENTION_MASK, self._mask.buffer.shaped((rows, self._mask_width)), self._device)
         num_logits = self._num_computed(positions, num_logits)
         if self._graph.keeps_logits:
             self._scalars[NUM_LOGITS_TO_KEEP][...] = num_logits
@@ -162,6 +198,8 @@ class StepBuffers:
             binding.host_input(name, scalar)
         logits = self._logits.buffer.shaped((rows, num_logits, self._graph.vocab_size))
         binding.output(LOGITS, logits, self._device)
+        if self._best_ids is not None:
+            binding.output(BEST_IDS, self._best_ids.buffer.shaped((rows, num_logits)), self._device)
 
     def logits(self, rows: int, positions: int, num_logits: int) -> npt.NDArray[np.float32]:
         """Return what a step was bound for, float32 [rows, num_logits, vocab]; valid until the next step."""
@@ -173,6 +211,12 @@ class StepBuffers:
         )
         logits = logits[:, num_computed - num_logits :]
         return logits if logits.dtype == np.float32 else logits.astype(np.float32)
+
+    def best_ids(self, rows: int) -> list[int]:
+        """Return the id of the greatest logit of each row of a step that was bound for one position, -1 if not finite."""
+        assert self._best_ids is not None, "the graph chooses"
+        ids: list[int] = self._best_ids.download(rows).tolist()
+        return ids
 
     def _write_others(
         self, past: Sequence[int], last: Sequence[int], *, width: int, staged: int, is_long: bool
@@ -186,20 +230,21 @@ class StepBuffers:
             self._scalars[name][...] = scalars[name]
         if CACHE_POSITION in self._feeds:
             self._feeds[CACHE_POSITION].array[:width] = past[0] + np.arange(width)
-        if ATTENTION_MASK in self._feeds:
-            self._write_mask(past, last, width=max(staged + width, max(last) + 1), staged=staged)
+        if self._mask is not None:
+            self._write_mask(self._mask, past, last, width=max(staged + width, max(last) + 1), staged=staged)
 
-    def _write_mask(self, past: Sequence[int], last: Sequence[int], *, width: int, staged: int) -> None:
+    def _write_mask(
+        self, mask: Mirror, past: Sequence[int], last: Sequence[int], *, width: int, staged: int
+    ) -> None:
         """Hide what lies before a row in a cache that grows, and behind it everywhere."""
-        mask = self._feeds[ATTENTION_MASK]
         if mask.array.size < len(past) * width:
-            size = 2 * len(past) * width
-            mask = self._feeds[ATTENTION_MASK] = Mirror(self._device, (size,), mask.array.dtype)
+            mask = self._mask = Mirror(self._device, (2 * len(past) * width,), mask.array.dtype)
         rows = mask.array[: len(past) * width].reshape(len(past), width)
         rows[...] = 0
         for row, before, after in zip(rows, past, last, strict=True):
             first = max(staged - before, 0)
             row[first : first + after + 1] = 1
+        mask.upload()
         self._mask_width = width
 
     def _array(self, name: str) -> npt.NDArray[Any] | None:

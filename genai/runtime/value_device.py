@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from genai.cache import Buffer
 from genai.runtime.devices import out_of_memory
-from genai.runtime.providers.opening import RUN_ERRORS
+from genai.runtime.ort import RUN_ERRORS
 
 __all__ = ["ValueDevice"]
 
@@ -52,6 +52,13 @@ class ValueDevice:
         dtype = np.dtype(dtype)
         rows = tuple(self._allocate_row((1, *shape[1:]), dtype) for _ in range(shape[0]))
         return rows[0] if len(rows) == 1 else RowValues(shape, dtype, 0, None, rows)
+
+    def free_bytes(self) -> None:
+        """Return None: it does not tell."""
+
+    def host_array(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+        """Return zeros."""
+        return np.zeros(shape, dtype)
 
     def host_view(self, buffer: Buffer) -> None:
         """Return None: the host cannot reach this memory."""

@@ -1,4 +1,4 @@
-"""Run the tests of one accelerator in the environment that it needs: `python -m tests.accelerators webgpu [arguments]`.
+"""Run the tests of one accelerator in the environment that it needs: `python -m tests.accelerators cuda [arguments]`.
 
 The arguments are pytest's. What the environment lacks is fetched from the package index and built, once.
 """
@@ -9,9 +9,11 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 
+from tests.accelerators.cuda import cuda_environment
 from tests.accelerators.webgpu_environment import webgpu_environment
 
 ENVIRONMENTS: Mapping[str, tuple[str, Callable[[], dict[str, str]]]] = {
+    "cuda": ("cuda_stub", cuda_environment),
     "webgpu": ("webgpu", webgpu_environment),
 }
 """By what a user calls it: the marker of its tests, and what returns the variables of its environment."""
@@ -26,7 +28,9 @@ def main(arguments: list[str]) -> None:
     variables = environment()
     paths = [variables.pop("PYTHONPATH", ""), os.environ.get("PYTHONPATH", "")]
     python_path = os.pathsep.join(path for path in paths if path)
-    command = [sys.executable, "-m", "pytest", "-m", marker, *(rest or ["tests/accelerators"])]
+    command = [sys.executable, "-m", "pytest", "-m", marker, *rest]
+    if not any(argument.startswith("tests") for argument in rest):
+        command.append("tests/accelerators")
     os.execve(sys.executable, command, {**os.environ, **variables, "PYTHONPATH": python_path})
 
 

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from genai.config import GenerationConfig
-from genai.engine import BackgroundDriver, Engine, GenerationResult, GenerationStream, Request
+from genai.engine import BackgroundDriver, Engine, EnginePool, GenerationResult, GenerationStream, Request
 from genai.errors import GenerationError, OptionError, OutOfMemoryError
 from genai.model import Span, StepOutput
 from tests.fakes import ByteTokenizer, FakeModel
@@ -582,7 +582,7 @@ def test_many_threads_may_wait_for_their_own_requests() -> None:
 
 async def test_async_requests_run_together_and_leaving_early_cancels() -> None:
     model = FakeModel(context_length=500)
-    driver = BackgroundDriver(Engine(model))
+    driver = BackgroundDriver(EnginePool([Engine(model)]))
 
     async def one(first: int) -> list[int]:
         each = request([first], max_new_tokens=20, stream=True)
@@ -795,7 +795,7 @@ def test_a_request_may_be_submitted_while_a_step_looks_at_those_that_wait() -> N
 
 async def test_the_background_thread_outlives_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     model = FakeModel()
-    driver = BackgroundDriver(Engine(model))
+    driver = BackgroundDriver(EnginePool([Engine(model)]))
     with monkeypatch.context() as patch:
         patch.setattr(model, "run", lambda _: 1 / 0)
         with pytest.raises(GenerationError, match="ZeroDivisionError"):
@@ -808,7 +808,7 @@ async def test_the_background_thread_outlives_a_failure(monkeypatch: pytest.Monk
 
 
 async def test_closing_the_driver_ends_what_is_awaited() -> None:
-    driver = BackgroundDriver(Engine(FakeModel(context_length=100_000)))
+    driver = BackgroundDriver(EnginePool([Engine(FakeModel(context_length=100_000))]))
     running = request(max_new_tokens=90_000)
     reader = asyncio.create_task(_read(driver, running))
     await asyncio.sleep(0.02)

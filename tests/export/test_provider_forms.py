@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
 
 from genai.config import PROVIDER_FORMS, ExportSettings
 from genai.errors import OptionError
+from genai.export import carry_out, plan_export
 from genai.export.build.graph_builder import GraphBuilder
 from genai.export.build.linear import linear, project, table
 from genai.export.build.precision import Precision
+from tests.checkpoints import make_checkpoint
+from tests.export.runner import GraphRunner, without_worst_positions
 from tests.export.test_quantized_matrices import random_matrix
 
 FLOAT, FLOAT16 = onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16
@@ -113,3 +119,24 @@ def test_experts_have_no_zero_points_where_the_kernel_takes_none() -> None:
         scheme = precision.scheme_of("layers.1.mlp.experts.down")
         assert scheme is not None
         assert scheme.is_symmetric != form.has_expert_zero_points
+
+
+def test_experts_are_as_wide_as_the_kernel_wants(tmp_path: Path) -> None:
+    """CUDA's experts have inputs and outputs in 64s; the zeros that they are padded with change nothing."""
+    checkpoint = make_checkpoint("mixtral", tmp_path / "checkpoint", hidden_size=80)
+    token_ids = list(range(3, 20))
+    logits = {}
+    for name, settings in {
+        "floats": ExportSettings("fp32"),
+        "cuda": ExportSettings("int8", provider="cuda", activations="fp32"),
+    }.items():
+        folder = carry_out(plan_export(checkpoint, settings), tmp_path / name)
+        logits[name] = GraphRunner(folder).feed(token_ids)
+    shapes = {
+        each.name.removeprefix("layers.0.mlp.experts."): tuple(each.dims)
+        for each in onnx.load(folder.model_path, load_external_data=False).graph.initializer
+    }
+    assert shapes["gate_up.weight"] == (5, 2 * 128, 128)
+    assert shapes["down.weight"] == (5, 128, 128)
+    found, expected = without_worst_positions(logits["cuda"], logits["floats"], share=0.2)
+    assert np.linalg.norm(found - expected) < 0.05 * np.linalg.norm(expected)

@@ -222,6 +222,7 @@ def test_codes_follow_the_views_of_their_rows() -> None:
         SelectedRows(one, indices),
         InterleavedRows((one, other)),
         PaddedRows(one, 9),
+        PaddedRows(one, 9, 80),
         InterleavedRows((SelectedRows(one, indices), SelectedRows(other, indices))),
     ]
     for view in views:

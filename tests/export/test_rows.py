@@ -21,6 +21,7 @@ CASES: dict[str, tuple[Rows, np.ndarray]] = {
         MATRIX.reshape(3, 4, 5).swapaxes(0, 1).reshape(12, 5),
     ),
     "padded": (PaddedRows(MATRIX[:7], 11), np.concatenate([MATRIX[:7], np.zeros((4, 5), np.float32)])),
+    "padded to columns too": (PaddedRows(MATRIX[:7, :3], 11, 5), np.pad(MATRIX[:7, :3], ((0, 4), (0, 2)))),
     "not padded": (PaddedRows(MATRIX, 12), MATRIX),
     "interleaved and padded": (
         PaddedRows(InterleavedRows((MATRIX[:2], SelectedRows(MATRIX, np.asarray([9, 4])))), 6),

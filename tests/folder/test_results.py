@@ -28,7 +28,9 @@ def test_results_of_the_shape_that_is_written_are_read() -> None:
     manifest = read(evaluation=EVALUATION, validation=VALIDATION)
     assert (manifest.evaluation, manifest.validation) == (EVALUATION, VALIDATION)
     assert "## Quality" in model_card(manifest)
-    assert "Validated against `name` in transformers on 2026-11-28: passed 1 checks." in model_card(manifest)
+    assert "Validated against `owner/name` in transformers on 2026-11-28: passed 1 checks." in model_card(
+        manifest
+    )
     bare = {key: value for key, value in EVALUATION.items() if key != "reference"}
     assert read(evaluation=bare).evaluation == bare, "what may be null may be missing"
 

@@ -60,7 +60,7 @@ def test_a_provider_that_copies_at_bind_is_bound_for_every_run(
     provider = dataclasses.replace(decoder._session.provider, memory="fed")
     monkeypatch.setattr(decoder._session, "provider", provider)
     bind, made = decoder._session.bind, []
-    monkeypatch.setattr(decoder._session, "bind", lambda: made.append(bind()) or made[-1])
+    monkeypatch.setattr(decoder._session, "bind", lambda **how: made.append(bind(**how)) or made[-1])
     slot = decoder.cache.acquire([1])
     expected = Decoder(folder)
     twin = expected.cache.acquire([1])
@@ -69,6 +69,28 @@ def test_a_provider_that_copies_at_bind_is_bound_for_every_run(
     for token in range(3, 9):
         np.testing.assert_array_equal(decode(decoder, [token]), decode(expected, [token]))
     assert len(made) == 6
+
+
+def test_a_provider_that_continues_no_prompts_runs_them_from_their_beginning(
+    folder: ModelFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = Decoder(folder)
+    twin = expected.cache.acquire([1])
+    decoder = Decoder(folder)
+    monkeypatch.setattr(decoder, "_restarts_prompts", True)
+    append, runs = decoder._append, []
+    monkeypatch.setattr(
+        decoder, "_append", lambda slots, rows, **how: runs.append(rows) or append(slots, rows, **how)
+    )
+    slot = decoder.cache.acquire([1])
+    assert slot is not None
+    assert twin is not None
+    for each, own in ((decoder, slot), (expected, twin)):
+        prefill(each, own, [5, 6, 7])
+        prefill(each, own, [8, 9])
+    assert runs == [[[5, 6, 7]], [[5, 6, 7, 8, 9]]]
+    np.testing.assert_allclose(decode(decoder, [3]), decode(expected, [3]), atol=1e-5)
+    np.testing.assert_allclose(score(decoder, slot, [4, 5, 6]), score(expected, twin, [4, 5, 6]), atol=1e-5)
 
 
 @pytest.mark.parametrize(

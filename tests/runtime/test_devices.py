@@ -12,7 +12,10 @@ from genai.cache import Buffer, CacheShape, Device, KVCache
 from genai.errors import GenerationError
 from genai.folder import ModelFolder
 from genai.runtime import Decoder
-from genai.runtime.devices import AcceleratorDevice, HostDevice
+from genai.runtime.addressed_device import AddressedDevice
+from genai.runtime.devices import HostDevice
+from genai.runtime.installed import identity_model
+from genai.runtime.ort import onnxruntime
 from tests.fakes import POISON
 from tests.spans import decode, prefill, score
 
@@ -47,7 +50,8 @@ class DetachedDevice(HostDevice):
 
 
 def devices() -> list[Device]:
-    return [HostDevice(), AcceleratorDevice("cpu", 0, "CPUExecutionProvider", {}), DetachedDevice()]
+    session = onnxruntime.InferenceSession(identity_model(), providers=["CPUExecutionProvider"])
+    return [HostDevice(), AddressedDevice("cpu", 0, session), DetachedDevice()]
 
 
 @pytest.mark.parametrize("device", devices(), ids=lambda d: type(d).__name__)

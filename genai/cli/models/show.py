@@ -99,12 +99,9 @@ def _describe_folder(folder: ModelFolder, *, state: str) -> dict[str, Any]:
     manifest = folder.manifest
     if manifest is None:
         return facts | {"made by": "another tool (no manifest.json)"}
-    weights: Mapping[str, Any] = manifest.exporter_notes.get("quantized_weights", {})
-    for what in ("carried_over", "decoded"):
-        if what in weights:
-            facts[what.replace("_", " ")] = ", ".join(
-                f"{count} of {name}" for name, count in weights[what].items()
-            )
+    decoded: Mapping[str, int] = manifest.exporter_notes.get("quantized_weights", {}).get("decoded", {})
+    if decoded:
+        facts["decoded"] = ", ".join(f"{count} of {name}" for name, count in decoded.items())
     if manifest.license is not None:
         facts["license"] = manifest.license
     if manifest.bits_per_weight is not None:

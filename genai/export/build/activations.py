@@ -1,4 +1,4 @@
-"""Activation functions."""
+"""Activation functions, and the bounds of values."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from genai.export.architecture import Activation
 from genai.export.build.graph_builder import GraphBuilder
 from genai.graph.opset import MICROSOFT
 
-__all__ = ["activate"]
+__all__ = ["activate", "clip"]
 
 
 def activate(g: GraphBuilder, x: ir.Value, activation: Activation) -> ir.Value:
@@ -27,3 +27,13 @@ def activate(g: GraphBuilder, x: ir.Value, activation: Activation) -> ir.Value:
         case "relu2":
             clipped = g.op("Relu", [x])
             return g.op("Mul", [clipped, clipped])
+
+
+def clip(g: GraphBuilder, x: ir.Value, *, low: float | None = None, high: float) -> ir.Value:
+    """Bound values, element by element; in bfloat16 by operators that CUDA has such kernels for, unlike Clip."""
+    bounds = None if low is None else g.scalar(low), g.scalar(high)
+    if g.precision.float_type != ir.DataType.BFLOAT16:
+        return g.op("Clip", [x, *bounds])
+    if low is not None:
+        x = g.op("Max", [x, bounds[0]])
+    return g.op("Min", [x, bounds[1]])

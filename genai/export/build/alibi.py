@@ -23,8 +23,7 @@ def make_alibi(
     Returns:
         `float_type` [1, num_heads, sequence_length, total_sequence_length].
     """
-    total = e.op("Cast", [lengths.total_sequence_length], to=ir.DataType.FLOAT)
-    keys = e.op("Range", [_float32(e, 0.0), total, _float32(e, 1.0)])
+    keys = _key_positions(e, lengths, is_half=float_type != ir.DataType.FLOAT)
     slopes = np.asarray(alibi.slopes, ml_dtypes.bfloat16 if alibi.is_bfloat16 else np.float32)
     biases = e.op("Mul", [e.constant(slopes.astype(np.float32).reshape(1, -1, 1, 1)), keys])
     if alibi.is_bfloat16:
@@ -36,6 +35,20 @@ def make_alibi(
         biases = e.op("Cast", [biases], to=float_type)
     shape = e.op("Concat", [e.integers(1, 1), lengths.sequence_length, e.integers(1)], axis=0)
     return e.op("Expand", [biases, shape])
+
+
+def _key_positions(e: Emitter, lengths: Lengths, *, is_half: bool) -> ir.Value:
+    """Count the positions: float32 [total_sequence_length].
+
+    Range takes the length from the host, where CUDA's GroupQueryAttention has it; a Cast of it would be on the device,
+    and a copy back is what a captured graph cannot have. Graphs of float32, which CUDA does not run, cast it all the same.
+    """
+    length = lengths.total_sequence_length
+    if is_half:
+        zero, one = (e.constant(np.asarray(value, np.int32)) for value in (0, 1))
+        return e.op("Cast", [e.op("Range", [zero, length, one])], to=ir.DataType.FLOAT)
+    total = e.op("Cast", [length], to=ir.DataType.FLOAT)
+    return e.op("Range", [_float32(e, 0.0), total, _float32(e, 1.0)])
 
 
 def _float32(e: Emitter, value: float) -> ir.Value:

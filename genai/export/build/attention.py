@@ -7,9 +7,11 @@ import math
 import numpy as np
 import onnx_ir as ir
 
+from genai.config import ProviderForm
 from genai.errors import UnsupportedModelError
 from genai.export.architecture import AttentionSpec, NormSpec, QueryScaling
 from genai.export.architecture.rope import RopeSpec
+from genai.export.build.activations import clip
 from genai.export.build.cache_scales import cache_scales
 from genai.export.build.graph_builder import GraphBuilder
 from genai.export.build.group_query_attention import (
@@ -39,9 +41,9 @@ def check_attention(spec: AttentionSpec) -> None:
         )
 
 
-def attention_needs_position_ids(spec: AttentionSpec) -> bool:
+def attention_needs_position_ids(spec: AttentionSpec, form: ProviderForm) -> bool:
     """Whether anything but GroupQueryAttention itself looks at positions."""
-    return _rotates_before(spec) or spec.query_scaling is not None
+    return _rotates_before(spec, form) or spec.query_scaling is not None
 
 
 def attention(
@@ -67,7 +69,7 @@ def attention(
         The output, shaped as x, and its present states.
     """
     query, key, value, gate = _projections(g, x, spec, positions)
-    inside = spec.rope if spec.rope is not None and not _rotates_before(spec) else None
+    inside = spec.rope if spec.rope is not None and not _rotates_before(spec, g.precision.form) else None
     heads, *presents = group_query_attention(
         g,
         query,
@@ -110,17 +112,19 @@ def rotate(g: GraphBuilder, x: ir.Value, rope: RopeSpec, positions: Positions, *
     )
 
 
-def _rotates_before(spec: AttentionSpec) -> bool:
+def _rotates_before(spec: AttentionSpec, form: ProviderForm) -> bool:
     """Whether the rotation happens before GroupQueryAttention instead of inside it.
 
     Its kernels want heads and rotary parts of multiples of 16. For rows that are chosen by a sequence's length they
     would have to follow its position_ids input, but they take the rows of a first prompt from the first element
-    alone, whatever the other sequences of the batch are.
+    alone, whatever the other sequences of the batch are. A provider may rotate nothing at all.
     """
     if spec.rope is None:
         return False
     fits = spec.rope.dim % ROTARY_MULTIPLE == 0 and spec.head_dim % ROTARY_MULTIPLE == 0
-    return not fits or spec.rope.switch_length is not None or spec.qk_norm_after_rope
+    return (
+        form.has_plain_attention or not fits or spec.rope.switch_length is not None or spec.qk_norm_after_rope
+    )
 
 
 def _projections(
@@ -130,10 +134,11 @@ def _projections(
     sizes = spec.projections
     packed = linear(g, x, *sizes, name="qkv")
     if spec.qkv_clip is not None:
-        packed = g.op("Clip", [packed, g.scalar(-spec.qkv_clip), g.scalar(spec.qkv_clip)])
+        packed = clip(g, packed, low=-spec.qkv_clip, high=spec.qkv_clip)
     touched = (spec.qk_norm, spec.v_norm, spec.query_scaling)
-    is_plain = not _rotates_before(spec) and all(part is None for part in touched)
-    if is_plain and list(sizes) == ["q", "k", "v"]:
+    form = g.precision.form
+    is_plain = not _rotates_before(spec, form) and all(part is None for part in touched)
+    if is_plain and not form.has_plain_attention and list(sizes) == ["q", "k", "v"]:
         return packed, None, None, None
     parts = g.ops("Split", [packed, g.integers(*sizes.values())], len(sizes), axis=-1)
     by_module = dict(zip(sizes, parts, strict=True))
@@ -158,7 +163,7 @@ def _normalize_and_rotate(
     """Do to queries or keys what comes before GroupQueryAttention, in the attention's order."""
     if not spec.qk_norm_after_rope:
         x = _normalize_projection(g, x, norm, num_heads, spec)
-    if spec.rope is not None and _rotates_before(spec):
+    if spec.rope is not None and _rotates_before(spec, g.precision.form):
         x = rotate(g, x, spec.rope, positions, num_heads=num_heads)
     return _normalize_projection(g, x, norm, num_heads, spec) if spec.qk_norm_after_rope else x
 

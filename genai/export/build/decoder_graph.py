@@ -88,7 +88,9 @@ def make_positions(
     with g.scope("lengths"):
         lengths = make_lengths(g, tokens, attention_mask)
     mixers = [layer.mixer for layer in spec.layers]
-    wants_ids = spec.learned_positions is not None or any(needs_position_ids(mixer) for mixer in mixers)
+    wants_ids = spec.learned_positions is not None or any(
+        needs_position_ids(mixer, g.precision.form) for mixer in mixers
+    )
     position_ids = None
     if wants_ids:
         with g.scope("positions"):

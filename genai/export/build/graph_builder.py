@@ -17,7 +17,7 @@ from genai.export.build.emitter import AttributeValue, make_node
 from genai.export.build.precision import Precision
 from genai.export.build.tensors import LazyTensor
 from genai.export.checkpoint.rows import Experts, Rows, is_rounded_anew, stacked_codes
-from genai.graph.opset import IR_VERSION, OPSETS
+from genai.graph.opset import IR_VERSION, ONNX, OPSETS
 from genai.quantize import BlockScheme, Layout
 
 __all__ = ["GraphBuilder", "Tap"]
@@ -203,7 +203,7 @@ class GraphBuilder:
             self.outputs,
             nodes=self.nodes,
             initializers=[*self.constants.values(), *self.initializers.values()],
-            opset_imports=dict(OPSETS),
+            opset_imports={**OPSETS, ONNX: self.precision.form.opset},
             name="decoder",
         )
         return ir.Model(

@@ -21,6 +21,7 @@ from genai.export.build.quantized import (
 )
 from genai.export.build.tensors import stack, stack_transposed
 from genai.export.checkpoint.rows import Rows
+from genai.graph.operators import GATHER_BLOCK_QUANTIZED
 from genai.quantize import BlockScheme
 
 __all__ = ["Table", "linear", "look_up", "multiply", "project", "table"]
@@ -81,6 +82,8 @@ def multiply(
         scheme: How the matrices are quantized; `None` stores floats.
     """
     bias = g.initializer(f"{name}.bias", stack(biases, g.precision.float_type)) if biases else None
+    if scheme is not None and g.precision.form.has_whole_blocks and views[0].shape[1] % scheme.block_size:
+        scheme = None
     if scheme is not None:
         stored = store_matrix(g, name, quantize_stacked(views, scheme))
         return quantized_product(g, x, stored, bias)
@@ -91,6 +94,8 @@ def multiply(
 def table(g: GraphBuilder, module: str, *, first_row: int = 0) -> Table:
     """Store a module's matrix, row by row, for `look_up` and `project`."""
     view, scheme = g.parameter(f"{module}.weight"), g.scheme_of(module)
+    if GATHER_BLOCK_QUANTIZED.op_type in g.precision.form.without:
+        scheme = None
     view = view[first_row:] if first_row else view
     if scheme is None:
         tensor = stack([view], g.precision.float_type)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
+from genai.config import ProviderForm
 from genai.export.architecture import (
     AttentionSpec,
     GatedDeltaSpec,
@@ -70,8 +71,8 @@ def check_mixer(spec: Mixer) -> None:
         check_latent_attention(spec)
 
 
-def needs_position_ids(spec: Mixer) -> bool:
+def needs_position_ids(spec: Mixer, form: ProviderForm) -> bool:
     """Whether a mixer needs the positions of the new tokens as a value."""
     if isinstance(spec, AttentionSpec):
-        return attention_needs_position_ids(spec)
+        return attention_needs_position_ids(spec, form)
     return isinstance(spec, LatentAttentionSpec)

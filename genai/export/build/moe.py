@@ -23,7 +23,7 @@ from typing import Any
 import onnx_ir as ir
 
 from genai.export.architecture import ClampedGate, MoeSpec
-from genai.export.build.activations import activate
+from genai.export.build.activations import activate, clip
 from genai.export.build.graph_builder import GraphBuilder
 from genai.export.build.linear import linear, multiply
 from genai.export.build.mlp import mlp
@@ -78,8 +78,10 @@ def kernel_experts(g: GraphBuilder, x: ir.Value, routing: Routing, spec: MoeSpec
         gates, ups, downs = (experts_of(g.parameter(f"{name}.weight")) for name in ("gate", "up", "down"))
         hidden_size, width = downs[0].shape
         padded_size, padded_width = (_padded(g, size, scheme) for size in (hidden_size, width))
-        gate_up = _matrices(g, "gate_up", _interleaved(gates, ups, 2 * padded_width), scheme)
-        down = _matrices(g, "down", [PaddedRows(view, padded_size) for view in downs], scheme)
+        gates_ups = _interleaved(gates, ups, 2 * padded_width)
+        gate_up = _matrices(g, "gate_up", _padded_inputs(g, gates_ups, padded_size), scheme)
+        downs = [PaddedRows(view, padded_size) for view in downs]
+        down = _matrices(g, "down", _padded_inputs(g, downs, padded_width), scheme)
         gate_up_bias = down_bias = None
         if spec.expert.bias:
             gates, ups, downs = (experts_of(g.parameter(f"{name}.bias")) for name in ("gate", "up", "down"))
@@ -87,7 +89,7 @@ def kernel_experts(g: GraphBuilder, x: ir.Value, routing: Routing, spec: MoeSpec
             down_bias = _biases(g, "down", [PaddedRows(view, padded_size) for view in downs])
     logits = g.op("Reshape", [routing.logits, g.integers(-1, spec.router.num_experts)])
     if padded_size != hidden_size:
-        x = g.op("Pad", [x, g.integers(0, 0, 0, 0, 0, padded_size - hidden_size)])
+        x = _pad_last(g, x, padded_size - hidden_size)
     total = _kernel(g, [x, logits], (gate_up, gate_up_bias), (down, down_bias), spec)
     if padded_size == hidden_size:
         return total
@@ -95,15 +97,20 @@ def kernel_experts(g: GraphBuilder, x: ir.Value, routing: Routing, spec: MoeSpec
 
 
 def plain_experts(g: GraphBuilder, x: ir.Value, routing: Routing, spec: MoeSpec) -> ir.Value:
-    """Compute the experts one after the other, each for the tokens that chose it; shapes as `kernel_experts`."""
-    num_experts = spec.router.num_experts
+    """Compute the experts one after the other, each for the tokens that chose it; shapes as `kernel_experts`.
+
+    Their weights are found in float32, as transformers does; of bfloat16, CUDA has no TopK and no NonZero.
+    """
+    num_experts, float_type = spec.router.num_experts, g.precision.float_type
+    is_half = float_type != FLOAT
     tokens = g.op("Flatten", [x], axis=2)
     logits = g.op("Reshape", [routing.logits, g.integers(-1, num_experts)])
+    logits = g.op("Cast", [logits], to=FLOAT) if is_half else logits
     best, chosen = g.ops("TopK", [logits, g.integers(spec.router.num_experts_per_token)], 2, axis=-1)
-    nothing = g.op("Expand", [g.scalar(0.0), g.op("Shape", [logits])])
+    nothing = g.op("Expand", [g.float32(0.0), g.op("Shape", [logits])])
     shares = g.op("ScatterElements", [nothing, chosen, g.op("Softmax", [best], axis=-1)], axis=-1)
     if spec.router.expert_scales:
-        scales = from_array(g.parameter("router.expert_scales")[:], g.precision.float_type)
+        scales = from_array(g.parameter("router.expert_scales")[:], FLOAT)
         shares = g.op("Mul", [shares, g.initializer("router.expert_scales", scales)])
     total = g.op("Expand", [g.float32(0.0), g.op("Shape", [tokens])])  # ScatterND adds no float16 on CPU
     by_expert = g.ops("Split", [shares, g.integers(*[1] * num_experts)], num_experts, axis=-1)
@@ -113,10 +120,12 @@ def plain_experts(g: GraphBuilder, x: ir.Value, routing: Routing, spec: MoeSpec)
                 "Reshape", [g.op("NonZero", [g.op("Reshape", [share, g.integers(-1)])]), g.integers(-1, 1)]
             )
             output = _plain_expert(g, g.op("GatherND", [tokens, rows]), spec, index)
-            weighed = g.op("Mul", [output, g.op("GatherND", [share, rows])])
+            weights = g.op("GatherND", [share, rows])
+            weights = g.op("Cast", [weights], to=float_type) if is_half else weights
+            weighed = g.op("Mul", [output, weights])
             weighed = g.op("Cast", [weighed], to=FLOAT)
             total = g.op("ScatterND", [total, rows, weighed], reduction="add")
-    total = g.op("Cast", [total], to=g.precision.float_type)
+    total = g.op("Cast", [total], to=float_type)
     return g.op("Reshape", [total, g.op("Shape", [x])])
 
 
@@ -150,8 +159,8 @@ def _plain_expert(g: GraphBuilder, x: ir.Value, spec: MoeSpec, index: int) -> ir
 
 
 def _clamped(g: GraphBuilder, gate: ir.Value, up: ir.Value, spec: ClampedGate) -> ir.Value:
-    gate = g.op("Clip", [gate, None, g.scalar(spec.limit)])
-    up = g.op("Clip", [up, g.scalar(-spec.limit), g.scalar(spec.limit)])
+    gate = clip(g, gate, high=spec.limit)
+    up = clip(g, up, low=-spec.limit, high=spec.limit)
     gate = g.op("QuickGelu", [gate], domain=MICROSOFT, alpha=spec.alpha)
     return g.op("Mul", [gate, g.op("Add", [up, g.scalar(1.0)])])
 
@@ -206,9 +215,24 @@ def _padded(g: GraphBuilder, size: int, scheme: BlockScheme | None) -> int:
     return -(-size // multiple) * multiple
 
 
+def _pad_last(g: GraphBuilder, x: ir.Value, count: int) -> ir.Value:
+    """Append zeros to the last axis of [batch_size, sequence_length, inputs]; CUDA's Pad has no kernel for bfloat16."""
+    is_bfloat16 = g.precision.float_type == ir.DataType.BFLOAT16
+    x = g.op("Cast", [x], to=FLOAT) if is_bfloat16 else x
+    padded = g.op("Pad", [x, g.integers(0, 0, 0, 0, 0, count)])
+    return g.op("Cast", [padded], to=g.precision.float_type) if is_bfloat16 else padded
+
+
 def _interleaved(gates: Sequence[Rows], ups: Sequence[Rows], num_rows: int) -> list[Rows]:
     """Each expert's gate and up, row by row in turn, with rows of zeros after them."""
     return [PaddedRows(InterleavedRows((gate, up)), num_rows) for gate, up in zip(gates, ups, strict=True)]
+
+
+def _padded_inputs(g: GraphBuilder, views: Sequence[Rows], num_columns: int) -> Sequence[Rows]:
+    """Pad the matrices to the width of what they multiply, where that is more than the whole blocks that they have anyway."""
+    if g.precision.form.expert_multiple == 1:
+        return views
+    return [PaddedRows(view, len(view), num_columns) for view in views]
 
 
 def _matrices(

@@ -20,8 +20,11 @@ def normalize(g: GraphBuilder, x: ir.Value, name: str, spec: NormSpec, size: int
     """Normalize the last axis, of this size, with the weights of the module `name`."""
     with g.scope(name):
         operands = [x, *_weights(g, spec, size)]
-        op_type = "RMSNormalization" if spec.kind == "rms" else "LayerNormalization"
-        return g.op(op_type, operands, axis=-1, epsilon=spec.eps)
+        if spec.kind != "rms":
+            return g.op("LayerNormalization", operands, axis=-1, epsilon=spec.eps)
+        if "RMSNormalization" in g.precision.form.without:  # ONNX Runtime's own, from before ONNX had one
+            return g.op("SimplifiedLayerNormalization", operands, axis=-1, epsilon=spec.eps, stash_type=1)
+        return g.op("RMSNormalization", operands, axis=-1, epsilon=spec.eps)
 
 
 @dataclass(slots=True)

@@ -194,20 +194,25 @@ class InterleavedRows:
 
 @dataclass(frozen=True, slots=True)
 class PaddedRows:
-    """A matrix, or vector, with rows of zeros after its own.
+    """A matrix, or vector, with rows of zeros after its own, and perhaps columns.
 
     Args:
         source: The matrix.
         num_rows: Rows in all.
+        num_columns: Columns in all; `None` adds none.
     """
 
     source: Rows
     num_rows: int
+    num_columns: int | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Its shape."""
-        return (self.num_rows, *self.source.shape[1:])
+        columns = (
+            self.source.shape[1:] if self.num_columns is None else (self.num_columns, *self.source.shape[2:])
+        )
+        return (self.num_rows, *columns)
 
     def __len__(self) -> int:
         return self.num_rows
@@ -215,9 +220,12 @@ class PaddedRows:
     def __getitem__(self, key: slice | tuple[slice, slice]) -> Array:
         rows, *columns = key if isinstance(key, tuple) else (key,)
         start, stop, step = rows.indices(self.num_rows)
-        block = np.asarray(self.source[(slice(min(start, len(self.source)), stop), *columns)])
-        missing = max(0, stop - start) - len(block)
-        return np.pad(block, [(0, missing), *[(0, 0)] * (block.ndim - 1)])[::step]
+        block = np.asarray(self.source[min(start, len(self.source)) : stop])
+        missing = (
+            max(0, stop - start) - len(block),
+            *(size - found for size, found in zip(self.shape[1:], block.shape[1:], strict=True)),
+        )
+        return np.pad(block, [(0, count) for count in missing])[(slice(None, None, step), *columns)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,8 +292,11 @@ def codes_of(rows: Rows) -> QuantizedMatrix | None:
             return _joined([source], lambda parts: SelectedRows(parts[0], indices))
         case InterleavedRows(parts):
             return _joined(parts, lambda parts: InterleavedRows(tuple(parts)))
-        case PaddedRows(source, num_rows):  # a scale of 0 makes its codes zeros
+        case PaddedRows(source, num_rows, None):  # a scale of 0 makes its codes zeros
             return _joined([source], lambda parts: PaddedRows(parts[0], num_rows))
+        case PaddedRows(source, num_rows, int() as num_columns):
+            padded = codes_of(source)
+            return None if padded is None else _padded(padded, num_rows, num_columns)
     return None
 
 
@@ -318,6 +329,25 @@ def is_rounded_anew(rows: Rows) -> bool:
 def stacked_codes(views: Sequence[Rows]) -> QuantizedMatrix | None:
     """Return the codes of matrices stacked along their rows, as `codes_of` does of one."""
     return codes_of(views[0]) if len(views) == 1 else _joined(views, lambda parts: _StackedRows(tuple(parts)))
+
+
+def _padded(matrix: QuantizedMatrix, num_rows: int, num_columns: int) -> QuantizedMatrix:
+    """Append rows and whole blocks of zeros, whose inputs follow the others whatever order these have."""
+    num_blocks = matrix.scheme.num_blocks(num_columns)
+    point_bytes, order = matrix.scheme.zero_point_bytes(num_columns), matrix.input_order
+
+    def pad(values: Any, width: int) -> PaddedRows:
+        return PaddedRows(values, num_rows, width)
+
+    return replace(
+        matrix,
+        num_columns=num_columns,
+        codes=pad(matrix.codes, num_blocks),
+        scales=pad(matrix.scales, num_blocks),
+        zero_points=None if matrix.zero_points is None else pad(matrix.zero_points, point_bytes),
+        offsets=None if matrix.offsets is None else pad(matrix.offsets, num_blocks),
+        input_order=None if order is None else np.append(order, np.arange(matrix.num_columns, num_columns)),
+    )
 
 
 def _joined(sources: Sequence[Rows], join: Callable[[list[Any]], Rows]) -> QuantizedMatrix | None:

@@ -7,6 +7,7 @@ Works on the small protobuf, before the session is made; weights stay in their e
   `position_ids`, which a graph sums up from a mask that then is not needed any more, become plain inputs;
 - `long_rope`: the choice between two tables of positions becomes a plain input;
 - `logits`: how many positions reach the language-model head becomes a plain input;
+- `device_outputs`: on an accelerator, logits come in the type that they were computed in, beside the greatest one's id;
 - `fused_cache`: keys and values stacked in front of the batch are taken apart;
 - `stages`: several files that run one after another become one graph;
 - `layers`: where layers are compared, what is behind each of them becomes an output;
@@ -16,9 +17,18 @@ Works on the small protobuf, before the session is made; weights stay in their e
 from __future__ import annotations
 
 from genai.runtime.adapt.adaptation import GraphFacts, adapt_model
+from genai.runtime.adapt.device_outputs import narrow_outputs
 from genai.runtime.adapt.files import read_model
 from genai.runtime.adapt.layers import promote_layers
 from genai.runtime.adapt.stages import join_stages
 from genai.runtime.adapt.weights import locate_weights
 
-__all__ = ["GraphFacts", "adapt_model", "join_stages", "locate_weights", "promote_layers", "read_model"]
+__all__ = [
+    "GraphFacts",
+    "adapt_model",
+    "join_stages",
+    "locate_weights",
+    "narrow_outputs",
+    "promote_layers",
+    "read_model",
+]

@@ -9,18 +9,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from genai.errors import OptionError, ProviderError
-from genai.runtime.ort import ORT_ERRORS, onnxruntime
+from genai.runtime.ort import RUN_ERRORS, onnxruntime
 from genai.runtime.providers.libraries import library_devices, quiet
 from genai.runtime.providers.provider import Provider
 
-__all__ = ["CANNOT_LOAD", "CUDA_BUILD", "OPEN_ERRORS", "RUN_ERRORS", "open_session", "quiet_options"]
+__all__ = ["CANNOT_LOAD", "CUDA_BUILD", "OPEN_ERRORS", "open_session", "quiet_options"]
 
 CUDA_BUILD = "onnxruntime-gpu[cuda,cudnn]"
 
 CANNOT_LOAD = "ONNX Runtime has it, but cannot load it"
-
-RUN_ERRORS: tuple[type[Exception], ...] = (RuntimeError, *ORT_ERRORS)
-"""What a session's making or run may raise: providers raise plain errors, too."""
 
 OPEN_ERRORS: tuple[type[Exception], ...] = (ProviderError, ValueError, *RUN_ERRORS)
 """What `open_session` may raise where a provider does not take a model."""

@@ -39,6 +39,9 @@ class Provider:
         companions: Providers that take the nodes that it leaves, before the CPU does.
         takes_device_id: Whether it has several devices to choose from.
         auto: Whether `auto` may take it.
+        captures: Whether it can record a run and replay it (CUDA graphs).
+        continues_prompts: Whether its attention takes several tokens behind a past; elsewhere a prompt whose beginning has
+            run, or is cached, runs again from its beginning.
         needs: What is missing, most likely, where it is installed and finds no device.
     """
 
@@ -53,6 +56,8 @@ class Provider:
     companions: tuple[str, ...] = ()
     takes_device_id: bool = True
     auto: bool = False
+    captures: bool = False
+    continues_prompts: bool = True
     needs: str = "a device, driver or library is missing"
 
     @property

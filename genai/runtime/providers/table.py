@@ -22,7 +22,10 @@ PROVIDERS = (
         "tested over stand-ins",
         device_name="cuda",
         build=CUDA_BUILD,
+        # By default the arena takes powers of two, twice what a cache needs.
+        options={"arena_extend_strategy": "kSameAsRequested"},
         auto=True,
+        captures=True,
         needs=NVIDIA,
     ),
     # Of TensorRT's own memory nothing is known to be safe to share: it is fed. What it does not take, CUDA does.
@@ -69,6 +72,7 @@ PROVIDERS = (
         UNTESTED,
         build="onnxruntime-directml",
         auto=True,
+        continues_prompts=False,
         needs="a GPU with DirectX 12 is missing",
     ),
     # Not for `auto`: rows of a batch run one after another, and no GPU has shown yet how that compares with the CPU.

@@ -1,0 +1,97 @@
+"""The engines of a model, each on a device of its own: mostly one.
+
+Owns which engine runs which request. A request stays with its engine, whose cache has its tokens.
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from genai.engine.engine import Engine
+from genai.engine.request import Request
+
+__all__ = ["EnginePool"]
+
+ROW_COST = 32
+"""What a sequence that runs or waits on an engine costs another one there, in tokens of a prompt."""
+
+
+class EnginePool:
+    """Spreads requests over engines: where most of a prompt is cached and fewest others run.
+
+    Args:
+        engines: At least one; their models must be alike.
+    """
+
+    def __init__(self, engines: Sequence[Engine]) -> None:
+        self.all = tuple(engines)
+        self._engine_of: weakref.WeakKeyDictionary[Request, Engine] = weakref.WeakKeyDictionary()
+        self._choosing = threading.Lock()
+
+    @property
+    def has_work(self) -> bool:
+        """Whether any request has not ended."""
+        return any(engine.has_work for engine in self.all)
+
+    def submit(self, request: Request) -> None:
+        """Queue a request on the engine that will have it done first.
+
+        Raises:
+            OptionError: The request can never run.
+        """
+        with self._choosing:  # so that requests at one time see each other
+            engine = self._best_engine(request.prompt_token_ids, request.adapter)
+            engine.submit(request)
+            self._engine_of[request] = engine
+
+    def advance(self, request: Request) -> None:
+        """Take one step of the request's engine, as `Engine.advance`."""
+        self._engine_of[request].advance(request)
+
+    def run(self, requests: Sequence[Request]) -> None:
+        """Advance until all these requests have ended, every engine in a thread of its own."""
+        shares: dict[Engine, list[Request]] = {}
+        for request in requests:
+            shares.setdefault(self._engine_of[request], []).append(request)
+        if not shares:
+            return
+        (first, own), *others = shares.items()
+        threads = [threading.Thread(target=engine.run, args=(share,)) for engine, share in others]
+        for thread in threads:
+            thread.start()
+        try:
+            first.run(own)
+        except BaseException:  # nobody will wait for the others
+            for engine, share in others:
+                for request in share:
+                    engine.cancel(request)
+            raise
+        finally:
+            for thread in threads:
+                thread.join()
+
+    def cancel(self, request: Request) -> None:
+        """End a request with what it has so far, as `Engine.cancel`."""
+        engine = self._engine_of.get(request)
+        if engine is not None:
+            engine.cancel(request)
+
+    def score(self, token_ids: Sequence[int], *, num_logits: int | None = None) -> npt.NDArray[np.float32]:
+        """Return the logits at the last of these tokens, as `Engine.score`."""
+        return self._best_engine(token_ids, None).score(token_ids, num_logits=num_logits)
+
+    def check(self) -> None:
+        """Assert the invariants of every engine; for tests."""
+        for engine in self.all:
+            engine.check()
+
+    def _best_engine(self, token_ids: Sequence[int], adapter: str | None) -> Engine:
+        def cost(engine: Engine) -> int:
+            return engine.num_uncached(token_ids, adapter) + ROW_COST * engine.num_sequences
+
+        return min(self.all, key=cost)

@@ -1,0 +1,112 @@
+"""Which of the providers that may run a decoder takes it: the session on it, in the form that suits its memory."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from onnx import ModelProto
+
+from genai.errors import ModelFolderError, OptionError, ProviderError
+from genai.folder import ModelFolder
+from genai.runtime.adapt import narrow_outputs
+from genai.runtime.addressed_device import free_device_bytes
+from genai.runtime.providers import Provider, open_session
+from genai.runtime.providers.opening import OPEN_ERRORS
+from genai.runtime.session_options import provider_options
+
+__all__ = ["first_that_works", "records_runs"]
+
+_CAPTURE = "enable_cuda_graph"
+
+
+def first_that_works(
+    candidates: Sequence[Provider],
+    folder: ModelFolder,
+    model: bytes,
+    make_options: Callable[[], Any],
+    device_id: int,
+) -> tuple[Provider, Any]:
+    """Return the first provider that takes the model, with its session.
+
+    Args:
+        candidates: The providers, best first.
+        folder: The model folder.
+        model: Its adapted graph.
+        make_options: Returns new session options, which a session changes.
+        device_id: Which device of the provider.
+
+    Raises:
+        OptionError: A provider has no such device.
+        ProviderError: None takes it.
+        ModelFolderError: The CPU alone was to take it.
+    """
+    failures = []
+    for provider in candidates:
+        if (reason := _too_large(folder, provider, device_id)) is not None:
+            failures.append(f"{provider.name}: {reason}")
+            continue
+        chosen = provider_options(folder.decoder, provider.name)
+        try:
+            return provider, _open(provider, model, make_options, chosen, device_id)
+        except OptionError:
+            raise
+        except OPEN_ERRORS as error:
+            failures.append(f"{provider.name}: {error}")
+    reasons = "; ".join(failures)
+    if all(provider.name == "cpu" for provider in candidates):
+        raise ModelFolderError(f"{folder.model_path} cannot be loaded: {reasons}{_precision_hint(folder)}")
+    raise ProviderError(f"no provider could load {folder.model_path}: {reasons}")
+
+
+def records_runs(session: Any, provider: Provider) -> bool:
+    """Whether a session records runs and replays them."""
+    return bool(session.get_provider_options().get(provider.ort_name, {}).get(_CAPTURE) == "1")
+
+
+def _open(
+    provider: Provider,
+    model: bytes,
+    make_options: Callable[[], Any],
+    chosen: Mapping[str, str],
+    device_id: int,
+) -> Any:
+    """Return a session on a provider; one that records runs, if the provider can and the graph lets it."""
+    if provider.memory != "addresses":
+        return open_session(model, provider, make_options(), device_id=device_id, provider_options=chosen)
+    narrowed = ModelProto.FromString(model)
+    narrow_outputs(narrowed.graph)
+    model = narrowed.SerializeToString()
+    if provider.captures and _CAPTURE not in chosen:
+        # Refused where a node runs on the CPU that does more than compute sizes, or branches: known only by trying.
+        with contextlib.suppress(*OPEN_ERRORS):
+            recording = {**chosen, _CAPTURE: "1"}
+            return open_session(
+                model, provider, make_options(), device_id=device_id, provider_options=recording
+            )
+    return open_session(model, provider, make_options(), device_id=device_id, provider_options=chosen)
+
+
+def _too_large(folder: ModelFolder, provider: Provider, device_id: int) -> str | None:
+    """Say why a model's weights do not fit a device; `None` if they do, or nobody can tell."""
+    free = free_device_bytes(provider.device_name, device_id)
+    if free is None:
+        return None
+    graph = folder.model_path
+    needed = sum(path.stat().st_size for path in graph.parent.glob(f"{graph.name}*"))
+    if needed <= free:
+        return None
+    return (
+        f"the weights take {needed / 2**20:,.0f} MiB, and {free / 2**20:,.0f} MiB are free on "
+        f"{provider.device_name}:{device_id}: choose a smaller precision, or end what else runs there"
+    )
+
+
+def _precision_hint(folder: ModelFolder) -> str:
+    if folder.manifest is not None and folder.manifest.precision in ("bf16", "fp16"):
+        return (
+            f". The folder's precision is {folder.manifest.precision}, which the CPU has no kernels for: "
+            "export with --precision int4, int8 or fp32"
+        )
+    return ""

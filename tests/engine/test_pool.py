@@ -1,0 +1,114 @@
+"""Several engines behind one face: requests are spread, and answered as one engine alone answers them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import genai.generator
+from genai import Generator
+from genai.engine import BackgroundDriver, Engine, EnginePool
+from genai.errors import GenerationError, OptionError
+from genai.runtime import Decoder
+from tests.engine.test_engine import request
+from tests.fakes import FakeModel
+
+
+def pool_of(count: int, **options: Any) -> tuple[list[FakeModel], EnginePool]:
+    models = [FakeModel(**options) for _ in range(count)]
+    return models, EnginePool([Engine(model) for model in models])
+
+
+def test_requests_are_spread_and_answered_as_ever() -> None:
+    models, pool = pool_of(3)
+    requests = [request([10 + i, 2], max_new_tokens=12) for i in range(9)]
+    for each in requests:
+        pool.submit(each)
+    assert [engine.num_sequences for engine in pool.all] == [3, 3, 3]
+    pool.run(requests)
+    for i, each in enumerate(requests):
+        assert each.result is not None
+        assert list(each.result.token_ids) == models[0].expected([10 + i, 2], 12)
+    assert all(model.runs for model in models)
+    assert not pool.has_work
+    pool.run([])
+
+
+def test_a_conversation_goes_where_its_beginning_is_cached() -> None:
+    _, pool = pool_of(3)
+    beginnings = [[100 + i] * 40 for i in range(3)]
+    first = [request(each, max_new_tokens=2) for each in beginnings]
+    for each in first:
+        pool.submit(each)
+    homes = [pool._engine_of[each] for each in first]
+    assert len(set(homes)) == 3
+    pool.run(first)
+    for beginning, home in zip(reversed(beginnings), reversed(homes), strict=True):
+        second = request([*beginning, 7], max_new_tokens=2)
+        pool.submit(second)
+        assert pool._engine_of[second] is home
+        pool.run([second])
+        assert second.result is not None
+        assert second.result.stats.cached_prompt_tokens == 40
+
+
+def test_a_failure_on_one_ends_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    models, pool = pool_of(2, context_length=10_000)
+    requests = [request([3], max_new_tokens=9_000), request([4], max_new_tokens=9_000)]
+    for each in requests:
+        pool.submit(each)
+    models[0].fail_next = True
+    with pytest.raises(KeyboardInterrupt):
+        pool.run(requests)
+    assert isinstance(requests[0].error, GenerationError)
+    assert requests[1].result is not None
+    assert requests[1].result.finish_reason == "cancelled"
+    pool.check()
+
+
+async def test_each_engine_has_a_thread_of_its_own() -> None:
+    models, pool = pool_of(2)
+    driver = BackgroundDriver(pool)
+    requests = [request([10 + i, 2], stream=True) for i in range(6)]
+
+    async def read(each: Any) -> list[int]:
+        return [t async for piece in driver.submit(each) for t in piece.token_ids]
+
+    found = await asyncio.gather(*(read(each) for each in requests))
+    driver.close()
+    assert found == [models[0].expected([10 + i, 2], 8) for i in range(6)]
+    assert all(model.runs for model in models)
+
+
+@pytest.fixture
+def any_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every device be the CPU."""
+
+    def decoder(folder: Any, *, device_id: int, **options: Any) -> Decoder:
+        return Decoder(folder, **options)
+
+    monkeypatch.setattr(genai.generator, "Decoder", decoder)
+
+
+@pytest.mark.usefixtures("any_device")
+def test_a_generator_over_two_devices(model_folder: Callable[..., tuple[Path, Path]]) -> None:
+    path, prompts = model_folder("llama")[1], [[5, 6, 7], [8], [9, 10], [3, 3, 3, 3]]
+    with Generator(path, provider="cpu") as one, Generator(path, provider="cpu", devices=[0, 1]) as two:
+        expected = one.generate(token_ids=prompts, max_new_tokens=8, temperature=0.8, seed=4)
+        found = two.generate(token_ids=prompts, max_new_tokens=8, temperature=0.8, seed=4)
+        assert [each.token_ids for each in found] == [each.token_ids for each in expected]
+        assert two.logits(token_ids=[4, 5]).shape == (2, one.vocab_size)
+        pieces = [t for piece in two.stream(token_ids=[5], max_new_tokens=4) for t in piece.token_ids]
+        assert pieces == list(one.generate(token_ids=[5], max_new_tokens=4).token_ids)
+
+
+@pytest.mark.parametrize("options", [{"devices": []}, {"devices": [1, 1]}, {"devices": [0], "device_id": 1}])
+def test_impossible_devices_are_refused(
+    model_folder: Callable[..., tuple[Path, Path]], options: dict[str, Any]
+) -> None:
+    with pytest.raises(OptionError, match="devices"):
+        Generator(model_folder("llama")[1], **options)

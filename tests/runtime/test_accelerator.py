@@ -1,0 +1,167 @@
+"""The step on an accelerator, with the CPU's real kernels behind memory that is reached by copies of views alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from genai import Generator
+from genai.cache import Buffer
+from genai.errors import ModelFolderError, OptionError
+from genai.folder import ModelFolder
+from genai.graph.names import BEST_IDS, LOGITS
+from genai.runtime import Decoder, first_provider
+from genai.runtime import session as sessions
+from genai.runtime.adapt import narrow_outputs
+from genai.runtime.addressed_device import AddressedDevice
+from genai.runtime.ort import onnxruntime
+
+PROMPTS = [[5, 6, 7, 8, 9, 10], [3, 4], [11], [7, 7, 7, 7]]
+
+
+class CountingDevice(AddressedDevice):
+    """Counts copies between host and device."""
+
+    copies: list[tuple[str, int]]
+
+    def copy_in(self, array: np.ndarray, buffer: Buffer) -> None:
+        self.copies.append(("in", buffer.nbytes))
+        super().copy_in(array, buffer)
+
+    def copy_out(self, buffer: Buffer, array: np.ndarray) -> None:
+        self.copies.append(("out", buffer.nbytes))
+        super().copy_out(buffer, array)
+
+
+@pytest.fixture
+def copies(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
+    """Let sessions of the CPU pretend to be an accelerator that records runs; the copies that are made."""
+    made: list[tuple[str, int]] = []
+
+    def device(provider: object, index: int, session: Any, **_: Any) -> CountingDevice:
+        found = CountingDevice("cpu", index, session)
+        found.copies = made
+        return found
+
+    def open_session(provider: Any, model: bytes, make_options: Any, chosen: Any, index: int) -> Any:
+        proto = onnx.ModelProto.FromString(model)
+        narrow_outputs(proto.graph)
+        return onnxruntime.InferenceSession(
+            proto.SerializeToString(), make_options(), providers=[provider.ort_name]
+        )
+
+    monkeypatch.setattr(sessions, "_device", device)
+    monkeypatch.setattr(first_provider, "_open", open_session)
+    monkeypatch.setattr(sessions, "records_runs", lambda *_: True)
+    return made
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "lfm2", "gemma3_text", "qwen3_next"])
+@pytest.mark.parametrize(
+    "options", [{}, {"temperature": 0.8, "seed": 3}, {"num_beams": 3}], ids=["greedy", "sampled", "beams"]
+)
+def test_it_gives_what_the_host_does(
+    model_folder: Callable[..., tuple[Path, Path]],
+    request: pytest.FixtureRequest,
+    family: str,
+    options: dict[str, Any],
+) -> None:
+    path = model_folder(family)[1]
+    asked = {"max_new_tokens": 12, "ignore_eos": True, **options}
+    with Generator(path, provider="cpu") as generator:
+        expected = [generator.generate(token_ids=PROMPTS, **asked) for _ in range(2)]
+    request.getfixturevalue("copies")
+    with Generator(path, provider="cpu") as generator:
+        found = [generator.generate(token_ids=PROMPTS, **asked) for _ in range(2)]
+        generator._decoder.cache.check()
+    for ours, theirs in zip(chain(*found), chain(*expected), strict=True):
+        assert ours.token_ids == theirs.token_ids
+
+
+def test_a_greedy_step_is_one_copy_in_and_eight_bytes_out(
+    model_folder: Callable[..., tuple[Path, Path]], copies: list[tuple[str, int]]
+) -> None:
+    with Generator(model_folder("llama")[1], provider="cpu") as generator:
+        stream = generator.stream(token_ids=[1, 2, 3], max_new_tokens=8, ignore_eos=True)
+        next(stream)
+        copies.clear()
+        next(stream)
+        assert [way for way, _ in copies] == ["in", "out"]
+        assert copies[1] == ("out", 8)
+        list(stream)
+        generator.generate(token_ids=[3], max_new_tokens=2, logprobs=True, ignore_eos=True)
+        assert copies[-1] == ("out", 4 * generator.vocab_size)
+
+
+def widened_graph(float_type: int) -> onnx.ModelProto:
+    """Logits of a half type that are widened, as exports have them, and a cache of that type."""
+    shape = ["batch_size", "num_logits", 5]
+    nodes = [
+        helper.make_node("Identity", ["past_key_values.0.key"], ["hidden"]),
+        helper.make_node("Cast", ["hidden"], [LOGITS], to=TensorProto.FLOAT),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "decoder",
+        [helper.make_tensor_value_info("past_key_values.0.key", float_type, shape)],
+        [helper.make_tensor_value_info(LOGITS, TensorProto.FLOAT, shape)],
+    )
+    return helper.make_model(graph, ir_version=10, opset_imports=[helper.make_opsetid("", 21)])
+
+
+@pytest.mark.parametrize(
+    ("float_type", "output"),
+    [(TensorProto.FLOAT16, "tensor(float16)"), (TensorProto.FLOAT, "tensor(float)")],
+)
+def test_outputs_are_narrow(float_type: int, output: str) -> None:
+    model = widened_graph(float_type)
+    narrow_outputs(model.graph)
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    assert {each.name: each.type for each in session.get_outputs()} == {
+        LOGITS: output,
+        BEST_IDS: "tensor(int64)",
+    }
+    dtype = np.float16 if float_type == TensorProto.FLOAT16 else np.float32
+    logits = np.array([[[1, 5, 2, 5, 0], [-4, -3, -2, -1, -9]], [[1, np.inf, 2, 3, 4], [-np.inf] * 5]], dtype)
+    found, best = session.run([LOGITS, BEST_IDS], {"past_key_values.0.key": logits})
+    np.testing.assert_array_equal(found, logits)
+    assert best.tolist() == [[1, 3], [-1, -1]]
+
+
+class SmallDevice(AddressedDevice):
+    """Tells how much of its memory is free."""
+
+    num_free = 0
+
+    def free_bytes(self) -> int:
+        return self.num_free
+
+
+@pytest.mark.usefixtures("copies")
+def test_the_cache_stays_within_what_is_free(
+    model_folder: Callable[..., tuple[Path, Path]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = ModelFolder.load(model_folder("llama")[1])
+    monkeypatch.setattr(sessions, "_device", lambda p, i, session, **_: SmallDevice("cpu", 0, session))
+    monkeypatch.setattr(SmallDevice, "num_free", 100_000)
+    assert Decoder(folder).cache.shape.max_bytes == 90_000
+    assert Decoder(folder, kv_cache_bytes=70_000).cache.shape.max_bytes == 70_000
+    monkeypatch.setattr(SmallDevice, "num_free", 100)
+    with pytest.raises(OptionError, match="holds not even one token"):
+        Decoder(folder)
+
+
+def test_weights_that_do_not_fit_are_an_error_with_the_arithmetic(
+    model_folder: Callable[..., tuple[Path, Path]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(first_provider, "free_device_bytes", lambda *_: 1024)
+    folder = ModelFolder.load(model_folder("llama")[1])
+    with pytest.raises(ModelFolderError, match=r"the weights take \d+ MiB, and 0 MiB are free on cpu:0"):
+        Decoder(folder)
