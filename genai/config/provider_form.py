@@ -58,7 +58,10 @@ _CUDA = ProviderForm(
     expert_multiple=64,
 )
 _WEBGPU = ProviderForm(
-    "webgpu", ("fp16", "fp32"), has_expert_zero_points=False, without=frozenset({"FusedMatMul", "MoE"})
+    "webgpu",
+    ("fp16", "fp32"),
+    has_expert_zero_points=False,
+    without=frozenset({"FusedMatMul", "LogSoftmax", "MoE"}),
 )
 _DIRECTML = ProviderForm(
     "directml",

@@ -40,21 +40,29 @@ PROMPTS = ([5, 6, 7, 8, 9, 10], [11, 12], [3, 1, 4, 1, 5, 9, 2, 6, 5])
 NUM_NEW = 5
 WEBGPU = next(provider for provider in PROVIDERS if provider.name == "webgpu")
 
-Folder = Callable[[str], ModelFolder]
+FP32 = ExportSettings(precision="fp32", provider="webgpu")
+OTHER_FORMS = (
+    ExportSettings(precision="fp16", provider="webgpu"),
+    ExportSettings(precision="int4", provider="webgpu"),
+    ExportSettings(precision="int8", provider="webgpu", activations="fp32"),
+)
+
+Folder = Callable[..., ModelFolder]
 
 
 @pytest.fixture(scope="module")
 def folder_of(tmp_path_factory: pytest.TempPathFactory) -> Folder:
     """A function that exports a tiny checkpoint of a family for WebGPU, once."""
-    made: dict[str, ModelFolder] = {}
+    checkpoints: dict[str, Path] = {}
+    made: dict[tuple[str, str], ModelFolder] = {}
 
-    def make(family: str) -> ModelFolder:
-        if family not in made:
-            root = tmp_path_factory.mktemp(family)
-            checkpoint = make_checkpoint(family, root / "checkpoint")
-            settings = ExportSettings(precision="fp32", provider="webgpu")
-            made[family] = carry_out(plan_export(checkpoint, settings), root / "model")
-        return made[family]
+    def make(family: str, settings: ExportSettings = FP32) -> ModelFolder:
+        if family not in checkpoints:
+            checkpoints[family] = make_checkpoint(family, tmp_path_factory.mktemp(family) / "checkpoint")
+        if (family, settings.name) not in made:
+            target = checkpoints[family].parent / settings.name
+            made[family, settings.name] = carry_out(plan_export(checkpoints[family], settings), target)
+        return made[family, settings.name]
 
     return make
 
@@ -71,6 +79,14 @@ def continued(generator: Generator, prompts: Sequence[Sequence[int]], **options:
 def test_every_node_but_those_of_sizes_runs_there(folder_of: Folder, family: str) -> None:
     left = check_placement(folder_of(family), "webgpu").left_to_cpu(WEBGPU)
     assert left.keys() == LEFT.get(family, set())
+
+
+@pytest.mark.parametrize("settings", OTHER_FORMS, ids=lambda settings: settings.name)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_other_forms_run_there_too(folder_of: Folder, family: str, settings: ExportSettings) -> None:
+    """Placed only: the software adapter does not compute in float16."""
+    left = check_placement(folder_of(family, settings), "webgpu").left_to_cpu(WEBGPU)
+    assert left.keys() <= LEFT.get(family, set())
 
 
 @pytest.mark.parametrize("family", FAMILIES)
