@@ -201,9 +201,9 @@ class KVCache:
         if not self.can_truncate and slot.token_ids:
             self._snapshots.take(slot)
 
-    def align(self, slots: Sequence[Slot]) -> int:
-        """Make slots ready to run together, and return the side that the run reads; it writes the other."""
-        return self._buffers.align(slots)
+    def align(self, slots: Sequence[Slot], *, idle: Collection[Slot] = ()) -> int:
+        """Make slots ready to run together, some of them idle, and return the side that the run reads; it writes the other."""
+        return self._buffers.align(slots, idle=idle)
 
     def flip(self, slots: Collection[Slot]) -> None:
         """Note that a run has written these slots' states to the side that `align` did not return."""

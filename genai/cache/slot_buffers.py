@@ -104,16 +104,16 @@ class SlotBuffers:
         for i, row in self.state_rows(target, target.side):
             self._device.copy_positions(self._row(source, i), row, 1)
 
-    def align(self, slots: Sequence[Slot]) -> int:
+    def align(self, slots: Sequence[Slot], *, idle: Collection[Slot] = ()) -> int:
         """Make slots ready to run together, and return the side that the run reads; it writes the other.
 
-        The states of slots without tokens become zero. Does nothing where there are no states.
+        The states of slots without tokens become zero, unless they are idle. Does nothing where there are no states.
         """
         if not self.has_states:
             return 0
         side = int(2 * sum(slot.side for slot in slots) > len(slots))  # where most of them are
         for slot in slots:
-            if slot.token_ids and slot.side == side:
+            if slot.side == side if slot.token_ids else slot in idle:
                 continue
             for i, target in self.state_rows(slot, side):
                 if slot.token_ids:

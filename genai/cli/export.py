@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from genai.cli.command import command
+from genai.cli.deploy import DeployFlags, check_deployments, deploy, find_folder
 from genai.cli.options import BlockSize, JsonFlag, OfflineFlag, Revision
 from genai.cli.output import format_bytes, print_json, print_note, print_result
 from genai.cli.progress import StageProgress
@@ -32,7 +33,9 @@ __all__ = ["ExportFlags", "export", "run_export"]
 class ExportFlags:
     """What is exported how, and where to."""
 
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder to make.")]
+    output: Annotated[Path | None, typer.Option("--output", "-o", metavar="DIR", help="Folder to make.")] = (
+        None
+    )
     precision: Annotated[
         str | None,
         typer.Option(
@@ -85,6 +88,8 @@ class ExportFlags:
     "genai export ./model-Q4_K_M.gguf -o ./model",
     "genai export ./checkpoint -o ./model --provider cuda",
     "genai export ./checkpoint -o ./model --via transformers",
+    "genai export ./checkpoint -o ./model --web ./site",
+    "genai export ./model --triton ./repository",
 )
 def export(
     checkpoint: Annotated[
@@ -92,6 +97,7 @@ def export(
     ],
     *,
     flags: ExportFlags,
+    deployments: DeployFlags,
     quantize: Annotated[
         str | None,
         typer.Option(
@@ -105,9 +111,16 @@ def export(
 ) -> None:
     """Export a checkpoint to a model folder.
 
-    The folder runs here and in onnxruntime-genai; nothing appears at DIR until it is complete.
+    The folder runs here and in onnxruntime-genai; nothing appears at DIR until it is complete. --web and --triton make
+    something more of it, or of a model folder that is there already, and then need no --output.
     """
-    run_export(checkpoint, flags, quantize=quantize, via=via)
+    check_deployments(deployments, overwrite=flags.overwrite)
+    path = flags.output
+    if path is None:
+        path = find_folder(checkpoint, deployments)
+    else:
+        run_export(checkpoint, flags, quantize=quantize, via=via)
+    deploy(path, deployments, overwrite=flags.overwrite, as_json=flags.json)
 
 
 def run_export(
@@ -119,6 +132,9 @@ def run_export(
     from genai.hub import resolve, resolve_checkpoint
     from genai.hub.presets import export_settings, keeps_quantized
 
+    output = flags.output
+    if output is None:
+        raise OptionError(f"pass --output DIR (-o): the model folder to make of {checkpoint}")
     preset = resolve(checkpoint, revision=flags.revision).preset
     options: ExportOptions = {
         "precision": flags.precision,
@@ -133,7 +149,7 @@ def run_export(
     }
     settings = export_settings(preset, **options)
     text = _read_text(flags.calibration, settings)
-    check_target(flags.output, overwrite=flags.overwrite)
+    check_target(output, overwrite=flags.overwrite)
 
     @cache  # planned once, before gigabytes are fetched for an export that cannot be made
     def plan(path: Path) -> ExportPlan:
@@ -144,9 +160,9 @@ def run_export(
             checkpoint, revision=flags.revision, offline=flags.offline, progress=progress, check=plan
         )
     begun = time.perf_counter()
-    folder = _make(plan(found.path), found, flags, text, preset.license if preset else None)
+    folder = _make(plan(found.path), found, output, flags, text, preset.license if preset else None)
     seconds = time.perf_counter() - begun
-    report = validate_export(flags.output) if flags.validate else None
+    report = validate_export(output) if flags.validate else None
     _tell(folder, seconds, report, as_json=flags.json)
 
 
@@ -167,6 +183,7 @@ def _read_text(path: Path | None, settings: ExportSettings) -> CalibrationText |
 def _make(
     plan: ExportPlan,
     found: LocalCheckpoint,
+    output: Path,
     flags: ExportFlags,
     text: CalibrationText | None,
     page_license: str | None,
@@ -183,7 +200,7 @@ def _make(
 
             return export_calibrated(
                 plan,
-                flags.output,
+                output,
                 text=text,
                 overwrite=flags.overwrite,
                 advance=layers,
@@ -197,7 +214,7 @@ def _make(
 
         return carry_out(
             plan,
-            flags.output,
+            output,
             overwrite=flags.overwrite,
             progress=show,
             source=found.source,

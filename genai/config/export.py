@@ -23,7 +23,7 @@ __all__ = [
     "check_block_size",
 ]
 
-EXPORT_VERSION = 4
+EXPORT_VERSION = 5
 """The version of what an export writes: raised when a fix changes it, so that exports made before are not used."""
 
 PRECISIONS = ("fp32", "fp16", "bf16", "int8", "int4", "int4-small", "keep")
@@ -116,6 +116,11 @@ class ExportSettings:
         object.__setattr__(self, "provider", self.form.name)
         self._check_activations()
         check_block_size(self.block_size)
+        if self.precision.startswith("int4") and self.block_size > self.form.max_narrow_block:
+            raise OptionError(
+                f"{self.provider} reads blocks of at most {self.form.max_narrow_block} weights of 4 bits, not "
+                f"{self.block_size}: choose block_size {self.form.max_narrow_block}"
+            )
         if not self.is_quantized:
             object.__setattr__(self, "block_size", DEFAULT_BLOCK_SIZE)
         length = self.max_context

@@ -25,8 +25,10 @@ class ProviderForm:
             kernel (fpA_intB) takes no others.
         has_expert_zero_points: The same for the matrices of experts.
         widens_blocks: Whether matrices of 8 bits have blocks of twice the size.
+        max_narrow_block: Weights of 4 bits that one block may have.
         separates_bias: Whether a bias is added by a node of its own, because the fast kernel takes none.
         expert_multiple: What the widths of experts have to be multiples of.
+        biases_codes: Whether attention over a cache of codes can add biases to its scores.
         without: Operators of ONNX Runtime's and ONNX's that it has no kernels for, and that a graph can do without.
         opset: The version of ONNX's operators.
         has_plain_attention: Whether its attention reads queries, keys and values apart, and scales scores: it rotates
@@ -39,8 +41,10 @@ class ProviderForm:
     has_zero_points: bool = True
     has_expert_zero_points: bool = True
     widens_blocks: bool = True
+    max_narrow_block: int = 256
     separates_bias: bool = False
     expert_multiple: int = 1
+    biases_codes: bool = True
     without: frozenset[str] = field(default=frozenset())
     opset: int = 23
     has_plain_attention: bool = False
@@ -54,8 +58,10 @@ _CUDA = ProviderForm(
     has_zero_points=False,
     has_expert_zero_points=False,
     widens_blocks=False,
+    max_narrow_block=128,
     separates_bias=True,
     expert_multiple=64,
+    biases_codes=False,
 )
 _WEBGPU = ProviderForm(
     "webgpu",

@@ -232,7 +232,7 @@ class Decoder:
             is_long=slots[0].key.position_table == 1,
             total_length=self.cache.capacity if self._session.captures else None,
         )
-        _run(self._decode_binding(slots, self.cache.align(slots), arena))
+        _run(self._decode_binding(slots, self.cache.align(slots, idle=idle), arena))
         if arena:
             arena.collect(slots, [1] * len(slots), 1)
         running = [slot for slot in slots if slot not in idle] if idle else slots

@@ -20,6 +20,9 @@ __all__ = ["first_that_works", "records_runs"]
 
 _CAPTURE = "enable_cuda_graph"
 
+_HOST_OPERATORS = frozenset({"Compress", "If", "Loop", "NonZero", "Scan", "Unique"})
+"""Those for which the host waits, to see how large a result is or what comes next: no run with one can be recorded."""
+
 
 def first_that_works(
     candidates: Sequence[Provider],
@@ -78,8 +81,9 @@ def _open(
     narrowed = ModelProto.FromString(model)
     narrow_outputs(narrowed.graph)
     model = narrowed.SerializeToString()
-    if provider.captures and _CAPTURE not in chosen:
-        # Refused where a node runs on the CPU that does more than compute sizes, or branches: known only by trying.
+    is_recordable = not _HOST_OPERATORS & {node.op_type for node in narrowed.graph.node}
+    if provider.captures and is_recordable and _CAPTURE not in chosen:
+        # Refused where a node runs on the CPU that does more than compute sizes: known only by trying.
         with contextlib.suppress(*OPEN_ERRORS):
             recording = {**chosen, _CAPTURE: "1"}
             return open_session(

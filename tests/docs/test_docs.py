@@ -17,7 +17,7 @@ from tests.checkpoints import make_checkpoint
 from tests.hub_server import serve
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 
 
@@ -69,9 +69,9 @@ def test_example_scripts_run(script: Path, tmp_path: Path, environment: dict[str
 
 
 def test_every_page_is_linked_from_the_readme() -> None:
-    readme = PAGES[0].read_text(encoding="utf-8")
+    links = "".join(page.read_text(encoding="utf-8") for page in (PAGES[0], ROOT / "docs" / "deploy.md"))
     for page in PAGES[1:]:
-        assert f"docs/{page.name}" in readme
+        assert f"{page.parent.name}/{page.name}" in links
 
 
 @pytest.mark.parametrize("page", [*PAGES, ROOT / "CONTRIBUTING.md"], ids=lambda page: page.name)

@@ -16,6 +16,7 @@ from genai.export.build.graph_builder import GraphBuilder
 from genai.export.build.linear import linear, project, table
 from genai.export.build.precision import Precision
 from tests.checkpoints import make_checkpoint
+from tests.export.quantized.encoders import CASES, make_pair
 from tests.export.runner import GraphRunner, without_worst_positions
 from tests.export.test_quantized_matrices import random_matrix
 
@@ -44,6 +45,7 @@ def test_activations(settings: ExportSettings, float_type: str) -> None:
         ({"precision": "bf16", "provider": "webgpu"}, "webgpu computes in fp16 or fp32, not in bf16"),
         ({"activations": "bf16", "provider": "webgpu"}, "choose activations fp16"),
         ({"provider": "cude"}, 'Did you mean "cuda"'),
+        ({"block_size": 256, "provider": "cuda"}, "cuda reads blocks of at most 128 .*choose block_size 128"),
         ({"activations": "fp8"}, "activations must be one of auto, fp32, fp16, bf16"),
     ],
 )
@@ -140,3 +142,32 @@ def test_experts_are_as_wide_as_the_kernel_wants(tmp_path: Path) -> None:
     assert shapes["down.weight"] == (5, 128, 128)
     found, expected = without_worst_positions(logits["cuda"], logits["floats"], share=0.2)
     assert np.linalg.norm(found - expected) < 0.05 * np.linalg.norm(expected)
+
+
+def test_coarse_blocks_are_no_larger_than_the_kernel_reads() -> None:
+    for provider, size in (("cpu", 256), ("cuda", 128)):
+        precision = Precision.of(ExportSettings("int4-small", block_size=128, provider=provider))
+        assert precision.default_scheme is not None
+        assert precision.default_scheme.block_size == size
+
+
+def test_blocks_that_the_kernel_does_not_read_are_not_carried_over(tmp_path: Path) -> None:
+    """A scale for each output, over 256 inputs, is kept for the CPU; for CUDA such a matrix is rounded to 8 bits."""
+    pair = make_pair(CASES["gptq-per-channel"], tmp_path, hidden_size=256)
+    stored = {}
+    for provider in ("cpu", "cuda"):
+        plan = plan_export(pair.quantized, ExportSettings("keep", provider=provider))
+        folder = carry_out(plan, tmp_path / provider)
+        assert folder.manifest is not None
+        parameters = folder.manifest.exporter_notes["quantized_weights"]["parameters"]
+        stored[provider] = parameters["layers.0.mlp.up.weight"]
+    assert stored["cpu"]["carried_over"]
+    assert (stored["cuda"]["stored"]["bits"], stored["cuda"]["stored"]["block_size"]) == (8, 32)
+
+
+@pytest.mark.parametrize("family", ["bloom", "mpt"])
+def test_cuda_adds_no_biases_over_a_cache_of_codes(family: str, tmp_path: Path) -> None:
+    checkpoint = make_checkpoint(family, tmp_path / "checkpoint")
+    plan_export(checkpoint, ExportSettings(kv_precision="int8"))
+    with pytest.raises(OptionError, match=r"adds linear biases .* choose kv_precision auto"):
+        plan_export(checkpoint, ExportSettings(kv_precision="int8", provider="cuda"))

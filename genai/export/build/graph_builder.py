@@ -220,7 +220,11 @@ class GraphBuilder:
         if rows is None:
             return None
         codes = stacked_codes(rows.parts if isinstance(rows, Experts) else [rows])
-        return None if codes is None else codes.layout
+        if codes is None or (
+            codes.scheme.bits == 4 and codes.scheme.block_size > self.precision.form.max_narrow_block
+        ):
+            return None
+        return codes.layout
 
     def _unique(self, name: str) -> str:
         count = self._num_named.get(name, 0)

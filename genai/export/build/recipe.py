@@ -64,7 +64,7 @@ class Recipe:
             case "int4":
                 return cls(narrow, wide, (*_VOCABULARY, *_ATTENTION), _FEED_FORWARD, _PEAK)
             case "int4-small":
-                coarse = replace(narrow, block_size=coarse_size)
+                coarse = replace(narrow, block_size=min(coarse_size, form.max_narrow_block))
                 return cls(coarse, wide, _VOCABULARY, ("down",), _PEAK)
             case _:
                 return None

@@ -242,7 +242,7 @@ def test_tools_that_are_missing_are_named(
     monkeypatch.setattr(
         "genai.export.foreign.transformers_tools.TRANSFORMERS_TOOLS", {"no_such_tool": (1, 2)}
     )
-    lack = "it needs no_such_tool >= 1.2, and it is not installed; install genai[export]"
+    lack = "it needs no_such_tool >= 1.2, and it is not installed; install genai with its extra [export]"
     assert why_no_transformers(CONFIG) == lack
     with pytest.raises(ExportError, match=r"exporter cannot run: it needs no_such_tool >= 1.2"):
         plan_export(checkpoint, ExportSettings(via="transformers"))
@@ -280,7 +280,7 @@ def test_prepare_names_what_to_install(
         "genai.export.foreign.transformers_tools.TRANSFORMERS_TOOLS", {"no_such_tool": (1, 2)}
     )
     (checkpoint / "model.safetensors").write_bytes(b"weights that only the exporter reads")
-    with pytest.raises(UnsupportedModelError, match=r"families.* install genai\[export\]"):
+    with pytest.raises(UnsupportedModelError, match=r"families.* install genai with its extra \[export\]"):
         prepare_model(checkpoint)
 
 

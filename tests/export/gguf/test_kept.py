@@ -87,6 +87,16 @@ def test_scales_stay_as_wide_as_they_are(
     assert saved == pytest.approx(2 * num_weights / 32, rel=0.05)  # tensors begin at multiples of some bytes
 
 
+def test_a_prompt_without_logits_runs(tmp_path: Path) -> None:
+    """The head's offsets (Q4_K) are products of their own, here of no positions at all."""
+    sizes = {"hidden_size": 256, "intermediate_size": 256, "head_dim": 64, "num_hidden_layers": 1}
+    file = write_gguf(make_checkpoint("llama", tmp_path / "checkpoint", **sizes), tmp_path / "floats.gguf")
+    replace_matrices(file, tmp_path / "model.gguf", "Q4_K")
+    runner = GraphRunner(export(tmp_path / "model.gguf", tmp_path / "kept", "keep"))
+    assert runner.feed(TOKENS, keep=0).shape[0] == 0
+    assert np.isfinite(runner.feed([3], keep=1)).all()
+
+
 def size_of(folder: ModelFolder) -> int:
     return (folder.path / "model.onnx.data").stat().st_size
 

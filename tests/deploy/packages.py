@@ -1,0 +1,85 @@
+"""Packages that tests with the mark `deploy` need: fetched once, into a folder that GENAI_TEST_CACHE names."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import venv
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from genai.deploy import web_libraries
+
+__all__ = ["npm_packages", "python_environment", "web_packages", "wheel_contents"]
+
+
+def npm_packages(*packages: str) -> Path:
+    """Return a folder `node_modules` with these packages ("name@version"); their install scripts do not run."""
+    if shutil.which("npm") is None:
+        pytest.skip("npm is not installed")
+
+    def install(target: Path) -> None:
+        options = ["--ignore-scripts", "--no-audit", "--no-fund", "--prefix", str(target)]
+        subprocess.run(["npm", "install", *options, *packages], check=True, capture_output=True)
+
+    return _cached("npm", packages, install) / "node_modules"
+
+
+def web_packages() -> Path:
+    """Return a folder `node_modules` with the libraries of the web page, in the versions that it names."""
+    return npm_packages(*(f"{library.package}@{library.version}" for library in web_libraries.LIBRARIES))
+
+
+def wheel_contents(package: str) -> Path:
+    """Return a folder with what is in the wheel of a package ("name==version"), without what it depends on."""
+
+    def unpack(target: Path) -> None:
+        command = [
+            sys.executable,
+            "-m",
+            "pip",
+            "install",
+            "-q",
+            "--no-deps",
+            "--target",
+            str(target),
+            package,
+        ]
+        subprocess.run(command, check=True, capture_output=True)
+
+    return _cached("wheel", (package,), unpack)
+
+
+def python_environment(*packages: str) -> Path:
+    """Return the Python of an environment with these packages ("name==version"), which sees genai's own too."""
+
+    def install(target: Path) -> None:
+        venv.create(target, with_pip=True)
+        here = os.pathsep.join(path for path in sys.path if path.endswith("site-packages"))
+        (site_packages,) = target.glob("lib/python*/site-packages")
+        subprocess.run(
+            [str(target / "bin" / "python"), "-m", "pip", "install", "-q", *packages],
+            check=True,
+            capture_output=True,
+        )
+        (site_packages / "beside.pth").write_text("\n".join(here.split(os.pathsep)) + "\n")
+
+    return _cached("python", packages, install) / "bin" / "python"
+
+
+def _cached(kind: str, packages: tuple[str, ...], make: Callable[[Path], None]) -> Path:
+    """Return the folder that `make` fills, once; one that was stopped on the way is made again."""
+    root = Path(os.environ.get("GENAI_TEST_CACHE") or Path.home() / ".cache" / "genai-tests")
+    target = root / f"{kind}-{hashlib.sha256(repr(packages).encode()).hexdigest()[:12]}"
+    done = target / ".complete"
+    if not done.exists():
+        shutil.rmtree(target, ignore_errors=True)
+        target.mkdir(parents=True)
+        make(target)
+        done.touch()
+    return target
