@@ -143,11 +143,6 @@ def _check_calibration(architecture: str, decoder: NativeDecoder | None, setting
             raise UnsupportedModelError(
                 f"the KV cache of {architecture} cannot hold 8-bit codes, because {error}: choose kv_precision auto"
             ) from error
-        if decoder.spec.alibis and not settings.form.biases_codes:
-            raise OptionError(
-                f"the attention of {architecture} adds linear biases to its scores, which {settings.provider}'s kernel "
-                "cannot over a cache of 8-bit codes: choose kv_precision auto, or another provider"
-            )
     try:
         check_parts(decoder.spec)
     except UnsupportedModelError as error:

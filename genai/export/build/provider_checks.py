@@ -19,6 +19,11 @@ def check_provider(spec: DecoderSpec, settings: ExportSettings) -> None:
         OptionError: It cannot with these settings.
     """
     form = settings.form
+    if spec.alibis and settings.quantizes_cache and not form.biases_codes:
+        raise OptionError(
+            f"the attention adds linear biases to its scores, which {form.name}'s kernel cannot over a cache of 8-bit "
+            "codes: choose kv_precision auto, or another provider"
+        )
     if not form.has_plain_attention:
         return
     if settings.quantizes_cache:
