@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -47,8 +48,6 @@ def providers(
 
 def statuses_as_json(statuses: list[ProviderStatus]) -> list[dict[str, Any]]:
     """Return providers as JSON has them."""
-    import dataclasses
-
     from genai.runtime.providers.hardware import provider_hardware
 
     return [

@@ -64,7 +64,10 @@ _CUDA = ProviderForm(
     biases_codes=False,
 )
 _WEBGPU = ProviderForm(
-    "webgpu", ("fp16", "fp32"), has_expert_zero_points=False, without=frozenset({"FusedMatMul", "MoE"})
+    "webgpu",
+    ("fp16", "fp32"),
+    has_expert_zero_points=False,
+    without=frozenset({"FusedMatMul", "LogSoftmax", "MoE"}),
 )
 _DIRECTML = ProviderForm(
     "directml",

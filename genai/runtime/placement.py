@@ -123,8 +123,8 @@ def _repair(provider: Provider, manifest: Manifest | None) -> str:
     command = f"--provider {provider.name}"
     if manifest is None:
         return f"export the checkpoint for it: genai export CHECKPOINT -o DIR {command}"
-    if manifest.settings.get("provider", "cpu") == form.name and manifest.precision != "fp32":
-        return f"its kernels do not take them, although the folder was made for {form.name}"
+    if manifest.settings.get("provider", "cpu") == form.name:
+        return f"its kernels do not take them in {manifest.precision}, although the folder was made for {form.name}"
     precision = manifest.precision
     if precision in ACTIVATIONS:  # weights of floats decide on the activations
         precision = form.activations[0]

@@ -51,7 +51,7 @@ class ValueDevice:
         """Return new values, one for each row."""
         dtype = np.dtype(dtype)
         rows = tuple(self._allocate_row((1, *shape[1:]), dtype) for _ in range(shape[0]))
-        return RowValues(shape, dtype, 0, None, rows)
+        return rows[0] if len(rows) == 1 else RowValues(shape, dtype, 0, None, rows)
 
     def free_bytes(self) -> None:
         """Return None: it does not tell."""

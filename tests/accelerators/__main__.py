@@ -10,9 +10,11 @@ import sys
 from collections.abc import Callable, Mapping
 
 from tests.accelerators.cuda import cuda_environment
+from tests.accelerators.webgpu_environment import webgpu_environment
 
 ENVIRONMENTS: Mapping[str, tuple[str, Callable[[], dict[str, str]]]] = {
     "cuda": ("cuda_stub", cuda_environment),
+    "webgpu": ("webgpu", webgpu_environment),
 }
 """By what a user calls it: the marker of its tests, and what returns the variables of its environment."""
 

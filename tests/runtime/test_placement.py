@@ -62,7 +62,9 @@ def test_one_line_counts_by_operator_and_gives_the_command(
 
 
 def test_what_no_export_repairs_is_said(folder: ModelFolder, caplog: pytest.LogCaptureFixture) -> None:
-    assert "the folder was made for cuda" in report(made_for(folder, "int4", "cuda"), caplog)
+    assert "in fp32, although the folder was made for cuda" in report(
+        made_for(folder, "fp32", "cuda"), caplog
+    )
     assert "no export for qnn" in report(folder, caplog, QNN)
     foreign = dataclasses.replace(folder, manifest=None)
     assert "genai export CHECKPOINT -o DIR --provider cuda" in report(foreign, caplog)

@@ -56,9 +56,15 @@ def route(g: GraphBuilder, x: ir.Value, spec: RouterSpec) -> Routing:
         outputs = g.op("Cast", [outputs], to=FLOAT) if is_half else outputs
         logits, total = _rule(g, outputs, spec)
         if is_half:  # near 0, where the largest are, half precision is finest
-            logits = g.op("Cast", [g.op("LogSoftmax", [logits], axis=-1)], to=g.precision.float_type)
+            logits = g.op("Cast", [_log_softmax(g, logits)], to=g.precision.float_type)
             total = None if total is None else g.op("Cast", [total], to=g.precision.float_type)
     return Routing(logits, total)
+
+
+def _log_softmax(g: GraphBuilder, logits: ir.Value) -> ir.Value:
+    if "LogSoftmax" in g.precision.form.without:
+        return g.op("Log", [g.op("Softmax", [logits], axis=-1)])
+    return g.op("LogSoftmax", [logits], axis=-1)
 
 
 def _rule(g: GraphBuilder, outputs: ir.Value, spec: RouterSpec) -> tuple[ir.Value, ir.Value | None]:

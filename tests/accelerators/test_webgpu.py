@@ -1,0 +1,137 @@
+"""Parity of WebGPU's kernels and of caches of whole values with the CPU, on a software adapter."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from genai import Generator
+from genai.config import ExportSettings
+from genai.export import carry_out, plan_export
+from genai.folder import ModelFolder
+from genai.runtime.devices import HostDevice
+from genai.runtime.placement_check import check_placement
+from genai.runtime.providers import PROVIDERS
+from tests.checkpoints import make_checkpoint
+
+pytestmark = pytest.mark.webgpu
+
+FAMILIES = (
+    "llama",
+    "qwen3",
+    "phi3",
+    "gemma3_text",
+    "gpt2",
+    "mixtral",
+    "lfm2",
+    "qwen3_next",
+    "falcon",
+    "olmo2",
+    "gpt_oss",
+)
+PLAIN_EXPERTS = {"NonZero", "Reshape", "Flatten"}
+"""What stays on the CPU where experts are plain nodes: WebGPU has no MoE in floats, and no NonZero."""
+
+LEFT: Mapping[str, set[str]] = dict.fromkeys(("mixtral", "qwen3_next", "gpt_oss"), PLAIN_EXPERTS)
+WITH_BEAMS = ("llama", "lfm2")
+PROMPTS = ([5, 6, 7, 8, 9, 10], [11, 12], [3, 1, 4, 1, 5, 9, 2, 6, 5])
+NUM_NEW = 5
+WEBGPU = next(provider for provider in PROVIDERS if provider.name == "webgpu")
+
+FP32 = ExportSettings(precision="fp32", provider="webgpu")
+OTHER_FORMS = (
+    ExportSettings(precision="fp16", provider="webgpu"),
+    ExportSettings(precision="int4", provider="webgpu"),
+    ExportSettings(precision="int8", provider="webgpu", activations="fp32"),
+)
+
+Folder = Callable[..., ModelFolder]
+
+
+@pytest.fixture(scope="module")
+def folder_of(tmp_path_factory: pytest.TempPathFactory) -> Folder:
+    """A function that exports a tiny checkpoint of a family for WebGPU, once."""
+    checkpoints: dict[str, Path] = {}
+    made: dict[tuple[str, str], ModelFolder] = {}
+
+    def make(family: str, settings: ExportSettings = FP32) -> ModelFolder:
+        if family not in checkpoints:
+            checkpoints[family] = make_checkpoint(family, tmp_path_factory.mktemp(family) / "checkpoint")
+        if (family, settings.name) not in made:
+            target = checkpoints[family].parent / settings.name
+            made[family, settings.name] = carry_out(plan_export(checkpoints[family], settings), target)
+        return made[family, settings.name]
+
+    return make
+
+
+def continued(generator: Generator, prompts: Sequence[Sequence[int]], **options: int) -> list[list[int]]:
+    """Return the greedy continuations of prompts that run together."""
+    results = generator.generate(
+        token_ids=prompts, max_new_tokens=NUM_NEW, ignore_eos=True, do_sample=False, **options
+    )
+    return [list(result.token_ids) for result in results]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_node_but_those_of_sizes_runs_there(folder_of: Folder, family: str) -> None:
+    left = check_placement(folder_of(family), "webgpu").left_to_cpu(WEBGPU)
+    assert left.keys() == LEFT.get(family, set())
+
+
+@pytest.mark.parametrize("settings", OTHER_FORMS, ids=lambda settings: settings.name)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_other_forms_run_there_too(folder_of: Folder, family: str, settings: ExportSettings) -> None:
+    """Placed only: the software adapter does not compute in float16."""
+    left = check_placement(folder_of(family, settings), "webgpu").left_to_cpu(WEBGPU)
+    assert left.keys() <= LEFT.get(family, set())
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_tokens_are_the_cpus(folder_of: Folder, family: str) -> None:
+    """Several prompts together, then one that goes on where a cached one ended."""
+    folder = folder_of(family)
+    strict = family not in LEFT
+    with Generator(folder, provider="cpu") as cpu, Generator(folder, provider="webgpu", strict=strict) as gpu:
+        expected = continued(cpu, PROMPTS)
+        assert continued(gpu, PROMPTS) == expected
+        longer = [*PROMPTS[0], *expected[0], 7, 8]
+        assert continued(gpu, [longer]) == continued(cpu, [longer])
+        if family in WITH_BEAMS:
+            assert continued(gpu, PROMPTS[:1], num_beams=3) == continued(cpu, PROMPTS[:1], num_beams=3)
+
+
+def test_a_conversation_goes_on_in_its_cache() -> None:
+    with Generator("demo", provider="webgpu") as gpu, Generator("demo", provider="cpu") as cpu:
+        assert not isinstance(gpu._open(gpu._decoder).cache._buffers._device, HostDevice)
+        messages = [{"role": "user", "content": "Hello"}]
+        first = gpu.chat(messages, max_new_tokens=6)
+        assert first.token_ids == cpu.chat(messages, max_new_tokens=6).token_ids
+        messages += [{"role": "assistant", "content": first.text}, {"role": "user", "content": "Why?"}]
+        second = gpu.chat(messages, max_new_tokens=4)
+        assert second.stats.cached_prompt_tokens > 0
+        assert second.token_ids == cpu.chat(messages, max_new_tokens=4).token_ids
+
+
+def test_rows_move_in_part_and_grow(folder_of: Folder) -> None:
+    """Values are copied within the device as a whole, and through the host in part."""
+    with Generator(folder_of("llama"), provider="webgpu") as gpu:
+        device = gpu._open(gpu._decoder).cache._buffers._device
+        values = np.random.default_rng(0).normal(size=(2, 2, 5, 3)).astype(np.float32)
+        source, target = device.allocate(values.shape, np.float32), device.allocate((2, 2, 9, 3), np.float32)
+        device.copy_in(values, source)
+        back = np.empty_like(values)
+        device.copy_out(source, back)
+        np.testing.assert_array_equal(back, values)
+        device.copy_positions(source.rows(1, 1), target.rows(0, 1), 4)
+        device.copy_positions(source.rows(0, 1), target.rows(0, 1), 2, source_start=1, target_start=4)
+        moved = np.empty((1, 2, 9, 3), np.float32)
+        device.copy_out(target.rows(0, 1), moved)
+        np.testing.assert_array_equal(moved[0, :, :4], values[1, :, :4])
+        np.testing.assert_array_equal(moved[0, :, 4:6], values[0, :, 1:3])
+        device.copy_positions(source.rows(0, 1), source.rows(1, 1), 5)
+        device.copy_out(source, back)
+        np.testing.assert_array_equal(back[1], values[0])
