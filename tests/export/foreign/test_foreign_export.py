@@ -248,7 +248,9 @@ def test_tools_that_are_missing_are_named(
         plan_export(checkpoint, ExportSettings(via="transformers"))
     with pytest.raises(ExportError, match=r"transformers' exporter cannot run: it needs no_such_tool"):
         export_model(checkpoint, tmp_path / "model", via="transformers")
-    with pytest.raises(UnsupportedModelError, match=r"Nor can transformers' exporter run: .*extra \[export\]"):
+    with pytest.raises(
+        UnsupportedModelError, match=r"Nor can transformers' exporter run: .*extra \[export\]"
+    ):
         plan_export(checkpoint)
     monkeypatch.setattr("genai.export.foreign.transformers_tools.TRANSFORMERS_TOOLS", {"numpy": (999,)})
     assert "numpy >= 999, and " in str(why_no_transformers(CONFIG))
