@@ -51,7 +51,7 @@ class Generator:
             what their caches hold and how much they have to do. Limits count for each of them.
         max_context: Most tokens per sequence, prompt included; None is the model's context length.
         max_batch: Most sequences that run at a time; None is 16.
-        kv_cache_bytes: Most bytes of KV cache; None is no limit.
+        kv_cache_bytes: Most bytes of KV cache; None is no limit on the host, and nine tenths of what is free on a device.
         num_threads: Threads per operator; None is ONNX Runtime's choice.
         revision: Branch, tag or commit of a hub repository.
         offline: Use no network.
@@ -88,6 +88,7 @@ class Generator:
         provider_library: str | Path | None = None,
         strict: bool = False,
     ) -> None:
+        device_ids = _device_ids(device_id, devices)
         if isinstance(model, ModelFolder):
             _check_nothing_to_choose(revision=revision, precision=precision, variant=variant)
             self.folder = model
@@ -114,7 +115,7 @@ class Generator:
                 provider_library=provider_library,
                 strict=strict,
             )
-            for each in _device_ids(device_id, devices)
+            for each in device_ids
         ]
         # What `close` takes away; whoever uses one of these goes through `_open`.
         self._decoder: Decoder | None = decoders[0]

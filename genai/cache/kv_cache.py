@@ -16,6 +16,7 @@ addresses do, and take the number of positions from each buffer: it is at least 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection, Sequence
 
 from genai.cache.memory import Buffer, Device
@@ -111,10 +112,12 @@ class KVCache:
         return slot
 
     def num_cached(self, token_ids: Sequence[int], *, key: PrefixKey) -> int:
-        """Return how many tokens of a prompt a slot holds that could be reused, as things are now."""
-        if not self.slots or not token_ids:
-            return 0
-        return self._best_donor(list(token_ids), key)[1]
+        """Return about how many tokens of a prompt a slot holds; another thread may change slots meanwhile."""
+        found, ids = 0, list(token_ids)
+        for slot in tuple(self._buffers.slots):
+            with contextlib.suppress(IndexError):  # emptied while it was looked at
+                found = max(found, min(slot.common_prefix(ids, key), len(ids) - 1))
+        return max(found, 0)
 
     def adopt_prefix(self, slot: Slot, token_ids: list[int]) -> None:
         """Let an owned slot go on from a longer beginning of a prompt, if another slot holds one by now."""
@@ -191,8 +194,7 @@ class KVCache:
 
         Args:
             slots: Those that run.
-            in_blocks: Return a block of 1, 2, 4, 8, ... slots that begins at a multiple of its size, or all that are left
-                of one: so that few different runs have to be recorded.
+            in_blocks: Return 1, 2, 4, 8, ... slots, or all that there are: so that few different runs have to be recorded.
         """
         return self._placement.line_up(slots, in_blocks=in_blocks)
 

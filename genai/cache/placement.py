@@ -92,11 +92,11 @@ class RowPlacement:
         return self._buffers.slots[min(indices) : max(indices) + 1]
 
     def _block_of(self, row: list[Slot]) -> list[Slot]:
-        """Return the smallest block of slots that holds a row: as many as a power of two, from a multiple of it on."""
-        first, last = row[0].index, row[-1].index
-        size = 1 << (first ^ last).bit_length()
-        start = first & -size
-        return self._buffers.slots[start : start + size]
+        """Return a row with slots added until they are as many as a power of two, or all that there are."""
+        slots = self._buffers.slots
+        size = min(1 << (len(row) - 1).bit_length(), len(slots))
+        start = min(row[0].index, len(slots) - size)
+        return slots[start : start + size]
 
     def pack(self, num_slots: int) -> None:
         """Move all owned slots to the first `num_slots` places, whatever lies there."""

@@ -20,7 +20,7 @@ __all__ = ["env"]
 PREFIXES = ("GENAI_", "HF_", "ORT_", "ONNXRUNTIME_", "CUDA_", "OMP_", "VK_")
 VARIABLES = ("LD_LIBRARY_PATH", "HTTPS_PROXY", "HTTP_PROXY", "NO_COLOR", "XDG_CACHE_HOME", "PYTHONPATH")
 SECRET = re.compile(r"token|key|secret|password|auth|credential", re.IGNORECASE)
-USER_IN_URL = re.compile(r"(?<=://)[^/@\s]+@")
+USER_IN_URL = re.compile(r"(?:(?<=://)|^)[^/\s]*@")
 PACKAGES = ("numpy", "onnx", "onnx-ir", "ml_dtypes", "tokenizers", "huggingface-hub", "torch", "transformers")
 HIDDEN = "***"
 

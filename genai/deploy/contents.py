@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Self
 
 import onnx
@@ -66,6 +66,16 @@ class FolderContents:
             model = onnx.load(folder.model_path, load_external_data=False)
         except Exception as error:  # protobuf's errors have no common type
             raise ModelFolderError(f"{folder.model_path}: cannot be read as ONNX ({error})") from error
+        names = [folder.decoder.filename, folder.decoder.tokenizer_dir, *_data_files(model)]
+        for name in names:
+            if (
+                PurePosixPath(name).is_absolute()
+                or PureWindowsPath(name).anchor
+                or ".." in PureWindowsPath(name).parts
+            ):
+                raise ModelFolderError(
+                    f"{folder.path} names a file outside of itself ({name}): it is not deployed"
+                )
         with_default = {tensor.name for tensor in model.graph.initializer}
         inputs = tuple(_value(value) for value in model.graph.input if value.name not in with_default)
         outputs = tuple(_value(value) for value in model.graph.output)

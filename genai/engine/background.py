@@ -66,7 +66,7 @@ class BackgroundDriver:
 
     def _start(self) -> None:
         with self._starting:
-            for engine in self._engines.all[len(self._threads) :]:
+            for engine in self._engines.engines[len(self._threads) :]:
                 thread = threading.Thread(
                     target=self._drive, args=(engine,), name="genai-engine", daemon=True
                 )

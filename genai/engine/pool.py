@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import numpy.typing as npt
@@ -29,14 +30,14 @@ class EnginePool:
     """
 
     def __init__(self, engines: Sequence[Engine]) -> None:
-        self.all = tuple(engines)
+        self.engines = tuple(engines)
         self._engine_of: weakref.WeakKeyDictionary[Request, Engine] = weakref.WeakKeyDictionary()
-        self._choosing = threading.Lock()
+        self._choosing = threading.RLock()  # a signal's handler may submit, or close what it interrupts
 
     @property
     def has_work(self) -> bool:
         """Whether any request has not ended."""
-        return any(engine.has_work for engine in self.all)
+        return any(engine.has_work for engine in self.engines)
 
     def submit(self, request: Request) -> None:
         """Queue a request on the engine that will have it done first.
@@ -46,8 +47,8 @@ class EnginePool:
         """
         with self._choosing:  # so that requests at one time see each other
             engine = self._best_engine(request.prompt_token_ids, request.adapter)
-            engine.submit(request)
             self._engine_of[request] = engine
+            engine.submit(request)
 
     def advance(self, request: Request) -> None:
         """Take one step of the request's engine, as `Engine.advance`."""
@@ -61,22 +62,23 @@ class EnginePool:
         if not shares:
             return
         (first, own), *others = shares.items()
-        threads = [threading.Thread(target=engine.run, args=(share,)) for engine, share in others]
-        for thread in threads:
-            thread.start()
-        try:
-            first.run(own)
-        except BaseException:  # nobody will wait for the others
-            for engine, share in others:
-                for request in share:
-                    engine.cancel(request)
-            raise
-        finally:
-            for thread in threads:
-                thread.join()
+        with ThreadPoolExecutor(
+            max(len(others), 1)
+        ) as executor:  # whose threads have ended when the block has
+            futures = [executor.submit(engine.run, share) for engine, share in others]
+            try:
+                first.run(own)
+            except BaseException:  # nobody will wait for the others
+                for engine, share in others:
+                    for request in share:
+                        engine.cancel(request)
+                raise
+        for future in futures:
+            future.result()
 
     def cancel(self, request: Request) -> None:
         """End a request with what it has so far, as `Engine.cancel`."""
+        request.is_cancelled = True  # also of one that is just being submitted
         engine = self._engine_of.get(request)
         if engine is not None:
             engine.cancel(request)
@@ -87,11 +89,14 @@ class EnginePool:
 
     def check(self) -> None:
         """Assert the invariants of every engine; for tests."""
-        for engine in self.all:
+        for engine in self.engines:
             engine.check()
 
     def _best_engine(self, token_ids: Sequence[int], adapter: str | None) -> Engine:
+        if len(self.engines) == 1:
+            return self.engines[0]
+
         def cost(engine: Engine) -> int:
             return engine.num_uncached(token_ids, adapter) + ROW_COST * engine.num_sequences
 
-        return min(self.all, key=cost)
+        return min(self.engines, key=cost)

@@ -14,6 +14,7 @@ from genai.cache import Buffer
 from genai.errors import OutOfMemoryError
 from genai.runtime.device_views import view_bytes
 from genai.runtime.ort import RUN_ERRORS, ort_state
+from genai.runtime.recorded_runs import DEVICE_GATE
 
 __all__ = ["AddressedDevice", "free_device_bytes"]
 
@@ -51,9 +52,10 @@ class AddressedDevice:
         dtype = np.dtype(dtype)
         nbytes = math.prod(shape) * dtype.itemsize
         try:
-            value = self._session.create_ortvalue_from_shape_and_type(
-                [nbytes], np.uint8, self.name, self.index
-            )
+            with DEVICE_GATE:
+                value = self._session.create_ortvalue_from_shape_and_type(
+                    [nbytes], np.uint8, self.name, self.index
+                )
         except RUN_ERRORS as error:
             raise self._out_of_memory(nbytes) from error
         return Buffer(shape, dtype, value.data_ptr(), value)
@@ -72,7 +74,8 @@ class AddressedDevice:
         nbytes = math.prod(shape) * dtype.itemsize
         place = ort_state.OrtDevice(ort_state.OrtDevice.cuda(), _HOST_ACCESSIBLE, self.index)
         try:  # the session's own wrapper makes memory of the device itself, and no other
-            value = self._session._sess.create_ortvalue_from_shape_and_type([nbytes], np.uint8, place)
+            with DEVICE_GATE:
+                value = self._session._sess.create_ortvalue_from_shape_and_type([nbytes], np.uint8, place)
         except RUN_ERRORS:
             return np.zeros(shape, dtype)
         memory = np.ctypeslib.as_array((ctypes.c_uint8 * nbytes).from_address(value.data_ptr()))
@@ -86,14 +89,16 @@ class AddressedDevice:
         array = np.ascontiguousarray(array, buffer.dtype)
         pinned = self._pinned.get(_address_of(array))
         source = array.reshape(-1).view(np.uint8) if pinned is None else pinned
-        self._view(buffer.address, buffer.nbytes).update_inplace(source)
+        with DEVICE_GATE:
+            self._view(buffer.address, buffer.nbytes).update_inplace(source)
 
     def copy_out(self, buffer: Buffer, array: npt.NDArray[Any]) -> None:
         """Copy the buffer into a contiguous array."""
         assert array.flags.c_contiguous
         assert array.nbytes == buffer.nbytes
         target = self._host_view(_address_of(array), array.nbytes)
-        target.update_inplace(self._view(buffer.address, buffer.nbytes))
+        with DEVICE_GATE:
+            target.update_inplace(self._view(buffer.address, buffer.nbytes))
 
     def copy_positions(
         self, source: Buffer, target: Buffer, count: int, *, source_start: int = 0, target_start: int = 0
@@ -120,7 +125,8 @@ class AddressedDevice:
 
     def _copy(self, source: int, target: int, nbytes: int) -> None:
         to_view, from_view = (view_bytes(self.name, self.index, each, nbytes) for each in (target, source))
-        to_view.update_inplace(from_view)
+        with DEVICE_GATE:
+            to_view.update_inplace(from_view)
 
     def _out_of_memory(self, nbytes: int) -> OutOfMemoryError:
         free = self.free_bytes()

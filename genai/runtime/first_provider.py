@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -14,9 +15,12 @@ from genai.runtime.adapt import narrow_outputs
 from genai.runtime.addressed_device import free_device_bytes
 from genai.runtime.providers import Provider, open_session
 from genai.runtime.providers.opening import OPEN_ERRORS
+from genai.runtime.recorded_runs import DEVICE_GATE
 from genai.runtime.session_options import provider_options
 
 __all__ = ["first_that_works", "records_runs"]
+
+logger = logging.getLogger("genai.runtime")
 
 _CAPTURE = "enable_cuda_graph"
 
@@ -30,6 +34,8 @@ def first_that_works(
     model: bytes,
     make_options: Callable[[], Any],
     device_id: int,
+    *,
+    may_record: bool = True,
 ) -> tuple[Provider, Any]:
     """Return the first provider that takes the model, with its session.
 
@@ -39,6 +45,7 @@ def first_that_works(
         model: Its adapted graph.
         make_options: Returns new session options, which a session changes.
         device_id: Which device of the provider.
+        may_record: Whether the session may be one that records runs, and takes narrow outputs.
 
     Raises:
         OptionError: A provider has no such device.
@@ -52,11 +59,15 @@ def first_that_works(
             continue
         chosen = provider_options(folder.decoder, provider.name)
         try:
-            return provider, _open(provider, model, make_options, chosen, device_id)
+            session = _open(provider, model, make_options, chosen, device_id, may_record=may_record)
         except OptionError:
             raise
         except OPEN_ERRORS as error:
             failures.append(f"{provider.name}: {error}")
+            continue
+        if failures:
+            logger.warning("%s runs on %s: %s", folder.path, provider.name, "; ".join(failures))
+        return provider, session
     reasons = "; ".join(failures)
     if all(provider.name == "cpu" for provider in candidates):
         raise ModelFolderError(f"{folder.model_path} cannot be loaded: {reasons}{_precision_hint(folder)}")
@@ -74,9 +85,11 @@ def _open(
     make_options: Callable[[], Any],
     chosen: Mapping[str, str],
     device_id: int,
+    *,
+    may_record: bool,
 ) -> Any:
     """Return a session on a provider; one that records runs, if the provider can and the graph lets it."""
-    if provider.memory != "addresses":
+    if provider.memory != "addresses" or not may_record:
         return open_session(model, provider, make_options(), device_id=device_id, provider_options=chosen)
     narrowed = ModelProto.FromString(model)
     narrow_outputs(narrowed.graph)
@@ -86,10 +99,12 @@ def _open(
         # Refused where a node runs on the CPU that does more than compute sizes: known only by trying.
         with contextlib.suppress(*OPEN_ERRORS):
             recording = {**chosen, _CAPTURE: "1"}
-            return open_session(
-                model, provider, make_options(), device_id=device_id, provider_options=recording
-            )
-    return open_session(model, provider, make_options(), device_id=device_id, provider_options=chosen)
+            with DEVICE_GATE:
+                return open_session(
+                    model, provider, make_options(), device_id=device_id, provider_options=recording
+                )
+    with DEVICE_GATE:
+        return open_session(model, provider, make_options(), device_id=device_id, provider_options=chosen)
 
 
 def _too_large(folder: ModelFolder, provider: Provider, device_id: int) -> str | None:

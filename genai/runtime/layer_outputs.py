@@ -48,7 +48,9 @@ def layer_outputs(
         made.add_session_config_entry(WEIGHTS_FOLDER, str(weights))
         return made
 
-    _, session = first_that_works(choose_provider(provider), folder, model.SerializeToString(), options, 0)
+    _, session = first_that_works(
+        choose_provider(provider), folder, model.SerializeToString(), options, 0, may_record=False
+    )
     try:
         outputs = session.run(streams, _feeds(session, token_ids))
     except RUN_ERRORS as error:

@@ -27,9 +27,9 @@ from genai.runtime.addressed_device import AddressedDevice
 from genai.runtime.devices import HostDevice, onnx_type
 from genai.runtime.first_provider import first_that_works, records_runs
 from genai.runtime.graph_interface import GraphInterface
-from genai.runtime.ort import onnxruntime
 from genai.runtime.placement import RECORD, Placement, name_nodes, read_placement
 from genai.runtime.providers import Provider, choose_provider
+from genai.runtime.recorded_runs import Recorder
 from genai.runtime.session_options import session_options
 from genai.runtime.value_device import ValueDevice
 
@@ -96,8 +96,7 @@ class DecoderSession:
         if isinstance(self.device, ValueDevice):
             self.graph = dataclasses.replace(self.graph, max_rows=1)
         self.step_device = HostDevice() if self.provider.copies_at_bind else self.device
-        self.captures = records_runs(self._session, self.provider)
-        self._num_captured = 0
+        self._recorder = Recorder(self._session) if records_runs(self._session, self.provider) else None
 
     def bind(self, *, is_repeated: bool = False) -> Binding:
         """Return a new, empty binding of inputs and outputs to addresses.
@@ -106,12 +105,12 @@ class DecoderSession:
             is_repeated: Whether it will run again and again over the same memory, so that the device may record the run
                 and replay it.
         """
-        run_options = None
-        if self.captures:
-            self._num_captured += is_repeated
-            run_options = onnxruntime.RunOptions()
-            run_options.add_run_config_entry("gpu_graph_id", str(self._num_captured if is_repeated else -1))
-        return Binding(self._session, run_options)
+        return Binding(self._session, self._recorder, is_repeated=is_repeated)
+
+    @property
+    def captures(self) -> bool:
+        """Whether runs over the same memory are recorded and replayed."""
+        return self._recorder is not None
 
 
 def open_sessions(
@@ -162,13 +161,17 @@ class Binding:
 
     Args:
         session: The session.
-        run_options: How it runs: whether it is recorded and replayed, where the session records.
+        recorder: What runs it, if the session records.
+        is_repeated: Whether it will be run again and again.
     """
 
-    def __init__(self, session: Any, run_options: Any = None) -> None:
+    def __init__(self, session: Any, recorder: Recorder | None, *, is_repeated: bool) -> None:
         self._binding = session.io_binding()
         self._session = session
-        self._run_options = run_options
+        self._recorder = recorder
+        if recorder is not None:
+            self._number = recorder.next_number(is_repeated=is_repeated)
+            self._options = recorder.options(self._number)
 
     def input(self, name: str, buffer: Buffer, device: Device) -> None:
         """Read an input from a buffer on a device, at every run."""
@@ -184,7 +187,10 @@ class Binding:
 
     def run(self) -> None:
         """Run the session; outputs are complete when it returns."""
-        self._session.run_with_iobinding(self._binding, self._run_options)
+        if self._recorder is None:
+            self._session.run_with_iobinding(self._binding)
+        else:
+            self._recorder.run(self._binding, self._number, self._options)
 
     def _bind(self, bind: Any, name: str, buffer: Buffer, device: Device) -> None:
         bind(name, device.name, device.index, onnx_type(buffer.dtype), buffer.shape, buffer.address)

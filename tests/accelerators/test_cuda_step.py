@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,9 @@ from typing import Any
 import pytest
 
 from genai import Generator
-from genai.errors import OptionError, ProviderError
+from genai.errors import GenaiError, OptionError, ProviderError
+from genai.folder import ModelFolder
+from genai.runtime.layer_outputs import layer_outputs
 from tests.accelerators.counters import counted, device_memory, live_bytes
 from tests.accelerators.models import export
 
@@ -39,7 +42,7 @@ def step_of(generator: Generator, *, num_sequences: int, **options: Any) -> dict
         generator.stream(token_ids=[1 + each, 2, 3], max_new_tokens=30, ignore_eos=True, **options)
         for each in range(num_sequences)
     ]
-    (engine,) = generator._engine.all
+    (engine,) = generator._engine.engines
     for _ in range(12):
         engine.advance()
     assert engine.num_sequences == num_sequences
@@ -87,3 +90,37 @@ def test_a_device_that_is_not_there_is_refused(checkpoint_of: Callable[[str], Pa
     folder = export(checkpoint_of("llama"), tmp_path / "model", provider="cuda", precision="fp16")
     with pytest.raises((OptionError, ProviderError)):
         Generator(folder, provider="cuda", device_id=7)
+
+
+def test_two_generators_at_a_time_break_nothing(checkpoint_of: Callable[[str], Path], tmp_path: Path) -> None:
+    folder = export(checkpoint_of("llama"), tmp_path / "model", provider="cuda", precision="int4")
+    for file in folder.glob("tokenizer*"):
+        file.unlink()
+    errors: list[GenaiError] = []
+
+    def run(generator: Generator) -> None:
+        try:
+            for count in (1, 3, 2, 5):
+                prompts = [[1 + each, 2, 3] for each in range(count)]
+                generator.generate(token_ids=prompts, max_new_tokens=300, ignore_eos=True, temperature=1.0)
+        except GenaiError as error:
+            errors.append(error)
+
+    with (
+        Generator(folder, provider="cuda", kv_cache_bytes=4 << 20) as one,
+        Generator(folder, provider="cuda", kv_cache_bytes=4 << 20) as two,
+        counted() as counts,
+    ):
+        threads = [threading.Thread(target=run, args=(each,)) for each in (one, two) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert not errors
+    assert counts["captures"] > 2
+
+
+def test_layers_are_looked_into(checkpoint_of: Callable[[str], Path], tmp_path: Path) -> None:
+    folder = export(checkpoint_of("llama"), tmp_path / "model", provider="cuda", precision="fp16")
+    found = layer_outputs(ModelFolder.load(folder), [1, 2, 3], provider="cuda")
+    assert all(len(each) == 3 for each in found)

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import onnx
+import pytest
+
 from genai.folder import ModelFolder
+from genai.hub import resolve
 from tests.cli.conftest import Outcome
 
 Cli = Callable[..., Outcome]
@@ -55,3 +60,20 @@ def test_libraries_without_a_page(cli: Cli, tmp_path: Path) -> None:
     done = cli("export", "demo", "--triton", tmp_path / "triton", "--web-runtime", tmp_path)
     assert done.code == 2
     assert "--web" in done.error
+
+
+@pytest.mark.parametrize("name", ["../secret", "/etc/hostname", "a/../../b", "..\\secret"])
+def test_a_folder_reaches_no_files_outside_of_it(cli: Cli, tmp_path: Path, name: str) -> None:
+    (tmp_path / "secret").write_text("secret")
+    folder = tmp_path / "model"
+    shutil.copytree(ModelFolder.load(resolve("demo").path).path, folder)  # type: ignore[union-attr]
+    model = onnx.load(folder / "model.onnx", load_external_data=False)
+    for tensor in model.graph.initializer:
+        for entry in tensor.external_data:
+            if entry.key == "location":
+                entry.value = name
+    (folder / "model.onnx").write_bytes(model.SerializeToString())
+    done = cli("export", folder, "--web", tmp_path / "site", "--triton", tmp_path / "repository")
+    assert done.code == 1
+    assert "a file outside of itself" in done.error
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "secret"]

@@ -71,10 +71,12 @@ def test_a_library_that_is_not_there(cli: Cli, model: Path) -> None:
 def test_env_hides_secrets(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     monkeypatch.setenv("HTTPS_PROXY", "http://me:pass@proxy:1")
+    monkeypatch.setenv("HTTP_PROXY", "me:p@ss@proxy:2")
     for arguments in ((), ("--json",)):
         out = cli("env", *arguments).stdout
         assert "hf_secret" not in out
         assert "me:pass" not in out
+        assert "ss@proxy" not in out
         assert "HF_TOKEN" in out
     value = json.loads(cli("env", "--json").stdout)
     assert value["packages"]["onnx"]

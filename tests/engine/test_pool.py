@@ -28,7 +28,7 @@ def test_requests_are_spread_and_answered_as_ever() -> None:
     requests = [request([10 + i, 2], max_new_tokens=12) for i in range(9)]
     for each in requests:
         pool.submit(each)
-    assert [engine.num_sequences for engine in pool.all] == [3, 3, 3]
+    assert [engine.num_sequences for engine in pool.engines] == [3, 3, 3]
     pool.run(requests)
     for i, each in enumerate(requests):
         assert each.result is not None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable
 from itertools import chain
 from pathlib import Path
@@ -22,6 +24,7 @@ from genai.runtime import session as sessions
 from genai.runtime.adapt import narrow_outputs
 from genai.runtime.addressed_device import AddressedDevice
 from genai.runtime.ort import onnxruntime
+from genai.runtime.recorded_runs import MAX_RECORDED, NOT_RECORDED, Recorder
 
 PROMPTS = [[5, 6, 7, 8, 9, 10], [3, 4], [11], [7, 7, 7, 7]]
 
@@ -50,7 +53,9 @@ def copies(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
         found.copies = made
         return found
 
-    def open_session(provider: Any, model: bytes, make_options: Any, chosen: Any, index: int) -> Any:
+    def open_session(
+        provider: Any, model: bytes, make_options: Any, chosen: Any, index: int, *, may_record: bool
+    ) -> Any:
         proto = onnx.ModelProto.FromString(model)
         narrow_outputs(proto.graph)
         return onnxruntime.InferenceSession(
@@ -165,3 +170,59 @@ def test_weights_that_do_not_fit_are_an_error_with_the_arithmetic(
     folder = ModelFolder.load(model_folder("llama")[1])
     with pytest.raises(ModelFolderError, match=r"the weights take \d+ MiB, and 0 MiB are free on cpu:0"):
         Decoder(folder)
+
+
+@pytest.mark.parametrize("float_type", [TensorProto.FLOAT16, TensorProto.FLOAT])
+def test_half_logits_that_nobody_widens(float_type: int) -> None:
+    model = widened_graph(float_type)
+    del model.graph.node[1]
+    model.graph.node[0].output[0] = LOGITS
+    model.graph.output[0].type.tensor_type.elem_type = float_type
+    narrow_outputs(model.graph)
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    dtype = np.float16 if float_type == TensorProto.FLOAT16 else np.float32
+    logits = np.array([[[1, np.nan, 2, 5, 0], [0, 1, -np.inf, 9, 3], [np.nan, 1, 2, 3, 4]]], dtype)
+    found, best = session.run([LOGITS, BEST_IDS], {"past_key_values.0.key": logits})
+    np.testing.assert_array_equal(found, logits)
+    assert best.tolist() == [[-1, 3, -1]], "NaN anywhere is a failure, and -inf is a token that cannot be"
+
+
+class SlowSession:
+    """Notes which threads run it, and how many at a time."""
+
+    def __init__(self) -> None:
+        self.threads: list[threading.Thread] = []
+        self.most, self.now = 0, 0
+
+    def run_with_iobinding(self, binding: object, options: object) -> None:
+        self.now += 1
+        self.most = max(self.most, self.now)
+        self.threads.append(threading.current_thread())
+        time.sleep(0.01)
+        self.now -= 1
+
+
+def test_two_threads_run_a_session_and_none_beside_one_that_records() -> None:
+    slow = [SlowSession(), SlowSession()]
+    recorders = [Recorder(each) for each in slow]
+
+    def run(recorder: Recorder) -> None:
+        for _ in range(3):
+            recorder.run(object(), recorder.next_number(is_repeated=True), None)
+
+    threads = [threading.Thread(target=run, args=(each,)) for each in recorders for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(len(set(each.threads)) <= 2 for each in slow)
+    assert all(len(each.threads) == 12 for each in slow)
+    assert all(each.most == 1 for each in slow), "each of these runs is recorded"
+
+
+def test_no_more_runs_are_recorded_than_a_session_can_keep(caplog: pytest.LogCaptureFixture) -> None:
+    recorder = Recorder(SlowSession())
+    numbers = [recorder.next_number(is_repeated=True) for _ in range(MAX_RECORDED + 3)]
+    assert numbers == [*range(1, MAX_RECORDED + 1), *[NOT_RECORDED] * 3]
+    assert recorder.next_number(is_repeated=False) == NOT_RECORDED
+    assert len([each for each in caplog.records if "no more will be" in each.message]) == 1

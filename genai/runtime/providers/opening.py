@@ -54,6 +54,8 @@ def open_session(
     """
     if device_id and not provider.takes_device_id:
         raise OptionError(f'device_id must be 0 for provider "{provider.name}", not {device_id}')
+    if device_id < 0:
+        raise OptionError(f"device_id must be at least 0, not {device_id}")
     devices, missing = library_devices(provider.ort_name), list[str]()
     if devices and device_id >= len(devices):
         raise OptionError(

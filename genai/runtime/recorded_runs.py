@@ -1,0 +1,116 @@
+"""Runs that a device records and replays (CUDA graphs): by which thread, under which number, and what waits meanwhile.
+
+ONNX Runtime records so that no other thread of the process may allocate, copy or wait for a device while it does
+(cudaStreamCaptureModeGlobal). And it keeps a context with its recorded runs for each thread that runs such a session, and
+frees neither before the session: so the thread that comes first runs the session itself, and one other for all others.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from types import TracebackType
+from typing import Any
+
+from genai.runtime.ort import onnxruntime
+
+__all__ = ["DEVICE_GATE", "Recorder"]
+
+logger = logging.getLogger("genai.runtime")
+
+MAX_RECORDED = 128
+"""Runs that one session records. None is ever freed: whatever is bound after that many runs as it is."""
+
+NOT_RECORDED = -1
+
+
+class _Gate:
+    """Lets any number of threads use devices, or one record: `with gate:` and `with gate.alone():`."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition(threading.Lock())
+        self._num_inside = 0
+
+    def __enter__(self) -> None:
+        with self._changed:
+            self._num_inside += 1
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._changed:
+            self._num_inside -= 1
+            if not self._num_inside:
+                self._changed.notify_all()
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Wait until nobody is inside, and keep everybody out."""
+        with self._changed:
+            while self._num_inside:
+                self._changed.wait()
+            yield
+
+
+DEVICE_GATE = _Gate()
+"""The process's, since CUDA's rule is the process's: whatever touches a device's memory from the host goes through it."""
+
+
+class Recorder:
+    """Runs bindings of one session that records.
+
+    Args:
+        session: ONNX Runtime's session.
+    """
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+        self._num_recorded = 0
+        self._owner: threading.Thread | None = None
+        self._others: ThreadPoolExecutor | None = None
+        self._known: set[tuple[int, bool]] = set()
+
+    def next_number(self, *, is_repeated: bool) -> int:
+        """Return the number of a new binding's runs; numbers are never used again."""
+        if not is_repeated:
+            return NOT_RECORDED
+        if self._num_recorded == MAX_RECORDED:
+            logger.warning("%d runs are recorded, and no more will be: steps take longer now", MAX_RECORDED)
+        self._num_recorded += 1
+        return self._num_recorded if self._num_recorded <= MAX_RECORDED else NOT_RECORDED
+
+    def options(self, number: int) -> Any:
+        """Return the options of runs of a number."""
+        options = onnxruntime.RunOptions()
+        options.add_run_config_entry("gpu_graph_id", str(number))
+        return options
+
+    def run(self, binding: Any, number: int, options: Any) -> None:
+        """Run a binding: record it the first time, replay it from then on."""
+        if self._owner is None:
+            self._owner = threading.current_thread()
+        is_owner = threading.current_thread() is self._owner
+
+        def run_here() -> None:
+            is_new = number != NOT_RECORDED and (number, is_owner) not in self._known
+            with DEVICE_GATE.alone() if is_new else DEVICE_GATE:
+                self._session.run_with_iobinding(binding, options)
+            self._known.add((number, is_owner))
+
+        if is_owner:
+            run_here()
+        else:
+            self._run_elsewhere(run_here)
+
+    def _run_elsewhere(self, run: Callable[[], None]) -> None:
+        """Run in the thread of all others, to the end: who interrupts the wait may free what is read."""
+        if self._others is None:
+            self._others = ThreadPoolExecutor(1, thread_name_prefix="genai-device")
+        future: Future[None] = self._others.submit(run)
+        try:
+            future.result()
+        finally:
+            wait([future])
