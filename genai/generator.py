@@ -443,9 +443,13 @@ def _device_ids(device_id: int, devices: Sequence[int] | None) -> Sequence[int]:
         return [device_id]
     if device_id:
         raise OptionError("device_id names one device and devices several: give one of them")
-    if not devices or len(set(devices)) < len(devices):
-        raise OptionError(f"devices must be different numbers of devices, at least one, not {devices!r}")
-    return devices
+    numbers = list(devices) if isinstance(devices, Sequence) and not isinstance(devices, str) else []
+    are_numbers = all(isinstance(each, int) and not isinstance(each, bool) for each in numbers)
+    if not numbers or not are_numbers or len(set(numbers)) < len(numbers):
+        raise OptionError(
+            f"devices must be a list of different device numbers, such as [0, 1], not {devices!r}"
+        )
+    return numbers
 
 
 def _cancel(engine: EnginePool, requests: Sequence[Request]) -> None:

@@ -16,6 +16,7 @@ def generate(folder: Path, input_ids: list[int], *, max_new_tokens: int) -> list
     """Return the most likely token at each step, up to the end of the answer."""
     config = json.loads((folder / "genai_config.json").read_text(encoding="utf-8"))["model"]
     eos_token_ids = np.atleast_1d(config["eos_token_id"])
+    ort.set_default_logger_severity(3)  # an input with a default is meant
     session = ort.InferenceSession(folder / config["decoder"]["filename"])
     outputs = [output.name for output in session.get_outputs()]
     past = {}  # keys, values and other states of one sequence: an axis that grows begins at 0

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from genai.cli.output import print_note, print_result
-from genai.errors import OptionError
+from genai.errors import ModelNotFoundError, OptionError
 
 __all__ = ["DeployFlags", "check_deployments", "deploy", "find_folder"]
 
@@ -61,14 +61,18 @@ def find_folder(name: str, flags: DeployFlags) -> Path:
     from genai.hub import resolve
     from genai.hub.names import LocalModel
 
-    found = resolve(name)
+    missing = OptionError(f"pass --output DIR (-o): the model folder to make of {name}")
+    try:
+        found = resolve(name)
+    except ModelNotFoundError as error:
+        raise missing from error
     if isinstance(found, LocalModel) and ModelFolder.is_model_folder(found.path):
         if flags.web is not None or flags.triton is not None:
             return found.path
         raise OptionError(
             f"{name} is a model folder already; pass --web DIR or --triton DIR to make something of it"
         )
-    raise OptionError(f"pass --output DIR (-o): the model folder to make of {name}")
+    raise missing
 
 
 def deploy(path: Path, flags: DeployFlags, *, overwrite: bool, as_json: bool) -> None:

@@ -212,6 +212,11 @@ class ExportSettings:
         """See that precision, activations and provider fit; what "auto" stands for too is called that."""
         if self.activations == self._default_activations:
             object.__setattr__(self, "activations", "auto")
+        if self.activations not in ("auto", *self.form.activations):
+            raise OptionError(
+                f"{self.provider} computes in {' or '.join(self.form.activations)}, not in {self.activations}: choose "
+                f"activations {self.form.activations[0]}, or another provider"
+            )
         if self.precision in ACTIVATIONS and self.activations != "auto":
             raise OptionError(
                 f"weights of {self.precision} are multiplied with activations of {self.precision}, not {self.activations}: "

@@ -127,7 +127,7 @@ class Checklist:
             generator = Generator(self._folder, provider=self.provider, num_threads=num_threads)
         except (ModelFolderError, ProviderError) as error:
             # A folder for a GPU is not broken because this machine has none.
-            is_for_others = self.precision in ("fp16", "bf16") and "NOT_IMPLEMENTED" in str(error)
+            is_for_others = _computes_in_half(self._folder) and "NOT_IMPLEMENTED" in str(error)
             self._checks.append((skipped if is_for_others else failed)("load", str(error)))
             return None
         self._ran_on = generator.provider
@@ -245,6 +245,12 @@ class Checklist:
     def _report_stage(self, stage: str) -> None:
         if self.progress is not None:
             self.progress(stage, 0, 0)
+
+
+def _computes_in_half(folder: ModelFolder | None) -> bool:
+    """Whether a folder was made for a device that has kernels of half precision, which a CPU may lack."""
+    manifest = folder.manifest if folder is not None else None
+    return manifest is not None and manifest.float_type in ("fp16", "bf16")
 
 
 def _precision(folder: ModelFolder, graphs: FolderGraphs) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
+from genai.config import ACTIVATIONS, PROVIDER_FORMS
 from genai.errors import ModelFolderError
 from genai.folder.files import MANIFEST_FILE
 from genai.folder.results import as_evaluation, as_validation
@@ -60,6 +61,25 @@ class Manifest:
     license: str | None = None
     num_parameters: int | None = None
     num_bytes: int | None = None
+
+    @property
+    def provider(self) -> str:
+        """The execution provider that the folder was made for."""
+        return str(self.settings.get("provider", "cpu"))
+
+    @property
+    def float_type(self) -> str:
+        """The type that the graph computes in: "fp32", "fp16" or "bf16".
+
+        >>> values = {"settings": {"provider": "cuda"}}
+        >>> Manifest("x", None, "X", "int4", {}, {}, {}, "", {}, **values).float_type
+        'fp16'
+        """
+        if self.precision in ACTIVATIONS:
+            return self.precision
+        asked = self.settings.get("activations", "auto")
+        form = PROVIDER_FORMS.get(self.provider, PROVIDER_FORMS["cpu"])
+        return form.activations[0] if asked == "auto" else str(asked)
 
     @property
     def bits_per_weight(self) -> float | None:

@@ -133,6 +133,7 @@ def _facts(manifest: Manifest) -> Iterator[tuple[str, str]]:
     if manifest.num_parameters is not None:
         yield "Parameters", f"{manifest.num_parameters:,}"
     yield "Precision", manifest.precision
+    yield "Made for", f"{manifest.provider}, computing in {manifest.float_type}"
     if manifest.num_bytes is not None:
         bits = manifest.bits_per_weight
         yield "Size", f"{manifest.num_bytes / 1e6:,.1f} MB" + (f", {bits:.2f} bits a weight" if bits else "")

@@ -123,9 +123,10 @@ def _too_large(folder: ModelFolder, provider: Provider, device_id: int) -> str |
 
 
 def _precision_hint(folder: ModelFolder) -> str:
-    if folder.manifest is not None and folder.manifest.precision in ("bf16", "fp16"):
+    manifest = folder.manifest
+    if manifest is not None and manifest.float_type in ("bf16", "fp16"):
         return (
-            f". The folder's precision is {folder.manifest.precision}, which the CPU has no kernels for: "
-            "export with --precision int4, int8 or fp32"
+            f". The folder was made for {manifest.provider} and computes in {manifest.float_type}, which the CPU has not all "
+            "kernels for: export with --provider cpu, and --precision int4, int8 or fp32"
         )
     return ""

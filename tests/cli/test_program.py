@@ -67,7 +67,7 @@ def test_version(genai: Cli) -> None:
         (["generate", "x", "--temperature", "-1"], "temperature must be a number >= 0, not -1.0"),
         (["generate", "x", "--device-id", "-1"], "'--device-id'"),
         (["generate", "x", "--provider", "cud"], 'Did you mean "cuda"?'),
-        (["export", "x"], "'--output'"),
+        (["export", "x"], "--output"),
         (["models", "remvoe"], "No such command 'remvoe'"),
     ],
 )

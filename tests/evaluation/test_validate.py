@@ -19,6 +19,7 @@ from genai.evaluation.continuation import Continuation
 from genai.evaluation.parity import measure_difference
 from genai.evaluation.prompts import TEXTS, make_prompts
 from genai.evaluation.tolerance import TOLERANCES, tolerance_for
+from genai.export import export_model
 from genai.folder import MANIFEST_FILE, ModelFolder
 from genai.runtime import Decoder
 from genai.text import Tokenizer
@@ -306,3 +307,16 @@ def test_transformers_js_layout(folder: Path, checkpoint: Path) -> None:
         (folder / name).unlink()
     shutil.copy(checkpoint / "config.json", folder)
     assert outcome(validate(folder, against=checkpoint)) == (set(), {"checksums"})
+
+
+@pytest.mark.parametrize("precision", ["int4", "bf16"])
+def test_what_the_cpu_has_no_kernels_for_is_not_judged_there(
+    checkpoint: Path, tmp_path: Path, precision: str
+) -> None:
+    activations = "bf16" if precision == "int4" else None
+    export_model(
+        checkpoint, tmp_path / "model", precision=precision, provider="cuda", activations=activations
+    )
+    failed, skipped = outcome(validate_folder(tmp_path / "model"))
+    assert not failed
+    assert "load" in skipped

@@ -108,6 +108,7 @@ def _describe_folder(folder: ModelFolder, *, state: str) -> dict[str, Any]:
         facts["parameters"] = f"{manifest.num_parameters:,} at {manifest.bits_per_weight:.2f} bits"
     return facts | {
         "precision": manifest.precision,
+        "made for": f"{manifest.provider}, computing in {manifest.float_type}",
         **({"weights": described.replace("`", "")} if (described := describe_weights(manifest)) else {}),
         **({"KV cache": kv} if (kv := manifest.settings.get("kv_precision", "auto")) != "auto" else {}),
         "made from": manifest.source + (f" at {manifest.revision}" if manifest.revision else ""),

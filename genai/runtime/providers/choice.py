@@ -63,6 +63,8 @@ def choose_provider(name: str, *, library: str | Path | None = None) -> list[Pro
         OptionError: No provider has this name.
         ProviderError: It cannot be used here, or the library cannot be loaded.
     """
+    if not isinstance(name, str):
+        raise OptionError(f'provider must be the name of one, or "auto", not {name!r}')
     first = _providers_of(library)
     if name == "auto":
         return first or [p for p in PROVIDERS if p.auto and _status(p).available]
