@@ -70,7 +70,7 @@ def test_every_form_has_its_provider_and_names_are_unique() -> None:
 def test_what_is_missing_comes_with_the_command_that_repairs_it() -> None:
     for status in provider_statuses():
         assert status.reason
-        if not status.available and status.package is None and status.provider.name != "coreml":
+        if not status.available and status.package is None and status.provider.system is None:
             assert status.repair is not None
             assert "pip install" in status.repair
 

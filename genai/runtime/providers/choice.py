@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -109,6 +110,9 @@ def _status(provider: Provider) -> ProviderStatus:
         reason = f"its plug-in is installed and offers no device: {provider.needs}"
         version = metadata.version(provider.plugin)
         return ProviderStatus(provider, False, reason, None, provider.plugin, version)
+    if provider.system not in (None, platform.system()):
+        named = {"Darwin": "macOS"}.get(str(provider.system), provider.system)
+        return ProviderStatus(provider, False, f"it runs on {named} only")
     reason = f"the installed ONNX Runtime was built without {provider.ort_name}"
     if provider.plugin is not None:
         reason = "its plug-in is not installed"

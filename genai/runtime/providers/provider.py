@@ -43,6 +43,7 @@ class Provider:
         continues_prompts: Whether its attention takes several tokens behind a past; elsewhere a prompt whose beginning has
             run, or is cached, runs again from its beginning.
         needs: What is missing, most likely, where it is installed and finds no device.
+        system: The only system that it runs on, as `platform.system()` calls it.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Provider:
     captures: bool = False
     continues_prompts: bool = True
     needs: str = "a device, driver or library is missing"
+    system: str | None = None
 
     @property
     def copies_at_bind(self) -> bool:

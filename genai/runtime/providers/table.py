@@ -74,6 +74,7 @@ PROVIDERS = (
         auto=True,
         continues_prompts=False,
         needs="a GPU with DirectX 12 is missing",
+        system="Windows",
     ),
     # Not for `auto`: rows of a batch run one after another, and no GPU has shown yet how that compares with the CPU.
     Provider(
@@ -110,7 +111,7 @@ PROVIDERS = (
         UNTESTED,
         build="onnxruntime",
         takes_device_id=False,
-        needs="it runs on macOS only",
+        system="Darwin",
     ),
     Provider(
         "cpu",
