@@ -117,7 +117,7 @@ class KVCache:
         for slot in tuple(self._buffers.slots):
             with contextlib.suppress(IndexError):  # emptied while it was looked at
                 found = max(found, min(slot.common_prefix(ids, key), len(ids) - 1))
-        return max(found, 0)
+        return found
 
     def adopt_prefix(self, slot: Slot, token_ids: list[int]) -> None:
         """Let an owned slot go on from a longer beginning of a prompt, if another slot holds one by now."""

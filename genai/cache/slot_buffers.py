@@ -113,7 +113,8 @@ class SlotBuffers:
             return 0
         side = int(2 * sum(slot.side for slot in slots) > len(slots))  # where most of them are
         for slot in slots:
-            if slot.side == side if slot.token_ids else slot in idle:
+            is_ready = slot.side == side if slot.token_ids else slot in idle
+            if is_ready:
                 continue
             for i, target in self.state_rows(slot, side):
                 if slot.token_ids:

@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, Self, TypedDict, Unpack
 
-from genai.config.provider_form import ProviderForm, provider_form
+from genai.config.provider_form import FLOAT_TYPES, ProviderForm, provider_form
 from genai.errors import OptionError, did_you_mean
 
 __all__ = [
@@ -30,7 +30,7 @@ PRECISIONS = ("fp32", "fp16", "bf16", "int8", "int4", "int4-small", "keep")
 """What `precision` may be: types, "int4-small" for less of them than int4 has, or "keep" for matrices as a quantized
 checkpoint has them, in a graph of fp32."""
 
-ACTIVATIONS = ("auto", "fp32", "fp16", "bf16")
+ACTIVATIONS = ("auto", *FLOAT_TYPES)
 """What `activations` may be: a float type, or "auto" for that of unquantized weights, else the provider's."""
 
 KV_PRECISIONS = ("auto", "int8")
@@ -152,7 +152,8 @@ class ExportSettings:
         >>> ExportSettings().float_type, ExportSettings(provider="cuda").float_type, ExportSettings("bf16").float_type
         ('fp32', 'fp16', 'bf16')
         """
-        return self._default_activations if self.activations == "auto" else self.activations
+        default = self.form.default_activations(self.precision)
+        return default if self.activations == "auto" else self.activations
 
     @property
     def is_quantized(self) -> bool:
@@ -204,28 +205,20 @@ class ExportSettings:
                 parts.append(f"{field.name}={value}")
         return "-".join(parts)
 
-    @property
-    def _default_activations(self) -> str:
-        return self.precision if self.precision in ACTIVATIONS else self.form.activations[0]
-
     def _check_activations(self) -> None:
         """See that precision, activations and provider fit; what "auto" stands for too is called that."""
-        if self.activations == self._default_activations:
+        if self.activations == self.form.default_activations(self.precision):
             object.__setattr__(self, "activations", "auto")
-        if self.activations not in ("auto", *self.form.activations):
-            raise OptionError(
-                f"{self.provider} computes in {' or '.join(self.form.activations)}, not in {self.activations}: choose "
-                f"activations {self.form.activations[0]}, or another provider"
-            )
-        if self.precision in ACTIVATIONS and self.activations != "auto":
-            raise OptionError(
-                f"weights of {self.precision} are multiplied with activations of {self.precision}, not {self.activations}: "
-                f"choose precision {self.activations}, or leave activations out"
-            )
         if self.float_type not in self.form.activations:
             raise OptionError(
                 f"{self.provider} computes in {' or '.join(self.form.activations)}, not in {self.float_type}: choose "
-                f"{'activations' if self.is_quantized else 'precision'} {self.form.activations[0]}, or another provider"
+                f"{'precision' if self.activations == 'auto' else 'activations'} {self.form.activations[0]}, or another "
+                "provider"
+            )
+        if self.precision in FLOAT_TYPES and self.activations != "auto":
+            raise OptionError(
+                f"weights of {self.precision} are multiplied with activations of {self.precision}, not {self.activations}: "
+                f"choose precision {self.activations}, or leave activations out"
             )
 
     def merge(self, **options: Unpack[ExportOptions]) -> Self:

@@ -10,7 +10,10 @@ from dataclasses import dataclass, field
 
 from genai.errors import OptionError, did_you_mean
 
-__all__ = ["PROVIDER_FORMS", "ProviderForm", "provider_form"]
+__all__ = ["FLOAT_TYPES", "PROVIDER_FORMS", "ProviderForm", "provider_form"]
+
+FLOAT_TYPES = ("fp32", "fp16", "bf16")
+"""What graphs compute in, and weights that are not quantized are stored in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,10 @@ class ProviderForm:
     opset: int = 23
     has_plain_attention: bool = False
     has_whole_blocks: bool = False
+
+    def default_activations(self, precision: str) -> str:
+        """Return what a graph of a precision computes in, if nothing else is asked for: one of FLOAT_TYPES."""
+        return precision if precision in FLOAT_TYPES else self.activations[0]
 
 
 _CPU = ProviderForm("cpu", ("fp32", "fp16", "bf16"))

@@ -62,9 +62,10 @@ class EnginePool:
         if not shares:
             return
         (first, own), *others = shares.items()
-        with ThreadPoolExecutor(
-            max(len(others), 1)
-        ) as executor:  # whose threads have ended when the block has
+        if not others:
+            first.run(own)
+            return
+        with ThreadPoolExecutor(len(others)) as executor:  # whose threads have ended when the block has
             futures = [executor.submit(engine.run, share) for engine, share in others]
             try:
                 first.run(own)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
-from genai.config import ACTIVATIONS, PROVIDER_FORMS
+from genai.config import PROVIDER_FORMS
 from genai.errors import ModelFolderError
 from genai.folder.files import MANIFEST_FILE
 from genai.folder.results import as_evaluation, as_validation
@@ -75,11 +75,9 @@ class Manifest:
         >>> Manifest("x", None, "X", "int4", {}, {}, {}, "", {}, **values).float_type
         'fp16'
         """
-        if self.precision in ACTIVATIONS:
-            return self.precision
         asked = self.settings.get("activations", "auto")
         form = PROVIDER_FORMS.get(self.provider, PROVIDER_FORMS["cpu"])
-        return form.activations[0] if asked == "auto" else str(asked)
+        return form.default_activations(self.precision) if asked == "auto" else str(asked)
 
     @property
     def bits_per_weight(self) -> float | None:

@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from genai.cache import Buffer
-from genai.errors import OutOfMemoryError
 from genai.runtime.device_views import view_bytes
+from genai.runtime.devices import out_of_memory
 from genai.runtime.ort import RUN_ERRORS, ort_state
 from genai.runtime.recorded_runs import DEVICE_GATE
 
@@ -57,7 +57,7 @@ class AddressedDevice:
                     [nbytes], np.uint8, self.name, self.index
                 )
         except RUN_ERRORS as error:
-            raise self._out_of_memory(nbytes) from error
+            raise out_of_memory(nbytes, f"{self.name}:{self.index}", free=self.free_bytes()) from error
         return Buffer(shape, dtype, value.data_ptr(), value)
 
     def free_bytes(self) -> int | None:
@@ -127,14 +127,6 @@ class AddressedDevice:
         to_view, from_view = (view_bytes(self.name, self.index, each, nbytes) for each in (target, source))
         with DEVICE_GATE:
             to_view.update_inplace(from_view)
-
-    def _out_of_memory(self, nbytes: int) -> OutOfMemoryError:
-        free = self.free_bytes()
-        left = "" if free is None else f", of which {free / 2**20:.0f} MiB are free"
-        return OutOfMemoryError(
-            f"not enough memory on {self.name}:{self.index} for {nbytes / 2**20:.0f} MiB of KV cache{left}: "
-            "lower max_context, max_batch or kv_cache_bytes"
-        )
 
 
 def _address_of(array: npt.NDArray[Any]) -> int:

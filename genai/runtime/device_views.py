@@ -13,8 +13,7 @@ from genai.runtime.ort import onnxruntime
 
 __all__ = ["view_bytes"]
 
-_CPU, _CUDA, _ROCM = 1, 2, 10
-_KINDS = {"cpu": _CPU, "cuda": _CUDA, "rocm": _ROCM}
+_KINDS = {"cpu": 1, "cuda": 2}
 """DLPack's numbers of kinds of devices, by ONNX Runtime's names of them."""
 
 

@@ -116,9 +116,10 @@ def _small_pages(nbytes: int) -> npt.NDArray[np.uint8]:
     return np.frombuffer(memory, np.uint8)
 
 
-def out_of_memory(nbytes: int, where: str) -> OutOfMemoryError:
-    """Return the error of a buffer that a device has no memory for."""
+def out_of_memory(nbytes: int, where: str, *, free: int | None = None) -> OutOfMemoryError:
+    """Return the error of a buffer that a device has no memory for; `free` is what is left there, where it is known."""
+    left = "" if free is None else f", of which {free / 2**20:.0f} MiB are free"
     return OutOfMemoryError(
-        f"not enough memory on {where} for {nbytes / 2**20:.0f} MiB of KV cache: "
+        f"not enough memory on {where} for {nbytes / 2**20:.0f} MiB of KV cache{left}: "
         "lower max_context, max_batch or kv_cache_bytes"
     )

@@ -89,8 +89,15 @@ def _open(
     may_record: bool,
 ) -> Any:
     """Return a session on a provider; one that records runs, if the provider can and the graph lets it."""
+
+    def opened(model: bytes, further: Mapping[str, str]) -> Any:
+        with DEVICE_GATE:
+            return open_session(
+                model, provider, make_options(), device_id=device_id, provider_options={**chosen, **further}
+            )
+
     if provider.memory != "addresses" or not may_record:
-        return open_session(model, provider, make_options(), device_id=device_id, provider_options=chosen)
+        return opened(model, {})
     narrowed = ModelProto.FromString(model)
     narrow_outputs(narrowed.graph)
     model = narrowed.SerializeToString()
@@ -98,13 +105,8 @@ def _open(
     if provider.captures and is_recordable and _CAPTURE not in chosen:
         # Refused where a node runs on the CPU that does more than compute sizes: known only by trying.
         with contextlib.suppress(*OPEN_ERRORS):
-            recording = {**chosen, _CAPTURE: "1"}
-            with DEVICE_GATE:
-                return open_session(
-                    model, provider, make_options(), device_id=device_id, provider_options=recording
-                )
-    with DEVICE_GATE:
-        return open_session(model, provider, make_options(), device_id=device_id, provider_options=chosen)
+            return opened(model, {_CAPTURE: "1"})
+    return opened(model, {})
 
 
 def _too_large(folder: ModelFolder, provider: Provider, device_id: int) -> str | None:

@@ -10,8 +10,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from types import TracebackType
 from typing import Any
 
@@ -92,25 +92,23 @@ class Recorder:
         """Run a binding: record it the first time, replay it from then on."""
         if self._owner is None:
             self._owner = threading.current_thread()
-        is_owner = threading.current_thread() is self._owner
-
-        def run_here() -> None:
-            is_new = number != NOT_RECORDED and (number, is_owner) not in self._known
-            with DEVICE_GATE.alone() if is_new else DEVICE_GATE:
-                self._session.run_with_iobinding(binding, options)
-            self._known.add((number, is_owner))
-
-        if is_owner:
-            run_here()
-        else:
-            self._run_elsewhere(run_here)
-
-    def _run_elsewhere(self, run: Callable[[], None]) -> None:
-        """Run in the thread of all others, to the end: who interrupts the wait may free what is read."""
+        if threading.current_thread() is self._owner:
+            self._run_here(binding, number, options, is_owner=True)
+            return
         if self._others is None:
             self._others = ThreadPoolExecutor(1, thread_name_prefix="genai-device")
-        future: Future[None] = self._others.submit(run)
+        future = self._others.submit(self._run_here, binding, number, options, is_owner=False)
         try:
             future.result()
         finally:
-            wait([future])
+            wait([future])  # to its end: who interrupts the wait may free what is read
+
+    def _run_here(self, binding: Any, number: int, options: Any, *, is_owner: bool) -> None:
+        """Run in this thread, which is the owner or the one of all others: each has recorded runs of its own."""
+        if number == NOT_RECORDED or (number, is_owner) in self._known:
+            with DEVICE_GATE:
+                self._session.run_with_iobinding(binding, options)
+            return
+        with DEVICE_GATE.alone():
+            self._session.run_with_iobinding(binding, options)
+        self._known.add((number, is_owner))

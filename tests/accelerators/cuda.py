@@ -11,7 +11,7 @@ import re
 import subprocess
 from pathlib import Path
 
-from tests.accelerators.cache import cached, pip_packages
+from tests.fetched import cached, pip_packages
 
 __all__ = ["cuda_environment"]
 

@@ -10,7 +10,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from tests.accelerators.cache import cached, pip_packages
+from tests.fetched import cached, pip_packages
 
 __all__ = ["webgpu_environment"]
 

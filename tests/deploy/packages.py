@@ -8,14 +8,14 @@ import shutil
 import subprocess
 import sys
 import venv
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from genai.deploy import web_libraries
+from tests.fetched import cache_folder, cached
 
-__all__ = ["npm_packages", "python_environment", "web_packages", "wheel_contents"]
+__all__ = ["npm_packages", "python_environment", "web_packages"]
 
 
 def npm_packages(*packages: str) -> Path:
@@ -27,7 +27,7 @@ def npm_packages(*packages: str) -> Path:
         options = ["--ignore-scripts", "--no-audit", "--no-fund", "--prefix", str(target)]
         subprocess.run(["npm", "install", *options, *packages], check=True, capture_output=True)
 
-    return _cached("npm", packages, install) / "node_modules"
+    return cached(_name("npm", packages), install) / "node_modules"
 
 
 def web_packages() -> Path:
@@ -35,30 +35,16 @@ def web_packages() -> Path:
     return npm_packages(*(f"{library.package}@{library.version}" for library in web_libraries.LIBRARIES))
 
 
-def wheel_contents(package: str) -> Path:
-    """Return a folder with what is in the wheel of a package ("name==version"), without what it depends on."""
-
-    def unpack(target: Path) -> None:
-        command = [
-            sys.executable,
-            "-m",
-            "pip",
-            "install",
-            "-q",
-            "--no-deps",
-            "--target",
-            str(target),
-            package,
-        ]
-        subprocess.run(command, check=True, capture_output=True)
-
-    return _cached("wheel", (package,), unpack)
-
-
 def python_environment(*packages: str) -> Path:
-    """Return the Python of an environment with these packages ("name==version"), which sees genai's own too."""
+    """Return the Python of an environment with these packages ("name==version"), which sees genai's own too.
 
-    def install(target: Path) -> None:
+    It is made where it stays, since programs in it name the place; one that was stopped on the way is made again.
+    """
+    target = cache_folder() / _name("python", packages)
+    done = target / ".complete"
+    if not done.exists():
+        shutil.rmtree(target, ignore_errors=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
         venv.create(target, with_pip=True)
         here = os.pathsep.join(path for path in sys.path if path.endswith("site-packages"))
         (site_packages,) = target.glob("lib/python*/site-packages")
@@ -68,18 +54,9 @@ def python_environment(*packages: str) -> Path:
             capture_output=True,
         )
         (site_packages / "beside.pth").write_text("\n".join(here.split(os.pathsep)) + "\n")
-
-    return _cached("python", packages, install) / "bin" / "python"
-
-
-def _cached(kind: str, packages: tuple[str, ...], make: Callable[[Path], None]) -> Path:
-    """Return the folder that `make` fills, once; one that was stopped on the way is made again."""
-    root = Path(os.environ.get("GENAI_TEST_CACHE") or Path.home() / ".cache" / "genai-tests")
-    target = root / f"{kind}-{hashlib.sha256(repr(packages).encode()).hexdigest()[:12]}"
-    done = target / ".complete"
-    if not done.exists():
-        shutil.rmtree(target, ignore_errors=True)
-        target.mkdir(parents=True)
-        make(target)
         done.touch()
-    return target
+    return target / "bin" / "python"
+
+
+def _name(kind: str, packages: tuple[str, ...]) -> str:
+    return f"{kind}-{hashlib.sha256(repr(packages).encode()).hexdigest()[:12]}"

@@ -23,8 +23,8 @@ from genai.deploy import write_triton_repository
 from genai.errors import ExportError
 from genai.folder import ModelFolder
 from tests.deploy.conftest import Answer
-from tests.deploy.packages import wheel_contents
 from tests.deploy.servers import free_port, get, running
+from tests.fetched import pip_packages
 
 TRITONCLIENT = "tritonclient==2.73.0"
 PYTRITON = "nvidia-pytriton==0.7.0"
@@ -50,7 +50,7 @@ def load_module(name: str, path: Path) -> Any:
 @pytest.fixture(scope="module")
 def schema() -> Any:
     """Triton's model_config.proto, as its client has it, without the rest of the client."""
-    path = wheel_contents(TRITONCLIENT) / "tritonclient" / "grpc" / "model_config_pb2.py"
+    path = pip_packages(TRITONCLIENT) / "tritonclient" / "grpc" / "model_config_pb2.py"
     return load_module("model_config_pb2", path)
 
 
@@ -191,7 +191,7 @@ def test_a_repository_is_replaced_only_if_asked(repository: Path, demo_folder: P
 @pytest.mark.deploy
 def test_a_triton_server_loads_the_python_model(repository: Path, tmp_path: Path) -> None:
     """The server that nvidia-pytriton holds: it reads the configuration, and model.py opens the model in it."""
-    server = wheel_contents(PYTRITON) / "pytriton" / "tritonserver"
+    server = pip_packages(PYTRITON) / "pytriton" / "tritonserver"
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     stub = server / "python_backend_stubs" / version / "triton_python_backend_stub"
     libraries = Path(sysconfig.get_config_var("LIBDIR"))

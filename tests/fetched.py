@@ -1,4 +1,4 @@
-"""What the accelerators' tests fetch and build, kept between runs."""
+"""What tests fetch and build, kept between runs."""
 
 from __future__ import annotations
 
@@ -10,16 +10,18 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-__all__ = ["cached", "pip_packages"]
+__all__ = ["cache_folder", "cached", "pip_packages"]
+
+
+def cache_folder() -> Path:
+    """Return the folder of everything: GENAI_TEST_CACHE, else one in the user's cache."""
+    user_cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return Path(os.environ.get("GENAI_TEST_CACHE") or user_cache / "genai-tests")
 
 
 def cached(name: str, make: Callable[[Path], None]) -> Path:
-    """Return a folder of the cache, which `make` fills if it is not there; a run that is cut off leaves none.
-
-    The cache is in GENAI_TEST_CACHE, else in the user's.
-    """
-    user_cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    root = Path(os.environ.get("GENAI_TEST_CACHE") or user_cache / "genai-tests")
+    """Return a folder of the cache, which `make` fills if it is not there; a run that is cut off leaves none."""
+    root = cache_folder()
     folder = root / name
     if not folder.is_dir():
         root.mkdir(parents=True, exist_ok=True)
