@@ -96,7 +96,9 @@ class DecoderSession:
         if isinstance(self.device, ValueDevice):
             self.graph = dataclasses.replace(self.graph, max_rows=1)
         self.step_device = HostDevice() if self.provider.copies_at_bind else self.device
-        self._recorder = Recorder(self._session) if records_runs(self._session, self.provider) else None
+        self._recorder = None
+        if isinstance(self.device, AddressedDevice) and records_runs(self._session, self.provider):
+            self._recorder = Recorder(self._session, self.device.launched)
 
     def bind(self, *, is_repeated: bool = False) -> Binding:
         """Return a new, empty binding of inputs and outputs to addresses.
@@ -186,7 +188,7 @@ class Binding:
         self._binding.bind_input(name, "cpu", 0, onnx_type(array.dtype), array.shape, array.ctypes.data)
 
     def run(self) -> None:
-        """Run the session; outputs are complete when it returns."""
+        """Run the session; outputs are complete when it returns, or when the device is next asked for what it holds."""
         if self._recorder is None:
             self._session.run_with_iobinding(self._binding)
         else:
