@@ -6,9 +6,10 @@ from collections.abc import Collection, Sequence
 
 from genai.cache import KVCache, Slot
 from genai.errors import GenerationError
+from genai.runtime.binding import Binding
 from genai.runtime.growing import GrowingCache
 from genai.runtime.ort import RUN_ERRORS
-from genai.runtime.session import Binding, DecoderSession
+from genai.runtime.session import DecoderSession
 from genai.runtime.step_buffers import StepBuffers
 
 __all__ = ["CacheRuns", "run"]

@@ -15,10 +15,11 @@ import numpy as np
 
 from genai.cache import KVCache, Slot
 from genai.model import Span, StepOutput
+from genai.runtime.binding import Binding
 from genai.runtime.cache_runs import CacheRuns, run
 from genai.runtime.growing import GrowingCache
 from genai.runtime.runs import decoding_runs
-from genai.runtime.session import Binding, DecoderSession
+from genai.runtime.session import DecoderSession
 from genai.runtime.step_buffers import StepBuffers
 
 __all__ = ["PROMPTS", "Decoding"]
@@ -167,7 +168,7 @@ class Decoding:
             first_positions=self._runs.first_positions(row, past),
             staged=arena.stage(row, 1) if arena else 0,
             is_long=row[0].key.position_table == 1,
-            total_length=self._cache.capacity if self._records else None,
+            total_length=self._cache.capacity if self._records and self._takes_any_rows else None,
         )
         run(self._binding(row, self._cache.align(row, idle=idle), arena))
 
@@ -175,7 +176,10 @@ class Decoding:
         """Return the binding for some rows, made anew only after the cache has moved (or if it must be)."""
         if not self._is_stable:
             return self._bind(row, side, arena)
-        if self._bound_epoch != self._cache.epoch or self._session.provider.copies_at_bind:
+        binds_anew = self._session.provider.copies_at_bind and not self._records
+        if self._bound_epoch != self._cache.epoch or binds_anew:
+            for binding in self._bound.values():
+                binding.release()
             self._bound.clear()
             self._bound_epoch = self._cache.epoch
         key = (row[0].index, len(row), side)

@@ -7,11 +7,11 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from onnx import ModelProto
+from onnx import ModelProto, NodeProto
 
 from genai.errors import ModelFolderError, OptionError, ProviderError
 from genai.folder import ModelFolder
-from genai.runtime.adapt import narrow_outputs
+from genai.runtime.adapt import narrow_outputs, take_positions
 from genai.runtime.addressed_device import free_device_bytes
 from genai.runtime.providers import Provider, open_session
 from genai.runtime.providers.opening import OPEN_ERRORS
@@ -21,8 +21,6 @@ from genai.runtime.session_options import provider_options
 __all__ = ["first_that_works", "records_runs"]
 
 logger = logging.getLogger("genai.runtime")
-
-_CAPTURE = "enable_cuda_graph"
 
 _HOST_OPERATORS = frozenset({"Compress", "If", "Loop", "NonZero", "Scan", "Unique"})
 """Those for which the host waits, to see how large a result is or what comes next: no run with one can be recorded."""
@@ -76,7 +74,8 @@ def first_that_works(
 
 def records_runs(session: Any, provider: Provider) -> bool:
     """Whether a session records runs and replays them."""
-    return bool(session.get_provider_options().get(provider.ort_name, {}).get(_CAPTURE) == "1")
+    chosen = session.get_provider_options().get(provider.ort_name, {})
+    return provider.capture_option is not None and chosen.get(provider.capture_option) == "1"
 
 
 def _open(
@@ -96,17 +95,29 @@ def _open(
                 model, provider, make_options(), device_id=device_id, provider_options={**chosen, **further}
             )
 
-    if provider.memory != "addresses" or not may_record:
+    if provider.memory not in ("addresses", "values") or not may_record:
         return opened(model, {})
-    narrowed = ModelProto.FromString(model)
-    narrow_outputs(narrowed.graph)
-    model = narrowed.SerializeToString()
-    is_recordable = not _HOST_OPERATORS & {node.op_type for node in narrowed.graph.node}
-    if provider.captures and is_recordable and _CAPTURE not in chosen:
+    suited = ModelProto.FromString(model)
+    if provider.memory == "addresses":
+        narrow_outputs(suited.graph)
+    else:
+        take_positions(suited.graph)
+    model, option = suited.SerializeToString(), provider.capture_option
+    is_recordable = not any(_holds_up(node, provider) for node in suited.graph.node)
+    if option is not None and is_recordable and option not in chosen:
         # Refused where a node runs on the CPU that does more than compute sizes: known only by trying.
         with contextlib.suppress(*OPEN_ERRORS):
-            return opened(model, {_CAPTURE: "1"})
+            return opened(model, {option: "1"})
     return opened(model, {})
+
+
+def _holds_up(node: NodeProto, provider: Provider) -> bool:
+    """Whether no run with a node can be recorded: the host waits for it, or its place in the cache would be frozen.
+
+    WebGPU's attention over a window begins, at every replay, where it began when it was recorded (0.4.0 of its plug-in).
+    """
+    window = next((each.i for each in node.attribute if each.name == "local_window_size"), -1)
+    return node.op_type in _HOST_OPERATORS or (provider.memory == "values" and window > 0)
 
 
 def _too_large(folder: ModelFolder, provider: Provider, device_id: int) -> str | None:

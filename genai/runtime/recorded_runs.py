@@ -64,10 +64,10 @@ class Recorder:
 
     Args:
         session: ONNX Runtime's session.
-        launched: Called with each binding whose run was launched, and not waited for.
+        launched: Called with each binding whose run was launched, and not waited for, where that is possible.
     """
 
-    def __init__(self, session: Any, launched: Callable[[Any], None]) -> None:
+    def __init__(self, session: Any, launched: Callable[[Any], None] | None = None) -> None:
         self._session = session
         self._launched = launched
         self._num_recorded = 0
@@ -84,11 +84,15 @@ class Recorder:
         self._num_recorded += 1
         return self._num_recorded if self._num_recorded <= MAX_RECORDED else NOT_RECORDED
 
+    def release(self, number: int) -> None:
+        """Forget the runs of a number, where the device can: it frees what they read and wrote."""
+        self._session.release_captured_graph(number)
+
     def options(self, number: int, *, waits: bool = False) -> Any:
         """Return the options of runs of a number; of replays, unless they are to be waited for, those that only launch."""
         options = onnxruntime.RunOptions()
         options.add_run_config_entry("gpu_graph_id", str(number))
-        if number != NOT_RECORDED and not waits:
+        if number != NOT_RECORDED and self._launched is not None and not waits:
             options.add_run_config_entry("disable_synchronize_execution_providers", "1")
         return options
 
@@ -114,7 +118,8 @@ class Recorder:
                 self._session.run_with_iobinding(binding, options)
         elif (number, is_owner) in self._known:
             with DEVICE_GATE:
-                self._launched(binding)
+                if self._launched is not None:
+                    self._launched(binding)
                 self._session.run_with_iobinding(binding, options)
         else:
             with DEVICE_GATE.alone():

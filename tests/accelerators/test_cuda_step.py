@@ -32,7 +32,9 @@ def generator(
     with Generator(folder, provider="cuda") as made:
         buffers = made._decoder._decoding._buffers
         fetch = buffers.best_ids
-        buffers.best_ids = lambda count: [0 for _ in fetch(count)]  # or what no kernel has computed may be no id
+        buffers.best_ids = lambda count: [
+            0 for _ in fetch(count)
+        ]  # or what no kernel has computed may be no id
         yield made
 
 

@@ -21,7 +21,7 @@ from genai.folder import ModelFolder
 from genai.graph.names import BEST_IDS, LOGITS
 from genai.runtime import Decoder, first_provider
 from genai.runtime import session as sessions
-from genai.runtime.adapt import narrow_outputs
+from genai.runtime.adapt import adapt_model, narrow_outputs, take_positions
 from genai.runtime.addressed_device import AddressedDevice
 from genai.runtime.decoding import _Launched
 from genai.runtime.ort import onnxruntime
@@ -99,7 +99,9 @@ def test_a_greedy_step_is_one_copy_in_and_eight_bytes_out(
         next(stream)
         copies.clear()
         next(stream)
-        assert [way for way, _ in copies] == ["out", "in"], "what came, and what the next step is launched with"
+        assert [way for way, _ in copies] == ["out", "in"], (
+            "what came, and what the next step is launched with"
+        )
         assert copies[0] == ("out", 8)
         list(stream)
         generator.generate(token_ids=[3], max_new_tokens=2, logprobs=True, ignore_eos=True)
@@ -187,6 +189,39 @@ def test_outputs_are_narrow(float_type: int, output: str) -> None:
     found, best = session.run([LOGITS, BEST_IDS], {"past_key_values.0.key": logits})
     np.testing.assert_array_equal(found, logits)
     assert best.tolist() == [[1, 3], [-1, -1]]
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "lfm2", "gemma3_text"])
+def test_positions_may_be_indices(
+    model_folder: Callable[..., tuple[Path, Path]], monkeypatch: pytest.MonkeyPatch, family: str
+) -> None:
+    path = model_folder(family)[1]
+    with Generator(path, provider="cpu") as generator:
+        expected = [result.token_ids for result in generator.generate(token_ids=PROMPTS, max_new_tokens=4)]
+        logits = generator.logits(token_ids=[5, 6, 7, 8])
+    opened = first_provider._open
+
+    def open_session(provider: Any, model: bytes, *rest: Any, **options: Any) -> Any:
+        proto = onnx.ModelProto.FromString(model)
+        assert take_positions(proto.graph)
+        assert "num_logits_to_keep" not in {each.name for each in proto.graph.input}
+        return opened(provider, proto.SerializeToString(), *rest, **options)
+
+    monkeypatch.setattr(first_provider, "_open", open_session)
+    with Generator(path, provider="cpu") as generator:
+        assert [
+            each.token_ids for each in generator.generate(token_ids=PROMPTS, max_new_tokens=4)
+        ] == expected
+        np.testing.assert_array_equal(generator.logits(token_ids=[5, 6, 7, 8]), logits)
+
+
+def test_a_number_that_something_else_reads_stays(model_folder: Callable[..., tuple[Path, Path]]) -> None:
+    model = onnx.load(model_folder("llama")[1] / "model.onnx", load_external_data=False)
+    adapt_model(model)
+    model.graph.node.append(helper.make_node("Identity", ["num_logits_to_keep"], ["kept"]))
+    before = model.SerializeToString(deterministic=True)
+    assert not take_positions(model.graph)
+    assert model.SerializeToString(deterministic=True) == before
 
 
 class SmallDevice(AddressedDevice):
