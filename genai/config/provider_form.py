@@ -25,7 +25,8 @@ class ProviderForm:
         activations: The float types that its kernels compute in; quantized weights come with the first unless another is
             asked for.
         has_zero_points: Whether blocks of 4 bits may have zero points. Without them they are coarser, but CUDA's fast
-            kernel (fpA_intB) takes no others.
+            kernel (fpA_intB) takes no others; of matrices without, it takes those of a multiple of 64 outputs, which all
+            are but the heads of some vocabularies.
         has_expert_zero_points: The same for the matrices of experts.
         widens_blocks: Whether matrices of 8 bits have blocks of twice the size.
         max_narrow_block: Weights of 4 bits that one block may have.

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from genai import Generator
 from genai.calibration import CalibrationText, export_calibrated, packaged_text
 from genai.config import ExportSettings
 from genai.export import plan_export
 from genai.export.checkpoint.gguf.blocks import CARRIED
+from tests.accelerators.counters import counted
 from tests.accelerators.models import export
 from tests.accelerators.test_cuda_families import assert_lands
 from tests.checkpoints import make_checkpoint
@@ -35,6 +38,24 @@ def test_kept_codes_of_a_gguf_file_land(type_name: str, tmp_path: Path) -> None:
     file = write_gguf(checkpoint, tmp_path / "floats.gguf")
     replace_matrices(file, tmp_path / "model.gguf", type_name)
     assert_lands(export(tmp_path / "model.gguf", tmp_path / "model", provider="cuda", precision="keep"))
+
+
+@pytest.mark.parametrize("precision", ["int4", "int8", "fp16"])
+@pytest.mark.parametrize("says_no", [False, True])
+def test_the_fast_product_takes_our_codes(
+    precision: str, says_no: bool, fast_product: Callable[[bool], None], tmp_path: Path
+) -> None:
+    """Its variants are tried when the session is made, which runs kernels; a folder may do without."""
+    checkpoint = make_checkpoint("llama", tmp_path / "checkpoint", **SIZES, num_hidden_layers=1)
+    folder = export(checkpoint, tmp_path / "model", provider="cuda", precision=precision)
+    if says_no:
+        config = json.loads((folder / "genai_config.json").read_text())
+        config["model"]["decoder"]["session_options"]["ep.cuda.fpa_intb_gemm"] = "0"
+        (folder / "genai_config.json").write_text(json.dumps(config))
+    fast_product(True)
+    with counted() as counts, Generator(folder, provider="cuda"):
+        pass
+    assert bool(counts.get("kernels")) == (precision != "fp16" and not says_no)
 
 
 @pytest.mark.parametrize("family", ["llama", "qwen2", "gemma2", "mistral", "gpt_oss", "lfm2", "phi3"])

@@ -62,6 +62,9 @@ def open_session(
             f'device_id must be less than {len(devices)}, the number of devices of provider "{provider.name}", not '
             f"{device_id}"
         )
+    for entry, value in provider.session_entries.items():
+        if not _is_set(options, entry):
+            options.add_session_config_entry(entry, value)
     with quiet():
         # Without ONNX Runtime's own fallback, which prints what happened and runs on the CPU.
         if devices:
@@ -79,6 +82,14 @@ def open_session(
         raise ProviderError(f"{CANNOT_LOAD}: {provider.needs}{named}")
     session._model_bytes = None  # kept for a fallback that runs through bindings never take
     return session
+
+
+def _is_set(options: Any, entry: str) -> bool:
+    """Whether session options have an entry of their configuration."""
+    with contextlib.suppress(*RUN_ERRORS):
+        options.get_session_config_entry(entry)
+        return True
+    return False
 
 
 def _preload_libraries() -> list[str]:

@@ -36,6 +36,7 @@ class Provider:
         build: The package of ONNX Runtime that has it built in, as pip takes it.
         plugin: The package that adds it to any build of ONNX Runtime.
         options: Provider options beside the device's id.
+        session_entries: Entries of the session's configuration, where a folder does not say otherwise.
         companions: Providers that take the nodes that it leaves, before the CPU does.
         takes_device_id: Whether it has several devices to choose from.
         auto: Whether `auto` may take it.
@@ -54,6 +55,7 @@ class Provider:
     build: str | None = None
     plugin: str | None = None
     options: Mapping[str, str] = field(default_factory=dict)
+    session_entries: Mapping[str, str] = field(default_factory=dict)
     companions: tuple[str, ...] = ()
     takes_device_id: bool = True
     auto: bool = False

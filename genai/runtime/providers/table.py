@@ -24,6 +24,9 @@ PROVIDERS = (
         build=CUDA_BUILD,
         # By default the arena takes powers of two, twice what a cache needs.
         options={"arena_extend_strategy": "kSameAsRequested"},
+        # The fast product of floats and whole numbers, which tries its variants when a session is made. It takes
+        # matrices in the CUDA form; any other is multiplied as without it.
+        session_entries={"ep.cuda.fpa_intb_gemm": "1"},
         auto=True,
         capture_option="enable_cuda_graph",
         needs=NVIDIA,
