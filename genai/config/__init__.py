@@ -19,7 +19,7 @@ from genai.config.export import (
 )
 from genai.config.generation import GenerationConfig, GenerationOptions
 from genai.config.message import Message
-from genai.config.provider_form import PROVIDER_FORMS, ProviderForm, provider_form
+from genai.config.provider_form import PROVIDER_FORMS, ProviderForm, provider_form, provider_name
 
 __all__ = [
     "ACTIVATIONS",
@@ -38,4 +38,5 @@ __all__ = [
     "ProviderForm",
     "check_block_size",
     "provider_form",
+    "provider_name",
 ]

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from genai.errors import OptionError, did_you_mean
 
-__all__ = ["FLOAT_TYPES", "PROVIDER_FORMS", "ProviderForm", "provider_form"]
+__all__ = ["FLOAT_TYPES", "PROVIDER_FORMS", "ProviderForm", "provider_form", "provider_name"]
 
 FLOAT_TYPES = ("fp32", "fp16", "bf16")
 """What graphs compute in, and weights that are not quantized are stored in."""
@@ -100,18 +100,37 @@ PROVIDER_FORMS = {
 }
 """The form of each provider that has one."""
 
+_OTHER_NAMES = {"dml": "directml", "nvtensorrtrtx": "nv_tensorrt_rtx"}
+"""Names of ONNX Runtime's that are more than genai's with other capitals and a suffix."""
+
+
+def provider_name(given: str) -> str:
+    """Return genai's name of a provider, which may be given in capitals, or as ONNX Runtime calls it.
+
+    Raises:
+        OptionError: It is no text.
+
+    >>> provider_name("CUDA"), provider_name("DmlExecutionProvider"), provider_name("ContosoAiExecutionProvider")
+    ('cuda', 'directml', 'contosoai')
+    """
+    if not isinstance(given, str):
+        raise OptionError(f"provider must be the name of one, not {given!r}")
+    name = given.strip().lower().removesuffix("executionprovider")
+    return _OTHER_NAMES.get(name, name)
+
 
 def provider_form(provider: str) -> ProviderForm:
-    """Return the form of a provider.
+    """Return the form of a provider, by any of its names.
 
     Raises:
         OptionError: No provider of this name has one.
 
-    >>> provider_form("tensorrt").name
-    'cuda'
+    >>> provider_form("tensorrt").name, provider_form("CUDAExecutionProvider").name
+    ('cuda', 'cuda')
     """
-    if provider not in PROVIDER_FORMS:
+    name = provider_name(provider)
+    if name not in PROVIDER_FORMS:
         raise OptionError(
-            f'provider must be one of {", ".join(PROVIDER_FORMS)}, not "{provider}".{did_you_mean(provider, PROVIDER_FORMS)}'
+            f'provider must be one of {", ".join(PROVIDER_FORMS)}, not "{provider}".{did_you_mean(name, PROVIDER_FORMS)}'
         )
-    return PROVIDER_FORMS[provider]
+    return PROVIDER_FORMS[name]

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from genai.config import PROVIDER_FORMS
+from genai.config import PROVIDER_FORMS, provider_name
 from genai.errors import OptionError, ProviderError
 from genai.runtime.installed import identity_model
 from genai.runtime.ort import onnxruntime
@@ -113,8 +113,20 @@ def test_a_library_that_is_none_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_unknown_name_is_answered_with_the_nearest() -> None:
-    with pytest.raises(OptionError, match=r'Did you mean "openvino"\?'):
-        choose_provider("openvinno")
+    for name in ("openvinno", "OPENVINNO", "OpenVinnoExecutionProvider"):
+        with pytest.raises(OptionError, match=r'Did you mean "openvino"\?') as caught:
+            choose_provider(name)
+        assert "--" not in str(caught.value)  # Python has no such options
+
+
+def test_names_are_taken_in_any_case_and_as_onnxruntime_has_them() -> None:
+    for provider in PROVIDERS:
+        assert provider_name(provider.ort_name) == provider_name(provider.name.upper()) == provider.name
+    for name in ("CPU", "Cpu", "CPUExecutionProvider", "cpuexecutionprovider"):
+        assert [provider.name for provider in choose_provider(name)] == ["cpu"]
+    assert choose_provider("AUTO") == choose_provider("auto")
+    with pytest.raises(OptionError, match="provider must be the name of one, not 3"):
+        choose_provider(3)  # type: ignore[arg-type]
 
 
 def test_a_device_that_is_not_there_is_refused(plugin: Path, monkeypatch: pytest.MonkeyPatch) -> None:
