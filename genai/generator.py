@@ -60,12 +60,13 @@ class Generator:
             None takes the one that suits the provider.
         progress: Called with (what, done, total) while a model is downloaded or exported.
         provider_library: A plug-in library of execution providers to register, one of which `provider` names.
-        strict: Whether it is an error that the provider leaves nodes to the CPU, instead of a warning in the log.
+        strict: Whether it is an error that the provider leaves nodes to the CPU, or that "auto" takes the CPU where an
+            accelerator is there, instead of a warning in the log.
 
     Raises:
         ModelNotFoundError: The name stands for nothing, or cannot be had now.
         ModelFolderError, CheckpointError, ExportError: The model is damaged, unsupported, or cannot be exported.
-        ProviderError: The provider is not available, or leaves nodes to the CPU though strict.
+        ProviderError: The provider is not available, or does not run the whole model though strict.
         OptionError: An option is impossible.
     """
 
@@ -89,6 +90,8 @@ class Generator:
         strict: bool = False,
     ) -> None:
         device_ids = _device_ids(device_id, devices)
+        _check_bools(offline=offline, strict=strict)
+        first = choose_provider(provider, library=provider_library)[0].name
         if isinstance(model, ModelFolder):
             _check_nothing_to_choose(revision=revision, precision=precision, variant=variant)
             self.folder = model
@@ -99,14 +102,14 @@ class Generator:
                 offline=offline,
                 precision=precision,
                 variant=variant,
-                provider=choose_provider(provider, library=provider_library)[0].name,
+                provider=first,
                 progress=progress,
             )
         self._builder = RequestBuilder(self.folder)
         decoders = [
             Decoder(
                 self.folder,
-                provider=provider,
+                provider=first if strict else provider,  # "auto" would go on to the next
                 device_id=each,
                 max_context=max_context,
                 max_batch=max_batch,
@@ -437,19 +440,30 @@ def _check_nothing_to_choose(**choices: str | None) -> None:
             )
 
 
+def _check_bools(**options: object) -> None:
+    for name, value in options.items():
+        if not isinstance(value, bool):
+            raise OptionError(f"{name} must be True or False, not {value!r}")
+
+
 def _device_ids(device_id: int, devices: Sequence[int] | None) -> Sequence[int]:
     """Return the devices to load the model on."""
     if devices is None:
+        if not _is_number(device_id):
+            raise OptionError(f"device_id must be a number of at least 0, not {device_id!r}")
         return [device_id]
     if device_id:
         raise OptionError("device_id names one device and devices several: give one of them")
     numbers = list(devices) if isinstance(devices, Sequence) and not isinstance(devices, str) else []
-    are_numbers = all(isinstance(each, int) and not isinstance(each, bool) for each in numbers)
-    if not numbers or not are_numbers or len(set(numbers)) < len(numbers):
+    if not numbers or not all(map(_is_number, numbers)) or len(set(numbers)) < len(numbers):
         raise OptionError(
             f"devices must be a list of different device numbers, such as [0, 1], not {devices!r}"
         )
     return numbers
+
+
+def _is_number(device: object) -> bool:
+    return isinstance(device, int) and not isinstance(device, bool) and device >= 0
 
 
 def _cancel(engine: EnginePool, requests: Sequence[Request]) -> None:

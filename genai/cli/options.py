@@ -63,7 +63,11 @@ class ModelFlags:
         Path | None, typer.Option(metavar="PATH", help="Plug-in library of an execution provider to use.")
     ] = None
     strict: Annotated[
-        bool, typer.Option("--strict", help="Fail where the provider leaves parts of the model to the CPU.")
+        bool,
+        typer.Option(
+            "--strict",
+            help="Fail where the model, or a part of it, would run on the CPU instead of the provider.",
+        ),
     ] = False
     max_context: Annotated[
         int | None, typer.Option(min=1, help="Most tokens per sequence, prompt included.")

@@ -68,10 +68,10 @@ def first_that_works(
         if failures:
             logger.warning("%s runs on %s: %s", folder.path, provider.name, "; ".join(failures))
         return provider, session
-    reasons = "; ".join(failures)
+    problem = f"{folder.model_path} cannot be loaded: {'; '.join(failures)}"
     if all(provider.name == "cpu" for provider in candidates):
-        raise ModelFolderError(f"{folder.model_path} cannot be loaded: {reasons}{_precision_hint(folder)}")
-    raise ProviderError(f"no provider could load {folder.model_path}: {reasons}")
+        raise ModelFolderError(problem + _precision_hint(folder))
+    raise ProviderError(problem)
 
 
 def records_runs(session: Any, provider: Provider) -> bool:

@@ -7,13 +7,15 @@ import logging
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from onnx import TensorProto, helper
 
+from genai import Generator
 from genai.errors import ProviderError
 from genai.folder import ModelFolder
-from genai.runtime import Decoder
+from genai.runtime import Decoder, first_provider
 from genai.runtime.placement import Placement, name_nodes, report_placement
 from genai.runtime.placement_check import check_placement
 from genai.runtime.providers import PROVIDERS, Provider
@@ -74,6 +76,32 @@ def test_strict_makes_it_an_error(folder: ModelFolder, monkeypatch: pytest.Monke
     with pytest.raises(ProviderError, match="leaves 3 of 8 nodes"):
         report_placement(LEFT, CUDA, folder, strict=True)
     Decoder(folder, strict=True)
+
+
+def test_strict_takes_the_cpu_for_no_accelerator_that_is_there(
+    folder: ModelFolder, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    cpu = next(p for p in PROVIDERS if p.name == "cpu")
+    opened = first_provider.open_session
+
+    def choose(name: str, *, library: object = None) -> list[Provider]:
+        return {"auto": [CUDA, cpu], "cuda": [CUDA], "cpu": [cpu]}[name]
+
+    def open_session(model: bytes, provider: Provider, *arguments: Any, **options: Any) -> Any:
+        if provider is CUDA:
+            raise ProviderError("it has no kernel for this")
+        return opened(model, provider, *arguments, **options)
+
+    monkeypatch.setattr(first_provider, "open_session", open_session)
+    monkeypatch.setattr("genai.generator.choose_provider", choose)
+    monkeypatch.setattr("genai.runtime.session.choose_provider", choose)
+    with caplog.at_level(logging.WARNING, "genai.runtime"), Generator(folder) as generator:
+        assert generator.provider == "cpu"
+    assert "runs on cpu: cuda: it has no kernel" in caplog.text
+    with pytest.raises(ProviderError, match=r"model\.onnx cannot be loaded: cuda: it has no kernel"):
+        Generator(folder, strict=True)
+    with Generator(folder, provider="cpu", strict=True) as generator:
+        assert generator.provider == "cpu"
 
 
 def test_the_cpu_leaves_nothing(folder: ModelFolder) -> None:
