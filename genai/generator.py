@@ -120,6 +120,7 @@ class Generator:
             )
             for each in device_ids
         ]
+        self._device_id, self._provider_library = device_ids[0], provider_library
         # What `close` takes away; whoever uses one of these goes through `_open`.
         self._decoder: Decoder | None = decoders[0]
         self._engine: EnginePool | None = EnginePool([Engine(decoder) for decoder in decoders])
@@ -151,6 +152,18 @@ class Generator:
     def provider(self) -> str:
         """The execution provider that runs the model."""
         return self._open(self._decoder).provider
+
+    @property
+    def device_id(self) -> int:
+        """Which device of the provider runs the model; of several, the first."""
+        self._open(self._decoder)
+        return self._device_id
+
+    @property
+    def provider_library(self) -> str | Path | None:
+        """The plug-in library of execution providers that was registered for it."""
+        self._open(self._decoder)
+        return self._provider_library
 
     @overload
     def generate(  # type: ignore[overload-overlap]  # a text is a sequence of texts, too; this one goes first
