@@ -35,14 +35,17 @@ def providers(
     Execution providers come in the order in which `--provider auto` tries them, with their devices, or what is missing.
     """
     from genai.runtime import provider_statuses
+    from genai.runtime.providers import choose_provider
 
     statuses = provider_statuses(library=provider_library)
     if check is not None:
         _check(check, [status for status in statuses if status.available], provider_library, json=json)
-    elif json:
-        print_json({"auto": _chosen(statuses), "providers": statuses_as_json(statuses)})
+        return
+    auto = choose_provider("auto", library=provider_library)[0].name
+    if json:
+        print_json({"auto": auto, "providers": statuses_as_json(statuses)})
     else:
-        rows = [_row(status, _chosen(statuses)) for status in statuses]
+        rows = [_row(status, auto) for status in statuses]
         print_result(format_table(["PROVIDER", "AVAILABLE", "PACKAGE", "DEVICES, OR WHY NOT"], rows))
 
 
@@ -67,20 +70,18 @@ def statuses_as_json(statuses: list[ProviderStatus]) -> list[dict[str, Any]]:
 
 
 def hardware_in_words(status: ProviderStatus) -> str:
-    """Return the names of an available provider's devices, with their memory."""
-    from genai.runtime.providers.hardware import provider_hardware
+    """Return the names of an available provider's devices, with their memory, and which are no hardware."""
+    from genai.runtime.providers.hardware import SOFTWARE_ADAPTER, provider_hardware
 
     return "; ".join(
-        each.name + (f", {format_bytes(each.memory_bytes)}" if each.memory_bytes else "")
+        each.name
+        + (f" ({SOFTWARE_ADAPTER})" if each.kind == SOFTWARE_ADAPTER else "")
+        + (f", {format_bytes(each.memory_bytes)}" if each.memory_bytes else "")
         for each in provider_hardware(status)
     )
 
 
-def _chosen(statuses: list[ProviderStatus]) -> str | None:
-    return next((s.provider.name for s in statuses if s.available and s.provider.auto), None)
-
-
-def _row(status: ProviderStatus, chosen: str | None) -> list[str]:
+def _row(status: ProviderStatus, chosen: str) -> list[str]:
     name = status.provider.name
     if status.available:
         detail = hardware_in_words(status) or status.reason

@@ -42,6 +42,7 @@ class Provider:
         captures: Whether it can record a run and replay it (CUDA graphs).
         continues_prompts: Whether its attention takes several tokens behind a past; elsewhere a prompt whose beginning has
             run, or is cached, runs again from its beginning.
+        needs_gpu: Whether it runs on GPUs alone, so that a plug-in's device that is the CPU plays one.
         needs: What is missing, most likely, where it is installed and finds no device.
         system: The only system that it runs on, as `platform.system()` calls it.
     """
@@ -59,6 +60,7 @@ class Provider:
     auto: bool = False
     captures: bool = False
     continues_prompts: bool = True
+    needs_gpu: bool = False
     needs: str = "a device, driver or library is missing"
     system: str | None = None
 

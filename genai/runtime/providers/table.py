@@ -85,6 +85,7 @@ PROVIDERS = (
         "tested here",
         device_name="webgpu",
         plugin="onnxruntime-ep-webgpu",
+        needs_gpu=True,
         needs="a GPU, its driver or, on Linux, Vulkan's loader (libvulkan.so.1) is missing",
     ),
     Provider(
