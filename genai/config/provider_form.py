@@ -33,6 +33,7 @@ class ProviderForm:
         expert_multiple: What the widths of experts have to be multiples of.
         biases_codes: Whether attention over a cache of codes can add biases to its scores.
         without: Operators of ONNX Runtime's and ONNX's that it has no kernels for, and that a graph can do without.
+        half_only: Operators whose kernels compute in fp16 and bf16 alone: in fp32 the CPU runs them.
         opset: The version of ONNX's operators.
         has_plain_attention: Whether its attention reads queries, keys and values apart, and scales scores: it rotates
             nothing, and has no window, sinks, softcap or bias.
@@ -49,6 +50,7 @@ class ProviderForm:
     expert_multiple: int = 1
     biases_codes: bool = True
     without: frozenset[str] = field(default=frozenset())
+    half_only: frozenset[str] = field(default=frozenset())
     opset: int = 23
     has_plain_attention: bool = False
     has_whole_blocks: bool = False
@@ -69,6 +71,7 @@ _CUDA = ProviderForm(
     separates_bias=True,
     expert_multiple=64,
     biases_codes=False,
+    half_only=frozenset({"GroupQueryAttention", "QMoE"}),
 )
 _WEBGPU = ProviderForm(
     "webgpu",

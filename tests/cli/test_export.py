@@ -54,6 +54,13 @@ def test_needs_no_onnxruntime(checkpoint: Path, tmp_path: Path) -> None:
     assert done.stdout.splitlines()[-1] == "0 []"
 
 
+def test_a_form_that_the_cpu_has_to_help_with(cli: Cli, checkpoint: Path, tmp_path: Path) -> None:
+    done = cli("export", checkpoint, "-o", tmp_path / "model", "--provider", "CUDA", "--activations", "fp32")
+    assert done.code == 0
+    (line,) = done.stderr.splitlines()
+    assert "cuda has no kernel for GroupQueryAttention in fp32" in line
+
+
 def test_a_target_that_exists(cli: Cli, checkpoint: Path, tmp_path: Path) -> None:
     (tmp_path / "kept.txt").write_text("kept")
     done = cli("export", checkpoint, "-o", tmp_path)
