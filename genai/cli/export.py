@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from genai.cli.command import command
-from genai.cli.deploy import DeployFlags, check_deployments, deploy, find_folder
+from genai.cli.deploy import DeployFlags, check_deployments, check_is_checkpoint, deploy, find_folder
 from genai.cli.options import BlockSize, JsonFlag, OfflineFlag, Revision
 from genai.cli.output import format_bytes, print_json, print_note, print_result
 from genai.cli.progress import StageProgress
@@ -119,6 +119,7 @@ def export(
     if path is None:
         path = find_folder(checkpoint, deployments)
     else:
+        check_is_checkpoint(checkpoint)
         run_export(checkpoint, flags, quantize=quantize, via=via)
     deploy(path, deployments, overwrite=flags.overwrite, as_json=flags.json)
 

@@ -113,9 +113,11 @@ def test_from_the_hub(cli: Cli, hub: HubServer, checkpoint: Path, tmp_path: Path
 
 
 def test_no_checkpoint(cli: Cli, model: Path, tmp_path: Path) -> None:
-    done = cli("export", model, "-o", tmp_path / "model")
-    assert done.code == 1
-    assert "is a model folder already" in done.error
+    for folder in (model, "demo"):
+        done = cli("export", folder, "-o", tmp_path / "model")
+        assert done.code == 1
+        assert f"{folder} is a model folder already" in done.error
+        assert "leave --output out and pass --web DIR or --triton DIR" in done.error
 
 
 def test_what_cannot_be_exported_is_not_fetched(cli: Cli, hub: HubServer, tmp_path: Path) -> None:
