@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -88,12 +87,13 @@ def _open(
     *,
     may_record: bool,
 ) -> Any:
-    """Return a session on a provider; one that records runs, if the provider can and the graph lets it."""
+    """Return a session on a provider; one that records runs, if it may, the provider can and the graph lets it."""
+    plain = {name: value for name, value in chosen.items() if name != _CAPTURE}
 
     def opened(model: bytes, further: Mapping[str, str]) -> Any:
         with DEVICE_GATE:
             return open_session(
-                model, provider, make_options(), device_id=device_id, provider_options={**chosen, **further}
+                model, provider, make_options(), device_id=device_id, provider_options={**plain, **further}
             )
 
     if provider.memory != "addresses" or not may_record:
@@ -101,11 +101,17 @@ def _open(
     narrowed = ModelProto.FromString(model)
     narrow_outputs(narrowed.graph)
     model = narrowed.SerializeToString()
-    is_recordable = not _HOST_OPERATORS & {node.op_type for node in narrowed.graph.node}
-    if provider.captures and is_recordable and _CAPTURE not in chosen:
-        # Refused where a node runs on the CPU that does more than compute sizes: known only by trying.
-        with contextlib.suppress(*OPEN_ERRORS):
+    if not provider.captures or chosen.get(_CAPTURE, "1").lower() in ("0", "false"):
+        return opened(model, {})
+    if looked_into := sorted(_HOST_OPERATORS & {node.op_type for node in narrowed.graph.node}):
+        reason = f"the host waits for what {' and '.join(looked_into)} found"
+    else:
+        try:
             return opened(model, {_CAPTURE: "1"})
+        except OPEN_ERRORS as error:  # a node on the CPU does more than compute sizes: known only by trying
+            reason = str(error)
+    if _CAPTURE in chosen:
+        logger.warning("no runs are recorded, although genai_config.json has %s: %s", _CAPTURE, reason)
     return opened(model, {})
 
 
