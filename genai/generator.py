@@ -415,6 +415,8 @@ class Generator:
                 except BaseException:
                     _cancel(engine, requests[:count])
                     raise
+            if self._engine is None:  # a signal's handler has closed it meanwhile, and may have missed some
+                _cancel(engine, requests)
         return engine
 
     def _claim(self, request: Request) -> None:
