@@ -39,7 +39,7 @@ def providers(
 
     statuses = provider_statuses(library=provider_library)
     if check is not None:
-        _check(check, [status for status in statuses if status.available], provider_library, json=json)
+        _check(check, statuses, provider_library, json=json)
         return
     auto = choose_provider("auto", library=provider_library)[0].name
     if json:
@@ -104,8 +104,10 @@ def _check(path: Path, statuses: list[ProviderStatus], library: Path | None, *, 
 
     rows: list[list[str]] = []
     values: list[dict[str, Any]] = []
-    notes: list[str | None] = []
+    notes: list[str | None] = [_missing(path, statuses)]
     for status in statuses:
+        if not status.available:
+            continue
         provider = status.provider
         folder = ModelFolder.load(path, provider=provider.name)
         try:
@@ -128,11 +130,22 @@ def _check(path: Path, statuses: list[ProviderStatus], library: Path | None, *, 
             ]
         )
     if json:
-        print_json({"folder": str(path), "providers": values})
+        print_json({"folder": str(path), "note": notes[0], "providers": values})
         return
     print_result(format_table(["PROVIDER", "NODES ON IT", "ON THE CPU", "FOR SIZES", "WHICH"], rows))
     for note in filter(None, notes):
         print_note(note)
+
+
+def _missing(path: Path, statuses: list[ProviderStatus]) -> str | None:
+    """Say that what a folder was made for is not here; None if it is, or nobody knows what that was."""
+    from genai.folder import ModelFolder
+
+    manifest = ModelFolder.load(path).manifest
+    for status in statuses:
+        if manifest is not None and status.provider.name == manifest.provider and not status.available:
+            return f"{path} was made for {manifest.provider}, which is not available here: {status.reason}"
+    return None
 
 
 def _placement_as_json(placement: Placement) -> dict[str, Any]:

@@ -38,7 +38,7 @@ def test_what_the_recipe_cost_where_it_was_measured(cli: Cli, checkpoint: Path, 
 def test_json(cli: Cli, checkpoint: Path, tmp_path: Path) -> None:
     done = cli("export", checkpoint, "-o", tmp_path / "model", "--json", "--max-context", 128)
     value = json.loads(done.stdout)
-    assert value["precision"] == "int4"
+    assert (value["precision"], value["provider"], value["activations"]) == ("int4", "cpu", "fp32")
     assert value["context_length"] == 128
     assert value["size_bytes"] == sum(file.stat().st_size for file in (tmp_path / "model").iterdir())
 
@@ -57,6 +57,7 @@ def test_needs_no_onnxruntime(checkpoint: Path, tmp_path: Path) -> None:
 def test_a_form_that_the_cpu_has_to_help_with(cli: Cli, checkpoint: Path, tmp_path: Path) -> None:
     done = cli("export", checkpoint, "-o", tmp_path / "model", "--provider", "CUDA", "--activations", "fp32")
     assert done.code == 0
+    assert done.stdout.startswith(f"{tmp_path / 'model'}: int4 for cuda in fp32, ")
     (line,) = done.stderr.splitlines()
     assert "cuda has no kernel for GroupQueryAttention in fp32" in line
 

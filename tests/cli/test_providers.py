@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from genai.errors import ProviderError
+from genai.export import export_model
 from tests.cli.conftest import Outcome
 
 Cli = Callable[..., Outcome]
@@ -58,6 +59,17 @@ def test_check_tells_what_runs_where(cli: Cli, model: Path) -> None:
     value = json.loads(cli("providers", "--check", model, "--json").stdout)
     nodes = value["providers"][-1]["nodes"]["CPUExecutionProvider"]
     assert nodes["GroupQueryAttention"] == 2
+
+
+def test_check_says_that_what_a_folder_was_made_for_is_missing(
+    cli: Cli, checkpoint: Path, tmp_path: Path
+) -> None:
+    export_model(checkpoint, tmp_path / "model", provider="directml")
+    done = cli("providers", "--check", tmp_path / "model")
+    assert done.code == 0
+    assert done.stderr.startswith(
+        f"{tmp_path / 'model'} was made for directml, which is not available here: "
+    )
 
 
 def test_check_of_no_folder(cli: Cli, tmp_path: Path) -> None:

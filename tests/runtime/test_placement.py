@@ -35,10 +35,15 @@ def folder(model_folder: Callable[..., tuple[Path, Path]]) -> ModelFolder:
     return ModelFolder.load(model_folder("llama")[1])
 
 
-def made_for(folder: ModelFolder, precision: str, provider: str = "cpu") -> ModelFolder:
+def made_for(
+    folder: ModelFolder, precision: str, provider: str = "cpu", *, activations: str = "auto"
+) -> ModelFolder:
     assert folder.manifest is not None
     manifest = dataclasses.replace(
-        folder.manifest, source="owner/name", precision=precision, settings={"provider": provider}
+        folder.manifest,
+        source="owner/name",
+        precision=precision,
+        settings={"provider": provider, "activations": activations},
     )
     return dataclasses.replace(folder, manifest=manifest)
 
@@ -60,12 +65,16 @@ def test_one_line_counts_by_operator_and_gives_the_command(
     assert "(2 GroupQueryAttention, 1 Concat)" in line
     assert line.endswith("genai export owner/name -o DIR --provider cuda")
     assert report(made_for(folder, "int8"), caplog).endswith("--provider cuda --precision int8")
-    assert report(made_for(folder, "fp32"), caplog).endswith("--provider cuda --precision fp16")
+    for provider in ("cpu", "cuda"):
+        line = report(made_for(folder, "fp32", provider), caplog)
+        assert line.endswith("--provider cuda --precision fp16")
+    line = report(made_for(folder, "int4", "cuda", activations="fp32"), caplog)
+    assert line.endswith("-o DIR --provider cuda")
 
 
 def test_what_no_export_repairs_is_said(folder: ModelFolder, caplog: pytest.LogCaptureFixture) -> None:
-    assert "in fp32, although the folder was made for cuda" in report(
-        made_for(folder, "fp32", "cuda"), caplog
+    assert "in fp16, although the folder was made for cuda" in report(
+        made_for(folder, "fp16", "cuda"), caplog
     )
     assert "no export for qnn" in report(folder, caplog, QNN)
     foreign = dataclasses.replace(folder, manifest=None)

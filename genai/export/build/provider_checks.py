@@ -13,6 +13,9 @@ from genai.export.architecture import AttentionSpec, DecoderSpec, GatedDeltaSpec
 __all__ = ["check_provider", "describe_left"]
 
 
+WINDOWS = "sliding windows"
+
+
 def check_provider(spec: DecoderSpec, settings: ExportSettings) -> None:
     """See that the settings' provider can compute a decoder.
 
@@ -34,7 +37,7 @@ def check_provider(spec: DecoderSpec, settings: ExportSettings) -> None:
     if reasons:
         raise UnsupportedModelError(
             f"{form.name} has no kernel for {' and '.join(reasons)}: choose another provider"
-            + ("" if "windows" not in " ".join(reasons) else ", or a max_context within the window")
+            + (", or a max_context within the window" if reasons == [WINDOWS] else "")
         )
 
 
@@ -61,7 +64,7 @@ def _reasons(mixer: object) -> Iterator[str]:
         case AttentionSpec():
             features = {
                 "a softcap on scores": mixer.softcap is not None,
-                "sliding windows": mixer.window is not None,
+                WINDOWS: mixer.window is not None,
                 "attention sinks": mixer.sinks,
                 "linear biases (ALiBi)": mixer.alibi is not None,
                 "layers that read another layer's cache": mixer.reads_layer is not None,
