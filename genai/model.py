@@ -29,11 +29,14 @@ class Span(NamedTuple):
         slot: Where their beginning is; its key says with which adapter and position table they are computed.
         token_ids: The tokens; at least one.
         num_logits: At how many of the last of them logits are wanted.
+        goes_on_greedily: Whether nobody will look at more than the id of the greatest logit, and the slot will probably
+            go on with it: then a model may begin with that before it is asked.
     """
 
     slot: Slot
     token_ids: Sequence[int]
     num_logits: int = 0
+    goes_on_greedily: bool = False
 
     @property
     def is_step(self) -> bool:

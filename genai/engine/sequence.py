@@ -77,6 +77,11 @@ class GenerationSequence:
         """Whether it has a slot, in which only the last token is missing."""
         return self._slot is not None and len(self._slot.token_ids) == len(self.ids) - 1
 
+    @property
+    def is_nearly_full(self) -> bool:
+        """Whether there is room for one more token only."""
+        return len(self.ids) + 1 >= self._max_ids
+
     def commit(self, token_id: int, sample: Sample | None = None) -> None:
         """Append a token, emit the text that it settles, and end if it ends the sequence."""
         request = self.request

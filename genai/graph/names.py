@@ -14,6 +14,7 @@ __all__ = [
     "INPUT_IDS",
     "KEY",
     "LOGITS",
+    "LOGIT_POSITIONS",
     "NUM_LOGITS_TO_KEEP",
     "NUM_ROTARY_POSITIONS",
     "PAST_SEQUENCE_LENGTH",
@@ -38,6 +39,9 @@ INPUT_IDS = "input_ids"
 ATTENTION_MASK = "attention_mask"
 POSITION_IDS = "position_ids"
 NUM_LOGITS_TO_KEEP = "num_logits_to_keep"
+LOGIT_POSITIONS = "logit_positions"
+"""Which positions' logits are computed: what load-time adaptation makes of `num_logits_to_keep` for some accelerators."""
+
 LOGITS = "logits"
 BEST_IDS = "best_ids"
 """An output that load-time adaptation adds for accelerators: the id of the greatest logit of each position."""

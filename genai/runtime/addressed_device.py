@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from genai.cache import Buffer
+from genai.errors import GenerationError
 from genai.runtime.device_views import view_bytes
 from genai.runtime.devices import out_of_memory
 from genai.runtime.ort import RUN_ERRORS, ort_state
@@ -28,7 +29,7 @@ class AddressedDevice:
     """Memory that a session's allocator gives, in exactly the sizes that are asked for.
 
     Every copy is one call of ONNX Runtime between views of memory, about 1 µs of the host's time, and complete when it
-    returns.
+    returns. A run may have been launched and not be finished: whatever touches the memory waits for it first.
 
     Args:
         name: What ONNX Runtime calls the kind of device.
@@ -46,6 +47,11 @@ class AddressedDevice:
         self._view = functools.lru_cache(maxsize=256)(functools.partial(view_bytes, name, index))
         self._host_view = functools.lru_cache(maxsize=256)(functools.partial(view_bytes, "cpu", 0))
         self._pinned: dict[int, Any] = {}
+        self._unfinished: Any = None
+
+    def launched(self, binding: Any) -> None:
+        """Note that a run of ONNX Runtime's binding has been launched and not waited for."""
+        self._unfinished = binding
 
     def allocate(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Buffer:
         """Return new device memory."""
@@ -53,6 +59,7 @@ class AddressedDevice:
         nbytes = math.prod(shape) * dtype.itemsize
         try:
             with DEVICE_GATE:
+                self._finish()
                 value = self._session.create_ortvalue_from_shape_and_type(
                     [nbytes], np.uint8, self.name, self.index
                 )
@@ -89,16 +96,14 @@ class AddressedDevice:
         array = np.ascontiguousarray(array, buffer.dtype)
         pinned = self._pinned.get(_address_of(array))
         source = array.reshape(-1).view(np.uint8) if pinned is None else pinned
-        with DEVICE_GATE:
-            self._view(buffer.address, buffer.nbytes).update_inplace(source)
+        self._move(source, self._view(buffer.address, buffer.nbytes))
 
     def copy_out(self, buffer: Buffer, array: npt.NDArray[Any]) -> None:
         """Copy the buffer into a contiguous array."""
         assert array.flags.c_contiguous
         assert array.nbytes == buffer.nbytes
         target = self._host_view(_address_of(array), array.nbytes)
-        with DEVICE_GATE:
-            target.update_inplace(self._view(buffer.address, buffer.nbytes))
+        self._move(self._view(buffer.address, buffer.nbytes), target)
 
     def copy_positions(
         self, source: Buffer, target: Buffer, count: int, *, source_start: int = 0, target_start: int = 0
@@ -125,8 +130,21 @@ class AddressedDevice:
 
     def _copy(self, source: int, target: int, nbytes: int) -> None:
         to_view, from_view = (view_bytes(self.name, self.index, each, nbytes) for each in (target, source))
-        with DEVICE_GATE:
-            to_view.update_inplace(from_view)
+        self._move(from_view, to_view)
+
+    def _move(self, source: Any, target: Any) -> None:
+        try:
+            with DEVICE_GATE:
+                self._finish()
+                target.update_inplace(source)
+        except RUN_ERRORS as error:
+            raise GenerationError(f"{self.name}:{self.index} failed: {error}") from error
+
+    def _finish(self) -> None:
+        """Wait for what was launched; it stays unfinished if it fails, so that nobody takes what it left for a result."""
+        if self._unfinished is not None:
+            self._unfinished.synchronize_outputs()
+            self._unfinished = None
 
 
 def _address_of(array: npt.NDArray[Any]) -> int:

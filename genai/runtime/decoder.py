@@ -1,29 +1,28 @@
 """A loaded decoder: its session, its KV cache, and the few buffers that a step changes.
 
 `run` takes a batch of spans and cuts it into runs of the graph: new prompts together, rows of one token together,
-everything else one by one (`genai.runtime.runs`). Where the graph's shapes stay as they are, decoding binds once per
-place and number of rows; a step then writes some integers and runs.
+everything else one by one (`genai.runtime.runs`).
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from genai.cache import CacheShape, KVCache, Slot
-from genai.errors import GenerationError, OptionError, OutOfMemoryError
+from genai.errors import OptionError, OutOfMemoryError
 from genai.folder import ModelFolder
 from genai.graph.names import ROPE_SWITCH_LENGTH, USE_CACHE_BRANCH
 from genai.model import Span, StepOutput
-from genai.runtime.growing import GrowingCache
-from genai.runtime.ort import RUN_ERRORS
+from genai.runtime.cache_runs import CacheRuns, run
+from genai.runtime.decoding import PROMPTS, Decoding
 from genai.runtime.placement import report_placement
-from genai.runtime.runs import decoding_runs, prompt_runs
-from genai.runtime.session import Binding, DecoderSession, open_sessions
+from genai.runtime.runs import prompt_runs
+from genai.runtime.session import open_sessions
 from genai.runtime.step_buffers import StepBuffers
 
 __all__ = ["Decoder"]
@@ -33,8 +32,6 @@ CACHE_SHARE = 0.9
 """Of the memory that the weights leave free on a device; the rest is for what prompts compute."""
 SCORE_CHUNK = 64
 """Positions whose logits are computed in one run."""
-PROMPTS = -1
-"""The arena of prompts; those of decoding steps go by their first slot."""
 
 
 class Decoder:
@@ -104,18 +101,13 @@ class Decoder:
         attributes = folder.manifest.attributes if folder.manifest else {}
         self.rope_switch_length: int | None = attributes.get(ROPE_SWITCH_LENGTH, graph.rope_switch_length)
         # Where both tables lie in one, the second begins at the switch; where the graph chooses, it is told which.
-        self._second_table = 0 if graph.rope_switch_length else self.rope_switch_length or 0
-        self._rows = StepBuffers(graph, self._session.step_device, rows=self.max_batch, tokens=self.max_batch)
+        second_table = 0 if graph.rope_switch_length else self.rope_switch_length or 0
+        self._runs = CacheRuns(self._session, self.cache, second_table=second_table)
+        self._decoding = Decoding(self._session, self.cache, self._runs, max_batch=self.max_batch)
         self._chunk: StepBuffers | None = None
-        self._growing = [(place, port) for place, port in enumerate(graph.cache) if port.grows]
-        self._arenas: dict[int, GrowingCache] = {}
         self._restarts_prompts = (
             USE_CACHE_BRANCH in graph.feeds or not self._session.provider.continues_prompts
         )
-        self._takes_any_rows, self._is_stable = graph.takes_any_rows, graph.is_stable
-        self._records = self._session.captures and self._is_stable
-        self._bound: dict[tuple[int, int, int], Binding] = {}
-        self._bound_epoch = -1
 
     @property
     def adapters(self) -> Collection[str]:
@@ -138,7 +130,7 @@ class Decoder:
         for span in batch:
             (steps if span.is_step else others).append(span)
         if not others:
-            return self._step(steps)
+            return self._decoding.step(steps, is_alone=True)
         if len(batch) == 1 and others[0].num_logits:
             return StepOutput.of(self._logits_of(others[0]), [0])
         return self._run_mixed(batch, steps, others)
@@ -146,9 +138,12 @@ class Decoder:
     def _run_mixed(self, batch: Sequence[Span], steps: Sequence[Span], others: Sequence[Span]) -> StepOutput:
         """Run chunks of prompts, and what wants the logits of several tokens, beside rows of one token."""
         prompts = [span for span in others if not span.num_logits]
-        for run in prompt_runs(prompts, self._prompts.graph, can_pad=self.can_pad):
-            self._append_prompts(run)
-        output = self._step(steps) if steps else StepOutput.of(np.empty((0, self.vocab_size), np.float32), [])
+        for group in prompt_runs(prompts, self._prompts.graph, can_pad=self.can_pad):
+            self._append_prompts(group)
+        if steps:
+            output = self._decoding.step(steps, is_alone=False)
+        else:
+            output = StepOutput.of(np.empty((0, self.vocab_size), np.float32), [])
         start_of = dict(zip(map(id, steps), output.starts, strict=True))
         if len(prompts) == len(others):
             return dataclasses.replace(output, starts=[start_of.get(id(span), 0) for span in batch])
@@ -176,72 +171,6 @@ class Decoder:
             logits[start : start + len(chunk)] = self._append([span.slot], [chunk], num_logits=len(chunk))[0]
         return logits
 
-    def _step(self, steps: Sequence[Span]) -> StepOutput:
-        """Append one token to each slot; the logits are perhaps of idle rows too."""
-        slots = [span.slot for span in steps]
-        token_ids = [span.token_ids[0] for span in steps]
-        if not self._takes_any_rows or self._growing:
-            return self._step_in_runs(dict(zip(slots, token_ids, strict=True)))
-        row = self.cache.line_up(slots, in_blocks=self._records)
-        if row == slots:
-            self._decode(slots, token_ids)
-            return self._output(len(slots), range(len(slots)))
-        token_of = dict(zip(slots, token_ids, strict=True))
-        idle = frozenset(row) - token_of.keys()
-        self._decode(row, [token_of.get(slot, 0) for slot in row], idle=idle)
-        return self._output(len(row), [slot.index - row[0].index for slot in slots])
-
-    def _output(self, num_rows: int, starts: Sequence[int]) -> StepOutput:
-        """Return what a step of so many rows has left on the device."""
-        buffers = self._rows
-        return StepOutput(
-            lambda: buffers.logits(num_rows, 1, 1)[:, 0],
-            starts,
-            (lambda: buffers.best_ids(num_rows)) if self._session.graph.gives_best_ids else None,
-        )
-
-    def _step_in_runs(self, token_of: Mapping[Slot, int]) -> StepOutput:
-        """Do what `_step` does for graphs that do not take any rows together."""
-        graph = self._session.graph
-        if not graph.gathers_rows and graph.max_rows != 1:
-            self.cache.line_up(list(token_of))  # what lies between splits a run
-        slots = sorted(token_of, key=lambda slot: slot.index)
-        runs = decoding_runs(slots, graph)
-        used = {PROMPTS, *(run[0].index for run in runs)}
-        self._arenas = {place: arena for place, arena in self._arenas.items() if place in used}
-        logits = np.empty((len(slots), self.vocab_size), np.float32)
-        start_of = {slot: start for start, slot in enumerate(slots)}
-        for run in runs:
-            first = start_of[run[0]]
-            self._decode(run, [token_of[slot] for slot in run])
-            logits[first : first + len(run)] = self._rows.logits(len(run), 1, 1)[:, 0]
-        return StepOutput.of(logits, [start_of[slot] for slot in token_of])
-
-    def _decode(
-        self, slots: Sequence[Slot], token_ids: Sequence[int], *, idle: Collection[Slot] = ()
-    ) -> None:
-        """Append one token to each of some slots that run together, but for those that are idle."""
-        past = [len(slot.token_ids) for slot in slots]
-        buffers = self._rows
-        arena = self._arena(slots[0].index) if self._growing else None
-        buffers.write(
-            token_ids,
-            past,
-            past,
-            first_positions=self._first_positions(slots, past),
-            staged=arena.stage(slots, 1) if arena else 0,
-            is_long=slots[0].key.position_table == 1,
-            total_length=self.cache.capacity if self._records else None,
-        )
-        _run(self._decode_binding(slots, self.cache.align(slots, idle=idle), arena))
-        if arena:
-            arena.collect(slots, [1] * len(slots), 1)
-        running = [slot for slot in slots if slot not in idle] if idle else slots
-        self.cache.flip(running)
-        for slot, token_id in zip(slots, token_ids, strict=True):
-            if slot not in idle:
-                slot.token_ids.append(token_id)
-
     def _append_prompts(self, spans: Sequence[Span]) -> None:
         """Append tokens to slots that may run together; no logits are computed."""
         graph = self._prompts.graph
@@ -264,39 +193,24 @@ class Decoder:
         """Run a chunk of tokens for each slot; return the logits of the last ones, float32 [rows, num_logits, vocab]."""
         longest = max(len(row) for row in rows)
         buffers = self._chunk_buffers(len(rows) * longest, num_logits)
-        arena = self._arena(PROMPTS) if self._growing else None
+        arena = self._runs.arena(PROMPTS)
         past = [len(slot.token_ids) for slot in slots]
         buffers.write(
             [token_id for row in rows for token_id in (*row, *[0] * (longest - len(row)))],
             past,
             [before + len(row) - 1 for before, row in zip(past, rows, strict=True)],
-            first_positions=self._first_positions(slots, past),
+            first_positions=self._runs.first_positions(slots, past),
             staged=arena.stage(slots, longest) if arena else 0,
             is_long=slots[0].key.position_table == 1,
         )
         side = self.cache.align(slots)
-        _run(self._bind(self._prompts, buffers, slots, (longest, num_logits), side, arena))
+        run(self._runs.bind(self._prompts, buffers, slots, (longest, num_logits), side=side, arena=arena))
         if arena:
             arena.collect(slots, [len(row) for row in rows], longest)
         self.cache.flip(slots)
         for slot, row in zip(slots, rows, strict=True):
             slot.token_ids.extend(row)
         return buffers.logits(len(rows), longest, num_logits)
-
-    def _arena(self, place: int) -> GrowingCache:
-        """Return what stages a cache that grows: each run of a decoding step has one of its own, and prompts do."""
-        if place not in self._arenas:
-            self._arenas[place] = GrowingCache(self._growing, self.cache, self._session.device)
-        return self._arenas[place]
-
-    def _first_positions(self, slots: Sequence[Slot], past: Sequence[int]) -> Sequence[int]:
-        """Return the row of the position table that each slot's next token uses."""
-        if not self._second_table:
-            return past
-        return [
-            before + self._second_table * slot.key.position_table
-            for slot, before in zip(slots, past, strict=True)
-        ]
 
     def _chunk_buffers(self, num_tokens: int, num_logits: int) -> StepBuffers:
         """Return buffers for so many tokens and logits; they are kept, and grow when more are wanted."""
@@ -311,42 +225,6 @@ class Decoder:
             )
         return buffers
 
-    def _decode_binding(self, slots: Sequence[Slot], side: int, arena: GrowingCache | None) -> Binding:
-        """Return the binding for some rows, made anew only after the cache has moved (or if it must be)."""
-        if not self._is_stable:
-            return self._bind(self._session, self._rows, slots, (1, 1), side, arena)
-        if self._bound_epoch != self.cache.epoch or self._session.provider.copies_at_bind:
-            self._bound.clear()
-            self._bound_epoch = self.cache.epoch
-        key = (slots[0].index, len(slots), side)
-        if key not in self._bound:
-            self._bound[key] = self._bind(self._session, self._rows, slots, (1, 1), side, arena)
-        return self._bound[key]
-
-    def _bind(
-        self,
-        session: DecoderSession,
-        buffers: StepBuffers,
-        slots: Sequence[Slot],
-        shape: tuple[int, int],
-        side: int,
-        arena: GrowingCache | None,
-    ) -> Binding:
-        """Bind a run of so many (positions, logits) per row that reads the states of one side and writes the other's."""
-        binding = session.bind(is_repeated=self._records and buffers is self._rows)
-        first, num_rows = slots[0].index, len(slots)
-        num_positions, num_logits = shape
-        buffers.bind(binding, rows=num_rows, positions=num_positions, num_logits=num_logits)
-        for place, port in enumerate(session.graph.cache):
-            if not port.grows:
-                past, present = (self.cache.sides[at][place].rows(first, num_rows) for at in (side, 1 - side))
-                past, present = (each.shaped(port.shape(num_rows, each.shape[2])) for each in (past, present))
-                binding.input(port.past, past, session.device)
-                binding.output(port.present, present, session.device)
-        if arena:
-            arena.bind(binding, rows=num_rows, num_new=num_positions)
-        return binding
-
 
 def _limit(name: str, value: int | None, limit: int | None) -> int:
     """Return a limit that a user may lower."""
@@ -359,10 +237,3 @@ def _limit(name: str, value: int | None, limit: int | None) -> int:
         )
         raise OptionError(f"{name} must be {bounds}, not {value}")
     return value
-
-
-def _run(binding: Binding) -> None:
-    try:
-        binding.run()
-    except RUN_ERRORS as error:
-        raise GenerationError(f"ONNX Runtime failed to run the model: {error}") from error

@@ -59,9 +59,9 @@ class HostDevice:
         """Return an array over the buffer's memory."""
         base = buffer.owner
         assert isinstance(base, np.ndarray)
-        start = (buffer.address - base.ctypes.data) // base.itemsize
-        count = buffer.nbytes // base.itemsize
-        view: npt.NDArray[Any] = base.reshape(-1)[start : start + count].reshape(buffer.shape)
+        start = buffer.address - base.ctypes.data
+        memory = base.reshape(-1).view(np.uint8)[start : start + buffer.nbytes]
+        view: npt.NDArray[Any] = memory.view(buffer.dtype).reshape(buffer.shape)
         return view
 
     def host_array(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:

@@ -6,13 +6,13 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from onnx import ModelProto
+from onnx import GraphProto, ModelProto
 
 from genai.errors import ModelFolderError, OptionError, ProviderError
 from genai.folder import ModelFolder
-from genai.runtime.adapt import narrow_outputs
+from genai.runtime.adapt import narrow_outputs, take_positions
 from genai.runtime.addressed_device import free_device_bytes
-from genai.runtime.providers import Provider, open_session
+from genai.runtime.providers import PROVIDERS, Provider, open_session
 from genai.runtime.providers.opening import OPEN_ERRORS
 from genai.runtime.recorded_runs import DEVICE_GATE
 from genai.runtime.session_options import provider_options
@@ -21,7 +21,8 @@ __all__ = ["first_that_works", "records_runs"]
 
 logger = logging.getLogger("genai.runtime")
 
-_CAPTURE = "enable_cuda_graph"
+_CAPTURE_OPTIONS = frozenset(provider.capture_option for provider in PROVIDERS if provider.capture_option)
+"""Options that are chosen here: a folder's own would have runs recorded that nobody replays."""
 
 _HOST_OPERATORS = frozenset({"Compress", "If", "Loop", "NonZero", "Scan", "Unique"})
 """Those for which the host waits, to see how large a result is or what comes next: no run with one can be recorded."""
@@ -75,7 +76,8 @@ def first_that_works(
 
 def records_runs(session: Any, provider: Provider) -> bool:
     """Whether a session records runs and replays them."""
-    return bool(session.get_provider_options().get(provider.ort_name, {}).get(_CAPTURE) == "1")
+    chosen = session.get_provider_options().get(provider.ort_name, {})
+    return provider.capture_option is not None and chosen.get(provider.capture_option) == "1"
 
 
 def _open(
@@ -88,7 +90,7 @@ def _open(
     may_record: bool,
 ) -> Any:
     """Return a session on a provider; one that records runs, if it may, the provider can and the graph lets it."""
-    plain = {name: value for name, value in chosen.items() if name != _CAPTURE}
+    plain = {name: value for name, value in chosen.items() if name not in _CAPTURE_OPTIONS}
 
     def opened(model: bytes, further: Mapping[str, str]) -> Any:
         with DEVICE_GATE:
@@ -96,23 +98,38 @@ def _open(
                 model, provider, make_options(), device_id=device_id, provider_options={**plain, **further}
             )
 
-    if provider.memory != "addresses" or not may_record:
+    if provider.memory not in ("addresses", "values") or not may_record:
         return opened(model, {})
-    narrowed = ModelProto.FromString(model)
-    narrow_outputs(narrowed.graph)
-    model = narrowed.SerializeToString()
-    if not provider.captures or chosen.get(_CAPTURE, "1").lower() in ("0", "false"):
-        return opened(model, {})
-    if looked_into := sorted(_HOST_OPERATORS & {node.op_type for node in narrowed.graph.node}):
-        reason = f"the host waits for what {' and '.join(looked_into)} found"
+    suited = ModelProto.FromString(model)
+    if provider.memory == "addresses":
+        narrow_outputs(suited.graph)
     else:
+        take_positions(suited.graph)
+    model, option = suited.SerializeToString(), provider.capture_option
+    if option is None or chosen.get(option, "1").lower() in ("0", "false"):
+        return opened(model, {})
+    reason = _hindrance(suited.graph, provider)
+    if reason is None:
         try:
-            return opened(model, {_CAPTURE: "1"})
+            return opened(model, {option: "1"})
         except OPEN_ERRORS as error:  # a node on the CPU does more than compute sizes: known only by trying
             reason = str(error)
-    if _CAPTURE in chosen:
-        logger.warning("no runs are recorded, although genai_config.json has %s: %s", _CAPTURE, reason)
+    if option in chosen:
+        logger.warning("no runs are recorded, although genai_config.json has %s: %s", option, reason)
     return opened(model, {})
+
+
+def _hindrance(graph: GraphProto, provider: Provider) -> str | None:
+    """Say why no run of a graph can be recorded: the host waits in it, or a place in the cache would be frozen.
+
+    WebGPU's attention over a window begins, at every replay, where it began when it was recorded (0.4.0 of its plug-in).
+    """
+    if looked_into := sorted(_HOST_OPERATORS & {node.op_type for node in graph.node}):
+        return f"the host waits for what {' and '.join(looked_into)} found"
+    attributes = (each for node in graph.node for each in node.attribute)
+    if provider.memory == "values" and any(a.name == "local_window_size" and a.i > 0 for a in attributes):
+        return "a replay would not move the attention's window"
+    return None
 
 
 def _too_large(folder: ModelFolder, provider: Provider, device_id: int) -> str | None:

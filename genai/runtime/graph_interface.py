@@ -41,6 +41,7 @@ RANKS: Mapping[str, tuple[int, ...]] = {
     names.TOTAL_SEQUENCE_LENGTH: (0, 1),
     names.PAST_SEQUENCE_LENGTH: (0, 1, 2),
     names.NUM_LOGITS_TO_KEEP: (0, 1),
+    names.LOGIT_POSITIONS: (1,),
     names.USE_CACHE_BRANCH: (0, 1),
     names.USE_LONG_ROPE: (0, 1),
 }
@@ -79,6 +80,11 @@ class CachePort:
     rows_per_slot: int = 1
     grows: bool = False
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether the graph's shape is that of the cache's memory."""
+        return self.shape(1, 1) == self.tensor.shape(1, 1)
+
     def shape(self, rows: int, positions: int) -> tuple[int, ...]:
         """Return the graph's shape for so many sequences and positions."""
         return (rows * self.rows_per_slot, *(positions if axis is None else axis for axis in self.axes))
@@ -115,7 +121,7 @@ class GraphInterface:
     @property
     def keeps_logits(self) -> bool:
         """Whether the caller chooses how many positions reach the language-model head."""
-        return names.NUM_LOGITS_TO_KEEP in self.feeds
+        return bool({names.NUM_LOGITS_TO_KEEP, names.LOGIT_POSITIONS} & self.feeds.keys())
 
     @property
     def takes_ragged_rows(self) -> bool:

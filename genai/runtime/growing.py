@@ -12,8 +12,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from genai.cache import Buffer, Device, KVCache, Slot
+from genai.runtime.binding import Binding
 from genai.runtime.graph_interface import CachePort
-from genai.runtime.session import Binding
 
 __all__ = ["GrowingCache"]
 

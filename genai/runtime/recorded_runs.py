@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from types import TracebackType
 from typing import Any
@@ -60,14 +60,16 @@ DEVICE_GATE = _Gate()
 
 
 class Recorder:
-    """Runs bindings of one session that records.
+    """Runs bindings of one session that records. A replay is launched; whoever asks the device next waits for it.
 
     Args:
         session: ONNX Runtime's session.
+        launched: Called with each binding whose run was launched, and not waited for, where that is possible.
     """
 
-    def __init__(self, session: Any) -> None:
+    def __init__(self, session: Any, launched: Callable[[Any], None] | None = None) -> None:
         self._session = session
+        self._launched = launched
         self._num_recorded = 0
         self._owner: threading.Thread | None = None
         self._others: ThreadPoolExecutor | None = None
@@ -82,10 +84,16 @@ class Recorder:
         self._num_recorded += 1
         return self._num_recorded if self._num_recorded <= MAX_RECORDED else NOT_RECORDED
 
-    def options(self, number: int) -> Any:
-        """Return the options of runs of a number."""
+    def release(self, number: int) -> None:
+        """Forget the runs of a number, where the device can: it frees what they read and wrote."""
+        self._session.release_captured_graph(number)
+
+    def options(self, number: int, *, waits: bool = False) -> Any:
+        """Return the options of runs of a number; of replays, unless they are to be waited for, those that only launch."""
         options = onnxruntime.RunOptions()
         options.add_run_config_entry("gpu_graph_id", str(number))
+        if number != NOT_RECORDED and self._launched is not None and not waits:
+            options.add_run_config_entry("disable_synchronize_execution_providers", "1")
         return options
 
     def run(self, binding: Any, number: int, options: Any) -> None:
@@ -105,10 +113,15 @@ class Recorder:
 
     def _run_here(self, binding: Any, number: int, options: Any, *, is_owner: bool) -> None:
         """Run in this thread, which is the owner or the one of all others: each has recorded runs of its own."""
-        if number == NOT_RECORDED or (number, is_owner) in self._known:
+        if number == NOT_RECORDED:
             with DEVICE_GATE:
                 self._session.run_with_iobinding(binding, options)
-            return
-        with DEVICE_GATE.alone():
-            self._session.run_with_iobinding(binding, options)
-        self._known.add((number, is_owner))
+        elif (number, is_owner) in self._known:
+            with DEVICE_GATE:
+                if self._launched is not None:
+                    self._launched(binding)
+                self._session.run_with_iobinding(binding, options)
+        else:
+            with DEVICE_GATE.alone():
+                self._session.run_with_iobinding(binding, self.options(number, waits=True))
+            self._known.add((number, is_owner))

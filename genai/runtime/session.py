@@ -10,10 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy.typing as npt
 from onnx import ModelProto
 
-from genai.cache import Buffer, Device
+from genai.cache import Device
 from genai.errors import ModelFolderError, OptionError
 from genai.folder import ModelFolder, StageConfig
 from genai.runtime.adapt import (
@@ -24,7 +23,8 @@ from genai.runtime.adapt import (
     read_model,
 )
 from genai.runtime.addressed_device import AddressedDevice
-from genai.runtime.devices import HostDevice, onnx_type
+from genai.runtime.binding import AddressBinding, Binding, ValueBinding
+from genai.runtime.devices import HostDevice
 from genai.runtime.first_provider import first_that_works, records_runs
 from genai.runtime.graph_interface import GraphInterface
 from genai.runtime.placement import RECORD, Placement, name_nodes, read_placement
@@ -33,7 +33,7 @@ from genai.runtime.recorded_runs import Recorder
 from genai.runtime.session_options import session_options
 from genai.runtime.value_device import ValueDevice
 
-__all__ = ["WEIGHTS_FOLDER", "Binding", "DecoderSession", "open_sessions"]
+__all__ = ["WEIGHTS_FOLDER", "DecoderSession", "open_sessions"]
 
 MAX_THREADS = 1024
 WEIGHTS_FOLDER = "session.model_external_initializers_file_folder_path"
@@ -96,21 +96,29 @@ class DecoderSession:
         if isinstance(self.device, ValueDevice):
             self.graph = dataclasses.replace(self.graph, max_rows=1)
         self.step_device = HostDevice() if self.provider.copies_at_bind else self.device
-        self._recorder = Recorder(self._session) if records_runs(self._session, self.provider) else None
+        self._recorder = None
+        if records_runs(self._session, self.provider):
+            launched = self.device.launched if isinstance(self.device, AddressedDevice) else None
+            self._recorder = Recorder(self._session, launched)
 
     def bind(self, *, is_repeated: bool = False) -> Binding:
-        """Return a new, empty binding of inputs and outputs to addresses.
+        """Return a new, empty binding of inputs and outputs to memory.
 
         Args:
             is_repeated: Whether it will run again and again over the same memory, so that the device may record the run
                 and replay it.
         """
-        return Binding(self._session, self._recorder, is_repeated=is_repeated)
+        if is_repeated and self._recorder is not None and isinstance(self.device, ValueDevice):
+            return ValueBinding(self._session, self._recorder, self.device)
+        return AddressBinding(self._session, self._recorder, is_repeated=is_repeated)
 
     @property
     def captures(self) -> bool:
-        """Whether runs over the same memory are recorded and replayed."""
-        return self._recorder is not None
+        """Whether runs over the same memory are recorded and replayed; those over values have them in the graph's shapes."""
+        has_shapes = isinstance(self.device, AddressedDevice) or all(
+            port.is_plain for port in self.graph.cache
+        )
+        return self._recorder is not None and has_shapes
 
 
 def open_sessions(
@@ -154,46 +162,6 @@ def open_sessions(
             "caches; export the model again"
         )
     return tokens, prompts
-
-
-class Binding:
-    """Inputs and outputs of a session bound to addresses; `run` reads and writes there.
-
-    Args:
-        session: The session.
-        recorder: What runs it, if the session records.
-        is_repeated: Whether it will be run again and again.
-    """
-
-    def __init__(self, session: Any, recorder: Recorder | None, *, is_repeated: bool) -> None:
-        self._binding = session.io_binding()
-        self._session = session
-        self._recorder = recorder
-        if recorder is not None:
-            self._number = recorder.next_number(is_repeated=is_repeated)
-            self._options = recorder.options(self._number)
-
-    def input(self, name: str, buffer: Buffer, device: Device) -> None:
-        """Read an input from a buffer on a device, at every run."""
-        self._bind(self._binding.bind_input, name, buffer, device)
-
-    def output(self, name: str, buffer: Buffer, device: Device) -> None:
-        """Write an output to a buffer on a device, at every run."""
-        self._bind(self._binding.bind_output, name, buffer, device)
-
-    def host_input(self, name: str, array: npt.NDArray[Any]) -> None:
-        """Read an input that lives on the host whatever the device, such as a shape operand."""
-        self._binding.bind_input(name, "cpu", 0, onnx_type(array.dtype), array.shape, array.ctypes.data)
-
-    def run(self) -> None:
-        """Run the session; outputs are complete when it returns."""
-        if self._recorder is None:
-            self._session.run_with_iobinding(self._binding)
-        else:
-            self._recorder.run(self._binding, self._number, self._options)
-
-    def _bind(self, bind: Any, name: str, buffer: Buffer, device: Device) -> None:
-        bind(name, device.name, device.index, onnx_type(buffer.dtype), buffer.shape, buffer.address)
 
 
 def _adapted_model(

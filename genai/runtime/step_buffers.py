@@ -19,6 +19,7 @@ from genai.graph.names import (
     BEST_IDS,
     CACHE_POSITION,
     INPUT_IDS,
+    LOGIT_POSITIONS,
     LOGITS,
     NUM_LOGITS_TO_KEEP,
     PAST_SEQUENCE_LENGTH,
@@ -28,9 +29,9 @@ from genai.graph.names import (
     USE_CACHE_BRANCH,
     USE_LONG_ROPE,
 )
+from genai.runtime.binding import Binding
 from genai.runtime.devices import ALIGNMENT_BYTES
 from genai.runtime.graph_interface import GraphInterface
-from genai.runtime.session import Binding
 
 __all__ = ["StepBuffers"]
 
@@ -97,6 +98,7 @@ class StepBuffers:
     leaves no choice: of up to `rows` rows one each, of one row up to `chunk_logits`. There is a buffer for each input that
     the graph has, and for no other:
 
+    - `logit_positions`: [num_logits], the same for every row;
     - `input_ids`, `position_ids`: flat, [tokens]; a step of r rows by p positions uses their first r * p elements;
     - `seqlens_k`: [rows], a row's length after the step, less one;
     - `attention_mask`: [rows, width], made longer as needed;
@@ -114,7 +116,8 @@ class StepBuffers:
     ) -> None:
         self._graph = graph
         self._device = device
-        sizes = {INPUT_IDS: tokens, POSITION_IDS: tokens, CACHE_POSITION: tokens, SEQLENS_K: rows}
+        sizes = dict.fromkeys((INPUT_IDS, POSITION_IDS, CACHE_POSITION, LOGIT_POSITIONS), tokens)
+        sizes[SEQLENS_K] = rows
         feeds = {name: (size, graph.feeds[name].dtype) for name, size in sizes.items() if name in graph.feeds}
         num_bytes = sum(_aligned(size * dtype.itemsize) for size, dtype in feeds.values())
         self._memory = Mirror(device, (num_bytes,), np.uint8, is_input=True)
@@ -186,13 +189,20 @@ class StepBuffers:
 
     def bind(self, binding: Binding, *, rows: int, positions: int, num_logits: int) -> None:
         """Bind the first `rows` rows of every input, and the logits of the last `num_logits` positions of each."""
-        shapes = {SEQLENS_K: (rows, 1)[: self._rank(SEQLENS_K)], CACHE_POSITION: (positions,)}
+        num_logits = self._num_computed(positions, num_logits)
+        if LOGIT_POSITIONS in self._feeds:
+            self._feeds[LOGIT_POSITIONS].array[:num_logits] = np.arange(positions - num_logits, positions)
+            self._memory.upload()
+        shapes = {
+            SEQLENS_K: (rows, 1)[: self._rank(SEQLENS_K)],
+            CACHE_POSITION: (positions,),
+            LOGIT_POSITIONS: (num_logits,),
+        }
         for name, feed in self._feeds.items():
             binding.input(name, feed.buffer.shaped(shapes.get(name, (rows, positions))), self._device)
         if self._mask is not None:
             binding.input(ATTENTION_MASK, self._mask.buffer.shaped((rows, self._mask_width)), self._device)
-        num_logits = self._num_computed(positions, num_logits)
-        if self._graph.keeps_logits:
+        if NUM_LOGITS_TO_KEEP in self._scalars:
             self._scalars[NUM_LOGITS_TO_KEEP][...] = num_logits
         for name, scalar in self._scalars.items():
             binding.host_input(name, scalar)

@@ -50,8 +50,10 @@ class ValueDevice:
     def allocate(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Buffer:
         """Return new values, one for each row."""
         dtype = np.dtype(dtype)
-        rows = tuple(self._allocate_row((1, *shape[1:]), dtype) for _ in range(shape[0]))
-        return rows[0] if len(rows) == 1 else RowValues(shape, dtype, 0, None, rows)
+        if not shape or shape[0] == 1:
+            return self._allocate_value(shape, dtype)
+        rows = tuple(self._allocate_value((1, *shape[1:]), dtype) for _ in range(shape[0]))
+        return RowValues(shape, dtype, 0, None, rows)
 
     def free_bytes(self) -> None:
         """Return None: it does not tell."""
@@ -93,7 +95,7 @@ class ValueDevice:
         """Do nothing: a value is freed as a whole."""
         del buffer, start
 
-    def _allocate_row(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Buffer:
+    def _allocate_value(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Buffer:
         try:
             value = self._session.create_ortvalue_from_shape_and_type(shape, dtype, self.name)
         except RUN_ERRORS as error:

@@ -30,9 +30,11 @@ def generator(
     for file in folder.glob("tokenizer*"):
         file.unlink()  # what no kernel has computed is no token of its
     with Generator(folder, provider="cuda") as made:
-        rows = made._decoder._rows
-        fetch = rows.best_ids
-        rows.best_ids = lambda count: [0 for _ in fetch(count)]  # or what no kernel has computed may be no id
+        buffers = made._decoder._decoding._buffers
+        fetch = buffers.best_ids
+        buffers.best_ids = lambda count: [
+            0 for _ in fetch(count)
+        ]  # or what no kernel has computed may be no id
         yield made
 
 

@@ -36,6 +36,9 @@ PLAIN_EXPERTS = {"NonZero", "Reshape", "Flatten"}
 """What stays on the CPU where experts are plain nodes: WebGPU has no MoE in floats, and no NonZero."""
 
 LEFT: Mapping[str, set[str]] = dict.fromkeys(("mixtral", "qwen3_next", "gpt_oss"), PLAIN_EXPERTS)
+CAPTURED = ("llama", "qwen3", "phi3", "gpt2", "falcon", "olmo2")
+"""Whose steps are recorded: all nodes on the device, no window (gemma3), no state of another shape (lfm2)."""
+
 WITH_BEAMS = ("llama", "lfm2")
 PROMPTS = ([5, 6, 7, 8, 9, 10], [11, 12], [3, 1, 4, 1, 5, 9, 2, 6, 5])
 NUM_NEW = 5
@@ -98,6 +101,7 @@ def test_tokens_are_the_cpus(folder_of: Folder, family: str) -> None:
     with Generator(folder, provider="cpu") as cpu, Generator(folder, provider="webgpu", strict=strict) as gpu:
         expected = continued(cpu, PROMPTS)
         assert continued(gpu, PROMPTS) == expected
+        assert gpu._open(gpu._decoder)._session.captures == (family in CAPTURED)
         longer = [*PROMPTS[0], *expected[0], 7, 8]
         assert continued(gpu, [longer]) == continued(cpu, [longer])
         if family in WITH_BEAMS:
@@ -114,6 +118,16 @@ def test_a_conversation_goes_on_in_its_cache() -> None:
         second = gpu.chat(messages, max_new_tokens=4)
         assert second.stats.cached_prompt_tokens > 0
         assert second.token_ids == cpu.chat(messages, max_new_tokens=4).token_ids
+
+
+def test_what_was_recorded_over_a_cache_that_moved_is_forgotten(folder_of: Folder) -> None:
+    with Generator(folder_of("llama"), provider="webgpu") as gpu:
+        decoder = gpu._open(gpu._decoder)
+        for count in (1, 3, 6):
+            epoch = decoder.cache.epoch
+            continued(gpu, [[5, 6, each] for each in range(count)])
+            assert decoder.cache.epoch > epoch
+            assert len(decoder._session._session._captured_graph_bindings) == count
 
 
 def test_rows_move_in_part_and_grow(folder_of: Folder) -> None:

@@ -21,8 +21,9 @@ from genai.folder import ModelFolder
 from genai.graph.names import BEST_IDS, LOGITS
 from genai.runtime import Decoder, first_provider
 from genai.runtime import session as sessions
-from genai.runtime.adapt import narrow_outputs
+from genai.runtime.adapt import adapt_model, narrow_outputs, take_positions
 from genai.runtime.addressed_device import AddressedDevice
+from genai.runtime.decoding import _Launched
 from genai.runtime.ort import onnxruntime
 from genai.runtime.recorded_runs import MAX_RECORDED, NOT_RECORDED, Recorder
 
@@ -98,11 +99,61 @@ def test_a_greedy_step_is_one_copy_in_and_eight_bytes_out(
         next(stream)
         copies.clear()
         next(stream)
-        assert [way for way, _ in copies] == ["in", "out"]
-        assert copies[1] == ("out", 8)
+        assert [way for way, _ in copies] == ["out", "in"], (
+            "what came, and what the next step is launched with"
+        )
+        assert copies[0] == ("out", 8)
         list(stream)
         generator.generate(token_ids=[3], max_new_tokens=2, logprobs=True, ignore_eos=True)
         assert copies[-1] == ("out", 4 * generator.vocab_size)
+
+
+@pytest.mark.parametrize("family", ["llama", "lfm2"], ids=["keys and values", "states"])
+@pytest.mark.parametrize("seed", range(4))
+def test_what_is_launched_ahead_is_right_whoever_joins_and_leaves(
+    model_folder: Callable[..., tuple[Path, Path]],
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    family: str,
+    seed: int,
+) -> None:
+    random = np.random.default_rng(seed)
+    asked: list[dict[str, Any]] = [
+        {
+            "token_ids": random.integers(3, 60, random.integers(1, 20)).tolist(),
+            "max_new_tokens": int(random.integers(1, 40)),
+            "ignore_eos": True,
+            **({"temperature": 1.0, "seed": 5} if random.random() < 0.15 else {}),
+        }
+        for _ in range(14)
+    ]
+    path = model_folder(family)[1]
+    with Generator(path, provider="cpu") as generator:
+        expected = [list(generator.generate(**each).token_ids) for each in asked]
+    request.getfixturevalue("copies")
+    taken = {True: 0, False: 0}
+    appends = _Launched.appends
+
+    def counting(launched: _Launched, token_of: Any, epoch: int) -> bool:
+        is_taken = appends(launched, token_of, epoch)
+        taken[is_taken] += 1
+        return is_taken
+
+    monkeypatch.setattr(_Launched, "appends", counting)
+    with Generator(path, provider="cpu", max_batch=5) as generator:
+        (engine,) = generator._engine.engines
+        streams = {}
+        for place, each in enumerate(asked):
+            streams[place] = generator.stream(**each)
+            for _ in range(random.integers(0, 12)):
+                engine.advance()
+                generator._engine.check()
+            if random.random() < 0.2:
+                streams.pop(int(random.choice(list(streams)))).close()
+        for place, stream in streams.items():
+            assert [token_id for piece in stream for token_id in piece.token_ids] == expected[place]
+    assert taken[True] > 20
+    assert taken[False], "some were passed over"
 
 
 def widened_graph(float_type: int) -> onnx.ModelProto:
@@ -138,6 +189,39 @@ def test_outputs_are_narrow(float_type: int, output: str) -> None:
     found, best = session.run([LOGITS, BEST_IDS], {"past_key_values.0.key": logits})
     np.testing.assert_array_equal(found, logits)
     assert best.tolist() == [[1, 3], [-1, -1]]
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "lfm2", "gemma3_text"])
+def test_positions_may_be_indices(
+    model_folder: Callable[..., tuple[Path, Path]], monkeypatch: pytest.MonkeyPatch, family: str
+) -> None:
+    path = model_folder(family)[1]
+    with Generator(path, provider="cpu") as generator:
+        expected = [result.token_ids for result in generator.generate(token_ids=PROMPTS, max_new_tokens=4)]
+        logits = generator.logits(token_ids=[5, 6, 7, 8])
+    opened = first_provider._open
+
+    def open_session(provider: Any, model: bytes, *rest: Any, **options: Any) -> Any:
+        proto = onnx.ModelProto.FromString(model)
+        assert take_positions(proto.graph)
+        assert "num_logits_to_keep" not in {each.name for each in proto.graph.input}
+        return opened(provider, proto.SerializeToString(), *rest, **options)
+
+    monkeypatch.setattr(first_provider, "_open", open_session)
+    with Generator(path, provider="cpu") as generator:
+        assert [
+            each.token_ids for each in generator.generate(token_ids=PROMPTS, max_new_tokens=4)
+        ] == expected
+        np.testing.assert_array_equal(generator.logits(token_ids=[5, 6, 7, 8]), logits)
+
+
+def test_a_number_that_something_else_reads_stays(model_folder: Callable[..., tuple[Path, Path]]) -> None:
+    model = onnx.load(model_folder("llama")[1] / "model.onnx", load_external_data=False)
+    adapt_model(model)
+    model.graph.node.append(helper.make_node("Identity", ["num_logits_to_keep"], ["kept"]))
+    before = model.SerializeToString(deterministic=True)
+    assert not take_positions(model.graph)
+    assert model.SerializeToString(deterministic=True) == before
 
 
 class SmallDevice(AddressedDevice):
@@ -204,7 +288,8 @@ class SlowSession:
 
 def test_two_threads_run_a_session_and_none_beside_one_that_records() -> None:
     slow = [SlowSession(), SlowSession()]
-    recorders = [Recorder(each) for each in slow]
+    launched: list[object] = []
+    recorders = [Recorder(each, launched.append) for each in slow]
 
     def run(recorder: Recorder) -> None:
         for _ in range(3):
@@ -218,10 +303,11 @@ def test_two_threads_run_a_session_and_none_beside_one_that_records() -> None:
     assert all(len(set(each.threads)) <= 2 for each in slow)
     assert all(len(each.threads) == 12 for each in slow)
     assert all(each.most == 1 for each in slow), "each of these runs is recorded"
+    assert not launched, "and waited for"
 
 
 def test_no_more_runs_are_recorded_than_a_session_can_keep(caplog: pytest.LogCaptureFixture) -> None:
-    recorder = Recorder(SlowSession())
+    recorder = Recorder(SlowSession(), lambda binding: None)
     numbers = [recorder.next_number(is_repeated=True) for _ in range(MAX_RECORDED + 3)]
     assert numbers == [*range(1, MAX_RECORDED + 1), *[NOT_RECORDED] * 3]
     assert recorder.next_number(is_repeated=False) == NOT_RECORDED

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import onnx
 import pytest
 from onnx import TensorProto, helper
 
@@ -118,7 +119,22 @@ def test_what_cannot_be_recorded_runs_as_it_is(
 def test_nothing_is_recorded_where_the_caller_runs_once(
     tried: list[Mapping[str, str]], configured: Callable[..., ModelFolder]
 ) -> None:
-    folder = configured(**{CAPTURE: "1"})
-    first_that_works([CUDA], folder, decoder_graph(), object, 0, may_record=False)
-    first_that_works([WEBGPU], folder, decoder_graph(), object, 0)
+    folder = configured(enable_cuda_graph="1", enableGraphCapture="1")
+    for provider in (CUDA, WEBGPU):
+        first_that_works([provider], folder, decoder_graph(), object, 0, may_record=False)
     assert tried == [{}, {}]
+
+
+@pytest.mark.parametrize("options", [{}, {"enableGraphCapture": "1"}])
+def test_a_window_is_not_recorded_on_webgpu(
+    tried: list[Mapping[str, str]],
+    configured: Callable[..., ModelFolder],
+    caplog: pytest.LogCaptureFixture,
+    options: dict[str, str],
+) -> None:
+    model = onnx.ModelProto.FromString(decoder_graph())
+    first_that_works([WEBGPU], configured(**options), model.SerializeToString(), object, 0)
+    model.graph.node[0].attribute.append(helper.make_attribute("local_window_size", 8))
+    first_that_works([WEBGPU], configured(**options), model.SerializeToString(), object, 0)
+    assert tried == [{"enableGraphCapture": "1"}, {}]
+    assert ("would not move the attention's window" in caplog.text) == bool(options)

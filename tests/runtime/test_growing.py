@@ -86,7 +86,7 @@ def test_runs_of_one_length_each_keep_their_own_arena(tmp_path: Path, gathered: 
         decode(decoder, [token_id] * 3)
     assert gathered == slots
     decode(decoder, [1])
-    assert len(decoder._arenas) == 2  # that of the one run, and that of prompts
+    assert len(decoder._runs._arenas) == 2  # that of the one run, and that of prompts
 
 
 @pytest.mark.parametrize("kind", ["states, then growing", "growing, int32 inputs", "shared, then growing"])

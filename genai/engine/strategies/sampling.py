@@ -32,7 +32,15 @@ class SamplingStrategy:
 
     def rows(self) -> list[Span]:
         """Return the last token of every sequence that goes on."""
-        return [Span(sequence.slot, sequence.ids[-1:], 1) for sequence in self._running]
+        return [
+            Span(
+                sequence.slot,
+                sequence.ids[-1:],
+                1,
+                goes_on_greedily=sequence.sampler.is_argmax and not sequence.is_nearly_full,
+            )
+            for sequence in self._running
+        ]
 
     def take(self, output: StepOutput, first: int) -> bool:
         """Choose a token for each row."""

@@ -8,6 +8,7 @@ Works on the small protobuf, before the session is made; weights stay in their e
 - `long_rope`: the choice between two tables of positions becomes a plain input;
 - `logits`: how many positions reach the language-model head becomes a plain input;
 - `device_outputs`: on an accelerator, logits come in the type that they were computed in, beside the greatest one's id;
+- `device_positions`: and the positions whose logits are computed are indices that the device reads;
 - `fused_cache`: keys and values stacked in front of the batch are taken apart;
 - `stages`: several files that run one after another become one graph;
 - `layers`: where layers are compared, what is behind each of them becomes an output;
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 from genai.runtime.adapt.adaptation import GraphFacts, adapt_model
 from genai.runtime.adapt.device_outputs import narrow_outputs
+from genai.runtime.adapt.device_positions import take_positions
 from genai.runtime.adapt.files import read_model
 from genai.runtime.adapt.layers import promote_layers
 from genai.runtime.adapt.stages import join_stages
@@ -31,4 +33,5 @@ __all__ = [
     "narrow_outputs",
     "promote_layers",
     "read_model",
+    "take_positions",
 ]

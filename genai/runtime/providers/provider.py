@@ -39,7 +39,7 @@ class Provider:
         companions: Providers that take the nodes that it leaves, before the CPU does.
         takes_device_id: Whether it has several devices to choose from.
         auto: Whether `auto` may take it.
-        captures: Whether it can record a run and replay it (CUDA graphs).
+        capture_option: Its option that makes it record runs and replay them, if it can.
         continues_prompts: Whether its attention takes several tokens behind a past; elsewhere a prompt whose beginning has
             run, or is cached, runs again from its beginning.
         needs_gpu: Whether it runs on GPUs alone, so that a plug-in's device that is the CPU plays one.
@@ -58,7 +58,7 @@ class Provider:
     companions: tuple[str, ...] = ()
     takes_device_id: bool = True
     auto: bool = False
-    captures: bool = False
+    capture_option: str | None = None
     continues_prompts: bool = True
     needs_gpu: bool = False
     needs: str = "a device, driver or library is missing"

@@ -26,7 +26,7 @@ PROVIDERS = (
         # By default the arena takes powers of two, twice what a cache needs.
         options={"arena_extend_strategy": "kSameAsRequested"},
         auto=True,
-        captures=True,
+        capture_option="enable_cuda_graph",
         needs=NVIDIA,
     ),
     # Of TensorRT's own memory nothing is known to be safe to share: it is fed. What it does not take, CUDA does.
@@ -85,6 +85,7 @@ PROVIDERS = (
         "tested here",
         device_name="webgpu",
         plugin="onnxruntime-ep-webgpu",
+        capture_option="enableGraphCapture",
         needs_gpu=True,
         needs="a GPU, its driver or, on Linux, Vulkan's loader (libvulkan.so.1) is missing",
     ),
