@@ -60,12 +60,13 @@ class Generator:
             None takes the one that suits the provider.
         progress: Called with (what, done, total) while a model is downloaded or exported.
         provider_library: A plug-in library of execution providers to register, one of which `provider` names.
-        strict: Whether it is an error that the provider leaves nodes to the CPU, instead of a warning in the log.
+        strict: Whether it is an error that the provider leaves nodes to the CPU, or that "auto" takes the CPU where an
+            accelerator is there, instead of a warning in the log.
 
     Raises:
         ModelNotFoundError: The name stands for nothing, or cannot be had now.
         ModelFolderError, CheckpointError, ExportError: The model is damaged, unsupported, or cannot be exported.
-        ProviderError: The provider is not available, or leaves nodes to the CPU though strict.
+        ProviderError: The provider is not available, or does not run the whole model though strict.
         OptionError: An option is impossible.
     """
 
@@ -89,6 +90,8 @@ class Generator:
         strict: bool = False,
     ) -> None:
         device_ids = _device_ids(device_id, devices)
+        _check_bools(offline=offline, strict=strict)
+        first = choose_provider(provider, library=provider_library)[0].name
         if isinstance(model, ModelFolder):
             _check_nothing_to_choose(revision=revision, precision=precision, variant=variant)
             self.folder = model
@@ -99,14 +102,14 @@ class Generator:
                 offline=offline,
                 precision=precision,
                 variant=variant,
-                provider=choose_provider(provider, library=provider_library)[0].name,
+                provider=first,
                 progress=progress,
             )
         self._builder = RequestBuilder(self.folder)
         decoders = [
             Decoder(
                 self.folder,
-                provider=provider,
+                provider=first if strict else provider,  # "auto" would go on to the next
                 device_id=each,
                 max_context=max_context,
                 max_batch=max_batch,
@@ -117,6 +120,7 @@ class Generator:
             )
             for each in device_ids
         ]
+        self._device_id, self._provider_library = device_ids[0], provider_library
         # What `close` takes away; whoever uses one of these goes through `_open`.
         self._decoder: Decoder | None = decoders[0]
         self._engine: EnginePool | None = EnginePool([Engine(decoder) for decoder in decoders])
@@ -148,6 +152,18 @@ class Generator:
     def provider(self) -> str:
         """The execution provider that runs the model."""
         return self._open(self._decoder).provider
+
+    @property
+    def device_id(self) -> int:
+        """Which device of the provider runs the model; of several, the first."""
+        self._open(self._decoder)
+        return self._device_id
+
+    @property
+    def provider_library(self) -> str | Path | None:
+        """The plug-in library of execution providers that was registered for it."""
+        self._open(self._decoder)
+        return self._provider_library
 
     @overload
     def generate(  # type: ignore[overload-overlap]  # a text is a sequence of texts, too; this one goes first
@@ -399,6 +415,8 @@ class Generator:
                 except BaseException:
                     _cancel(engine, requests[:count])
                     raise
+            if self._engine is None:  # a signal's handler has closed it meanwhile, and may have missed some
+                _cancel(engine, requests)
         return engine
 
     def _claim(self, request: Request) -> None:
@@ -437,19 +455,30 @@ def _check_nothing_to_choose(**choices: str | None) -> None:
             )
 
 
+def _check_bools(**options: object) -> None:
+    for name, value in options.items():
+        if not isinstance(value, bool):
+            raise OptionError(f"{name} must be True or False, not {value!r}")
+
+
 def _device_ids(device_id: int, devices: Sequence[int] | None) -> Sequence[int]:
     """Return the devices to load the model on."""
     if devices is None:
+        if not _is_number(device_id):
+            raise OptionError(f"device_id must be a number of at least 0, not {device_id!r}")
         return [device_id]
     if device_id:
         raise OptionError("device_id names one device and devices several: give one of them")
     numbers = list(devices) if isinstance(devices, Sequence) and not isinstance(devices, str) else []
-    are_numbers = all(isinstance(each, int) and not isinstance(each, bool) for each in numbers)
-    if not numbers or not are_numbers or len(set(numbers)) < len(numbers):
+    if not numbers or not all(map(_is_number, numbers)) or len(set(numbers)) < len(numbers):
         raise OptionError(
             f"devices must be a list of different device numbers, such as [0, 1], not {devices!r}"
         )
     return numbers
+
+
+def _is_number(device: object) -> bool:
+    return isinstance(device, int) and not isinstance(device, bool) and device >= 0
 
 
 def _cancel(engine: EnginePool, requests: Sequence[Request]) -> None:

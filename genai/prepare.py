@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from genai.config import PROVIDER_FORMS
+from genai.config import PROVIDER_FORMS, provider_name
 from genai.errors import ModelNotFoundError, OptionError
 from genai.folder import CONFIG_FILE, GENERATION_CONFIG_FILE, HF_CONFIG_FILE, ModelFolder
 from genai.hub import (
@@ -120,7 +120,7 @@ def prepare_model(
         raise OptionError(
             f"variant chooses among ONNX files, {' and '.join(given)} are of an export: give one"
         )
-    request = _Request(choices, variant, provider, offline, update, progress, store or Store())
+    request = _Request(choices, variant, provider_name(provider), offline, update, progress, store or Store())
     model = resolve(name, revision=revision)
     folder = _prepare_local(model, request) if isinstance(model, LocalModel) else _prepare_hub(model, request)
     return _with_defaults(folder, model.preset)

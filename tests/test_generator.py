@@ -122,6 +122,21 @@ def test_a_loaded_folder_is_used_as_it_is(model_folder: Callable[..., tuple[Path
             Generator(folder, **{name: "fp32"})  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("name", ["offline", "strict"])
+@pytest.mark.parametrize("value", ["yes", "", 1, None])
+def test_what_is_no_truth_value_is_refused(
+    model_folder: Callable[..., tuple[Path, Path]], name: str, value: Any
+) -> None:
+    with pytest.raises(OptionError, match=f"{name} must be True or False, not {value!r}"):
+        Generator(model_folder("llama")[1], **{name: value})
+
+
+@pytest.mark.parametrize("value", ["0", True, -1])
+def test_what_is_no_device_is_refused(model_folder: Callable[..., tuple[Path, Path]], value: Any) -> None:
+    with pytest.raises(OptionError, match="device_id must be a number of at least 0"):
+        Generator(model_folder("llama")[1], device_id=value)
+
+
 def test_submitted_requests_run_together(generator: Generator) -> None:
     expected = generator.chat(MESSAGES, max_new_tokens=12)
     requests = [generator.build_request(messages=MESSAGES, max_new_tokens=n) for n in (12, 5)]

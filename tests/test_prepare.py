@@ -428,7 +428,14 @@ def test_a_model_folder_of_symbolic_links_runs(hub: HubServer, tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("provider", "form"), [("cpu", "cpu"), ("tensorrt", "cuda"), ("directml", "directml"), ("qnn", "cpu")]
+    ("provider", "form"),
+    [
+        ("cpu", "cpu"),
+        ("tensorrt", "cuda"),
+        ("CUDA", "cuda"),
+        ("DmlExecutionProvider", "directml"),
+        ("qnn", "cpu"),
+    ],
 )
 def test_an_export_has_the_form_of_the_provider(
     hub: HubServer, exporter: Exporter, tmp_path: Path, provider: str, form: str

@@ -40,7 +40,12 @@ def generate(folder: Path, input_ids: list[int], *, max_new_tokens: int) -> list
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        sys.exit(f'usage: python {sys.argv[0]} MODEL "What is a KV cache?"')
     model, question = Path(sys.argv[1]), sys.argv[2]
+    for name in ("genai_config.json", "tokenizer.json", "chat_template.jinja"):
+        if not (model / name).is_file():
+            sys.exit(f"{model} has no {name}: give a model folder of a model that chats")
     tokenizer = Tokenizer.from_file(str(model / "tokenizer.json"))
     templates = jinja2.Environment(trim_blocks=True, lstrip_blocks=True)
     template = templates.from_string((model / "chat_template.jinja").read_text(encoding="utf-8"))

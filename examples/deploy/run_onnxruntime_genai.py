@@ -22,7 +22,11 @@ def generate(folder: str | Path, input_ids: list[int], *, max_new_tokens: int) -
 
 
 if __name__ == "__main__":
-    path, question = sys.argv[1:3]
+    if len(sys.argv) != 3:
+        sys.exit(f'usage: python {sys.argv[0]} MODEL "What is a KV cache?"')
+    path, question = sys.argv[1:]
+    if not (Path(path) / "genai_config.json").is_file():
+        sys.exit(f"{path} has no genai_config.json: give a model folder")
     tokenizer = og.Tokenizer(og.Model(path))
     messages = json.dumps([{"role": "user", "content": question}])
     prompt = tokenizer.apply_chat_template(messages, add_generation_prompt=True)

@@ -9,9 +9,9 @@ from typing import Annotated
 import typer
 
 from genai.cli.output import print_note, print_result
-from genai.errors import ModelNotFoundError, OptionError
+from genai.errors import CheckpointError, ModelNotFoundError, OptionError
 
-__all__ = ["DeployFlags", "check_deployments", "deploy", "find_folder"]
+__all__ = ["DeployFlags", "check_deployments", "check_is_checkpoint", "deploy", "find_folder"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,22 +57,41 @@ def find_folder(name: str, flags: DeployFlags) -> Path:
     Raises:
         OptionError: It is no model folder, or nothing is to be made of it.
     """
+    if (path := _model_folder(name)) is None:
+        raise OptionError(f"pass --output DIR (-o): the model folder to make of {name}")
+    if flags.web is None and flags.triton is None:
+        raise OptionError(
+            f"{name} is a model folder already; pass --web DIR or --triton DIR to make something of it"
+        )
+    return path
+
+
+def check_is_checkpoint(name: str) -> None:
+    """See that a model folder can be made of what a name stands for: that it is none.
+
+    Raises:
+        CheckpointError: It is one.
+    """
+    from genai.hub import is_checkpoint_folder
+
+    if (path := _model_folder(name)) is not None and not is_checkpoint_folder(path):
+        raise CheckpointError(
+            f"{name} is a model folder already, not a checkpoint to export: give the checkpoint that it was made from, or "
+            "leave --output out and pass --web DIR or --triton DIR to make something of the folder"
+        )
+
+
+def _model_folder(name: str) -> Path | None:
+    """Return the model folder on this machine that a name stands for; None if it stands for something else."""
     from genai.folder import ModelFolder
     from genai.hub import resolve
     from genai.hub.names import LocalModel
 
-    missing = OptionError(f"pass --output DIR (-o): the model folder to make of {name}")
     try:
         found = resolve(name)
-    except ModelNotFoundError as error:
-        raise missing from error
-    if isinstance(found, LocalModel) and ModelFolder.is_model_folder(found.path):
-        if flags.web is not None or flags.triton is not None:
-            return found.path
-        raise OptionError(
-            f"{name} is a model folder already; pass --web DIR or --triton DIR to make something of it"
-        )
-    raise missing
+    except ModelNotFoundError:
+        return None
+    return found.path if isinstance(found, LocalModel) and ModelFolder.is_model_folder(found.path) else None
 
 
 def deploy(path: Path, flags: DeployFlags, *, overwrite: bool, as_json: bool) -> None:

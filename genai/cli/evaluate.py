@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from genai.cli.command import command
-from genai.cli.options import JsonFlag, OfflineFlag, Precision, Variant
+from genai.cli.options import JsonFlag, OfflineFlag, Precision, RunFlags, Variant
 from genai.cli.output import format_bytes, format_table, print_json, print_note, print_result
 from genai.cli.progress import StageProgress
 from genai.errors import ModelFolderError, OptionError
@@ -50,13 +50,11 @@ class MeasureFlags:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RunFlags:
-    """What the models run on."""
+class FolderFlags:
+    """Which folder a model's name stands for."""
 
     precision: Precision = None
     variant: Variant = None
-    provider: Annotated[str, typer.Option(help="Execution provider; `genai providers` lists them.")] = "auto"
-    num_threads: Annotated[int | None, typer.Option(min=1, help="Threads per operator.")] = None
     offline: OfflineFlag = False
 
 
@@ -77,6 +75,7 @@ def evaluate(
         ),
     ] = None,
     measures: MeasureFlags,
+    choice: FolderFlags,
     runs: RunFlags,
     plot: Annotated[
         Path | None,
@@ -101,8 +100,8 @@ def evaluate(
     texts = [read_text(path) for path in measures.text] if measures.text else None
     tasks = [read_task(path) for path in measures.task or ()]
     with StageProgress() as progress:
-        folders = [(model, _prepare(model, runs, progress)) for model in models]
-        reference = None if against is None else _prepare_reference(against, runs, progress)
+        folders = [(model, _prepare(model, choice, runs, progress)) for model in models]
+        reference = None if against is None else _prepare_reference(against, choice, progress)
     reports = _evaluate_all(
         folders, reference=reference, texts=texts, tasks=tasks, measures=measures, runs=runs
     )
@@ -120,24 +119,24 @@ def evaluate(
             print_result("\n" + _format_layers(reports))
 
 
-def _prepare(model: str, runs: RunFlags, progress: StageProgress) -> ModelFolder:
+def _prepare(model: str, choice: FolderFlags, runs: RunFlags, progress: StageProgress) -> ModelFolder:
     from genai.prepare import prepare_model
     from genai.runtime.providers import choose_provider
 
     return prepare_model(
         model,
-        precision=runs.precision,
-        variant=runs.variant,
-        provider=choose_provider(runs.provider)[0].name,
-        offline=runs.offline,
+        precision=choice.precision,
+        variant=choice.variant,
+        provider=choose_provider(runs.provider, library=runs.provider_library)[0].name,
+        offline=choice.offline,
         progress=progress,
     )
 
 
-def _prepare_reference(against: str, runs: RunFlags, progress: StageProgress) -> ModelFolder:
+def _prepare_reference(against: str, choice: FolderFlags, progress: StageProgress) -> ModelFolder:
     from genai.evaluation.quality import prepare_reference
 
-    return prepare_reference(against, offline=runs.offline, progress=progress)
+    return prepare_reference(against, offline=choice.offline, progress=progress)
 
 
 def _evaluate_all(
@@ -177,7 +176,7 @@ def _evaluate_all(
 def _load(folder: ModelFolder, runs: RunFlags) -> Generator:
     from genai.generator import Generator
 
-    return Generator(folder, provider=runs.provider, num_threads=runs.num_threads)
+    return Generator(folder, **runs.options)
 
 
 def _record(reports: Sequence[QualityReport]) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from genai.cli.command import command
-from genai.cli.deploy import DeployFlags, check_deployments, deploy, find_folder
+from genai.cli.deploy import DeployFlags, check_deployments, check_is_checkpoint, deploy, find_folder
 from genai.cli.options import BlockSize, JsonFlag, OfflineFlag, Revision
 from genai.cli.output import format_bytes, print_json, print_note, print_result
 from genai.cli.progress import StageProgress
@@ -119,6 +119,7 @@ def export(
     if path is None:
         path = find_folder(checkpoint, deployments)
     else:
+        check_is_checkpoint(checkpoint)
         run_export(checkpoint, flags, quantize=quantize, via=via)
     deploy(path, deployments, overwrite=flags.overwrite, as_json=flags.json)
 
@@ -240,6 +241,8 @@ def _tell(folder: ModelFolder, seconds: float, report: Report | None, *, as_json
             "exporter": manifest.exporter,
             "exporter_reason": manifest.exporter_notes["reason"],
             "precision": manifest.precision,
+            "provider": manifest.provider,
+            "activations": manifest.float_type,
             "quantization": dict(manifest.quantization),
             "bits_per_weight": manifest.bits_per_weight,
             "context_length": folder.decoder.context_length,
@@ -251,9 +254,10 @@ def _tell(folder: ModelFolder, seconds: float, report: Report | None, *, as_json
         return
     exported = f"exported {_by(manifest.exporter)}in {seconds:.1f} s"
     checked = f", {report.summary()}" if report is not None else ""
+    form = f" for {manifest.provider} in {manifest.float_type}" if manifest.provider != "cpu" else ""
     bits = f" ({manifest.bits_per_weight:.2f} bits a weight)" if manifest.bits_per_weight else ""
     print_result(
-        f"{folder.path}: {manifest.precision}, {format_bytes(size_bytes)}{bits}, {exported}{checked}"
+        f"{folder.path}: {manifest.precision}{form}, {format_bytes(size_bytes)}{bits}, {exported}{checked}"
     )
     if (cost := expected_cost(manifest)) is not None:
         print_result(cost)

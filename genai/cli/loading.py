@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from genai.cli.options import ModelFlags
+from genai.cli.options import ModelFlags, RunFlags
 from genai.cli.progress import StageProgress
 
 if TYPE_CHECKING:
@@ -18,12 +18,13 @@ __all__ = ["open_generator"]
 
 @contextlib.contextmanager
 def open_generator(
-    options: ModelFlags, *, choose_context: Callable[[ModelFolder], int | None] | None = None
+    options: ModelFlags, runs: RunFlags, *, choose_context: Callable[[ModelFolder], int | None] | None = None
 ) -> Iterator[Generator]:
     """Load a model and free it when the block ends.
 
     Args:
-        options: Which model, and what it runs on.
+        options: Which model.
+        runs: What it runs on.
         choose_context: Asked for the longest sequence where the options name none and the model runs in the host's memory;
             None leaves the folder's.
 
@@ -34,7 +35,7 @@ def open_generator(
     from genai.prepare import prepare_model
     from genai.runtime.providers import choose_provider
 
-    provider = choose_provider(options.provider, library=options.provider_library)[0].name
+    provider = choose_provider(runs.provider, library=runs.provider_library)[0].name
     with StageProgress() as progress:
         folder = prepare_model(
             options.model,
@@ -48,14 +49,5 @@ def open_generator(
     max_context = options.max_context
     if max_context is None and choose_context is not None and provider == "cpu":
         max_context = choose_context(folder)
-    generator = Generator(
-        folder,
-        provider=options.provider,
-        device_id=options.device_id,
-        max_context=max_context,
-        num_threads=options.num_threads,
-        provider_library=options.provider_library,
-        strict=options.strict,
-    )
-    with generator:
+    with Generator(folder, max_context=max_context, **runs.options) as generator:
         yield generator

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from genai.config import GenerationConfig
+from genai.config import GenerationConfig, RunOptions
 
 __all__ = [
     "BlockSize",
@@ -19,6 +19,7 @@ __all__ = [
     "OfflineFlag",
     "Precision",
     "Revision",
+    "RunFlags",
     "SequenceFlags",
     "Variant",
     "given_options",
@@ -43,7 +44,7 @@ Variant = Annotated[
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelFlags:
-    """Which model, and what it runs on."""
+    """Which model."""
 
     model: Annotated[
         str,
@@ -57,19 +58,40 @@ class ModelFlags:
     revision: Revision = None
     precision: Precision = None
     variant: Variant = None
+    max_context: Annotated[
+        int | None, typer.Option(min=1, help="Most tokens per sequence, prompt included.")
+    ] = None
+    offline: OfflineFlag = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFlags:
+    """What models run on; every field is one of `RunOptions`."""
+
     provider: Annotated[str, typer.Option(help="Execution provider; `genai providers` lists them.")] = "auto"
     device_id: Annotated[int, typer.Option(min=0, help="Which device of the provider.")] = 0
     provider_library: Annotated[
         Path | None, typer.Option(metavar="PATH", help="Plug-in library of an execution provider to use.")
     ] = None
     strict: Annotated[
-        bool, typer.Option("--strict", help="Fail where the provider leaves parts of the model to the CPU.")
+        bool,
+        typer.Option(
+            "--strict",
+            help="Fail where the model, or a part of it, would run on the CPU instead of the provider.",
+        ),
     ] = False
-    max_context: Annotated[
-        int | None, typer.Option(min=1, help="Most tokens per sequence, prompt included.")
-    ] = None
     num_threads: Annotated[int | None, typer.Option(min=1, help="Threads per operator.")] = None
-    offline: OfflineFlag = False
+
+    @property
+    def options(self) -> RunOptions:
+        """The same, as `Generator` takes it."""
+        return RunOptions(
+            provider=self.provider,
+            device_id=self.device_id,
+            provider_library=self.provider_library,
+            strict=self.strict,
+            num_threads=self.num_threads,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -35,14 +35,17 @@ def providers(
     Execution providers come in the order in which `--provider auto` tries them, with their devices, or what is missing.
     """
     from genai.runtime import provider_statuses
+    from genai.runtime.providers import choose_provider
 
     statuses = provider_statuses(library=provider_library)
     if check is not None:
-        _check(check, [status for status in statuses if status.available], provider_library, json=json)
-    elif json:
-        print_json({"auto": _chosen(statuses), "providers": statuses_as_json(statuses)})
+        _check(check, statuses, provider_library, json=json)
+        return
+    auto = choose_provider("auto", library=provider_library)[0].name
+    if json:
+        print_json({"auto": auto, "providers": statuses_as_json(statuses)})
     else:
-        rows = [_row(status, _chosen(statuses)) for status in statuses]
+        rows = [_row(status, auto) for status in statuses]
         print_result(format_table(["PROVIDER", "AVAILABLE", "PACKAGE", "DEVICES, OR WHY NOT"], rows))
 
 
@@ -67,20 +70,18 @@ def statuses_as_json(statuses: list[ProviderStatus]) -> list[dict[str, Any]]:
 
 
 def hardware_in_words(status: ProviderStatus) -> str:
-    """Return the names of an available provider's devices, with their memory."""
-    from genai.runtime.providers.hardware import provider_hardware
+    """Return the names of an available provider's devices, with their memory, and which are no hardware."""
+    from genai.runtime.providers.hardware import SOFTWARE_ADAPTER, provider_hardware
 
     return "; ".join(
-        each.name + (f", {format_bytes(each.memory_bytes)}" if each.memory_bytes else "")
+        each.name
+        + (f" ({SOFTWARE_ADAPTER})" if each.kind == SOFTWARE_ADAPTER else "")
+        + (f", {format_bytes(each.memory_bytes)}" if each.memory_bytes else "")
         for each in provider_hardware(status)
     )
 
 
-def _chosen(statuses: list[ProviderStatus]) -> str | None:
-    return next((s.provider.name for s in statuses if s.available and s.provider.auto), None)
-
-
-def _row(status: ProviderStatus, chosen: str | None) -> list[str]:
+def _row(status: ProviderStatus, chosen: str) -> list[str]:
     name = status.provider.name
     if status.available:
         detail = hardware_in_words(status) or status.reason
@@ -103,8 +104,10 @@ def _check(path: Path, statuses: list[ProviderStatus], library: Path | None, *, 
 
     rows: list[list[str]] = []
     values: list[dict[str, Any]] = []
-    notes: list[str | None] = []
+    notes: list[str | None] = [_missing(path, statuses)]
     for status in statuses:
+        if not status.available:
+            continue
         provider = status.provider
         folder = ModelFolder.load(path, provider=provider.name)
         try:
@@ -127,11 +130,22 @@ def _check(path: Path, statuses: list[ProviderStatus], library: Path | None, *, 
             ]
         )
     if json:
-        print_json({"folder": str(path), "providers": values})
+        print_json({"folder": str(path), "note": notes[0], "providers": values})
         return
     print_result(format_table(["PROVIDER", "NODES ON IT", "ON THE CPU", "FOR SIZES", "WHICH"], rows))
     for note in filter(None, notes):
         print_note(note)
+
+
+def _missing(path: Path, statuses: list[ProviderStatus]) -> str | None:
+    """Say that what a folder was made for is not here; None if it is, or nobody knows what that was."""
+    from genai.folder import ModelFolder
+
+    manifest = ModelFolder.load(path).manifest
+    for status in statuses:
+        if manifest is not None and status.provider.name == manifest.provider and not status.available:
+            return f"{path} was made for {manifest.provider}, which is not available here: {status.reason}"
+    return None
 
 
 def _placement_as_json(placement: Placement) -> dict[str, Any]:

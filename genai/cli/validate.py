@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from genai.cli.command import command
-from genai.cli.options import JsonFlag, OfflineFlag, Variant
+from genai.cli.options import JsonFlag, OfflineFlag, RunFlags, Variant
 from genai.cli.output import format_table, print_json, print_note, print_result, uses_color
 from genai.cli.progress import StageProgress, StatusLine
 from genai.errors import ModelFolderError, OptionError
@@ -65,8 +65,7 @@ def validate(
     ] = None,
     comparison: ComparisonFlags,
     variant: Variant = None,
-    provider: Annotated[str, typer.Option(help="Execution provider; `genai providers` lists them.")] = "auto",
-    num_threads: Annotated[int | None, typer.Option(min=1, help="Threads per operator.")] = None,
+    runs: RunFlags,
     offline: OfflineFlag = False,
     json: JsonFlag = False,
 ) -> None:
@@ -80,16 +79,15 @@ def validate(
     if against is None:
         _refuse_without_reference(comparison)
     with StageProgress() as downloads:
-        path, is_packaged = _find_folder(model, variant=variant, offline=offline, progress=downloads)
+        path, is_packaged = _find_folder(model, runs, variant=variant, offline=offline, progress=downloads)
         reference = find_reference(against, offline=offline, progress=downloads) if against else None
     with StatusLine() as stages:
         report = validate_folder(
             path,
             against=reference,
             **comparison.given,
-            provider=provider,
+            **runs.options,
             variant=variant,
-            num_threads=num_threads,
             progress=stages,
         )
     if json:
@@ -120,16 +118,19 @@ def validate_export(folder: Path) -> Report:
 
 
 def _find_folder(
-    model: str, *, variant: str | None, offline: bool, progress: StageProgress
+    model: str, runs: RunFlags, *, variant: str | None, offline: bool, progress: StageProgress
 ) -> tuple[Path, bool]:
     """Return the folder that a name stands for, and whether it came with the package."""
+    from genai.evaluation import provider_that_runs
     from genai.hub import LocalModel, resolve
     from genai.prepare import prepare_model
 
     found = resolve(model)
     if isinstance(found, LocalModel):
         return found.path, found.preset is not None
-    return prepare_model(model, variant=variant, offline=offline, progress=progress).path, False
+    provider = provider_that_runs(runs.options)
+    folder = prepare_model(model, variant=variant, provider=provider, offline=offline, progress=progress)
+    return folder.path, False
 
 
 def _refuse_without_reference(comparison: ComparisonFlags) -> None:

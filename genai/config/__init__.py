@@ -19,12 +19,14 @@ from genai.config.export import (
 )
 from genai.config.generation import GenerationConfig, GenerationOptions
 from genai.config.message import Message
-from genai.config.provider_form import PROVIDER_FORMS, ProviderForm, provider_form
+from genai.config.provider_form import FLOAT_TYPES, PROVIDER_FORMS, ProviderForm, provider_form, provider_name
+from genai.config.run import RunOptions, check_run_options
 
 __all__ = [
     "ACTIVATIONS",
     "CALIBRATED_METHODS",
     "EXPORT_VERSION",
+    "FLOAT_TYPES",
     "KV_PRECISIONS",
     "PRECISIONS",
     "PROVIDER_FORMS",
@@ -36,6 +38,9 @@ __all__ = [
     "GenerationOptions",
     "Message",
     "ProviderForm",
+    "RunOptions",
     "check_block_size",
+    "check_run_options",
     "provider_form",
+    "provider_name",
 ]

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from genai.errors import OptionError, did_you_mean
 
-__all__ = ["FLOAT_TYPES", "PROVIDER_FORMS", "ProviderForm", "provider_form"]
+__all__ = ["FLOAT_TYPES", "PROVIDER_FORMS", "ProviderForm", "provider_form", "provider_name"]
 
 FLOAT_TYPES = ("fp32", "fp16", "bf16")
 """What graphs compute in, and weights that are not quantized are stored in."""
@@ -34,6 +34,7 @@ class ProviderForm:
         expert_multiple: What the widths of experts have to be multiples of.
         biases_codes: Whether attention over a cache of codes can add biases to its scores.
         without: Operators of ONNX Runtime's and ONNX's that it has no kernels for, and that a graph can do without.
+        half_only: Operators whose kernels compute in fp16 and bf16 alone: in fp32 the CPU runs them.
         opset: The version of ONNX's operators.
         has_plain_attention: Whether its attention reads queries, keys and values apart, and scales scores: it rotates
             nothing, and has no window, sinks, softcap or bias.
@@ -50,6 +51,7 @@ class ProviderForm:
     expert_multiple: int = 1
     biases_codes: bool = True
     without: frozenset[str] = field(default=frozenset())
+    half_only: frozenset[str] = field(default=frozenset())
     opset: int = 23
     has_plain_attention: bool = False
     has_whole_blocks: bool = False
@@ -70,6 +72,7 @@ _CUDA = ProviderForm(
     separates_bias=True,
     expert_multiple=64,
     biases_codes=False,
+    half_only=frozenset({"GroupQueryAttention", "QMoE"}),
 )
 _WEBGPU = ProviderForm(
     "webgpu",
@@ -101,18 +104,37 @@ PROVIDER_FORMS = {
 }
 """The form of each provider that has one."""
 
+_OTHER_NAMES = {"dml": "directml", "nvtensorrtrtx": "nv_tensorrt_rtx"}
+"""Names of ONNX Runtime's that are more than genai's with other capitals and a suffix."""
+
+
+def provider_name(given: str) -> str:
+    """Return genai's name of a provider, which may be given in capitals, or as ONNX Runtime calls it.
+
+    Raises:
+        OptionError: It is no text.
+
+    >>> provider_name("CUDA"), provider_name("DmlExecutionProvider"), provider_name("ContosoAiExecutionProvider")
+    ('cuda', 'directml', 'contosoai')
+    """
+    if not isinstance(given, str):
+        raise OptionError(f"provider must be the name of one, not {given!r}")
+    name = given.strip().lower().removesuffix("executionprovider")
+    return _OTHER_NAMES.get(name, name)
+
 
 def provider_form(provider: str) -> ProviderForm:
-    """Return the form of a provider.
+    """Return the form of a provider, by any of its names.
 
     Raises:
         OptionError: No provider of this name has one.
 
-    >>> provider_form("tensorrt").name
-    'cuda'
+    >>> provider_form("tensorrt").name, provider_form("CUDAExecutionProvider").name
+    ('cuda', 'cuda')
     """
-    if provider not in PROVIDER_FORMS:
+    name = provider_name(provider)
+    if name not in PROVIDER_FORMS:
         raise OptionError(
-            f'provider must be one of {", ".join(PROVIDER_FORMS)}, not "{provider}".{did_you_mean(provider, PROVIDER_FORMS)}'
+            f'provider must be one of {", ".join(PROVIDER_FORMS)}, not "{provider}".{did_you_mean(name, PROVIDER_FORMS)}'
         )
-    return PROVIDER_FORMS[provider]
+    return PROVIDER_FORMS[name]

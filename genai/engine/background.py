@@ -70,8 +70,8 @@ class BackgroundDriver:
                 thread = threading.Thread(
                     target=self._drive, args=(engine,), name="genai-engine", daemon=True
                 )
+                thread.start()  # first: a signal's handler may close this, and join what is listed
                 self._threads.append(thread)
-                thread.start()
 
     def _drive(self, engine: Engine) -> None:
         while not self._is_closed.is_set():

@@ -4,6 +4,7 @@
 torch and transformers, which only `genai.evaluation.reference` imports.
 """
 
+from genai.evaluation.checklist import provider_that_runs
 from genai.evaluation.manifest_entry import record, record_report
 from genai.evaluation.report import Check, Report
 from genai.evaluation.validate import check_folder, find_reference, validate_folder
@@ -13,6 +14,7 @@ __all__ = [
     "Report",
     "check_folder",
     "find_reference",
+    "provider_that_runs",
     "record",
     "record_report",
     "validate_folder",

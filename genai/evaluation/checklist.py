@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from genai._version import __version__
+from genai.config import RunOptions
 from genai.errors import CheckpointError, GenaiError, ModelFolderError, ProviderError
 from genai.evaluation.checksums import check_checksums
 from genai.evaluation.graphs import FolderGraphs, read_graphs
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from genai.evaluation.continuation import Continuation
     from genai.generator import Generator
 
-__all__ = ["Checklist"]
+__all__ = ["Checklist", "provider_that_runs"]
 
 MAX_PROMPT_TOKENS = 64
 
@@ -45,14 +46,14 @@ class Checklist:
     Args:
         path: The folder.
         progress: Told of every stage.
-        provider: The execution provider to run it on, or "auto".
+        options: What to run it on.
         variant: Which of several ONNX files to check; None is the one that suits the provider.
         precision: What the folder is judged as; None until its graphs were read.
     """
 
     path: Path
     progress: Progress | None = None
-    provider: str = "auto"
+    options: RunOptions = field(default_factory=RunOptions)
     variant: str | None = None
     precision: str | None = field(default=None, init=False)
     _folder: ModelFolder | None = field(default=None, init=False)
@@ -84,7 +85,7 @@ class Checklist:
         self._report_stage("Checking files")
         try:
             self._folder = folder = ModelFolder.load(
-                self.path, variant=self.variant, provider=self._chosen_provider()
+                self.path, variant=self.variant, provider=provider_that_runs(self.options)
             )
         except ModelFolderError as error:
             self._checks.append(failed("config", str(error)))
@@ -106,7 +107,7 @@ class Checklist:
             self._checks.append(check_interface(folder, graphs))
         self._checks += [check_tokenizer(folder), check_token_ids(folder)]
 
-    def load(self, num_threads: int | None) -> Generator | None:
+    def load(self) -> Generator | None:
         """Return the folder as a Generator; None if it cannot be had, which the check "load" explains."""
         # What ONNX's checker or the configuration finds fault with may run all the same; without these nothing can.
         needed = ("config", "opset", "weights") if self.precision is not None else ("config", "graph")
@@ -124,7 +125,7 @@ class Checklist:
         self._versions["onnxruntime"] = runtime_version()
         assert self._folder is not None  # or "config" had failed
         try:
-            generator = Generator(self._folder, provider=self.provider, num_threads=num_threads)
+            generator = Generator(self._folder, **self.options)
         except (ModelFolderError, ProviderError) as error:
             # A folder for a GPU is not broken because this machine has none.
             is_for_others = _computes_in_half(self._folder) and "NOT_IMPLEMENTED" in str(error)
@@ -156,7 +157,7 @@ class Checklist:
         self._checks.append(check_cached(generator, first, tolerance))
         self._checks.append(check_batched(generator, others, tolerance))
 
-    def check_exact(self, num_threads: int | None) -> None:
+    def check_exact(self) -> None:
         """See the same more closely where activations are rounded: with a copy of the folder that does not round them."""
         from genai.evaluation.consistency import check_exact
         from genai.evaluation.float_activations import float_activations
@@ -173,10 +174,11 @@ class Checklist:
         self._report_stage("Running prompts with float activations")
         assert self._folder is not None  # or nothing had run
         try:
-            with float_activations(self._folder, self._graphs) as folder:
-                generator = Generator(folder, provider=self.provider, num_threads=num_threads)
-                with generator:
-                    self._checks.append(check_exact(generator, self._prompts(generator), tolerance))
+            with (
+                float_activations(self._folder, self._graphs) as folder,
+                Generator(folder, **self.options) as generator,
+            ):
+                self._checks.append(check_exact(generator, self._prompts(generator), tolerance))
         except (OSError, GenaiError) as error:
             self.skip("exact", reason=f"no copy with float activations can be run here: {error}")
 
@@ -231,20 +233,27 @@ class Checklist:
             max_tokens=max(1, min(MAX_PROMPT_TOKENS, generator.context_length // 2)),
         )
 
-    def _chosen_provider(self) -> str:
-        """Return the provider that will run the folder, by which the folder chooses among its ONNX files."""
-        try:
-            from genai.runtime.providers import choose_provider
-        except ProviderError:  # ONNX Runtime is not installed; nothing will run
-            return "cpu"
-        return choose_provider(self.provider)[0].name
-
     def _status(self, name: str) -> Status:
         return next((check.status for check in self._checks if check.name == name), "skipped")
 
     def _report_stage(self, stage: str) -> None:
         if self.progress is not None:
             self.progress(stage, 0, 0)
+
+
+def provider_that_runs(options: RunOptions) -> str:
+    """Return the provider that will run a folder, by which a model's name or its folder chooses among ONNX files.
+
+    Raises:
+        OptionError: There is none of this name.
+        ProviderError: It is not available.
+    """
+    try:
+        from genai.runtime.providers import choose_provider
+    except ProviderError:  # ONNX Runtime is not installed; nothing will run
+        return "cpu"
+    library = options.get("provider_library")
+    return choose_provider(options.get("provider", "auto"), library=library)[0].name
 
 
 def _computes_in_half(folder: ModelFolder | None) -> bool:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
+from genai.config import RunOptions, check_run_options
 from genai.errors import OptionError
 from genai.evaluation.checklist import Checklist
 from genai.evaluation.report import Report
@@ -22,27 +23,26 @@ NUM_PARITY_TOKENS = 64
 def check_folder(
     folder: Path | str,
     *,
-    provider: str = "auto",
     variant: str | None = None,
-    num_threads: int | None = None,
     progress: Progress | None = None,
+    **options: Unpack[RunOptions],
 ) -> Report:
     """Make the quick checks: structure, checksums, and that a prompt runs with finite logits.
 
     Args:
         folder: The model folder, whoever made it.
-        provider: Execution provider to run it on, or "auto".
         variant: Which of several ONNX files to check, as for `Generator`.
-        num_threads: Threads per operator; None is ONNX Runtime's choice.
         progress: Called with (what, 0, 0) at every stage.
+        options: What to run it on, as for `Generator`.
 
     Raises:
         OptionError: An option is impossible.
         ProviderError: The named provider is not available here.
     """
-    checklist = Checklist(Path(folder), progress, provider=provider, variant=variant)
+    check_run_options(**options)
+    checklist = Checklist(Path(folder), progress, options=options, variant=variant)
     checklist.check_structure()
-    generator = checklist.load(num_threads)
+    generator = checklist.load()
     if generator is None:
         checklist.skip("run", reason="the folder is not loaded")
     else:
@@ -59,11 +59,10 @@ def validate_folder(
     max_kl: float | None = None,
     min_top1: float | None = None,
     new_tokens: int = NUM_PARITY_TOKENS,
-    provider: str = "auto",
     variant: str | None = None,
-    num_threads: int | None = None,
     offline: bool = False,
     progress: Progress | None = None,
+    **options: Unpack[RunOptions],
 ) -> Report:
     """Make all checks: the quick ones, that batches and the cache change nothing, and parity with a checkpoint.
 
@@ -75,26 +74,26 @@ def validate_folder(
         max_kl: Most mean divergence from the checkpoint, in nats per token.
         min_top1: Least share of positions at which both have the same most likely token.
         new_tokens: How many tokens every prompt is continued with for the comparison.
-        provider: Execution provider to run the folder on, or "auto".
         variant: Which of several ONNX files to check, as for `Generator`.
-        num_threads: Threads per operator; None is ONNX Runtime's choice.
         offline: Use no network to find the checkpoint.
         progress: Called with (what, done, total) at every stage and while the checkpoint is downloaded.
+        options: What to run the folder on, as for `Generator`.
 
     Raises:
         OptionError: An option is impossible.
         ProviderError: The named provider is not available here.
         GenaiError: torch or transformers is missing, or the name of the checkpoint stands for nothing.
     """
+    check_run_options(**options)
     limits = {"max_error": max_error, "max_kl": max_kl, "min_top1": min_top1}
     tolerance_for("fp32", **limits)  # an impossible limit is refused before anything runs
     if new_tokens < 1:
         raise OptionError(f"new_tokens must be at least 1, not {new_tokens}")
     checkpoint = None if against is None else find_reference(against, offline=offline, progress=progress)
-    checklist = Checklist(Path(folder), progress, provider=provider, variant=variant)
+    checklist = Checklist(Path(folder), progress, options=options, variant=variant)
     checklist.check_structure()
     tolerance = tolerance_for(checklist.precision or "fp32", **limits)
-    generator = checklist.load(num_threads)
+    generator = checklist.load()
     continuations: list[Continuation] = []
     if generator is None:
         checklist.skip("run", "cached", "batched", reason="the folder is not loaded")
@@ -104,7 +103,7 @@ def validate_folder(
             checklist.check_consistency(generator)
             if checkpoint is not None:
                 continuations = checklist.continue_prompts(generator, new_tokens)
-        checklist.check_exact(num_threads)
+        checklist.check_exact()
     if checkpoint is not None:
         checklist.check_parity(checkpoint, continuations, tolerance, num_requested=new_tokens)
     return checklist.report()

@@ -19,6 +19,7 @@ from genai.export.build.carried import describe_carried
 from genai.export.build.decoder_graph import build_decoder
 from genai.export.build.graph_builder import GraphBuilder
 from genai.export.build.precision import Precision
+from genai.export.build.provider_checks import describe_left
 from genai.export.checkpoint.checkpoint import Checkpoint, naming_checkpoint
 from genai.export.checkpoint.formats import open_checkpoint, write_text_files
 from genai.export.checkpoint.license import stated_license
@@ -100,7 +101,7 @@ def export_model(
         via: "native" or "transformers" names an exporter; "auto" takes the first that takes the model.
         provider: The execution provider that the folder is made for; "cpu" if not given.
         activations: "fp32", "fp16" or "bf16", which the graph computes in; the provider's choice if not given.
-        note: Told when an exporter other than the native one is used, and why.
+        note: Told when an exporter other than the native one is used, and why, and what the provider leaves to the CPU.
 
     Raises:
         CheckpointError: The checkpoint is incomplete or damaged, or has a weight that the precision cannot hold.
@@ -150,6 +151,8 @@ def carry_out(
     check_target(output, overwrite=overwrite)
     with contextlib.ExitStack() as stack, naming_checkpoint(plan.checkpoint):
         draft = stack.enter_context(_draft(plan, output, note, calibrated))
+        if note is not None and (left := describe_left(draft.graph.nodes, plan.settings)) is not None:
+            note(left)
         staged = stack.enter_context(staged_folder(output, overwrite=overwrite))
         digests = _write_files(plan, draft, staged, progress)
         manifest = dataclasses.replace(

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
+from genai.config import provider_name
 from genai.errors import ModelFolderError
 from genai.folder.decoder_config import DecoderConfig
 from genai.folder.files import CONFIG_FILE
@@ -20,8 +21,8 @@ _WRITTEN_ALWAYS = frozenset(
 )
 _WRITTEN_WITH_LAYER_TYPES = frozenset({"past_conv", "present_conv"})
 """Names for which onnxruntime-genai has other defaults where it looks at the layers' types."""
-_PROVIDERS = {"dml": "directml"}
-"""What genai calls execution providers for which onnxruntime-genai has another name."""
+_THEIR_PROVIDERS = {"directml": "dml", "nv_tensorrt_rtx": "NvTensorRtRtx"}
+"""What onnxruntime-genai calls execution providers for which genai has another name."""
 
 
 def read_genai_config(values: Mapping[str, Any]) -> DecoderConfig:
@@ -192,11 +193,10 @@ def _provider_options(section: Mapping[str, Any], path: str) -> tuple[tuple[str,
     found: list[tuple[str, Mapping[str, str]]] = []
     for entry in listed:
         for name, options in dict(_value({"provider_options": entry}, path, Mapping)).items():
-            lower = name.lower().removesuffix("executionprovider")
             values = {} if options is None else dict(_value({"provider_options": options}, path, Mapping))
             values.pop("device_filtering_options", None)
             texts = {key: str(value) for key, value in values.items()}
-            found.append((_PROVIDERS.get(lower, lower), texts))
+            found.append((provider_name(name), texts))
     return tuple(found)
 
 
@@ -276,5 +276,4 @@ def _written_stage(stage: StageConfig) -> dict[str, Any]:
 
 
 def _written_provider_options(options: Iterable[tuple[str, Mapping[str, str]]]) -> list[dict[str, Any]]:
-    theirs = {ours: name for name, ours in _PROVIDERS.items()}
-    return [{theirs.get(name, name): dict(values)} for name, values in options]
+    return [{_THEIR_PROVIDERS.get(name, name): dict(values)} for name, values in options]

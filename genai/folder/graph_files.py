@@ -12,6 +12,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from genai.config import provider_name
 from genai.errors import ModelFolderError, OptionError, did_you_mean
 
 __all__ = ["NO_CACHE", "GraphFile", "check_is_decoder", "choose_graph", "companions_of", "find_graphs"]
@@ -104,7 +105,7 @@ def choose_graph(
     Args:
         graphs: What there is; not empty.
         variant: "fp32", "fp16", "q4", "q4f16", "int8", "uint8", "q8" (or "quantized"), "bnb4", or another suffix.
-        provider: The execution provider that is to run it, as genai calls it.
+        provider: The execution provider that is to run it.
         source: The folder's or repository's name, for messages.
 
     Raises:
@@ -119,7 +120,7 @@ def choose_graph(
                 f"{did_you_mean(variant, by_variant)}"
             )
         return by_variant[wanted]
-    preferred = _PREFERRED_ON_GPU if provider in _ON_GPU else _PREFERRED_ON_CPU
+    preferred = _PREFERRED_ON_GPU if provider_name(provider) in _ON_GPU else _PREFERRED_ON_CPU
     others = sorted(by_variant.keys() - {*preferred, *_LAST})
     return next(by_variant[name] for name in (*preferred, *others, *_LAST) if name in by_variant)
 

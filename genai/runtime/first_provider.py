@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from onnx import ModelProto, NodeProto
+from onnx import GraphProto, ModelProto
 
 from genai.errors import ModelFolderError, OptionError, ProviderError
 from genai.folder import ModelFolder
 from genai.runtime.adapt import narrow_outputs, take_positions
 from genai.runtime.addressed_device import free_device_bytes
-from genai.runtime.providers import Provider, open_session
+from genai.runtime.providers import PROVIDERS, Provider, open_session
 from genai.runtime.providers.opening import OPEN_ERRORS
 from genai.runtime.recorded_runs import DEVICE_GATE
 from genai.runtime.session_options import provider_options
@@ -21,6 +20,9 @@ from genai.runtime.session_options import provider_options
 __all__ = ["first_that_works", "records_runs"]
 
 logger = logging.getLogger("genai.runtime")
+
+_CAPTURE_OPTIONS = frozenset(provider.capture_option for provider in PROVIDERS if provider.capture_option)
+"""Options that are chosen here: a folder's own would have runs recorded that nobody replays."""
 
 _HOST_OPERATORS = frozenset({"Compress", "If", "Loop", "NonZero", "Scan", "Unique"})
 """Those for which the host waits, to see how large a result is or what comes next: no run with one can be recorded."""
@@ -66,10 +68,10 @@ def first_that_works(
         if failures:
             logger.warning("%s runs on %s: %s", folder.path, provider.name, "; ".join(failures))
         return provider, session
-    reasons = "; ".join(failures)
+    problem = f"{folder.model_path} cannot be loaded: {'; '.join(failures)}"
     if all(provider.name == "cpu" for provider in candidates):
-        raise ModelFolderError(f"{folder.model_path} cannot be loaded: {reasons}{_precision_hint(folder)}")
-    raise ProviderError(f"no provider could load {folder.model_path}: {reasons}")
+        raise ModelFolderError(problem + _precision_hint(folder))
+    raise ProviderError(problem)
 
 
 def records_runs(session: Any, provider: Provider) -> bool:
@@ -87,12 +89,13 @@ def _open(
     *,
     may_record: bool,
 ) -> Any:
-    """Return a session on a provider; one that records runs, if the provider can and the graph lets it."""
+    """Return a session on a provider; one that records runs, if it may, the provider can and the graph lets it."""
+    plain = {name: value for name, value in chosen.items() if name not in _CAPTURE_OPTIONS}
 
     def opened(model: bytes, further: Mapping[str, str]) -> Any:
         with DEVICE_GATE:
             return open_session(
-                model, provider, make_options(), device_id=device_id, provider_options={**chosen, **further}
+                model, provider, make_options(), device_id=device_id, provider_options={**plain, **further}
             )
 
     if provider.memory not in ("addresses", "values") or not may_record:
@@ -103,21 +106,30 @@ def _open(
     else:
         take_positions(suited.graph)
     model, option = suited.SerializeToString(), provider.capture_option
-    is_recordable = not any(_holds_up(node, provider) for node in suited.graph.node)
-    if option is not None and is_recordable and option not in chosen:
-        # Refused where a node runs on the CPU that does more than compute sizes: known only by trying.
-        with contextlib.suppress(*OPEN_ERRORS):
+    if option is None or chosen.get(option, "1").lower() in ("0", "false"):
+        return opened(model, {})
+    reason = _hindrance(suited.graph, provider)
+    if reason is None:
+        try:
             return opened(model, {option: "1"})
+        except OPEN_ERRORS as error:  # a node on the CPU does more than compute sizes: known only by trying
+            reason = str(error)
+    if option in chosen:
+        logger.warning("no runs are recorded, although genai_config.json has %s: %s", option, reason)
     return opened(model, {})
 
 
-def _holds_up(node: NodeProto, provider: Provider) -> bool:
-    """Whether no run with a node can be recorded: the host waits for it, or its place in the cache would be frozen.
+def _hindrance(graph: GraphProto, provider: Provider) -> str | None:
+    """Say why no run of a graph can be recorded: the host waits in it, or a place in the cache would be frozen.
 
     WebGPU's attention over a window begins, at every replay, where it began when it was recorded (0.4.0 of its plug-in).
     """
-    window = next((each.i for each in node.attribute if each.name == "local_window_size"), -1)
-    return node.op_type in _HOST_OPERATORS or (provider.memory == "values" and window > 0)
+    if looked_into := sorted(_HOST_OPERATORS & {node.op_type for node in graph.node}):
+        return f"the host waits for what {' and '.join(looked_into)} found"
+    attributes = (each for node in graph.node for each in node.attribute)
+    if provider.memory == "values" and any(a.name == "local_window_size" and a.i > 0 for a in attributes):
+        return "a replay would not move the attention's window"
+    return None
 
 
 def _too_large(folder: ModelFolder, provider: Provider, device_id: int) -> str | None:

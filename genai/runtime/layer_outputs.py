@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,9 +27,21 @@ AXES = {BATCH_SIZE: 1, PAST_LENGTH: 0}
 
 
 def layer_outputs(
-    folder: ModelFolder, token_ids: Sequence[int], *, provider: str = "auto"
+    folder: ModelFolder,
+    token_ids: Sequence[int],
+    *,
+    provider: str = "auto",
+    device_id: int = 0,
+    provider_library: str | Path | None = None,
 ) -> list[npt.NDArray[np.float32]]:
     """Return the residual stream behind every layer, float32 [num_tokens, ...] each, from a session of its own.
+
+    Args:
+        folder: The model folder.
+        token_ids: The tokens.
+        provider: Execution provider, or "auto".
+        device_id: Which device of the provider.
+        provider_library: A plug-in library of execution providers to register first.
 
     Raises:
         OptionError: The graph does not tell its layers apart; those of genai's own exports do.
@@ -48,8 +61,9 @@ def layer_outputs(
         made.add_session_config_entry(WEIGHTS_FOLDER, str(weights))
         return made
 
+    candidates = choose_provider(provider, library=provider_library)
     _, session = first_that_works(
-        choose_provider(provider), folder, model.SerializeToString(), options, 0, may_record=False
+        candidates, folder, model.SerializeToString(), options, device_id, may_record=False
     )
     try:
         outputs = session.run(streams, _feeds(session, token_ids))

@@ -106,7 +106,7 @@ def describe_left(placement: Placement, provider: Provider, folder: ModelFolder)
         return None
     return (
         f"{provider.name} leaves {left.total()} of {placement.num_nodes} nodes of {folder.path} to the CPU "
-        f"({_in_words(left)}), which is slow: {_repair(provider, folder.manifest)}"
+        f"({_in_words(left)}), which is slow: {_repair(provider, folder.manifest, left)}"
     )
 
 
@@ -115,7 +115,7 @@ def _in_words(operators: Counter[str]) -> str:
     return ", ".join([*words, "..."] if len(operators) > SHOWN_OPERATORS else words)
 
 
-def _repair(provider: Provider, manifest: Manifest | None) -> str:
+def _repair(provider: Provider, manifest: Manifest | None, left: Counter[str]) -> str:
     """Return what to do, as a command where one helps."""
     if not provider.has_form:
         return f"genai has no export for {provider.name}; cpu runs every folder"
@@ -123,7 +123,8 @@ def _repair(provider: Provider, manifest: Manifest | None) -> str:
     command = f"--provider {provider.name}"
     if manifest is None:
         return f"export the checkpoint for it: genai export CHECKPOINT -o DIR {command}"
-    if manifest.settings.get("provider", "cpu") == form.name:
+    is_in_fp32 = manifest.float_type == "fp32" and not form.half_only.isdisjoint(left)
+    if manifest.provider == form.name and not is_in_fp32:
         return f"its kernels do not take them in {manifest.precision}, although the folder was made for {form.name}"
     precision = manifest.precision
     if precision in ACTIVATIONS:  # weights of floats decide on the activations

@@ -38,7 +38,7 @@ def test_what_the_recipe_cost_where_it_was_measured(cli: Cli, checkpoint: Path, 
 def test_json(cli: Cli, checkpoint: Path, tmp_path: Path) -> None:
     done = cli("export", checkpoint, "-o", tmp_path / "model", "--json", "--max-context", 128)
     value = json.loads(done.stdout)
-    assert value["precision"] == "int4"
+    assert (value["precision"], value["provider"], value["activations"]) == ("int4", "cpu", "fp32")
     assert value["context_length"] == 128
     assert value["size_bytes"] == sum(file.stat().st_size for file in (tmp_path / "model").iterdir())
 
@@ -52,6 +52,14 @@ def test_needs_no_onnxruntime(checkpoint: Path, tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, encoding="utf-8", check=True)
     assert done.stdout.splitlines()[-1] == "0 []"
+
+
+def test_a_form_that_the_cpu_has_to_help_with(cli: Cli, checkpoint: Path, tmp_path: Path) -> None:
+    done = cli("export", checkpoint, "-o", tmp_path / "model", "--provider", "CUDA", "--activations", "fp32")
+    assert done.code == 0
+    assert done.stdout.startswith(f"{tmp_path / 'model'}: int4 for cuda in fp32, ")
+    (line,) = done.stderr.splitlines()
+    assert "cuda has no kernel for GroupQueryAttention in fp32" in line
 
 
 def test_a_target_that_exists(cli: Cli, checkpoint: Path, tmp_path: Path) -> None:
@@ -106,9 +114,11 @@ def test_from_the_hub(cli: Cli, hub: HubServer, checkpoint: Path, tmp_path: Path
 
 
 def test_no_checkpoint(cli: Cli, model: Path, tmp_path: Path) -> None:
-    done = cli("export", model, "-o", tmp_path / "model")
-    assert done.code == 1
-    assert "is a model folder already" in done.error
+    for folder in (model, "demo"):
+        done = cli("export", folder, "-o", tmp_path / "model")
+        assert done.code == 1
+        assert f"{folder} is a model folder already" in done.error
+        assert "leave --output out and pass --web DIR or --triton DIR" in done.error
 
 
 def test_what_cannot_be_exported_is_not_fetched(cli: Cli, hub: HubServer, tmp_path: Path) -> None:

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from genai.errors import ProviderError
+from genai.export import export_model
 from tests.cli.conftest import Outcome
 
 Cli = Callable[..., Outcome]
@@ -59,13 +61,53 @@ def test_check_tells_what_runs_where(cli: Cli, model: Path) -> None:
     assert nodes["GroupQueryAttention"] == 2
 
 
+def test_check_says_that_what_a_folder_was_made_for_is_missing(
+    cli: Cli, checkpoint: Path, tmp_path: Path
+) -> None:
+    export_model(checkpoint, tmp_path / "model", provider="directml")
+    done = cli("providers", "--check", tmp_path / "model")
+    assert done.code == 0
+    assert done.stderr.startswith(
+        f"{tmp_path / 'model'} was made for directml, which is not available here: "
+    )
+
+
 def test_check_of_no_folder(cli: Cli, tmp_path: Path) -> None:
     assert cli("providers", "--check", tmp_path / "none").code == 1
 
 
 def test_a_library_that_is_not_there(cli: Cli, model: Path) -> None:
-    for command in (("providers",), ("generate", "a", "--model", model)):
+    for command in (("providers",), *runs_of(model)):
         assert "is not there" in cli(*command, "--provider-library", "/none.so").error
+
+
+def runs_of(model: Path) -> list[tuple[object, ...]]:
+    """One line of every command that runs a model, in which a provider can be chosen."""
+    return [
+        ("generate", "a", "--model", model, "--max-new-tokens", 1),
+        ("chat", "a", "--model", model, "--max-new-tokens", 1),
+        ("validate", model),
+        ("evaluate", model, "--no-save"),
+    ]
+
+
+@pytest.mark.parametrize("place", range(4))
+def test_every_run_has_the_same_choice(
+    cli: Cli, model: Path, monkeypatch: pytest.MonkeyPatch, place: int
+) -> None:
+    command = runs_of(model)[place]
+    done = cli(*command, "--provider", "cpu", "--device-id", 1)
+    assert 'device_id must be 0 for provider "cpu", not 1' in done.error
+
+    def report(*_: object, strict: bool) -> None:
+        if strict:
+            raise ProviderError("nodes are left to the CPU")
+
+    monkeypatch.setattr("genai.runtime.decoder.report_placement", report)
+    assert "nodes are left to the CPU" not in cli(*command).stdout
+    done = cli(*command, "--provider", "CPU", "--strict")
+    assert done.code == 1
+    assert "nodes are left to the CPU" in done.stdout + done.stderr
 
 
 def test_env_hides_secrets(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:

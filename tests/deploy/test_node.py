@@ -46,6 +46,10 @@ def test_the_example_answers_what_genai_answers(
     for answer in answers:
         found = run(tmp_path / "example" / "answer.mjs", tmp_path / "site", answer.question)
         assert found == answer.text + "\n"
+    command = ["node", str(tmp_path / "example" / "answer.mjs"), str(tmp_path / "none"), "Hello"]
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert done.stderr.startswith("usage: ")
 
 
 @pytest.mark.parametrize(("family", "precision"), [*MODELS, ("llama", "fp16")])

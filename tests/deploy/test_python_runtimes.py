@@ -46,6 +46,25 @@ def test_the_demo_model_gives_the_same_tokens(script: Path, demo_folder: Path, a
         assert tuple(found[: len(answer.token_ids)]) == answer.token_ids
 
 
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
+def test_what_is_no_model_folder_is_said_in_one_line(script: Path, tmp_path: Path) -> None:
+    for arguments, expected in (
+        ([], "usage: "),
+        ([tmp_path], "usage: "),
+        ([tmp_path / "none", "Hello"], "has no genai_config.json"),
+        ([tmp_path, "Hello"], "has no genai_config.json"),
+    ):
+        done = subprocess.run(
+            [sys.executable, str(script), *map(str, arguments)],
+            capture_output=True,
+            encoding="utf-8",
+            check=False,
+        )
+        assert done.returncode == 1
+        (line,) = done.stderr.splitlines()
+        assert expected in line
+
+
 @pytest.mark.parametrize(("family", "precision"), MODELS)
 def test_other_architectures_give_the_same_tokens(
     family: str, precision: str, model_folder: Callable[..., tuple[Path, Path]]

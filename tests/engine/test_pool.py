@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,43 @@ def test_a_conversation_goes_where_its_beginning_is_cached() -> None:
         pool.run([second])
         assert second.result is not None
         assert second.result.stats.cached_prompt_tokens == 40
+
+
+class TakenWhileRead(list[int]):
+    """A slot's tokens, which a step in another thread takes away as soon as somebody has asked how many they are."""
+
+    def __init__(self, tokens: list[int], step: Callable[[], None]) -> None:
+        super().__init__(tokens)
+        self.step = step
+        self.num_asked = 0
+
+    def __len__(self) -> int:
+        found = super().__len__()
+        self.num_asked += 1
+        if self.num_asked == 1:
+            thread = threading.Thread(target=self.step)
+            thread.start()
+            thread.join()
+        return found
+
+
+def test_a_prefix_is_looked_up_while_a_step_takes_its_slot() -> None:
+    models, pool = pool_of(2)
+    first = request([5] * 40, max_new_tokens=2)
+    pool.submit(first)
+    pool.run([first])
+    cache = models[pool.engines.index(pool._engine_of[first])].cache
+    (slot,) = (each for each in cache.slots if each.token_ids)
+    tokens = TakenWhileRead(slot.token_ids, lambda: cache.truncate(slot, 0))
+    slot.token_ids = tokens
+    second = request([*[5] * 40, 7], max_new_tokens=2)
+    pool.submit(second)
+    assert tokens.num_asked
+    assert not slot.token_ids
+    pool.run([second])
+    assert second.result is not None
+    assert list(second.result.token_ids) == models[0].expected([*[5] * 40, 7], 2)
+    pool.check()
 
 
 def test_a_failure_on_one_ends_the_others(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ import onnx
 import pytest
 
 from genai.errors import OptionError, ProviderError
-from genai.evaluation import Report, check_folder
+from genai.evaluation import Report, check_folder, validate_folder
 from genai.evaluation.graphs import read_graphs
 from genai.evaluation.structure import check_graph, check_opset
 from genai.folder import CONFIG_FILE, MANIFEST_FILE, ModelFolder
@@ -395,6 +395,18 @@ def test_impossible_providers(folder: Path) -> None:
         check_folder(folder, provider="gpu")
     with pytest.raises(ProviderError, match="cuda"):
         check_folder(folder, provider="cuda")
+    with pytest.raises(ProviderError, match="is not there"):
+        check_folder(folder, provider_library="/none.so")
+
+
+@pytest.mark.parametrize("check", [check_folder, validate_folder])
+def test_what_it_runs_on_is_the_generators_choice(folder: Path, check: Callable[..., Report]) -> None:
+    with pytest.raises(OptionError, match='device_id must be 0 for provider "cpu", not 1'):
+        check(folder, provider="cpu", device_id=1)
+    with pytest.raises(OptionError, match="strict must be True or False, not 'yes'"):
+        check(folder, strict="yes")
+    with pytest.raises(OptionError, match=r'unknown option "num_thread"\. Did you mean "num_threads"\?'):
+        check(folder, num_thread=1)
 
 
 @pytest.mark.parametrize(("missing", "num_skipped"), [("torch", 0), ("onnxruntime", 3)])

@@ -76,7 +76,8 @@ def test_it_has_kernels_for_everything_and_computes_the_same(
     ("family", "message"),
     [
         ("gemma2", "a softcap on scores"),
-        ("gpt_oss", "attention sinks and sliding windows: choose another provider, or a max_context"),
+        ("gpt_oss", "attention sinks and sliding windows: choose another provider$"),
+        ("mistral", "sliding windows: choose another provider, or a max_context within the window"),
         ("bloom", "linear biases"),
         ("lfm2", "convolutions with a state"),
         ("qwen3_next", "linear attention"),

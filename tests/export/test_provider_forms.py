@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +60,36 @@ def test_settings_that_mean_the_same_are_the_same() -> None:
     assert ExportSettings("fp16", activations="fp16") == ExportSettings("fp16")
     assert ExportSettings(provider="tensorrt", activations="fp16") == ExportSettings(provider="cuda")
     assert ExportSettings(provider="openvino").name == "int4-32"
+    assert ExportSettings(provider="CUDAExecutionProvider") == ExportSettings(provider="CUDA")
+    assert ExportSettings(provider="Cuda").provider == "cuda"
+
+
+@pytest.mark.parametrize(
+    ("family", "options", "line"),
+    [
+        (
+            "llama",
+            {"precision": "int4", "activations": "fp32"},
+            "GroupQueryAttention .* choose activations fp16 or bf16",
+        ),
+        ("llama", {"precision": "fp32"}, "GroupQueryAttention in fp32, .* choose precision fp16 or bf16"),
+        ("mixtral", {"precision": "int4", "activations": "fp32"}, "GroupQueryAttention and QMoE in fp32, "),
+        ("mixtral", {"precision": "int4"}, None),
+        ("llama", {"precision": "fp32", "provider": "webgpu"}, None),
+        ("llama", {"precision": "fp32", "provider": "cpu"}, None),
+    ],
+)
+def test_what_a_provider_leaves_to_the_cpu_is_said(
+    tmp_path: Path, family: str, options: dict[str, str], line: str | None
+) -> None:
+    checkpoint = make_checkpoint(family, tmp_path / "checkpoint")
+    notes: list[str] = []
+    plan = plan_export(checkpoint, ExportSettings(**{"provider": "cuda", **options}))
+    carry_out(plan, tmp_path / "model", note=notes.append)
+    if line is None:
+        assert notes == []
+    else:
+        assert re.search(f"^cuda has no kernel for {line}", *notes)
 
 
 def product_graph(settings: ExportSettings) -> onnx.GraphProto:

@@ -179,7 +179,7 @@ def test_provider_options_by_the_names_that_genai_uses() -> None:
     assert decoder.provider_options == (
         ("directml", {}),
         ("cuda", {"enable_cuda_graph": "0"}),
-        ("nvtensorrtrtx", {}),
+        ("nv_tensorrt_rtx", {}),
     )
     assert decoder.session_options == {"log_id": "onnxruntime-genai"}
 

@@ -46,7 +46,7 @@ def test_every_variant_by_the_name_that_transformers_js_gives_it() -> None:
 def test_the_default_suits_the_provider(present: list[str], on_cpu: str, on_gpu: str) -> None:
     names = [f"onnx/model{suffix}.onnx" for suffix in present]
     assert chosen(names) == chosen(names, provider="openvino") == f"onnx/model{on_cpu}.onnx"
-    assert chosen(names, provider="cuda") == chosen(names, provider="directml") == f"onnx/model{on_gpu}.onnx"
+    assert chosen(names, provider="CUDA") == chosen(names, provider="directml") == f"onnx/model{on_gpu}.onnx"
 
 
 def test_an_absent_variant_names_those_that_there_are() -> None:

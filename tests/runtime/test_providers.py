@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import types
 from collections.abc import Iterator
@@ -10,7 +11,9 @@ from typing import Any
 
 import pytest
 
-from genai.config import PROVIDER_FORMS
+from genai.cli import run
+from genai.cli.providers import hardware_in_words, statuses_as_json
+from genai.config import PROVIDER_FORMS, provider_name
 from genai.errors import OptionError, ProviderError
 from genai.runtime.installed import identity_model
 from genai.runtime.ort import onnxruntime
@@ -21,7 +24,7 @@ from genai.runtime.providers import (
     open_session,
     provider_statuses,
 )
-from genai.runtime.providers.hardware import provider_hardware
+from genai.runtime.providers.hardware import SOFTWARE_ADAPTER, provider_hardware
 from genai.runtime.providers.opening import quiet_options
 
 
@@ -40,12 +43,14 @@ def plugin(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
     libraries._register.cache_clear()
 
 
-def offer(monkeypatch: pytest.MonkeyPatch, library: Path, *names: str) -> list[str]:
+def offer(
+    monkeypatch: pytest.MonkeyPatch, library: Path, *names: str, kind: str = "GPU", vendor: str = "Maker"
+) -> list[str]:
     """Let ONNX Runtime take the library and find devices for these providers; return what is registered."""
     registered: list[str] = []
 
     def device(name: str) -> Any:
-        hardware = types.SimpleNamespace(type="OrtHardwareDeviceType.GPU", vendor="Maker", metadata={})
+        hardware = types.SimpleNamespace(type=f"OrtHardwareDeviceType.{kind}", vendor=vendor, metadata={})
         metadata = {"library_path": str(library), "version": "0.4.0"}
         return types.SimpleNamespace(ep_name=name, ep_metadata=metadata, device=hardware)
 
@@ -85,6 +90,26 @@ def test_a_plugin_is_registered_once_and_taken_by_name(plugin: Path, monkeypatch
     assert [(each.name, each.kind) for each in provider_hardware(status)] == [("Maker GPU", "GPU")]
 
 
+@pytest.mark.parametrize(
+    ("name", "kind", "vendor", "expected"),
+    [
+        ("WebGpuExecutionProvider", "CPU", "AMD", SOFTWARE_ADAPTER),
+        ("WebGpuExecutionProvider", "GPU", "Google SwiftShader", SOFTWARE_ADAPTER),
+        ("WebGpuExecutionProvider", "GPU", "Maker", "GPU"),
+        ("OpenVINOExecutionProvider", "CPU", "Intel", "CPU"),
+    ],
+)
+def test_a_gpu_that_the_cpu_plays_is_told_apart(
+    plugin: Path, monkeypatch: pytest.MonkeyPatch, name: str, kind: str, vendor: str, expected: str
+) -> None:
+    offer(monkeypatch, plugin, name, kind=kind, vendor=vendor)
+    status = next(each for each in provider_statuses(library=plugin) if each.provider.ort_name == name)
+    assert [each.kind for each in provider_hardware(status)] == [expected]
+    assert ("software adapter" in hardware_in_words(status)) == (expected == SOFTWARE_ADAPTER)
+    (device,) = statuses_as_json([status])[0]["devices"]
+    assert device["kind"] == expected
+
+
 def test_a_plugin_without_a_device_says_so(plugin: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     registered = offer(monkeypatch, plugin)
     for _ in range(2):
@@ -113,8 +138,20 @@ def test_a_library_that_is_none_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_unknown_name_is_answered_with_the_nearest() -> None:
-    with pytest.raises(OptionError, match=r'Did you mean "openvino"\?'):
-        choose_provider("openvinno")
+    for name in ("openvinno", "OPENVINNO", "OpenVinnoExecutionProvider"):
+        with pytest.raises(OptionError, match=r'Did you mean "openvino"\?') as caught:
+            choose_provider(name)
+        assert "--" not in str(caught.value)  # Python has no such options
+
+
+def test_names_are_taken_in_any_case_and_as_onnxruntime_has_them() -> None:
+    for provider in PROVIDERS:
+        assert provider_name(provider.ort_name) == provider_name(provider.name.upper()) == provider.name
+    for name in ("CPU", "Cpu", "CPUExecutionProvider", "cpuexecutionprovider"):
+        assert [provider.name for provider in choose_provider(name)] == ["cpu"]
+    assert choose_provider("AUTO") == choose_provider("auto")
+    with pytest.raises(OptionError, match="provider must be the name of one, not 3"):
+        choose_provider(3)  # type: ignore[arg-type]
 
 
 def test_a_device_that_is_not_there_is_refused(plugin: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,3 +159,16 @@ def test_a_device_that_is_not_there_is_refused(plugin: Path, monkeypatch: pytest
     (provider,) = choose_provider("webgpu")
     with pytest.raises(OptionError, match="device_id must be less than 1"):
         open_session(identity_model(), provider, quiet_options(), device_id=1)
+
+
+@pytest.mark.parametrize("name", ["ContosoAiExecutionProvider", "WebGpuExecutionProvider"])
+def test_the_table_names_what_auto_takes_with_a_library(
+    plugin: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    offer(monkeypatch, plugin, name)
+    assert run(["providers", "--provider-library", str(plugin)]) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "(auto)" in line]
+    assert run(["providers", "--provider-library", str(plugin), "--json"]) == 0
+    value = json.loads(capsys.readouterr().out)
+    (taken,) = choose_provider("auto", library=plugin)
+    assert value["auto"] == line.split()[0] == taken.name

@@ -1,5 +1,6 @@
 // Answer a question in Node: `node answer.mjs SITE "What is a KV cache?"`, where `genai export --web SITE` wrote SITE.
 
+import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
@@ -7,7 +8,11 @@ import { Template } from "@huggingface/jinja";
 import { Tokenizer } from "@huggingface/tokenizers";
 import * as ort from "onnxruntime-node";
 
-const [site, question] = [resolve(process.argv[2]), process.argv[3]];
+const [site, question] = [resolve(process.argv[2] ?? ""), process.argv[3]];
+if (question === undefined || !existsSync(join(site, "settings.json"))) {
+  console.error('usage: node answer.mjs SITE "What is a KV cache?", where genai export --web SITE wrote SITE');
+  process.exit(1);
+}
 const read = (...names) => readFile(join(site, ...names), "utf8");
 const { Decoder } = await import(pathToFileURL(join(site, "decoder.js")));
 const settings = JSON.parse(await read("settings.json"));

@@ -25,7 +25,13 @@ def layer_errors(model: Generator, reference: Generator, token_ids: Sequence[int
         GenerationError: A model failed to run.
     """
     ours, theirs = (
-        layer_outputs(each.folder, token_ids[:MAX_TOKENS], provider=each.provider)
+        layer_outputs(
+            each.folder,
+            token_ids[:MAX_TOKENS],
+            provider=each.provider,
+            device_id=each.device_id,
+            provider_library=each.provider_library,
+        )
         for each in (model, reference)
     )
     if [each.shape for each in ours] != [each.shape for each in theirs]:

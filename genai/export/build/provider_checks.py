@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
-from genai.config import ExportSettings
+import onnx_ir as ir
+
+from genai.config import FLOAT_TYPES, ExportSettings
 from genai.errors import OptionError, UnsupportedModelError
 from genai.export.architecture import AttentionSpec, DecoderSpec, GatedDeltaSpec, ShortConvolutionSpec
 
-__all__ = ["check_provider"]
+__all__ = ["check_provider", "describe_left"]
+
+
+WINDOWS = "sliding windows"
 
 
 def check_provider(spec: DecoderSpec, settings: ExportSettings) -> None:
@@ -32,8 +37,22 @@ def check_provider(spec: DecoderSpec, settings: ExportSettings) -> None:
     if reasons:
         raise UnsupportedModelError(
             f"{form.name} has no kernel for {' and '.join(reasons)}: choose another provider"
-            + ("" if "windows" not in " ".join(reasons) else ", or a max_context within the window")
+            + (", or a max_context within the window" if reasons == [WINDOWS] else "")
         )
+
+
+def describe_left(nodes: Iterable[ir.Node], settings: ExportSettings) -> str | None:
+    """Return what the settings' provider leaves to the CPU, as it has no kernels for the float type; None if nothing is."""
+    form = settings.form
+    names = sorted({node.op_type for node in nodes} & form.half_only) if settings.float_type == "fp32" else []
+    if not names:
+        return None
+    option = "precision" if settings.precision in FLOAT_TYPES else "activations"
+    halves = " or ".join(name for name in form.activations if name != "fp32")
+    return (
+        f"{form.name} has no kernel for {' and '.join(names)} in fp32, so the CPU will run that, which is slow: choose "
+        f"{option} {halves}"
+    )
 
 
 def _reasons(mixer: object) -> Iterator[str]:
@@ -45,7 +64,7 @@ def _reasons(mixer: object) -> Iterator[str]:
         case AttentionSpec():
             features = {
                 "a softcap on scores": mixer.softcap is not None,
-                "sliding windows": mixer.window is not None,
+                WINDOWS: mixer.window is not None,
                 "attention sinks": mixer.sinks,
                 "linear biases (ALiBi)": mixer.alibi is not None,
                 "layers that read another layer's cache": mixer.reads_layer is not None,

@@ -6,7 +6,7 @@ and the table of token embeddings GatherBlockQuantized. A head that repeats that
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -60,6 +60,11 @@ class FinishedGraph:
     storage: dict[str, str] = field(default_factory=dict)
     num_quantized: int = 0
     modules: set[str] = field(default_factory=set)
+
+    @property
+    def nodes(self) -> Iterable[ir.Node]:
+        """Its nodes."""
+        return self.graph
 
     def model(self, *, producer: str, version: str) -> ir.Model:
         """Return the model; its values point to where they are stored once they are written."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -46,6 +46,11 @@ class ExportProgress:
 
 class WritableGraph(Protocol):
     """A finished graph whose large tensors are computed while they are written."""
+
+    @property
+    def nodes(self) -> Iterable[ir.Node]:
+        """Its nodes."""
+        ...
 
     @property
     def initializers(self) -> Mapping[str, ir.Value]:

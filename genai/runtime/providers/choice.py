@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+from genai.config import provider_name
 from genai.errors import GenaiError, OptionError, ProviderError, did_you_mean
 from genai.runtime.installed import identity_model, runtime_version
 from genai.runtime.ort import onnxruntime
@@ -57,30 +58,29 @@ def choose_provider(name: str, *, library: str | Path | None = None) -> list[Pro
     """Return the providers to try, best first: for "auto" all that may be taken, else the named one.
 
     Args:
-        name: The provider, by genai's name or ONNX Runtime's, or "auto"; with a library, "auto" is the library's.
+        name: The provider, by genai's name or ONNX Runtime's, in any case, or "auto"; with a library, "auto" is the
+            library's.
         library: A plug-in library to register first.
 
     Raises:
         OptionError: No provider has this name.
         ProviderError: It cannot be used here, or the library cannot be loaded.
     """
-    if not isinstance(name, str):
-        raise OptionError(f'provider must be the name of one, or "auto", not {name!r}')
+    wanted = provider_name(name)
     first = _providers_of(library)
-    if name == "auto":
+    if wanted == "auto":
         return first or [p for p in PROVIDERS if p.auto and _status(p).available]
     known = {provider.name: provider for provider in (*PROVIDERS, *first)}
-    by_ort_name = {provider.ort_name: provider for provider in known.values()}
-    if (provider := known.get(name) or by_ort_name.get(name)) is None:
+    if (provider := known.get(wanted)) is None:
         names = ["auto", *known]
         raise OptionError(
-            f'unknown provider "{name}"; known: {", ".join(names)}.{did_you_mean(name, names)} '
-            "A plug-in library of another is registered by --provider-library (provider_library)."
+            f'unknown provider "{name}"; known: {", ".join(names)}.{did_you_mean(wanted, names)} '
+            "Another one comes with its plug-in library, whose path is given as provider_library."
         )
     status = _status(provider)
     if not status.available:
         repair = f"; {status.repair}" if status.repair else ""
-        raise ProviderError(f'provider "{name}" is not available: {status.reason}{repair}')
+        raise ProviderError(f'provider "{provider.name}" is not available: {status.reason}{repair}')
     return [provider]
 
 

@@ -7,17 +7,24 @@ import ctypes
 import functools
 import os
 import platform
+import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from genai.runtime.providers.choice import ProviderStatus
 from genai.runtime.providers.libraries import library_devices
+from genai.runtime.providers.provider import Provider
 
-__all__ = ["Hardware", "cpu_name", "host_memory_bytes", "provider_hardware"]
+__all__ = ["SOFTWARE_ADAPTER", "Hardware", "cpu_name", "host_memory_bytes", "provider_hardware"]
 
 CUDA_DRIVERS = ("libcuda.so.1", "nvcuda.dll")
 NAME_BYTES = 256
+
+SOFTWARE_ADAPTER = "software adapter"
+"""The kind of a GPU that is played by a program on the CPU: for tests, since the CPU itself is faster."""
+
+SOFTWARE_NAMES = re.compile(r"swiftshader|llvmpipe|lavapipe|basic render", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +33,7 @@ class Hardware:
 
     Args:
         name: What its maker, or the operating system, calls it.
-        kind: "CPU", "GPU" or "NPU".
+        kind: "CPU", "GPU", "NPU", or SOFTWARE_ADAPTER.
         memory_bytes: Its memory; None if nobody says.
     """
 
@@ -41,7 +48,7 @@ def provider_hardware(status: ProviderStatus) -> list[Hardware]:
     if not status.available:
         return []
     if devices := library_devices(provider.ort_name):
-        return [_hardware(device.device) for device in devices]
+        return [_hardware(device.device, provider) for device in devices]
     if provider.name == "cpu":
         return [Hardware(cpu_name(), "CPU", host_memory_bytes())]
     return _cuda_devices() if provider.name in ("cuda", "tensorrt") else []
@@ -64,14 +71,15 @@ def host_memory_bytes() -> int | None:
         return None
 
 
-def _hardware(device: object) -> Hardware:
+def _hardware(device: object, provider: Provider) -> Hardware:
     """Describe an OrtHardwareDevice, whose metadata say more on some systems than on others."""
     kind = str(getattr(device, "type", "")).rpartition(".")[2]
     metadata = getattr(device, "metadata", {})
     if kind == "CPU":
-        return Hardware(cpu_name(), kind, host_memory_bytes())
+        played = SOFTWARE_ADAPTER if provider.needs_gpu else kind
+        return Hardware(cpu_name(), played, host_memory_bytes())
     known = metadata.get("Description") or f"{getattr(device, 'vendor', '')} {kind}".strip()
-    return Hardware(known, kind)
+    return Hardware(known, SOFTWARE_ADAPTER if SOFTWARE_NAMES.search(known) else kind)
 
 
 @functools.cache

@@ -43,6 +43,7 @@ class Provider:
         capture_option: Its option that makes it record runs and replay them, if it can.
         continues_prompts: Whether its attention takes several tokens behind a past; elsewhere a prompt whose beginning has
             run, or is cached, runs again from its beginning.
+        needs_gpu: Whether it runs on GPUs alone, so that a plug-in's device that is the CPU plays one.
         needs: What is missing, most likely, where it is installed and finds no device.
         system: The only system that it runs on, as `platform.system()` calls it.
     """
@@ -61,6 +62,7 @@ class Provider:
     auto: bool = False
     capture_option: str | None = None
     continues_prompts: bool = True
+    needs_gpu: bool = False
     needs: str = "a device, driver or library is missing"
     system: str | None = None
 

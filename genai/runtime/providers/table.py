@@ -6,6 +6,7 @@ the beginning; the rest is taken by name.
 
 from __future__ import annotations
 
+from genai.config import provider_name
 from genai.runtime.providers.opening import CUDA_BUILD
 from genai.runtime.providers.provider import Provider, Tested
 
@@ -88,6 +89,7 @@ PROVIDERS = (
         device_name="webgpu",
         plugin="onnxruntime-ep-webgpu",
         capture_option="enableGraphCapture",
+        needs_gpu=True,
         needs="a GPU, its driver or, on Linux, Vulkan's loader (libvulkan.so.1) is missing",
     ),
     Provider(
@@ -138,4 +140,4 @@ def provider_of_library(ort_name: str) -> Provider:
     for provider in PROVIDERS:
         if provider.ort_name == ort_name:
             return provider
-    return Provider(ort_name.removesuffix("ExecutionProvider").lower(), ort_name, "fed", UNTESTED)
+    return Provider(provider_name(ort_name), ort_name, "fed", UNTESTED)

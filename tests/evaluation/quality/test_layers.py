@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -11,7 +12,7 @@ import pytest
 import torch
 import transformers
 
-from genai.errors import OptionError
+from genai.errors import OptionError, ProviderError
 from genai.evaluation.quality import Text, evaluate_quality, packaged_texts
 from genai.evaluation.quality.layers import layer_errors
 from genai.folder import ModelFolder
@@ -55,6 +56,24 @@ def test_layers_without_a_reference(tiny: Generator) -> None:
 def test_other_layers(tiny: Generator, demo: Generator) -> None:
     with pytest.raises(OptionError, match="have different layers: 2 of shape"):
         layer_errors(tiny, demo, TOKEN_IDS)
+
+
+def test_layers_run_where_the_model_does(tiny: Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[dict[str, Any]] = []
+
+    def outputs(folder: ModelFolder, token_ids: list[int], **options: Any) -> list[np.ndarray]:
+        asked.append(options)
+        return layer_outputs(folder, token_ids, provider="cpu")
+
+    monkeypatch.setattr("genai.evaluation.quality.layers.layer_outputs", outputs)
+    monkeypatch.setattr(tiny, "_device_id", 1)
+    monkeypatch.setattr(tiny, "_provider_library", "plugin.so")
+    layer_errors(tiny, tiny, TOKEN_IDS)
+    assert asked == [{"provider": "cpu", "device_id": 1, "provider_library": "plugin.so"}] * 2
+    with pytest.raises(OptionError, match="device_id must be 0"):
+        layer_outputs(tiny.folder, TOKEN_IDS, provider="cpu", device_id=1)
+    with pytest.raises(ProviderError, match="is not there"):
+        layer_outputs(tiny.folder, TOKEN_IDS, provider_library="/none.so")
 
 
 def test_a_graph_that_does_not_name_its_layers(model_folder: Folders, tmp_path: Path) -> None:

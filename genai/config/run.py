@@ -1,0 +1,36 @@
+"""What a model runs on, by the names that `Generator` has for it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TypedDict, Unpack
+
+from genai.errors import OptionError, did_you_mean
+
+__all__ = ["RunOptions", "check_run_options"]
+
+
+class RunOptions(TypedDict, total=False):
+    """Options of `Generator` that say what a model runs on; its defaults stand for those that are left out."""
+
+    provider: str
+    device_id: int
+    provider_library: str | Path | None
+    strict: bool
+    num_threads: int | None
+
+
+def check_run_options(**options: Unpack[RunOptions]) -> None:
+    """See that there are no others.
+
+    Raises:
+        OptionError: One is unknown.
+
+    >>> check_run_options(provder="cpu")
+    Traceback (most recent call last):
+    genai.errors.OptionError: unknown option "provder". Did you mean "provider"?
+    """
+    known = RunOptions.__annotations__
+    for name in options:
+        if name not in known:
+            raise OptionError(f'unknown option "{name}".{did_you_mean(name, known)}')
