@@ -6,14 +6,14 @@ import contextlib
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from genai.cli.options import ModelFlags
+from genai.cli.options import LoadingFlags, ModelFlags
 from genai.cli.progress import StageProgress
 
 if TYPE_CHECKING:
     from genai.folder import ModelFolder
     from genai.generator import Generator
 
-__all__ = ["open_generator"]
+__all__ = ["open_generator", "prepare_folder"]
 
 
 @contextlib.contextmanager
@@ -31,20 +31,10 @@ def open_generator(
         GenaiError: As `Generator` raises.
     """
     from genai.generator import Generator
-    from genai.prepare import prepare_model
     from genai.runtime.providers import choose_provider
 
+    folder = prepare_folder(options.model, options)
     provider = choose_provider(options.provider, library=options.provider_library)[0].name
-    with StageProgress() as progress:
-        folder = prepare_model(
-            options.model,
-            revision=options.revision,
-            offline=options.offline,
-            precision=options.precision,
-            variant=options.variant,
-            provider=provider,
-            progress=progress,
-        )
     max_context = options.max_context
     if max_context is None and choose_context is not None and provider == "cpu":
         max_context = choose_context(folder)
@@ -59,3 +49,24 @@ def open_generator(
     )
     with generator:
         yield generator
+
+
+def prepare_folder(model: str, options: LoadingFlags) -> ModelFolder:
+    """Find a model, download and export it, with progress on stderr.
+
+    Raises:
+        GenaiError: As `genai.prepare.prepare_model` raises.
+    """
+    from genai.prepare import prepare_model
+    from genai.runtime.providers import choose_provider
+
+    with StageProgress() as progress:
+        return prepare_model(
+            model,
+            revision=options.revision,
+            offline=options.offline,
+            precision=options.precision,
+            variant=options.variant,
+            provider=choose_provider(options.provider, library=options.provider_library)[0].name,
+            progress=progress,
+        )

@@ -15,6 +15,7 @@ __all__ = [
     "BlockSize",
     "GenerationFlags",
     "JsonFlag",
+    "LoadingFlags",
     "ModelFlags",
     "OfflineFlag",
     "Precision",
@@ -42,18 +43,9 @@ Variant = Annotated[
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ModelFlags:
-    """Which model, and what it runs on."""
+class LoadingFlags:
+    """How a model is found and opened, and what it runs on."""
 
-    model: Annotated[
-        str,
-        typer.Option(
-            "--model",
-            "-m",
-            help="Model folder, checkpoint folder, GGUF file, alias or hub id.",
-            show_default=True,
-        ),
-    ] = "demo"
     revision: Revision = None
     precision: Precision = None
     variant: Variant = None
@@ -70,6 +62,21 @@ class ModelFlags:
     ] = None
     num_threads: Annotated[int | None, typer.Option(min=1, help="Threads per operator.")] = None
     offline: OfflineFlag = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelFlags(LoadingFlags):
+    """Which model, and what it runs on."""
+
+    model: Annotated[
+        str,
+        typer.Option(
+            "--model",
+            "-m",
+            help="Model folder, checkpoint folder, GGUF file, alias or hub id.",
+            show_default=True,
+        ),
+    ] = "demo"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
