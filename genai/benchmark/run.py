@@ -104,8 +104,11 @@ class _Benchmark:
                 measured.profile = self._profile(worker)
             if limits is not None:  # a machine that others use is not always the same
                 limits = limits.best(self._limits())
-        if any(subject.work is None for subject in self._subjects) and limits is not None:
-            notes.append("no share of the limits where a graph does not tell how many weights a token reads")
+        for subject in self._subjects:
+            if limits is not None and (subject.work is None or subject.work.cache is None):
+                notes.append(
+                    f"no share of the limits: the graph of {subject.name} does not tell all that a token reads"
+                )
         return BenchmarkReport(
             machine=Machine(cpu_name(), _num_cpus(), self._num_threads, limits),
             settings=settings,
@@ -210,7 +213,7 @@ def _subject(name: str, folder: ModelFolder) -> Subject:
 
     graphs = read_graphs(folder)
     precision = folder.manifest.precision if folder.manifest else graphs.precision
-    return Subject(name, folder, precision, graphs.num_bytes, work_of(graphs))
+    return Subject(name, folder, precision, graphs.num_bytes, work_of(graphs, folder.decoder.stages))
 
 
 def _num_cpus() -> int:

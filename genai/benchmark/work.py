@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
@@ -16,6 +17,7 @@ from math import prod
 from onnx import GraphProto, NodeProto, TensorProto, helper
 
 from genai.evaluation.graphs import INT8_ACTIVATIONS, FolderGraphs, nodes_of, num_bytes_of
+from genai.folder import StageConfig
 from genai.graph.names import KEY, LOGITS, VALUE, parse_past
 from genai.graph.operators import MATMUL_NBITS, MOE, QMOE
 
@@ -35,8 +37,10 @@ _FORWARDED = frozenset(
     {"Cast", "DequantizeLinear", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"}
 )
 """What gives a constant another form, so that its bytes are what is read."""
-_BEHIND_HEAD = frozenset({"Add", "Cast", "Clip", "Div", "Identity", "Mul", "Neg", "Reshape", "Sub", "Tanh"})
 _MAX_ROUTE_NODES = 64
+_NUM_EXPERT_AXES = 3
+_NUM_CACHE_AXES = 4
+"""Sequences, heads, positions, widths of heads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +97,13 @@ class Work:
         )
 
 
-def work_of(graphs: FolderGraphs) -> Work | None:
+def work_of(graphs: FolderGraphs, stages: Sequence[StageConfig] = ()) -> Work | None:
     """Return what a token costs; None where the graphs do not tell.
 
-    Where a folder has stages for prompts and others for generated tokens, both would be counted, so nothing is told.
+    That is so, too, where prompts and generated tokens run through different ones of the stages.
     """
+    if any(stage.run_on_prompt != stage.run_on_token_gen for stage in stages):
+        return None
     total = Work()
     logits = graphs.outputs[LOGITS].name if LOGITS in graphs.outputs else LOGITS
     for model in graphs.models.values():
@@ -108,12 +114,31 @@ def work_of(graphs: FolderGraphs) -> Work | None:
     return dataclasses.replace(total, cache=_cache_read(graphs))
 
 
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """A constant as a node reads it: one that is cast has been cast when the graph was loaded."""
+
+    dims: tuple[int, ...]
+    data_type: int
+    num_bytes: int
+
+    @classmethod
+    def of(cls, tensor: TensorProto) -> _Stored:
+        return cls(tuple(tensor.dims), tensor.data_type, num_bytes_of(tensor))
+
+    def cast(self, data_type: int) -> _Stored:
+        itemsize = helper.tensor_dtype_to_np_dtype(data_type).itemsize
+        return _Stored(self.dims, data_type, prod(self.dims) * itemsize)
+
+
 class _GraphWork:
     """Counts one graph, in the order of its nodes; `logits` is what its output of them is called."""
 
     def __init__(self, graph: GraphProto, logits: str) -> None:
         self._graph = graph
-        self._producers = {output: node for node in graph.node for output in node.output}
+        self._producers: dict[str, NodeProto] = {
+            output: node for node in graph.node for output in node.output
+        }
         self._constants = {tensor.name: tensor for tensor in graph.initializer}
         self._constants |= {
             node.output[0]: attribute.t
@@ -121,8 +146,8 @@ class _GraphWork:
             for attribute in node.attribute
             if node.op_type == "Constant" and attribute.name == "value"
         }
-        self._sources: dict[str, tuple[TensorProto, ...]] = {
-            name: (tensor,) for name, tensor in self._constants.items()
+        self._sources: dict[str, tuple[_Stored, ...]] = {
+            name: (_Stored.of(tensor),) for name, tensor in self._constants.items()
         }
         self._computed_weights: set[str] = set()
         self._shares: dict[str, float | None] = {}
@@ -146,7 +171,7 @@ class _GraphWork:
             if weights is None or (weights and share is None):
                 return None
             if weights and share is not None:
-                num_bytes += share * sum(num_bytes_of(tensor) for tensor in weights)
+                num_bytes += share * sum(each.num_bytes for each in weights)
                 macs[node is self._head, _is_int8(node)] += share * self._macs(node, weights)
         return Work(
             weight_bytes=round(num_bytes),
@@ -161,7 +186,11 @@ class _GraphWork:
         inputs = [name for name in node.input if name]
         known = [self._sources[name] for name in inputs if name in self._sources]
         if inputs and len(known) == len(inputs) and node.op_type in _FORWARDED:
-            self._sources[node.output[0]] = tuple(tensor for tensors in known for tensor in tensors)
+            stored = tuple(itertools.chain.from_iterable(known))
+            target = next((each.i for each in node.attribute if each.name == "to"), None)
+            self._sources[node.output[0]] = (
+                stored if target is None else tuple(each.cast(target) for each in stored)
+            )
         elif self._computes_weights(node, inputs):
             self._computed_weights.update(node.output)
         shares = [self._shares.get(name, 1.0) for name in inputs]
@@ -186,29 +215,30 @@ class _GraphWork:
     def _looked_up_bytes(self, node: NodeProto) -> float:
         """Return the bytes of one row of a table, with its scales."""
         names = [name for place, name in enumerate(node.input) if name and place != 1]
-        if node.input[1] in self._sources or not all(name in self._constants for name in names):
-            return 0
-        tensors = [self._constants[name] for name in names]
-        return float(sum(num_bytes_of(tensor) / max(tensor.dims[0], 1) for tensor in tensors if tensor.dims))
+        if node.input[1] in self._sources or not all(name in self._sources for name in names):
+            return 0.0
+        parts = itertools.chain.from_iterable(self._sources[name] for name in names)
+        return sum(part.num_bytes / part.dims[0] for part in parts if part.dims and part.dims[0])
 
-    def _weights(self, node: NodeProto) -> list[TensorProto] | None:
+    def _weights(self, node: NodeProto) -> list[_Stored] | None:
         """Return the constants that a product reads, its biases and scales too; None if they are computed in the graph."""
         if any(name in self._computed_weights for name in node.input):
             return None
-        return [tensor for name in node.input if name in self._sources for tensor in self._sources[name]]
+        return [stored for name in node.input for stored in self._sources.get(name, ())]
 
-    def _macs(self, node: NodeProto, weights: list[TensorProto]) -> float:
+    def _macs(self, node: NodeProto, weights: Sequence[_Stored]) -> int:
         """Return the multiplications of one row: the elements of the matrices, without scales, zero points and biases."""
-        attributes = {attribute.name: attribute for attribute in node.attribute}
+        attributes: dict[str, int] = {attribute.name: attribute.i for attribute in node.attribute}
         if node.op_type in _NBIT_PRODUCTS:
-            return float(attributes["K"].i * attributes["N"].i)
-        if node.op_type in _EXPERTS:
-            packed = 8 // attributes["expert_weight_bits"].i if "expert_weight_bits" in attributes else 1
-            packed = 2 if node.op_type == QMOE.op_type and "expert_weight_bits" not in attributes else packed
-            operands = (name for name in node.input[2:] if name in self._constants)
-            matrices = [self._constants[name] for name in operands]
-            return float(sum(prod(t.dims) * packed for t in matrices if _is_expert_matrix(t, node)))
-        return float(max(prod(tensor.dims) for tensor in weights))
+            return attributes["K"] * attributes["N"]
+        if node.op_type == QMOE.op_type:
+            per_byte = 8 // attributes.get("expert_weight_bits", 4)
+            operands = {QMOE.find(f"fc{number}_experts_weights", node.input) for number in (1, 2, 3)}
+            codes = (self._sources[name][0] for name in operands if name in self._sources)
+            return per_byte * sum(prod(each.dims) for each in codes)
+        if node.op_type == MOE.op_type:
+            return sum(prod(each.dims) for each in weights if len(each.dims) == _NUM_EXPERT_AXES)
+        return max(prod(each.dims) for each in weights)
 
     def _share(self, node: NodeProto) -> float | None:
         """Return how many of a product's weights one token reads, on average; None if nobody can tell."""
@@ -250,11 +280,17 @@ class _GraphWork:
         return tensor.int64_data[0] if tensor.int64_data else int.from_bytes(tensor.raw_data, "little")
 
     def _find_head(self, logits: str) -> NodeProto | None:
-        """Return the product that the logits come from."""
-        node = self._producers.get(logits)
-        while node is not None and node.op_type in _BEHIND_HEAD:
-            node = next((self._producers[name] for name in node.input if name in self._producers), None)
-        return node if node is not None and node.op_type in _PRODUCTS else None
+        """Return the product that is nearest before the logits."""
+        waiting, seen = deque([logits]), set[str]()
+        while waiting:
+            node = self._producers.get(waiting.popleft())
+            if node is None or node.output[0] in seen:
+                continue
+            if node.op_type in _PRODUCTS:
+                return node
+            seen.add(node.output[0])
+            waiting.extend(node.input)
+        return None
 
 
 def _subgraphs(node: NodeProto) -> Iterator[GraphProto]:
@@ -271,34 +307,27 @@ def _is_int8(node: NodeProto) -> bool:
     return is_eight or bool(attributes.get("accuracy_level", 0) == INT8_ACTIVATIONS)
 
 
-def _is_expert_matrix(tensor: TensorProto, node: NodeProto) -> bool:
-    """Whether an operand of experts is their weights: codes, or of floats what has an axis more than a bias."""
-    if node.op_type == QMOE.op_type:
-        return tensor.data_type in (TensorProto.UINT8, TensorProto.INT8) and len(tensor.dims) == 3
-    return len(tensor.dims) == 3
-
-
 def _cache_read(graphs: FolderGraphs) -> CacheRead | None:
-    """Return what a token reads of the cache; None where an axis is neither a number nor that of positions."""
+    """Return what a token reads of the cache; None where its axes do not tell the heads from the positions."""
+    pasts = [
+        (state, value) for name, value in graphs.inputs.items() if (state := parse_past(name)) is not None
+    ]
     windows: dict[int | None, int] = {}
     state_bytes = 0
-    for name, value in graphs.inputs.items():
-        state = parse_past(name)
-        if state is None:
-            continue
+    for state, value in pasts:
         tensor = value.type.tensor_type
         axes = list(tensor.shape.dim)[1:]
         num_bytes = prod(axis.dim_value for axis in axes if axis.dim_value)
         num_bytes *= helper.tensor_dtype_to_np_dtype(tensor.elem_type).itemsize
         num_named = sum(not axis.dim_value for axis in axes)
-        if num_named > 1 or (num_named and state.part not in (KEY, VALUE, "")) or not axes:
-            return None
-        if not num_named:
+        if num_named == 0 and axes:
             state_bytes += num_bytes
-            continue
-        for limit in _windows_of(graphs, value.name):
-            windows[limit] = windows.get(limit, 0) + num_bytes
-    return CacheRead(windows, state_bytes)
+        elif num_named == 1 and len(axes) == _NUM_CACHE_AXES - 1 and state.part in (KEY, VALUE, ""):
+            for limit in _windows_of(graphs, value.name):
+                windows[limit] = windows.get(limit, 0) + num_bytes
+        else:
+            return None
+    return CacheRead(windows, state_bytes) if pasts else None
 
 
 def _windows_of(graphs: FolderGraphs, name: str) -> list[int | None]:
@@ -310,4 +339,4 @@ def _windows_of(graphs: FolderGraphs, name: str) -> list[int | None]:
                 attributes = {attribute.name: attribute.i for attribute in node.attribute}
                 window = attributes.get("local_window_size", -1)
                 windows.append(window if window > 0 else None)
-    return windows if len(windows) > 1 else windows or [None]
+    return windows or [None]
