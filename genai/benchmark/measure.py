@@ -17,7 +17,7 @@ import numpy as np
 from genai.benchmark.breakdown import Breakdown, average_runs, read_trace
 from genai.benchmark.energy import EnergyMeter
 from genai.benchmark.memory import MemoryUse, memory_use
-from genai.benchmark.settings import BATCH_PROMPT_TOKENS, OpeningOptions
+from genai.benchmark.settings import BATCH_PROMPT_TOKENS, HOST_PROMPT_TOKENS, OpeningOptions
 from genai.config import GenerationConfig
 from genai.engine import Engine, GenerationResult, Request
 from genai.errors import GenerationError
@@ -29,8 +29,6 @@ from genai.runtime.machine_limits import MachineLimits, measure_limits
 from genai.runtime.run_clock import timed_runs
 
 __all__ = ["BatchSample", "Bench", "HostSample", "Opened", "Profile", "PromptSample"]
-
-HOST_PROMPT_TOKENS = 8
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,6 +43,21 @@ class LoadReport:
 
 
 @dataclass(frozen=True, slots=True)
+class MemoryReport:
+    """What a model's process had taken at three times; a peak never falls.
+
+    Args:
+        loaded: When the model was open.
+        one_sequence: When all lengths had been measured, of one sequence at a time.
+        batches: When several sequences had run together, too, with slots as long as the longest of those before.
+    """
+
+    loaded: MemoryUse
+    one_sequence: MemoryUse
+    batches: MemoryUse
+
+
+@dataclass(frozen=True, slots=True)
 class PromptReport:
     """What was measured at one length.
 
@@ -106,7 +121,7 @@ class ModelReport:
         provider: The execution provider that ran it.
         num_bytes: Bytes of its ONNX files and weights.
         load: How long it took until it could run.
-        memory: What its process took at most.
+        memory: What its process took.
         prompts: What was measured of prompts, by their length.
         pasts: What was measured of decoding alone, by the length of the past.
         batches: What was measured of several sequences.
@@ -121,7 +136,7 @@ class ModelReport:
     provider: str
     num_bytes: int
     load: LoadReport
-    memory: MemoryUse
+    memory: MemoryReport
     prompts: tuple[PromptReport, ...]
     pasts: tuple[PromptReport, ...]
     batches: tuple[BatchReport, ...]

@@ -6,16 +6,17 @@ import contextlib
 import datetime
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from genai import __version__
 from genai.benchmark.energy import EnergyMeter
 from genai.benchmark.report import BenchmarkReport, Machine
-from genai.benchmark.settings import BenchmarkSettings, OpeningOptions
+from genai.benchmark.settings import BATCH_PROMPT_TOKENS, BenchmarkSettings, OpeningOptions
 from genai.benchmark.summary import Measurements, Subject, summarize
 from genai.benchmark.worker_process import WorkerProcess
+from genai.errors import GenaiError
 from genai.folder import ModelFolder
 from genai.hub import Progress
 from genai.prepare import prepare_model
@@ -86,40 +87,46 @@ class _Benchmark:
 
     def run(self, notes: Sequence[str]) -> BenchmarkReport:
         """Measure everything; `notes` are what has been left out already."""
-        notes, limits = list(notes), None
-        settings = self._settings
+        limits, failures = None, []
         with contextlib.ExitStack() as stack:
             workers = self._open(stack)
-            provider = self._measured[0].opened[0].provider
-            has_limits = settings.limits and provider == "cpu"
-            if has_limits:
+            if self._settings.limits and self._provider == "cpu":
                 limits = self._limits()
-            elif settings.limits:
-                notes.append(f"no share of the limits: those of {provider} are not measured")
-            if not EnergyMeter().is_readable:
-                notes.append("no energy: this system does not let it be read (Linux: /sys/class/powercap)")
             self._measure(workers)
-            for worker, measured in zip(workers, self._measured, strict=True):
-                measured.memory = worker.call("memory")
-                measured.profile = self._profile(worker)
+            for worker, subject, measured in zip(workers, self._subjects, self._measured, strict=True):
+                try:
+                    measured.profile = self._profile(worker)
+                except GenaiError as error:  # all else has been measured
+                    failures.append(f"no profile of {subject.name}: {error}")
             if limits is not None:  # a machine that others use is not always the same
                 limits = limits.best(self._limits())
-        for subject in self._subjects:
-            if limits is not None and (subject.work is None or subject.work.cache is None):
-                notes.append(
-                    f"no share of the limits: the graph of {subject.name} does not tell all that a token reads"
-                )
         return BenchmarkReport(
             machine=Machine(cpu_name(), _num_cpus(), self._num_threads, limits),
-            settings=settings,
+            settings=self._settings,
             models=tuple(
-                summarize(subject, measured, new_tokens=settings.new_tokens, limits=limits)
+                summarize(subject, measured, new_tokens=self._settings.new_tokens, limits=limits)
                 for subject, measured in zip(self._subjects, self._measured, strict=True)
             ),
-            notes=tuple(notes),
+            notes=(*notes, *failures, *self._missing()),
             versions={"genai": __version__, "onnxruntime": runtime_version()},
             date=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         )
+
+    @property
+    def _provider(self) -> str:
+        """The execution provider, once the models are open."""
+        return self._measured[0].opened[0].provider
+
+    def _missing(self) -> Iterator[str]:
+        """Say what could not be measured on this machine, or of these models."""
+        if not EnergyMeter().is_readable:
+            yield "no energy: this system does not let it be read (Linux: /sys/class/powercap)"
+        if self._settings.limits and self._provider != "cpu":
+            yield f"no share of the limits: those of {self._provider} are not measured"
+        elif self._settings.limits:
+            for subject in self._subjects:
+                if subject.work is None or subject.work.cache is None:
+                    yield f"no share of the limits: the graph of {subject.name} does not tell all that a token reads"
 
     def _open(self, stack: contextlib.ExitStack) -> list[WorkerProcess]:
         """Load every model several times, each in a new process, in turns; return the last processes."""
@@ -147,15 +154,23 @@ class _Benchmark:
         """Take every measurement of every model as often as it is to be repeated."""
         settings = self._settings
         assert settings.prompt_tokens is not None
-        cases = {"prompt": settings.prompt_tokens, "past": settings.past, "batch": settings.batch}
-        for kind, sizes in cases.items():
-            for size in sizes:
-                for measured, samples in zip(
-                    self._measured, self._in_turns(workers, kind, size=size), strict=True
-                ):
-                    getattr(measured, kind)[size] = samples
-        for measured, samples in zip(self._measured, self._in_turns(workers, "host"), strict=True):
-            measured.host = samples
+        self._note_memory(workers)
+        for stage in (
+            {"prompt": settings.prompt_tokens, "past": settings.past},
+            {"batch": settings.batch},
+        ):
+            for kind, size in ((kind, size) for kind, sizes in stage.items() for size in sizes):
+                samples = self._in_turns(workers, kind, size=size)
+                for measured, own in zip(self._measured, samples, strict=True):
+                    getattr(measured, kind)[size] = own
+            self._note_memory(workers)
+        for measured, own in zip(self._measured, self._in_turns(workers, "host"), strict=True):
+            measured.host = own
+
+    def _note_memory(self, workers: Sequence[WorkerProcess]) -> None:
+        """Ask every process what it has taken until now."""
+        for worker, measured in zip(workers, self._measured, strict=True):
+            measured.memory.append(worker.call("memory"))
 
     def _in_turns(self, workers: Sequence[WorkerProcess], kind: str, **arguments: Any) -> list[list[Any]]:
         """Take one measurement of every model, repeat by repeat; return them by model."""
@@ -173,9 +188,7 @@ class _Benchmark:
         settings = self._settings
         if not settings.profile:
             return None
-        lengths = [*(settings.prompt_tokens or ()), *settings.past] or [
-            min(settings.new_tokens, MAX_PROFILED_TOKENS)
-        ]
+        lengths = [*(settings.prompt_tokens or ()), *settings.past] or [BATCH_PROMPT_TOKENS]
         size = max((length for length in lengths if length <= MAX_PROFILED_TOKENS), default=min(lengths))
         profile = worker.call("profile", size=size, new_tokens=min(settings.new_tokens, NUM_PROFILED_STEPS))
         self._advance()

@@ -9,11 +9,13 @@ from pathlib import Path
 
 from genai.errors import OptionError
 
-__all__ = ["BATCH_PROMPT_TOKENS", "BenchmarkSettings", "OpeningOptions"]
+__all__ = ["BATCH_PROMPT_TOKENS", "HOST_PROMPT_TOKENS", "BenchmarkSettings", "OpeningOptions"]
 
 DEFAULT_PROMPT_TOKENS = (64, 512, 2048)
 BATCH_PROMPT_TOKENS = 64
 """Tokens of each prompt of a batch."""
+HOST_PROMPT_TOKENS = 8
+"""Tokens before the steps whose Python part is measured."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +52,7 @@ class BenchmarkSettings:
         for name in ("prompt_tokens", "past", "batch"):
             for value in getattr(self, name) or ():
                 _check_number(name, value, 1)
-        if self.prompt_tokens is not None and not (self.prompt_tokens or self.past or self.batch):
+        if not (self.prompt_tokens is None or self.prompt_tokens or self.past or self.batch):
             raise OptionError("nothing to measure: prompt_tokens, past and batch are all empty")
 
     def fit(self, context_length: int) -> tuple[BenchmarkSettings, tuple[str, ...]]:
@@ -71,7 +73,7 @@ class BenchmarkSettings:
                     f"context of {context_length}"
                 )
         batches = [BATCH_PROMPT_TOKENS] if self.batch else []
-        for length in (*lengths, *self.past, *batches):
+        for length in (*lengths, *self.past, *batches, HOST_PROMPT_TOKENS):
             if length + self.new_tokens > context_length:
                 raise OptionError(
                     f"a prompt of {length} tokens and {self.new_tokens} new ones do not fit the context of "

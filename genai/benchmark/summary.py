@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING
 
 from genai.benchmark.measure import BatchSample, HostSample, Opened, Profile, PromptSample
 from genai.benchmark.memory import MemoryUse
-from genai.benchmark.report import BatchReport, HostReport, LoadReport, ModelReport, PromptReport
+from genai.benchmark.report import (
+    BatchReport,
+    HostReport,
+    LoadReport,
+    MemoryReport,
+    ModelReport,
+    PromptReport,
+)
 from genai.benchmark.samples import Samples
 from genai.benchmark.shares import decode_share, prompt_share
 from genai.folder import ModelFolder
@@ -51,7 +58,7 @@ class Measurements:
         past: By length.
         batch: By number of sequences.
         host: Python's part of a step.
-        memory: What the process has taken, after all of these.
+        memory: What the process had taken when it was open, after one sequence at a time, and after batches.
         profile: A prompt and a step by operator.
     """
 
@@ -61,7 +68,7 @@ class Measurements:
     past: dict[int, list[PromptSample]] = field(default_factory=dict)
     batch: dict[int, list[BatchSample]] = field(default_factory=dict)
     host: list[HostSample] = field(default_factory=list)
-    memory: MemoryUse = field(default_factory=lambda: MemoryUse(None, None))
+    memory: list[MemoryUse] = field(default_factory=list)
     profile: Profile | None = None
 
 
@@ -87,7 +94,7 @@ def summarize(
         load=LoadReport(
             Samples(tuple(measured.process_seconds)), Samples(tuple(each.seconds for each in measured.opened))
         ),
-        memory=measured.memory,
+        memory=MemoryReport(*measured.memory),
         prompts=tuple(
             _prompt(length, samples, new_tokens, subject.work, limits)
             for length, samples in measured.prompt.items()

@@ -10,6 +10,7 @@ from genai.cli.output import format_bytes, format_table
 if TYPE_CHECKING:
     from genai.benchmark import BenchmarkReport
     from genai.benchmark.breakdown import Breakdown
+    from genai.benchmark.memory import MemoryUse
     from genai.benchmark.report import Machine, ModelReport
     from genai.benchmark.samples import Samples
 
@@ -27,6 +28,7 @@ def format_report(report: BenchmarkReport) -> str:
 def _parts(report: BenchmarkReport) -> Iterator[str]:
     yield _machine(report.machine)
     yield _models(report)
+    yield _memory(report)
     yield _speeds(report)
     if ratios := report.ratios():
         rows = [
@@ -61,7 +63,7 @@ def _machine(machine: Machine) -> str:
 
 
 def _models(report: BenchmarkReport) -> str:
-    header = ["MODEL", "PRECISION", "PROVIDER", "SIZE", "LOAD S", "PEAK MEMORY", "OF IT FILES", "PYTHON"]
+    header = ["MODEL", "PRECISION", "PROVIDER", "SIZE", "LOAD S", "PYTHON"]
     rows = [
         [
             model.model,
@@ -69,10 +71,19 @@ def _models(report: BenchmarkReport) -> str:
             model.provider,
             format_bytes(model.num_bytes),
             _figure(model.load.process_seconds),
-            _bytes(model.memory.peak_bytes),
-            _bytes(model.memory.mapped_file_bytes),
             f"{model.host.host_seconds.median * 1e6:.0f} µs, {model.host.host_share.median:.1%} of a step",
         ]
+        for model in report.models
+    ]
+    return format_table(header, rows)
+
+
+def _memory(report: BenchmarkReport) -> str:
+    """Return peaks, each with the mapped files that were resident then."""
+    header = ["MODEL", "PEAK MEMORY LOADED", "ONE SEQUENCE", "BATCHES"]
+    stages = ("loaded", "one_sequence", "batches")
+    rows = [
+        [model.model, *(_memory_use(getattr(model.memory, stage)) for stage in stages)]
         for model in report.models
     ]
     return format_table(header, rows)
@@ -125,8 +136,17 @@ def _breakdown(model: str, what: str, breakdown: Breakdown) -> str:
     title = f"prompt of {breakdown.num_tokens}" if what == "prompt" else "decoding step"
     outside = 1 - breakdown.kernel_microseconds / max(breakdown.microseconds, 1e-9)
     shown = [each for each in breakdown.operators if each.share >= MIN_OPERATOR_SHARE]
+    is_mixed = len({each.provider for each in breakdown.operators}) > 1
     rows = [
-        [each.op_type, f"{each.count:g}", f"{each.microseconds:.0f}", f"{each.share:.1%}"] for each in shown
+        [
+            f"{each.op_type} on {each.provider.removesuffix('ExecutionProvider')}"
+            if is_mixed
+            else each.op_type,
+            f"{each.count:g}",
+            f"{each.microseconds:.0f}",
+            f"{each.share:.1%}",
+        ]
+        for each in shown
     ]
     rest = breakdown.operators[len(shown) :]
     if rest:
@@ -161,5 +181,8 @@ def _share(share: float | None) -> str:
     return "" if share is None else f"{share:.0%}"
 
 
-def _bytes(num_bytes: int | None) -> str:
-    return "" if num_bytes is None else format_bytes(num_bytes)
+def _memory_use(use: MemoryUse) -> str:
+    if use.peak_bytes is None:
+        return "unknown"
+    files = "" if use.mapped_file_bytes is None else f" ({format_bytes(use.mapped_file_bytes)} files)"
+    return format_bytes(use.peak_bytes) + files

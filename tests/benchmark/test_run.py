@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from genai.benchmark import BenchmarkSettings, OpeningOptions, benchmark_model, 
 from genai.benchmark import run as run_module
 from genai.benchmark.measure import BatchSample, HostSample, Opened, PromptSample
 from genai.benchmark.memory import MemoryUse
-from genai.errors import ModelFolderError, OptionError
+from genai.errors import GenerationError, ModelFolderError, OptionError
 from genai.runtime.machine_limits import MachineLimits
 
 
@@ -32,6 +33,9 @@ def test_everything_of_one_model(model: Path, once: BenchmarkSettings) -> None:
     assert found.profile is not None
     assert found.profile.prompt is not None
     assert found.profile.prompt.num_tokens == 23
+    if sys.platform == "linux":
+        peaks = [getattr(found.memory, stage).peak_bytes for stage in ("loaded", "one_sequence", "batches")]
+        assert 0 < peaks[0] <= peaks[1] <= peaks[2]
     assert report.machine.limits is None
     assert report.versions.keys() == {"genai", "onnxruntime"}
 
@@ -108,6 +112,23 @@ def test_what_an_accelerator_leaves_out(
     report = benchmark_model(model, settings=settings)
     assert "no share of the limits: those of cuda are not measured" in report.notes
     assert not [entry for entry in log if entry[1] == "limits"]
+
+
+def test_a_profile_that_fails_costs_nothing_else(
+    model: Path, log: list[tuple[str, str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call = FakeWorker.call
+
+    def without_profile(self: FakeWorker, kind: str, **arguments: Any) -> Any:
+        if kind == "profile":
+            assert arguments["size"] == 64  # nothing but batches
+            raise GenerationError("the trace is empty")
+        return call(self, kind, **arguments)
+
+    monkeypatch.setattr(FakeWorker, "call", without_profile)
+    report = benchmark_model(model, settings=BenchmarkSettings(prompt_tokens=(), batch=(2,), new_tokens=4))
+    assert report.models[0].profile is None
+    assert "no profile of model: the trace is empty" in report.notes
 
 
 @pytest.mark.parametrize(

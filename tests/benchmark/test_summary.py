@@ -33,7 +33,7 @@ def report_of(model: Path, speeds: Sequence[float], *, work: Work | None = WORK)
         past={20: [PromptSample(0.1, speed, None) for speed in speeds]},
         batch={4: [BatchSample(speed, None) for speed in speeds]},
         host=[HostSample(2.0, 0.5)],
-        memory=MemoryUse(100, 40),
+        memory=[MemoryUse(50, 40), MemoryUse(80, 40), MemoryUse(100, None)],
     )
     subject = Subject("name", ModelFolder.load(model), "fp32", 7, work)
     return summarize(subject, measured, new_tokens=8, limits=LIMITS)
@@ -41,6 +41,8 @@ def report_of(model: Path, speeds: Sequence[float], *, work: Work | None = WORK)
 
 def test_figures_and_shares(model: Path) -> None:
     report = report_of(model, [4.0, 2.0, 3.0])
+    assert report.memory.one_sequence.peak_bytes == 80
+    assert report.memory.batches == MemoryUse(100, None)
     assert report.load.process_seconds.median == 2.0
     [prompt], [past], [batch] = report.prompts, report.pasts, report.batches
     assert prompt.time_to_first_token_seconds is not None

@@ -22,10 +22,11 @@ TINY = ["--prompt-tokens", "8,16", "--new-tokens", "4", "--batch", "1,2", "--rep
 def test_the_demo_model(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     done = cli("benchmark", "demo", *TINY, "--past", "12", "--no-limits")
     assert done.code == 0
-    machine, models, speeds, prompt, step = done.stdout.split("\n\n")
+    machine, models, memory, speeds, prompt, step = done.stdout.split("\n\n")
     assert "CPUs, ONNX Runtime's choice of threads" in machine
     assert models.splitlines()[0].split()[:3] == ["MODEL", "PRECISION", "PROVIDER"]
     assert models.splitlines()[1].split()[0] == "demo"
+    assert memory.startswith("MODEL  PEAK MEMORY LOADED")
     for row in (
         *("prompt of 8", "prompt of 16", "decoding after 8", "decoding after 16", "decoding after 12"),
         *("1 sequence", "2 sequences"),
