@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
@@ -19,7 +19,7 @@ from onnx import GraphProto, NodeProto, TensorProto, helper
 from genai.evaluation.graphs import INT8_ACTIVATIONS, FolderGraphs, nodes_of, num_bytes_of
 from genai.folder import StageConfig
 from genai.graph.names import KEY, LOGITS, VALUE, parse_past
-from genai.graph.operators import MATMUL_NBITS, MOE, QMOE
+from genai.graph.operators import MATMUL_NBITS, MOE, QMOE, SHARING_OPERATORS
 
 __all__ = ["CacheRead", "Work", "work_of"]
 
@@ -30,6 +30,9 @@ _FLOAT_PRODUCTS = frozenset({"Conv", "CausalConvWithState", "FusedGemm", "FusedM
 _NBIT_PRODUCTS = frozenset({MATMUL_NBITS.op_type, "MatMulBnb4"})
 _EXPERTS = frozenset({MOE.op_type, QMOE.op_type})
 _PRODUCTS = _INT8_PRODUCTS | _FLOAT_PRODUCTS | _NBIT_PRODUCTS | _EXPERTS
+_ATTENTIONS = frozenset(
+    {"Attention", "MultiHeadAttention", *(operator.op_type for operator in SHARING_OPERATORS)}
+)
 _LOOK_UPS = frozenset({"Gather", "GatherBlockQuantized"})
 _ROW_LOOK_UPS = frozenset({"Gather", "GatherElements", "GatherND"})
 _SCATTERS = frozenset({"ScatterElements", "ScatterND"})
@@ -156,9 +159,7 @@ class _GraphWork:
     def count(self) -> Work | None:
         """Return what was counted, without the cache; None if it cannot be told."""
         num_bytes = 0.0
-        macs = dict.fromkeys(
-            itertools.product((False, True), repeat=2), 0.0
-        )  # by whether of the head, and in int8
+        macs: dict[tuple[bool, bool], float] = defaultdict(float)  # by whether of the head, and in int8
         for node in self._graph.node:
             if any(inner.op_type in _PRODUCTS for graph in _subgraphs(node) for inner in nodes_of(graph)):
                 return None
@@ -331,11 +332,11 @@ def _cache_read(graphs: FolderGraphs) -> CacheRead | None:
 
 
 def _windows_of(graphs: FolderGraphs, name: str) -> list[int | None]:
-    """Return for each attention that reads a past how many of its positions it sees; [None] if none is to be found."""
+    """Return how many positions each attention that reads a past sees; [None], for all, where plain operators read it."""
     windows: list[int | None] = []
     for model in graphs.models.values():
         for node in nodes_of(model.graph):
-            if name in node.input:
+            if name in node.input and node.op_type in _ATTENTIONS:
                 attributes = {attribute.name: attribute.i for attribute in node.attribute}
                 window = attributes.get("local_window_size", -1)
                 windows.append(window if window > 0 else None)

@@ -18,7 +18,15 @@ from genai.graph.operators import MATMUL_NBITS
 from tests.checkpoints import load_reference, make_config
 from tests.runtime.test_any_graph import KINDS, graph_of
 from tests.runtime.test_stages import cut
-from tests.runtime.tiny_graphs import VOCAB, WIDTH, convolution, shared_attention, write_folder
+from tests.runtime.tiny_graphs import (
+    HEAD_DIM,
+    HEADS,
+    VOCAB,
+    WIDTH,
+    convolution,
+    shared_attention,
+    write_folder,
+)
 
 Folders = Callable[..., tuple[Path, Path]]
 EXPERTS = ("num_local_experts", "n_routed_experts", "num_experts")
@@ -117,6 +125,13 @@ def test_graphs_of_other_makers(tmp_path: Path, kind: str) -> None:
     assert (found.float_macs, found.head_float_macs) == (sum(matrices), VOCAB * WIDTH)
     tables = 1 + any("positions" in node.input for node in tiny.model().graph.node)
     assert found.weight_bytes == 4 * (sum(matrices) + VOCAB * WIDTH + tables * WIDTH)
+
+
+def test_a_past_that_plain_operators_read_twice(tmp_path: Path) -> None:
+    """Its length is taken off it as well, which reads nothing."""
+    tiny = KINDS["growing, positions from the past"]()
+    found = work(write_folder(tmp_path, {"model.onnx": tiny.model()}, num_layers=2))
+    assert found.cache == CacheRead({None: 2 * 2 * HEADS * HEAD_DIM * 4})
 
 
 @pytest.mark.parametrize("kind", ["heads in the batch", "keys and values stacked"])
