@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 from genai.errors import GenerationError
 
-__all__ = ["Breakdown", "OperatorTime", "TracedRun", "average_runs", "read_trace"]
+__all__ = ["Breakdown", "OperatorTime", "TracedRun", "read_trace", "summarize_runs"]
 
 _KERNEL = "_kernel_time"
 
@@ -36,12 +37,12 @@ class OperatorTime:
 
 @dataclass(frozen=True, slots=True)
 class Breakdown:
-    """What is measured while profiling, which itself takes time: shares are what it is for.
+    """What is measured while profiling, which itself takes time: shares are what it is for. Times are medians.
 
     Args:
         num_tokens: Tokens that were run.
         microseconds: The time of the runs.
-        kernel_microseconds: Of it, inside operators.
+        kernel_microseconds: The sum of the operators' times.
         operators: The operators, the longest first.
     """
 
@@ -97,21 +98,37 @@ def read_trace(path: Path) -> list[TracedRun]:
     return runs
 
 
-def average_runs(runs: Sequence[TracedRun], *, num_tokens: int, times: int = 1) -> Breakdown | None:
-    """Return what runs took together, divided by how many `times` the same was done; None if no operator was seen."""
+def summarize_runs(samples: Sequence[Sequence[TracedRun]], *, num_tokens: int) -> Breakdown | None:
+    """Return what something took that was done several times; None if no operator was seen.
+
+    Args:
+        samples: The runs of each time. Of every operator's time the median counts, so that a time in which the system had
+            something else to do does not.
+        num_tokens: Tokens that were run each time.
+    """
+    totals = [_totals(runs) for runs in samples]
+    keys = dict.fromkeys(key for total in totals for key in total)
+    if not keys:
+        return None
+    medians = {
+        key: tuple(statistics.median(total.get(key, (0, 0.0))[part] for total in totals) for part in (0, 1))
+        for key in keys
+    }
+    whole = sum(taken for _, taken in medians.values())
+    operators = [
+        OperatorTime(op_type, provider, count, taken, taken / whole if whole else 0.0)
+        for (op_type, provider), (count, taken) in medians.items()
+    ]
+    operators.sort(key=lambda each: -each.microseconds)
+    duration = statistics.median(sum(run.microseconds for run in runs) for runs in samples)
+    return Breakdown(num_tokens, duration, whole, tuple(operators))
+
+
+def _totals(runs: Sequence[TracedRun]) -> dict[tuple[str, str], tuple[int, float]]:
+    """Add up number and time of each operator's nodes."""
     totals: dict[tuple[str, str], tuple[int, float]] = {}
     for run in runs:
         for key, (count, taken) in run.operators.items():
             before, sum_before = totals.get(key, (0, 0.0))
             totals[key] = (before + count, sum_before + taken)
-    whole = sum(taken for _, taken in totals.values())
-    if not whole:
-        return None
-    operators = [
-        OperatorTime(op_type, provider, count / times, taken / times, taken / whole)
-        for (op_type, provider), (count, taken) in totals.items()
-    ]
-    operators.sort(key=lambda each: -each.microseconds)
-    return Breakdown(
-        num_tokens, sum(run.microseconds for run in runs) / times, whole / times, tuple(operators)
-    )
+    return totals

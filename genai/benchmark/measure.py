@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from genai.benchmark.breakdown import Breakdown, average_runs, read_trace
+from genai.benchmark.breakdown import Breakdown, TracedRun, read_trace, summarize_runs
 from genai.benchmark.energy import EnergyMeter
 from genai.benchmark.memory import MemoryUse, memory_use
 from genai.benchmark.settings import BATCH_PROMPT_TOKENS, HOST_PROMPT_TOKENS, OpeningOptions
@@ -29,6 +29,9 @@ from genai.runtime.machine_limits import MachineLimits, measure_limits
 from genai.runtime.run_clock import timed_runs
 
 __all__ = ["BatchSample", "Bench", "HostSample", "Opened", "Profile", "PromptSample"]
+
+NUM_PROFILED = 3
+"""Prompts that are profiled, each with steps behind it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +94,7 @@ class Profile:
 
     Args:
         prompt: A prompt, but for its last token.
-        step: A decoding step after it, the mean over several.
+        step: A decoding step after it.
     """
 
     prompt: Breakdown | None
@@ -180,7 +183,7 @@ class Bench:
         with tempfile.TemporaryDirectory(prefix="genai-profile-") as folder:
             decoder = Decoder(self._folder, profile_folder=Path(folder), **self._options)  # type: ignore[arg-type]
             engine = Engine(decoder)
-            for _ in range(2):  # the first is the warm-up
+            for _ in range(1 + NUM_PROFILED):  # the first is the warm-up
                 token_ids = self._random.integers(0, vocab_size, size).tolist()
                 request = Request(token_ids, _greedy(new_tokens))
                 engine.submit(request)
@@ -188,13 +191,11 @@ class Bench:
                 if request.error is not None:
                     raise request.error
             traces = [read_trace(path) for path in decoder.end_profiling()]
-        measured = [runs[len(runs) // 2 :] for runs in traces]
-        steps = measured[-1][-new_tokens:]
-        prompts = measured[0] if len(measured) > 1 else measured[0][:-new_tokens]
-        return Profile(
-            average_runs(prompts, num_tokens=size - 1),
-            average_runs(steps, num_tokens=1, times=new_tokens),
-        )
+        # What ran prompts comes first, what ran generated tokens last: mostly one and the same.
+        requests = [_by_request(runs) for runs in traces]
+        steps = [[run] for runs in requests[-1] for run in runs[-new_tokens:]]
+        prompts = requests[0] if len(requests) > 1 else [runs[:-new_tokens] for runs in requests[0]]
+        return Profile(summarize_runs(prompts, num_tokens=size - 1), summarize_runs(steps, num_tokens=1))
 
     def limits(self, num_threads: int | None) -> MachineLimits:
         """Measure what the machine can do at most."""
@@ -218,3 +219,11 @@ class Bench:
 
 def _greedy(new_tokens: int) -> GenerationConfig:
     return GenerationConfig(max_new_tokens=new_tokens, do_sample=False, ignore_eos=True)
+
+
+def _by_request(runs: Sequence[TracedRun]) -> list[Sequence[TracedRun]]:
+    """Cut the runs of equal requests into those of each; leave out the first's, which warms up."""
+    each = len(runs) // (1 + NUM_PROFILED)
+    return (
+        [runs[start : start + each] for start in range(each, each * (1 + NUM_PROFILED), each)] if each else []
+    )

@@ -30,7 +30,8 @@ class MeasureFlags:
     prompt_tokens: Annotated[
         str | None,
         typer.Option(
-            metavar="N,N,...", help="Lengths of prompts; 64,512,2048 as far as the context has room."
+            metavar="N,N,...",
+            help="Lengths of prompts; 64,512,2048 as far as the context has room. 0 for none.",
         ),
     ] = None
     past: Annotated[

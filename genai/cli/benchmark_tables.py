@@ -134,7 +134,7 @@ def _speed_rows(model: ModelReport) -> Iterator[list[str]]:
 
 def _breakdown(model: str, what: str, breakdown: Breakdown) -> str:
     title = f"prompt of {breakdown.num_tokens}" if what == "prompt" else "decoding step"
-    outside = 1 - breakdown.kernel_microseconds / max(breakdown.microseconds, 1e-9)
+    outside = max(0.0, 1 - breakdown.kernel_microseconds / max(breakdown.microseconds, 1e-9))
     shown = [each for each in breakdown.operators if each.share >= MIN_OPERATOR_SHARE]
     is_mixed = len({each.provider for each in breakdown.operators}) > 1
     rows = [

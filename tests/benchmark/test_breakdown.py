@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from genai.benchmark.breakdown import OperatorTime, average_runs, read_trace
+from genai.benchmark.breakdown import OperatorTime, TracedRun, read_trace, summarize_runs
 from genai.errors import GenerationError
 
 CPU = "CPUExecutionProvider"
@@ -43,17 +43,18 @@ def test_a_trace(tmp_path: Path) -> None:
     assert (first.microseconds, second.microseconds) == (90, 80)
     assert first.operators == {("MatMul", CPU): (1, 50), ("Add", CPU): (1, 10)}
     assert second.operators == {("MatMul", CPU): (2, 50), ("Add", CPU): (1, 10)}
-    found = average_runs([first, second], num_tokens=7, times=2)
+    found = summarize_runs([[first], [first, second], [second]], num_tokens=7)
     assert found is not None
-    assert (found.num_tokens, found.microseconds, found.kernel_microseconds) == (7, 85, 60)
+    assert (found.num_tokens, found.microseconds, found.kernel_microseconds) == (7, 90, 60)
     assert found.operators == (
-        OperatorTime("MatMul", CPU, 1.5, 50, pytest.approx(100 / 120)),
-        OperatorTime("Add", CPU, 1, 10, pytest.approx(20 / 120)),
+        OperatorTime("MatMul", CPU, 2, 50, pytest.approx(50 / 60)),
+        OperatorTime("Add", CPU, 1, 10, pytest.approx(10 / 60)),
     )
 
 
 def test_runs_without_operators() -> None:
-    assert average_runs([], num_tokens=1) is None
+    assert summarize_runs([], num_tokens=1) is None
+    assert summarize_runs([[TracedRun(5, {})]], num_tokens=1) is None
 
 
 @pytest.mark.parametrize("text", ["[{", '[{"name": "model_run"}]', "{}x", "[1]"])
