@@ -120,8 +120,11 @@ def _speed_rows(model: ModelReport) -> Iterator[list[str]]:
             _share(each.decode_share),
             _figure(each.joules_per_token),
         ]
+    one = next((each.tokens_per_second.median for each in model.batches if each.batch == 1), None)
     for batch in model.batches:
         sequences = "1 sequence" if batch.batch == 1 else f"{batch.batch} sequences"
+        if one is not None and batch.batch > 1:
+            sequences += f" ({batch.tokens_per_second.median / one:.1f} x one)"
         yield [
             model.model,
             sequences,
