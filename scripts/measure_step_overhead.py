@@ -13,31 +13,16 @@ import time
 from collections.abc import Callable
 
 from genai import Generator
-from genai.runtime.session import Binding
+from genai.runtime.run_clock import timed_runs
 
 
-class RunClock:
-    """Adds up the time that is spent inside ONNX Runtime."""
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-        self.runs = 0
-        run = Binding.run
-
-        def timed_run(binding: Binding) -> None:
-            start = time.perf_counter()
-            run(binding)
-            self.seconds += time.perf_counter() - start
-            self.runs += 1
-
-        Binding.run = timed_run  # type: ignore[method-assign]
-
-    def overhead_microseconds(self, generate: Callable[[], object]) -> float:
-        """Return the time per run that a generation spends outside ONNX Runtime."""
-        self.seconds, self.runs = 0.0, 0
+def overhead_microseconds(generate: Callable[[], object]) -> float:
+    """Return the time per run that a generation spends outside ONNX Runtime."""
+    with timed_runs() as seconds:
         start = time.perf_counter()
         generate()
-        return (time.perf_counter() - start - self.seconds) / self.runs * 1e6
+        whole = time.perf_counter() - start
+    return (whole - sum(seconds)) / len(seconds) * 1e6
 
 
 def main() -> None:
@@ -48,7 +33,6 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15)
     arguments = parser.parse_args()
     options = {"max_new_tokens": arguments.new_tokens, "ignore_eos": True, "do_sample": False}
-    clock = RunClock()
     with Generator(arguments.model) as generator:
         prompt = [1] * 8
         kinds: dict[str, Callable[[], object]] = {
@@ -58,7 +42,7 @@ def main() -> None:
         overheads: dict[str, list[float]] = {kind: [] for kind in kinds}
         for _ in range(arguments.rounds):
             for kind, generate in kinds.items():
-                overheads[kind].append(clock.overhead_microseconds(generate))
+                overheads[kind].append(overhead_microseconds(generate))
     for kind, values in overheads.items():
         print(
             f"{kind}: {statistics.median(values):.1f} µs per step beyond run_with_iobinding (min {min(values):.1f})"

@@ -12,6 +12,7 @@ import pytest
 NEVER = [
     *(
         "genai.export",
+        "genai.benchmark",
         "genai.evaluation",
         "httpx",
         "httpx2",

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from genai.cli.command import command
-from genai.cli.options import JsonFlag, OfflineFlag, Precision, RunFlags, Variant
+from genai.cli.loading import prepare_folder
+from genai.cli.options import FolderFlags, JsonFlag, RunFlags
 from genai.cli.output import format_bytes, format_table, print_json, print_note, print_result
 from genai.cli.progress import StageProgress
 from genai.errors import ModelFolderError, OptionError
@@ -47,15 +48,6 @@ class MeasureFlags:
     layers: Annotated[
         bool, typer.Option("--layers", help="With --against, measure the error behind every layer.")
     ] = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FolderFlags:
-    """Which folder a model's name stands for."""
-
-    precision: Precision = None
-    variant: Variant = None
-    offline: OfflineFlag = False
 
 
 @command(
@@ -100,7 +92,7 @@ def evaluate(
     texts = [read_text(path) for path in measures.text] if measures.text else None
     tasks = [read_task(path) for path in measures.task or ()]
     with StageProgress() as progress:
-        folders = [(model, _prepare(model, choice, runs, progress)) for model in models]
+        folders = [(model, prepare_folder(model, choice, runs, progress)) for model in models]
         reference = None if against is None else _prepare_reference(against, choice, progress)
     reports = _evaluate_all(
         folders, reference=reference, texts=texts, tasks=tasks, measures=measures, runs=runs
@@ -117,20 +109,6 @@ def evaluate(
             print_result("\n" + _format_tasks(reports))
         if measures.layers:
             print_result("\n" + _format_layers(reports))
-
-
-def _prepare(model: str, choice: FolderFlags, runs: RunFlags, progress: StageProgress) -> ModelFolder:
-    from genai.prepare import prepare_model
-    from genai.runtime.providers import choose_provider
-
-    return prepare_model(
-        model,
-        precision=choice.precision,
-        variant=choice.variant,
-        provider=choose_provider(runs.provider, library=runs.provider_library)[0].name,
-        offline=choice.offline,
-        progress=progress,
-    )
 
 
 def _prepare_reference(against: str, choice: FolderFlags, progress: StageProgress) -> ModelFolder:

@@ -6,14 +6,14 @@ import contextlib
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from genai.cli.options import ModelFlags, RunFlags
+from genai.cli.options import FolderFlags, ModelFlags, RunFlags
 from genai.cli.progress import StageProgress
 
 if TYPE_CHECKING:
     from genai.folder import ModelFolder
     from genai.generator import Generator
 
-__all__ = ["open_generator"]
+__all__ = ["open_generator", "prepare_folder"]
 
 
 @contextlib.contextmanager
@@ -32,22 +32,35 @@ def open_generator(
         GenaiError: As `Generator` raises.
     """
     from genai.generator import Generator
-    from genai.prepare import prepare_model
     from genai.runtime.providers import choose_provider
 
-    provider = choose_provider(runs.provider, library=runs.provider_library)[0].name
     with StageProgress() as progress:
-        folder = prepare_model(
-            options.model,
-            revision=options.revision,
-            offline=options.offline,
-            precision=options.precision,
-            variant=options.variant,
-            provider=provider,
-            progress=progress,
-        )
+        folder = prepare_folder(options.model, options, runs, progress, revision=options.revision)
+    provider = choose_provider(runs.provider, library=runs.provider_library)[0].name
     max_context = options.max_context
     if max_context is None and choose_context is not None and provider == "cpu":
         max_context = choose_context(folder)
     with Generator(folder, max_context=max_context, **runs.options) as generator:
         yield generator
+
+
+def prepare_folder(
+    model: str, options: FolderFlags, runs: RunFlags, progress: StageProgress, *, revision: str | None = None
+) -> ModelFolder:
+    """Find a model, download and export it.
+
+    Raises:
+        GenaiError: As `genai.prepare.prepare_model` raises.
+    """
+    from genai.prepare import prepare_model
+    from genai.runtime.providers import choose_provider
+
+    return prepare_model(
+        model,
+        revision=revision,
+        offline=options.offline,
+        precision=options.precision,
+        variant=options.variant,
+        provider=choose_provider(runs.provider, library=runs.provider_library)[0].name,
+        progress=progress,
+    )

@@ -13,8 +13,10 @@ from genai.config import GenerationConfig, RunOptions
 
 __all__ = [
     "BlockSize",
+    "FolderFlags",
     "GenerationFlags",
     "JsonFlag",
+    "MaxContext",
     "ModelFlags",
     "OfflineFlag",
     "Precision",
@@ -42,8 +44,20 @@ Variant = Annotated[
 ]
 
 
+MaxContext = Annotated[int | None, typer.Option(min=1, help="Most tokens per sequence, prompt included.")]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ModelFlags:
+class FolderFlags:
+    """Which folder a model's name stands for."""
+
+    precision: Precision = None
+    variant: Variant = None
+    offline: OfflineFlag = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelFlags(FolderFlags):
     """Which model."""
 
     model: Annotated[
@@ -56,12 +70,7 @@ class ModelFlags:
         ),
     ] = "demo"
     revision: Revision = None
-    precision: Precision = None
-    variant: Variant = None
-    max_context: Annotated[
-        int | None, typer.Option(min=1, help="Most tokens per sequence, prompt included.")
-    ] = None
-    offline: OfflineFlag = False
+    max_context: MaxContext = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -48,6 +48,7 @@ class Decoder:
         num_threads: Threads of one operator; None is ONNX Runtime's choice (all cores).
         provider_library: A plug-in library of execution providers to register, one of which `provider` names.
         strict: Whether it is an error that the provider leaves nodes to the CPU, instead of a warning in the log.
+        profile_folder: Where ONNX Runtime writes what its runs spend their time on; None profiles nothing.
 
     Raises:
         OptionError: A limit is impossible.
@@ -67,6 +68,7 @@ class Decoder:
         num_threads: int | None = None,
         provider_library: str | Path | None = None,
         strict: bool = False,
+        profile_folder: Path | None = None,
     ) -> None:
         self.context_length = _limit("max_context", max_context, folder.decoder.context_length)
         if kv_cache_bytes is not None and (
@@ -81,6 +83,7 @@ class Decoder:
             num_threads=num_threads,
             max_context=self.context_length,
             provider_library=provider_library,
+            profile_folder=profile_folder,
         )
         for session in dict.fromkeys((self._session, self._prompts)):
             report_placement(session.placement, session.provider, folder, strict=strict)
@@ -122,6 +125,10 @@ class Decoder:
     def position_table_for(self, length: int) -> int:
         """Return which of the model's position tables a sequence of this length uses."""
         return int(self.rope_switch_length is not None and length > self.rope_switch_length)
+
+    def end_profiling(self) -> list[Path]:
+        """Stop profiling; return a trace of what ran prompts and one of what ran generated tokens, or one of both."""
+        return [session.end_profiling() for session in dict.fromkeys((self._prompts, self._session))]
 
     def run(self, batch: Sequence[Span]) -> StepOutput:
         """Append every span's tokens to its slot and return the logits that are wanted, until the next run."""

@@ -6,6 +6,7 @@ Owns the making of the session: provider, options, threads. Knows nothing of slo
 from __future__ import annotations
 
 import dataclasses
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,7 @@ class DecoderSession:
         max_context: Longest sequence that will run; None is the folder's own limit.
         provider_library: A plug-in library of execution providers to register first.
         records_placement: Whether `placement` is known where the CPU runs all, too.
+        profile_folder: Where ONNX Runtime writes what its runs spend their time on; None profiles nothing.
 
     Raises:
         OptionError: An option is impossible.
@@ -70,6 +72,7 @@ class DecoderSession:
         max_context: int | None = None,
         provider_library: str | Path | None = None,
         records_placement: bool = False,
+        profile_folder: Path | None = None,
     ) -> None:
         if num_threads is not None and not 1 <= num_threads <= MAX_THREADS:
             raise OptionError(f"num_threads must be at least 1 and at most {MAX_THREADS}, not {num_threads}")
@@ -86,6 +89,9 @@ class DecoderSession:
             made.add_session_config_entry(RECORD, str(int(is_recorded)))
             if num_threads is not None:
                 made.intra_op_num_threads = num_threads
+            if profile_folder is not None:
+                made.enable_profiling = True
+                made.profile_file_prefix = str(Path(tempfile.mkdtemp(dir=profile_folder)) / "profile")
             return made
 
         self.provider, self._session = first_that_works(candidates, folder, serialized, options, device_id)
@@ -112,6 +118,10 @@ class DecoderSession:
             return ValueBinding(self._session, self._recorder, self.device)
         return AddressBinding(self._session, self._recorder, is_repeated=is_repeated)
 
+    def end_profiling(self) -> Path:
+        """Stop profiling and return the file that was written, in Chrome's trace format."""
+        return Path(self._session.end_profiling())
+
     @property
     def captures(self) -> bool:
         """Whether runs over the same memory are recorded and replayed; those over values have them in the graph's shapes."""
@@ -130,6 +140,7 @@ def open_sessions(
     max_context: int,
     provider_library: str | Path | None = None,
     records_placement: bool = False,
+    profile_folder: Path | None = None,
 ) -> tuple[DecoderSession, DecoderSession]:
     """Return the session that runs generated tokens and the one that runs prompts: one and the same, mostly.
 
@@ -148,6 +159,7 @@ def open_sessions(
             max_context=max_context,
             provider_library=provider_library,
             records_placement=records_placement,
+            profile_folder=profile_folder,
         )
 
     on_tokens = [stage for stage in stages if stage.run_on_token_gen]

@@ -19,6 +19,7 @@ COMMANDS = (
     ["export"],
     ["validate"],
     ["evaluate"],
+    ["benchmark"],
     ["providers"],
     ["models"],
     ["models", "list"],

@@ -89,6 +89,7 @@ def test_the_command_line_page_names_every_command() -> None:
         "genai export",
         "genai validate",
         "genai evaluate",
+        "genai benchmark",
         "genai models",
         "genai providers",
         "genai env",
