@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from genai.cache import Buffer
+from genai.errors import GenerationError
 from genai.runtime.devices import out_of_memory
 from genai.runtime.ort import RUN_ERRORS
 
@@ -70,7 +71,8 @@ class ValueDevice:
         """Copy an array into a row, or into all."""
         for row, value in enumerate(_values(buffer)):
             part = array[row : row + 1] if isinstance(buffer, RowValues) else array
-            _ort_value(value).update_inplace(np.ascontiguousarray(part, value.dtype).reshape(value.shape))
+            source = np.ascontiguousarray(part, value.dtype).reshape(value.shape)
+            self._move(source, _ort_value(value))
 
     def copy_out(self, buffer: Buffer, array: npt.NDArray[Any]) -> None:
         """Copy a row, or all, into an array."""
@@ -84,16 +86,22 @@ class ValueDevice:
         if not count:
             return
         if source.shape == target.shape and source_start == target_start == 0:
-            _ort_value(target).update_inplace(_ort_value(source))
+            self._move(_ort_value(source), _ort_value(target))
             return
         positions = _ort_value(source).numpy()[:, :, source_start : source_start + count]
         whole = _ort_value(target).numpy()
         whole[:, :, target_start : target_start + count] = positions
-        _ort_value(target).update_inplace(whole)
+        self._move(whole, _ort_value(target))
 
     def discard(self, buffer: Buffer, start: int) -> None:
         """Do nothing: a value is freed as a whole."""
         del buffer, start
+
+    def _move(self, source: Any, target: Any) -> None:
+        try:
+            target.update_inplace(source)
+        except RUN_ERRORS as error:
+            raise GenerationError(f"{self.name} failed: {error}") from error
 
     def _allocate_value(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Buffer:
         try:

@@ -102,6 +102,8 @@ def test_a_provider_that_continues_no_prompts_runs_them_from_their_beginning(
         ({"kv_cache_bytes": 3}, "not even one token"),
         ({"kv_cache_bytes": "1GB"}, "must be a number of bytes, not '1GB'"),
         ({"num_threads": 0}, "num_threads must be at least 1"),
+        ({"num_threads": "2"}, "num_threads must be at least 1 and at most 1024, not '2'"),
+        ({"num_threads": True}, "num_threads must be at least 1"),
         ({"provider": "cdua"}, 'Did you mean "cuda"'),
     ],
 )
