@@ -21,8 +21,9 @@ that they are made of, may be deleted then.
 
 Every round gives every engine the same new prompts, task by task: 64, 512 and 2048 tokens alone and eight prompts of
 64, each continued greedily by 64 tokens. Printed are medians over the rounds, with the ratio of the first row to each
-other one within a round, the peak of the process's memory, the time to load and the size of the folder; and
-perplexity beside speed where weights are real, a row marked whose is more than 2 % above the best at 4 bits.
+other one within a round, the peak of the process's memory (mapped files among it), the time to load (files in the
+page cache, imports done) and the size of the folder; and perplexity beside speed where weights are real, a row marked
+whose is more than 2 % above the best at 4 bits. Llama-3.2-3B's shape with all rows takes some 50 GB of disk.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ from typing import Any
 
 from peers.driver import Settings, compare
 from peers.gguf_files import tokenize
-from peers.recipes import ENGINES, RECIPES, genai_recipe, select
+from peers.recipes import ENGINES, RECIPES, Recipe, genai_recipe, select
 from peers.report import as_json, as_markdown
 from peers.sources import SHAPES, Sources
 
@@ -82,7 +83,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--threads", type=_count, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--work", type=Path, default=Path("build/peers"))
     parser.add_argument("--python", nargs="+", type=_engine_and_python, metavar="ENGINE=PYTHON")
-    parser.add_argument("--genai", nargs="+", type=genai_recipe, default=[], metavar="SETTINGS")
+    parser.add_argument("--genai", nargs="+", type=_genai_row, default=[], metavar="SETTINGS")
     parser.add_argument("--json", type=Path, metavar="FILE", help="where all figures of all rounds go")
     arguments = parser.parse_args()
     try:
@@ -104,6 +105,13 @@ def cpu_model() -> str:
     """Return the processor's name."""
     found = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     return found[1] if found else "unknown processor"
+
+
+def _genai_row(text: str) -> Recipe:
+    try:
+        return genai_recipe(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _count(text: str) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -197,3 +198,27 @@ def test_a_run_ends_with_a_row_for_every_recipe(tmp_path: Path, fake: Path) -> N
     assert killed.error.startswith("generate: ended by signal 9")
     assert killed.perplexities == []
     assert (tmp_path / "fake" / "well.log").read_text().splitlines()[0] == "engines print what they like"
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--engines", "vllm", '"vllm" is neither an engine'),
+        ("--python", "openvino=/nowhere/python", "a program that is there"),
+        ("--genai", "int4", '"int4" is not of the form precision=int4,block_size=64'),
+        ("--rounds", "0", "not a whole number >= 1"),
+    ],
+)
+def test_an_option_that_means_nothing_is_refused(
+    option: str,
+    value: str,
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "scripts")
+    script = importlib.import_module("compare_peers")
+    monkeypatch.setattr("sys.argv", ["compare_peers.py", option, value])
+    with pytest.raises(SystemExit):
+        script.parse_arguments()
+    assert message in capsys.readouterr().err
