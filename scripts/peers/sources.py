@@ -78,7 +78,7 @@ SHAPES: Mapping[str, Shape] = {
         "A tiny random model, to try engines with",
         {
             "model_type": "llama",
-            "vocab_size": 512,
+            "vocab_size": 1024,  # no matrix's width: onnxruntime-genai's builder knows the head by it
             "hidden_size": 256,
             "intermediate_size": 512,
             "num_hidden_layers": 2,
