@@ -84,7 +84,7 @@ def _perplexity(row: Row, factor: float | None) -> str:
     if not row.perplexities:
         return "–"
     text = " / ".join(f"{value:.2f}" for value in row.perplexities)
-    return text if factor is None else f"{text}, {factor:.2f} ×"
+    return text if factor is None else f"{text}, {factor:.3f} ×"
 
 
 def _line(cells: Sequence[str]) -> str:

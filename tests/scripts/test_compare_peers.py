@@ -108,7 +108,7 @@ def test_quality_is_relative_to_the_best_row_of_4_bits() -> None:
     assert [each["is_worse"] for each in as_json(rows)] == [False, False, True, False, False]
     table = as_markdown(rows)
     assert table.count("†") == 2  # the row and the note
-    assert "| worse † | 20.50 / 30.70, 1.02 × |" in table
+    assert "| worse † | 20.50 / 30.70, 1.024 × |" in table
 
 
 def test_without_perplexity_there_is_no_column_of_it() -> None:
