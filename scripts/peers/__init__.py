@@ -1,0 +1,1 @@
+"""Engines side by side, each in a process of its own: what `compare_peers.py` and `measure_quality.py` share."""
