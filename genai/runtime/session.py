@@ -76,7 +76,9 @@ class DecoderSession:
     ) -> None:
         is_number = isinstance(num_threads, int) and not isinstance(num_threads, bool)
         if num_threads is not None and not (is_number and 1 <= num_threads <= MAX_THREADS):
-            raise OptionError(f"num_threads must be at least 1 and at most {MAX_THREADS}, not {num_threads!r}")
+            raise OptionError(
+                f"num_threads must be at least 1 and at most {MAX_THREADS}, not {num_threads!r}"
+            )
         model, facts, weights = _adapted_model(folder, stages, max_context)
         candidates = choose_provider(provider, library=provider_library)
         is_recorded = records_placement or any(candidate.name != "cpu" for candidate in candidates)
