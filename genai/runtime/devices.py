@@ -24,6 +24,10 @@ HUGE_PAGE_BYTES = 1 << 21
 """A transparent huge page of Linux on x86-64 and on arm64 with small pages of 4 KiB."""
 
 
+MIN_HUGE_PAGES = 8
+"""Of fewer, a head's positions lie in small ones: a sequence's first token makes a whole page resident in every head."""
+
+
 def onnx_type(dtype: np.dtype[Any]) -> int:
     """Return the ONNX element type of a numpy (or ml_dtypes) type."""
     return int(helper.np_dtype_to_tensor_dtype(dtype))
@@ -42,7 +46,8 @@ class HostDevice:
         nbytes = math.prod(shape) * dtype.itemsize
         positions_bytes = math.prod(shape[-2:]) * dtype.itemsize  # of one head of one slot
         try:
-            if 2 * positions_bytes < HUGE_PAGE_BYTES <= nbytes and sys.platform == "linux":
+            is_wasteful = positions_bytes < MIN_HUGE_PAGES * HUGE_PAGE_BYTES and nbytes >= HUGE_PAGE_BYTES
+            if is_wasteful and sys.platform == "linux":
                 raw = _small_pages(nbytes + ALIGNMENT_BYTES)
             else:
                 raw = np.empty(nbytes + ALIGNMENT_BYTES, np.uint8)
@@ -105,11 +110,7 @@ def _libc() -> ctypes.CDLL:
 
 
 def _small_pages(nbytes: int) -> npt.NDArray[np.uint8]:
-    """Return new memory without huge pages, which numpy asks for where an array has 4 MiB or more.
-
-    Where a huge page spans the positions of more than two heads, a sequence's first token would make them resident up
-    to the capacity; from there on huge pages cost little memory, and long sequences are read through fewer of them.
-    """
+    """Return new memory without huge pages, which numpy asks for where an array has 4 MiB or more."""
     memory = mmap.mmap(-1, nbytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     with contextlib.suppress(OSError):  # a kernel without huge pages
         memory.madvise(mmap.MADV_NOHUGEPAGE)
