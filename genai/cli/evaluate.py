@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,7 +131,9 @@ def _evaluate_all(
     from genai.evaluation.quality import evaluate_quality
 
     with contextlib.ExitStack() as stack:
-        against = None if reference is None else stack.enter_context(_load(reference, runs))
+        # A reference has the form that it was made in, whatever the provider leaves of it to the CPU.
+        its_runs = dataclasses.replace(runs, strict=False)
+        against = None if reference is None else stack.enter_context(_load(reference, its_runs))
         progress = stack.enter_context(StageProgress(is_quiet=True, unit="tokens"))
         reports = []
         for name, folder in folders:

@@ -49,6 +49,21 @@ class AddressedDevice:
         self._pinned: dict[int, Any] = {}
         self._unfinished: Any = None
 
+    def finish(self) -> None:
+        """Wait for the run that was launched, if one was.
+
+        Raises:
+            GenerationError: It failed.
+        """
+        binding, self._unfinished = self._unfinished, None
+        if binding is None:
+            return
+        try:
+            with DEVICE_GATE:
+                binding.synchronize_outputs()
+        except RUN_ERRORS as error:
+            raise self._failure(error) from error
+
     def launched(self, binding: Any) -> None:
         """Note that a run of ONNX Runtime's binding has been launched and not waited for."""
         self._unfinished = binding
@@ -57,9 +72,9 @@ class AddressedDevice:
         """Return new device memory."""
         dtype = np.dtype(dtype)
         nbytes = math.prod(shape) * dtype.itemsize
+        self.finish()
         try:
             with DEVICE_GATE:
-                self._finish()
                 value = self._session.create_ortvalue_from_shape_and_type(
                     [nbytes], np.uint8, self.name, self.index
                 )
@@ -133,18 +148,15 @@ class AddressedDevice:
         self._move(from_view, to_view)
 
     def _move(self, source: Any, target: Any) -> None:
+        self.finish()
         try:
             with DEVICE_GATE:
-                self._finish()
                 target.update_inplace(source)
         except RUN_ERRORS as error:
-            raise GenerationError(f"{self.name}:{self.index} failed: {error}") from error
+            raise self._failure(error) from error
 
-    def _finish(self) -> None:
-        """Wait for what was launched; it stays unfinished if it fails, so that nobody takes what it left for a result."""
-        if self._unfinished is not None:
-            self._unfinished.synchronize_outputs()
-            self._unfinished = None
+    def _failure(self, error: Exception) -> GenerationError:
+        return GenerationError(f"{self.name}:{self.index} failed: {error}")
 
 
 def _address_of(array: npt.NDArray[Any]) -> int:

@@ -210,6 +210,7 @@ class Decoder:
             staged=arena.stage(slots, longest) if arena else 0,
             is_long=slots[0].key.position_table == 1,
         )
+        self._session.finish()  # a launched step writes behind the tokens of idle slots, one of these perhaps
         side = self.cache.align(slots)
         run(self._runs.bind(self._prompts, buffers, slots, (longest, num_logits), side=side, arena=arena))
         if arena:

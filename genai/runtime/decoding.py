@@ -3,17 +3,20 @@
 Where the graph's shapes stay as they are, a step binds once per place and number of rows; from then on it writes some
 integers and runs. Where the device records runs and chooses tokens, the next step is launched as soon as it is known which
 tokens it appends, before anybody asks for it: the device computes while the host looks at what came. A launched step is
-nothing but values behind the slots' tokens until somebody asks for it; if another step is wanted, it is passed over.
+nothing but values behind the slots' tokens until somebody asks for it, or for a part of its rows; if other slots or other
+tokens are wanted, it is passed over.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from genai.cache import KVCache, Slot
+from genai.errors import GenerationError
 from genai.model import Span, StepOutput
 from genai.runtime.binding import Binding
 from genai.runtime.cache_runs import CacheRuns, run
@@ -33,12 +36,14 @@ class _Launched:
     """A step that the device computes, or has computed, and that no slot knows of yet.
 
     Args:
-        row: The slots that run, idle ones too.
+        row: The slots that run, idle ones too. Those that do not go on may have moved since.
+        first: The place of the first of them, when it was launched.
         appended: The tokens that it appends, with what the slots were then: place, revision, length.
         epoch: The cache's, when it was launched.
     """
 
     row: Sequence[Slot]
+    first: int
     appended: Mapping[Slot, tuple[int, int, int, int]]
     epoch: int
 
@@ -87,10 +92,12 @@ class Decoding:
         if not self._takes_any_rows:
             return self._step_in_runs(token_of)
         launched, self._next = self._next, None
-        is_launched = launched is not None and launched.appends(token_of, self._cache.epoch)
-        row = launched.row if launched and is_launched else self._launch(token_of)
+        if launched is None or not launched.appends(token_of, self._cache.epoch):
+            launched = self._launch(token_of)
+        self._session.finish()  # here, where what fails is nobody's step yet
         self._commit(token_of)
-        num_rows, first = len(row), row[0].index
+        row, first = launched.row, launched.first
+        num_rows = len(row)
         buffers = self._buffers
         may_go_on = self._records and is_alone and all(span.goes_on_greedily for span in spans)
 
@@ -106,24 +113,22 @@ class Decoding:
             best_ids if self._session.graph.gives_best_ids else None,
         )
 
-    def _launch(self, token_of: Mapping[Slot, int]) -> Sequence[Slot]:
-        """Begin a step, and return the slots that run, idle ones too; what it appends is not yet theirs."""
-        row = self._cache.line_up(list(token_of), in_blocks=self._records)
+    def _launch(self, token_of: Mapping[Slot, int], row: Sequence[Slot] | None = None) -> _Launched:
+        """Begin a step, of a row that is known to be these slots or of one that they are lined up in."""
+        if row is None:
+            row = self._cache.line_up(list(token_of), in_blocks=self._records)
         idle = frozenset(row) - token_of.keys() if len(row) > len(token_of) else frozenset()
         self._run(row, [token_of.get(slot, 0) for slot in row], idle=idle)
-        return row
+        appended = {slot: _appended(slot, token_id) for slot, token_id in token_of.items()}
+        return _Launched(row, row[0].index, appended, self._cache.epoch)
 
     def _launch_next(self, token_of: Mapping[Slot, int], row: Sequence[Slot]) -> None:
         """Begin the step that will probably be asked for, if there is room for it, after one of that row."""
         capacity = self._cache.capacity
         has_room = all(len(slot.token_ids) < capacity for slot in token_of)
         if has_room and min(token_of.values()) >= 0:
-            if len(row) == len(token_of):
-                self._run(row, [token_of[slot] for slot in row])
-            else:
-                row = self._launch(token_of)
-            appended = {slot: _appended(slot, token_id) for slot, token_id in token_of.items()}
-            self._next = _Launched(row, appended, self._cache.epoch)
+            with contextlib.suppress(GenerationError):  # the step that is asked for will fail, if it must
+                self._next = self._launch(token_of, row if len(row) == len(token_of) else None)
 
     def _commit(self, token_of: Mapping[Slot, int]) -> None:
         """Let the slots have what was appended."""

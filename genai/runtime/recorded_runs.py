@@ -22,7 +22,7 @@ __all__ = ["DEVICE_GATE", "Recorder"]
 logger = logging.getLogger("genai.runtime")
 
 MAX_RECORDED = 128
-"""Runs that one session records. None is ever freed: whatever is bound after that many runs as it is."""
+"""Runs that one session keeps. CUDA's are never freed: whatever is bound after that many runs as it is."""
 
 NOT_RECORDED = -1
 
@@ -70,7 +70,9 @@ class Recorder:
     def __init__(self, session: Any, launched: Callable[[Any], None] | None = None) -> None:
         self._session = session
         self._launched = launched
+        self._last_number = 0
         self._num_recorded = 0
+        self._has_warned = False
         self._owner: threading.Thread | None = None
         self._others: ThreadPoolExecutor | None = None
         self._known: set[tuple[int, bool]] = set()
@@ -80,13 +82,22 @@ class Recorder:
         if not is_repeated:
             return NOT_RECORDED
         if self._num_recorded == MAX_RECORDED:
-            logger.warning("%d runs are recorded, and no more will be: steps take longer now", MAX_RECORDED)
+            if not self._has_warned:
+                logger.warning(
+                    "%d runs are recorded, and no more will be: steps take longer now", MAX_RECORDED
+                )
+            self._has_warned = True
+            return NOT_RECORDED
         self._num_recorded += 1
-        return self._num_recorded if self._num_recorded <= MAX_RECORDED else NOT_RECORDED
+        self._last_number += 1
+        return self._last_number
 
     def release(self, number: int) -> None:
         """Forget the runs of a number, where the device can: it frees what they read and wrote."""
-        self._session.release_captured_graph(number)
+        if number != NOT_RECORDED:
+            self._session.release_captured_graph(number)
+            self._known -= {(number, True), (number, False)}
+            self._num_recorded -= 1
 
     def options(self, number: int, *, waits: bool = False) -> Any:
         """Return the options of runs of a number; of replays, unless they are to be waited for, those that only launch."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
-from genai.runtime.binding import AddressBinding
+from genai.runtime.addressed_device import AddressedDevice
+from genai.runtime.binding import AddressBinding, ValueBinding
 
 __all__ = ["timed_runs"]
 
@@ -15,19 +17,35 @@ __all__ = ["timed_runs"]
 def timed_runs() -> Iterator[list[float]]:
     """Yield a list to which every run of this process within the block adds its seconds inside ONNX Runtime.
 
-    One such block at a time, and no run of another thread within it. A run that is launched and not waited for counts as
-    long as launching it takes.
+    One such block at a time, and no run of another thread within it. The wait for a run that was launched is the run's.
     """
     seconds: list[float] = []
-    run = AddressBinding.run
 
-    def timed_run(binding: AddressBinding) -> None:
-        start = time.perf_counter()
-        run(binding)
-        seconds.append(time.perf_counter() - start)
+    def timed(run: Callable[[Any], None], *, begins: bool = True) -> Callable[[Any], None]:
+        def timed_run(owner: Any) -> None:
+            start = time.perf_counter()
+            run(owner)
+            elapsed = time.perf_counter() - start
+            if begins:
+                seconds.append(elapsed)
+            elif seconds:
+                seconds[-1] += elapsed
 
-    AddressBinding.run = timed_run  # type: ignore[method-assign, assignment]
-    try:
+        return timed_run
+
+    with (
+        _replaced(AddressBinding, "run", timed(AddressBinding.run)),
+        _replaced(ValueBinding, "run", timed(ValueBinding.run)),
+        _replaced(AddressedDevice, "finish", timed(AddressedDevice.finish, begins=False)),
+    ):
         yield seconds
+
+
+@contextlib.contextmanager
+def _replaced(owner: type, name: str, function: Callable[[Any], None]) -> Iterator[None]:
+    before = getattr(owner, name)
+    setattr(owner, name, function)
+    try:
+        yield
     finally:
-        AddressBinding.run = run  # type: ignore[method-assign]
+        setattr(owner, name, before)

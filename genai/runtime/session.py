@@ -125,6 +125,15 @@ class DecoderSession:
         """Stop profiling and return the file that was written, in Chrome's trace format."""
         return Path(self._session.end_profiling())
 
+    def finish(self) -> None:
+        """Wait for runs that were launched.
+
+        Raises:
+            GenerationError: One of them failed.
+        """
+        if isinstance(self.device, AddressedDevice):
+            self.device.finish()
+
     @property
     def captures(self) -> bool:
         """Whether runs over the same memory are recorded and replayed; those over values have them in the graph's shapes."""

@@ -76,7 +76,7 @@ class ValueDevice:
 
     def copy_out(self, buffer: Buffer, array: npt.NDArray[Any]) -> None:
         """Copy a row, or all, into an array."""
-        parts = [_ort_value(value).numpy() for value in _values(buffer)]
+        parts = [self._read(value) for value in _values(buffer)]
         array[...] = np.concatenate(parts).reshape(array.shape)
 
     def copy_positions(
@@ -88,14 +88,21 @@ class ValueDevice:
         if source.shape == target.shape and source_start == target_start == 0:
             self._move(_ort_value(source), _ort_value(target))
             return
-        positions = _ort_value(source).numpy()[:, :, source_start : source_start + count]
-        whole = _ort_value(target).numpy()
+        positions = self._read(source)[:, :, source_start : source_start + count]
+        whole = self._read(target)
         whole[:, :, target_start : target_start + count] = positions
         self._move(whole, _ort_value(target))
 
     def discard(self, buffer: Buffer, start: int) -> None:
         """Do nothing: a value is freed as a whole."""
         del buffer, start
+
+    def _read(self, value: Buffer) -> npt.NDArray[Any]:
+        try:
+            array: npt.NDArray[Any] = _ort_value(value).numpy()
+        except RUN_ERRORS as error:
+            raise GenerationError(f"{self.name} failed: {error}") from error
+        return array
 
     def _move(self, source: Any, target: Any) -> None:
         try:
