@@ -83,31 +83,30 @@ class _Benchmark:
         self._measured = [Measurements() for _ in subjects]
         configured = subjects[0].folder.decoder.session_options.get("intra_op_num_threads")
         self._num_threads: int | None = opening.get("num_threads") or configured or None
+        self._limits: MachineLimits | None = None
+        self._failures: list[str] = []
         self._num_done = 0
 
     def run(self, notes: Sequence[str]) -> BenchmarkReport:
         """Measure everything; `notes` are what has been left out already."""
-        limits, failures = None, []
         with contextlib.ExitStack() as stack:
             workers = self._open(stack)
-            if self._settings.limits and self._provider == "cpu":
-                limits = self._limits()
+            self._measure_limits("before")
             self._measure(workers)
             for worker, subject, measured in zip(workers, self._subjects, self._measured, strict=True):
                 try:
                     measured.profile = self._profile(worker)
                 except GenaiError as error:  # all else has been measured
-                    failures.append(f"no profile of {subject.name}: {error}")
-            if limits is not None:  # a machine that others use is not always the same
-                limits = limits.best(self._limits())
+                    self._failures.append(f"no profile of {subject.name}: {error}")
+            self._measure_limits("after")  # a machine that others use is not always the same
         return BenchmarkReport(
-            machine=Machine(cpu_name(), _num_cpus(), self._num_threads, limits),
+            machine=Machine(cpu_name(), _num_cpus(), self._num_threads, self._limits),
             settings=self._settings,
             models=tuple(
-                summarize(subject, measured, new_tokens=self._settings.new_tokens, limits=limits)
+                summarize(subject, measured, new_tokens=self._settings.new_tokens, limits=self._limits)
                 for subject, measured in zip(self._subjects, self._measured, strict=True)
             ),
-            notes=(*notes, *failures, *self._missing()),
+            notes=(*notes, *self._failures, *self._missing()),
             versions={"genai": __version__, "onnxruntime": runtime_version()},
             date=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         )
@@ -194,11 +193,17 @@ class _Benchmark:
         self._advance()
         return profile
 
-    def _limits(self) -> MachineLimits:
-        """Measure what the machine can do, in a process of its own."""
-        with WorkerProcess("the machine") as worker:
-            limits: MachineLimits = worker.call("limits", num_threads=self._num_threads)
-        return limits
+    def _measure_limits(self, when: str) -> None:
+        """Measure what the machine can do, in a process of its own, or note why not; the best of all times counts."""
+        if not self._settings.limits or self._provider != "cpu":
+            return
+        try:
+            with WorkerProcess("the machine") as worker:
+                found: MachineLimits = worker.call("limits", num_threads=self._num_threads)
+        except GenaiError as error:  # the models can be measured without
+            self._failures.append(f"the machine's limits were not measured {when} the models: {error}")
+            return
+        self._limits = found if self._limits is None else found.best(self._limits)
 
     def _advance(self) -> None:
         """Tell the caller that one more measurement is done."""

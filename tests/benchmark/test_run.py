@@ -12,7 +12,7 @@ from genai.benchmark import BenchmarkSettings, OpeningOptions, benchmark_model, 
 from genai.benchmark import run as run_module
 from genai.benchmark.measure import BatchSample, HostSample, Opened, PromptSample
 from genai.benchmark.memory import MemoryUse
-from genai.errors import GenerationError, ModelFolderError, OptionError
+from genai.errors import GenerationError, ModelFolderError, OptionError, OutOfMemoryError
 from genai.runtime.machine_limits import MachineLimits
 
 
@@ -129,6 +129,29 @@ def test_a_profile_that_fails_costs_nothing_else(
     report = benchmark_model(model, settings=BenchmarkSettings(prompt_tokens=(), batch=(2,), new_tokens=4))
     assert report.models[0].profile is None
     assert "no profile of model: the trace is empty" in report.notes
+
+
+@pytest.mark.parametrize("failing", [{1}, {2}, {1, 2}])
+def test_limits_that_fail_cost_nothing_else(
+    model: Path, log: list[tuple[str, str, Any]], monkeypatch: pytest.MonkeyPatch, failing: set[int]
+) -> None:
+    call = FakeWorker.call
+
+    def without_limits(self: FakeWorker, kind: str, **arguments: Any) -> Any:
+        found = call(self, kind, **arguments)
+        if kind == "limits" and [entry[1] for entry in log].count("limits") in failing:
+            raise OutOfMemoryError("no room for 512 MiB")
+        return found
+
+    monkeypatch.setattr(FakeWorker, "call", without_limits)
+    report = benchmark_model(model, settings=BenchmarkSettings(prompt_tokens=(8,), batch=(), new_tokens=4))
+    assert report.models[0].prompts[0].decode_tokens_per_second.median == 1.0
+    assert report.machine.limits == (None if failing == {1, 2} else MachineLimits(1.0, 1.0, 1.0))
+    times = {1: "before", 2: "after"}
+    assert [note for note in report.notes if "512 MiB" in note] == [
+        f"the machine's limits were not measured {times[number]} the models: no room for 512 MiB"
+        for number in sorted(failing)
+    ]
 
 
 @pytest.mark.parametrize(
