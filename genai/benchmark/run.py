@@ -16,6 +16,7 @@ from genai.benchmark.report import BenchmarkReport, Machine
 from genai.benchmark.settings import BATCH_PROMPT_TOKENS, BenchmarkSettings, OpeningOptions
 from genai.benchmark.summary import Measurements, Subject, summarize
 from genai.benchmark.worker_process import WorkerProcess
+from genai.config import check_run_options
 from genai.errors import GenaiError
 from genai.folder import ModelFolder
 from genai.hub import Progress
@@ -52,10 +53,11 @@ def benchmark_model(
         progress: Called with (what, measurements done, measurements in all).
 
     Raises:
-        OptionError: A length does not fit the context, or an option is impossible.
+        OptionError: A length does not fit the context, or an option is unknown or impossible.
         GenaiError: A model cannot be had, opened or run, or its process has died.
     """
     settings, opening = settings or BenchmarkSettings(), opening or OpeningOptions()
+    check_run_options(OpeningOptions, **opening)
     folders = [_folder(each, opening) for each in ([model] if compare is None else [model, compare])]
     names = names or [folder.path.name for folder in folders]
     subjects = [_subject(name, folder, opening) for name, folder in zip(names, folders, strict=True)]

@@ -223,6 +223,16 @@ def test_lengths_that_do_not_fit(
         benchmark_model(model, settings=BenchmarkSettings(**settings), opening=OpeningOptions(**opening))
 
 
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [("max_contxt", "max_context"), ("provder", "provider"), ("num_thread", "num_threads")],
+)
+def test_an_unknown_option_is_refused_before_a_model_is_looked_for(name: str, nearest: str) -> None:
+    opening: Any = {name: 1}
+    with pytest.raises(OptionError, match=f'unknown option "{name}". Did you mean "{nearest}"'):
+        benchmark_model("nowhere", opening=opening)
+
+
 def test_a_model_that_cannot_be_opened(model: Path, once: BenchmarkSettings, tmp_path: Path) -> None:
     import shutil
 
