@@ -23,7 +23,7 @@ from genai.hub import Progress
 from genai.prepare import prepare_model
 from genai.runtime.installed import runtime_version
 from genai.runtime.machine_limits import MachineLimits
-from genai.runtime.providers import choose_provider
+from genai.runtime.providers import preferred_provider
 from genai.runtime.providers.hardware import cpu_name
 
 __all__ = ["benchmark_model"]
@@ -221,8 +221,7 @@ class _Benchmark:
 def _folder(model: str | Path | ModelFolder, opening: OpeningOptions) -> ModelFolder:
     if isinstance(model, ModelFolder):
         return model
-    provider = choose_provider(opening.get("provider", "auto"), library=opening.get("provider_library"))[0]
-    return prepare_model(model, provider=provider.name)
+    return prepare_model(model, provider=preferred_provider(opening))
 
 
 def _subject(name: str, folder: ModelFolder, opening: OpeningOptions) -> Subject:
