@@ -28,7 +28,7 @@ from genai.folder import ModelFolder
 from genai.prepare import prepare_model
 from genai.request_builder import ChatOptions, Messages, RequestBuilder, TokenIds, Tools, is_batch
 from genai.runtime import Decoder
-from genai.runtime.providers import choose_provider
+from genai.runtime.providers import preferred_provider
 from genai.text import Tokenizer
 
 __all__ = ["Generator"]
@@ -91,7 +91,7 @@ class Generator:
     ) -> None:
         device_ids = _device_ids(device_id, devices)
         _check_bools(offline=offline, strict=strict)
-        first = choose_provider(provider, library=provider_library)[0].name
+        first = preferred_provider({"provider": provider, "provider_library": provider_library})
         if isinstance(model, ModelFolder):
             _check_nothing_to_choose(revision=revision, precision=precision, variant=variant)
             self.folder = model

@@ -62,7 +62,8 @@ class TracedRun:
 
     Args:
         microseconds: How long it took.
-        operators: Number and microseconds of each operator's nodes, by operator and provider.
+        operators: Number and microseconds of each operator's nodes, without those of nodes within them, by operator and
+            provider.
     """
 
     microseconds: float
@@ -78,11 +79,7 @@ def read_trace(path: Path) -> list[TracedRun]:
     try:
         events = json.loads(path.read_text(encoding="utf-8"))
         spans = sorted((e["ts"], e["dur"]) for e in events if e.get("name") == "model_run")
-        kernels = sorted(
-            (e["ts"], e["args"]["op_name"], e["args"]["provider"], e["dur"])
-            for e in events
-            if e.get("cat") == "Node" and e["name"].endswith(_KERNEL)
-        )
+        kernels = _own_times([e for e in events if e.get("cat") == "Node" and e["name"].endswith(_KERNEL)])
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise GenerationError(f"{path}: ONNX Runtime's profile cannot be understood: {error!r}") from error
     runs, place = [], 0
@@ -96,6 +93,29 @@ def read_trace(path: Path) -> list[TracedRun]:
             place += 1
         runs.append(TracedRun(duration, operators))
     return runs
+
+
+def _own_times(nodes: Sequence[Mapping[str, Any]]) -> list[tuple[int, str, str, int]]:
+    """Return start, operator, provider and microseconds of a trace's nodes, by start.
+
+    What runs within another node, as the body of a Loop does, in its span and on its thread, is taken off the outer one.
+    """
+    # Each is written when it ends: of those with one span, the last is the outermost.
+    nodes = list(reversed(nodes))
+    nodes.sort(key=lambda node: (node["ts"], -node["dur"]))
+    own = [node["dur"] for node in nodes]
+    running: dict[int, list[int]] = {}  # by thread, the nodes that one is within
+    for number, node in enumerate(nodes):
+        outer = running.setdefault(node["tid"], [])
+        while outer and nodes[outer[-1]]["ts"] + nodes[outer[-1]]["dur"] <= node["ts"]:
+            outer.pop()
+        if outer:
+            own[outer[-1]] -= node["dur"]
+        outer.append(number)
+    return [  # in whole microseconds, a body may seem to take one longer than the node that holds it
+        (node["ts"], node["args"]["op_name"], node["args"]["provider"], max(0, taken))
+        for node, taken in zip(nodes, own, strict=True)
+    ]
 
 
 def summarize_runs(samples: Sequence[Sequence[TracedRun]], *, num_tokens: int) -> Breakdown | None:

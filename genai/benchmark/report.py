@@ -119,6 +119,8 @@ class ModelReport:
         path: Its folder.
         precision: What its weights are stored in.
         provider: The execution provider that ran it.
+        num_threads: Threads of an operator, as they were asked for; None is ONNX Runtime's choice.
+        limits: What the machine can do at most with these; None where that was not measured.
         num_bytes: Bytes of its ONNX files and weights.
         load: How long it took until it could run.
         memory: What its process took.
@@ -134,6 +136,8 @@ class ModelReport:
     path: Path
     precision: str
     provider: str
+    num_threads: int | None
+    limits: MachineLimits | None
     num_bytes: int
     load: LoadReport
     memory: MemoryReport
@@ -147,13 +151,13 @@ class ModelReport:
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What it ran on.
+    """What it ran on. Where the models have different limits, these are the first's.
 
     Args:
         cpu: What the processor calls itself.
         num_cpus: How many of its threads this process may use.
         num_threads: Threads of an operator, as they were asked for; None is ONNX Runtime's choice.
-        limits: What it can do at most; None where that was not measured.
+        limits: What it can do at most with these; None where that was not measured.
     """
 
     cpu: str

@@ -16,13 +16,14 @@ from genai.benchmark.report import BenchmarkReport, Machine
 from genai.benchmark.settings import BATCH_PROMPT_TOKENS, BenchmarkSettings, OpeningOptions
 from genai.benchmark.summary import Measurements, Subject, summarize
 from genai.benchmark.worker_process import WorkerProcess
+from genai.config import check_run_options
 from genai.errors import GenaiError
 from genai.folder import ModelFolder
 from genai.hub import Progress
 from genai.prepare import prepare_model
 from genai.runtime.installed import runtime_version
 from genai.runtime.machine_limits import MachineLimits
-from genai.runtime.providers import choose_provider
+from genai.runtime.providers import preferred_provider
 from genai.runtime.providers.hardware import cpu_name
 
 __all__ = ["benchmark_model"]
@@ -52,13 +53,14 @@ def benchmark_model(
         progress: Called with (what, measurements done, measurements in all).
 
     Raises:
-        OptionError: A length does not fit the context, or an option is impossible.
+        OptionError: A length does not fit the context, or an option is unknown or impossible.
         GenaiError: A model cannot be had, opened or run, or its process has died.
     """
     settings, opening = settings or BenchmarkSettings(), opening or OpeningOptions()
+    check_run_options(OpeningOptions, **opening)
     folders = [_folder(each, opening) for each in ([model] if compare is None else [model, compare])]
     names = names or [folder.path.name for folder in folders]
-    subjects = [_subject(name, folder) for name, folder in zip(names, folders, strict=True)]
+    subjects = [_subject(name, folder, opening) for name, folder in zip(names, folders, strict=True)]
     contexts = [folder.decoder.context_length for folder in folders]
     if (max_context := opening.get("max_context")) is not None:
         contexts.append(max_context)
@@ -81,52 +83,47 @@ class _Benchmark:
         self._opening = opening
         self._progress = progress
         self._measured = [Measurements() for _ in subjects]
-        configured = subjects[0].folder.decoder.session_options.get("intra_op_num_threads")
-        self._num_threads: int | None = opening.get("num_threads") or configured or None
+        self._limits: dict[int | None, MachineLimits] = {}  # by number of threads
+        self._failures: list[str] = []
         self._num_done = 0
 
     def run(self, notes: Sequence[str]) -> BenchmarkReport:
         """Measure everything; `notes` are what has been left out already."""
-        limits, failures = None, []
         with contextlib.ExitStack() as stack:
             workers = self._open(stack)
-            if self._settings.limits and self._provider == "cpu":
-                limits = self._limits()
+            self._measure_limits("before")
             self._measure(workers)
             for worker, subject, measured in zip(workers, self._subjects, self._measured, strict=True):
                 try:
                     measured.profile = self._profile(worker)
                 except GenaiError as error:  # all else has been measured
-                    failures.append(f"no profile of {subject.name}: {error}")
-            if limits is not None:  # a machine that others use is not always the same
-                limits = limits.best(self._limits())
+                    self._failures.append(f"no profile of {subject.name}: {error}")
+            self._measure_limits("after")  # a machine that others use is not always the same
+        models = tuple(
+            summarize(subject, measured, new_tokens=self._settings.new_tokens, limits=self._limits)
+            for subject, measured in zip(self._subjects, self._measured, strict=True)
+        )
+        first = next((model for model in models if model.limits is not None), models[0])
         return BenchmarkReport(
-            machine=Machine(cpu_name(), _num_cpus(), self._num_threads, limits),
+            machine=Machine(cpu_name(), _num_cpus(), first.num_threads, first.limits),
             settings=self._settings,
-            models=tuple(
-                summarize(subject, measured, new_tokens=self._settings.new_tokens, limits=limits)
-                for subject, measured in zip(self._subjects, self._measured, strict=True)
-            ),
-            notes=(*notes, *failures, *self._missing()),
+            models=models,
+            notes=(*notes, *self._failures, *self._missing()),
             versions={"genai": __version__, "onnxruntime": runtime_version()},
             date=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         )
-
-    @property
-    def _provider(self) -> str:
-        """The execution provider, once the models are open."""
-        return self._measured[0].opened[0].provider
 
     def _missing(self) -> Iterator[str]:
         """Say what could not be measured on this machine, or of these models."""
         if not EnergyMeter().is_readable:
             yield "no energy: this system does not let it be read (Linux: /sys/class/powercap)"
-        if self._settings.limits and self._provider != "cpu":
-            yield f"no share of the limits: those of {self._provider} are not measured"
-        elif self._settings.limits:
-            for subject in self._subjects:
-                if subject.work is None or subject.work.cache is None:
-                    yield f"no share of the limits: the graph of {subject.name} does not tell all that a token reads"
+        if not self._settings.limits:
+            return
+        for subject, measured in zip(self._subjects, self._measured, strict=True):
+            if measured.provider != "cpu":
+                yield f"no share of the limits for {subject.name}: those of {measured.provider} are not measured"
+            elif subject.work is None or subject.work.cache is None:
+                yield f"no share of the limits: the graph of {subject.name} does not tell all that a token reads"
 
     def _open(self, stack: contextlib.ExitStack) -> list[WorkerProcess]:
         """Load every model several times, each in a new process, in turns; return the last processes."""
@@ -194,11 +191,20 @@ class _Benchmark:
         self._advance()
         return profile
 
-    def _limits(self) -> MachineLimits:
-        """Measure what the machine can do, in a process of its own."""
-        with WorkerProcess("the machine") as worker:
-            limits: MachineLimits = worker.call("limits", num_threads=self._num_threads)
-        return limits
+    def _measure_limits(self, when: str) -> None:
+        """Measure what the CPU can do, in a process of its own, or note why not; the best of all times counts."""
+        if not self._settings.limits:
+            return
+        pairs = zip(self._subjects, self._measured, strict=True)
+        on_cpu = dict.fromkeys(subject.num_threads for subject, each in pairs if each.provider == "cpu")
+        for num_threads in on_cpu:
+            try:
+                with WorkerProcess("the machine") as worker:
+                    found: MachineLimits = worker.call("limits", num_threads=num_threads)
+            except GenaiError as error:  # the models can be measured without
+                self._failures.append(f"the machine's limits were not measured {when} the models: {error}")
+            else:
+                self._limits[num_threads] = found.best(self._limits.get(num_threads, found))
 
     def _advance(self) -> None:
         """Tell the caller that one more measurement is done."""
@@ -215,18 +221,25 @@ class _Benchmark:
 def _folder(model: str | Path | ModelFolder, opening: OpeningOptions) -> ModelFolder:
     if isinstance(model, ModelFolder):
         return model
-    provider = choose_provider(opening.get("provider", "auto"), library=opening.get("provider_library"))[0]
-    return prepare_model(model, provider=provider.name)
+    return prepare_model(model, provider=preferred_provider(opening))
 
 
-def _subject(name: str, folder: ModelFolder) -> Subject:
+def _subject(name: str, folder: ModelFolder, opening: OpeningOptions) -> Subject:
     # Imported here: a model's process, which imports this package, has no use for it.
     from genai.benchmark.work import work_of
     from genai.evaluation.graphs import read_graphs
 
     graphs = read_graphs(folder)
     precision = folder.manifest.precision if folder.manifest else graphs.precision
-    return Subject(name, folder, precision, graphs.num_bytes, work_of(graphs, folder.decoder.stages))
+    configured = folder.decoder.session_options.get("intra_op_num_threads")
+    return Subject(
+        name=name,
+        folder=folder,
+        precision=precision,
+        num_bytes=graphs.num_bytes,
+        work=work_of(graphs, folder.decoder.stages),
+        num_threads=opening.get("num_threads") or configured or None,
+    )
 
 
 def _num_cpus() -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -38,6 +38,7 @@ class Subject:
         precision: What its weights are stored in.
         num_bytes: Bytes of its ONNX files and weights.
         work: What a token asks of its graph; None where the graph does not tell.
+        num_threads: Threads of an operator; None is ONNX Runtime's choice.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Subject:
     precision: str
     num_bytes: int
     work: Work | None
+    num_threads: int | None
 
 
 @dataclass(slots=True)
@@ -71,9 +73,18 @@ class Measurements:
     memory: list[MemoryUse] = field(default_factory=list)
     profile: Profile | None = None
 
+    @property
+    def provider(self) -> str:
+        """The execution provider that ran it."""
+        return self.opened[0].provider
+
 
 def summarize(
-    subject: Subject, measured: Measurements, *, new_tokens: int, limits: MachineLimits | None
+    subject: Subject,
+    measured: Measurements,
+    *,
+    new_tokens: int,
+    limits: Mapping[int | None, MachineLimits],
 ) -> ModelReport:
     """Return the report of one model.
 
@@ -81,27 +92,29 @@ def summarize(
         subject: The model.
         measured: What was measured of it.
         new_tokens: Tokens that every prompt was continued with.
-        limits: What the machine can do; None where that was not measured.
+        limits: What the CPU can do, by number of threads, as far as that was measured.
     """
+    own = limits.get(subject.num_threads) if measured.provider == "cpu" else None
     step = Samples(tuple(sample.step_seconds for sample in measured.host))
     host = Samples(tuple(sample.host_seconds for sample in measured.host))
     return ModelReport(
         model=subject.name,
         path=subject.folder.path,
         precision=subject.precision,
-        provider=measured.opened[0].provider,
+        provider=measured.provider,
+        num_threads=subject.num_threads,
+        limits=own,
         num_bytes=subject.num_bytes,
         load=LoadReport(
             Samples(tuple(measured.process_seconds)), Samples(tuple(each.seconds for each in measured.opened))
         ),
         memory=MemoryReport(*measured.memory),
         prompts=tuple(
-            _prompt(length, samples, new_tokens, subject.work, limits)
+            _prompt(length, samples, new_tokens, subject.work, own)
             for length, samples in measured.prompt.items()
         ),
         pasts=tuple(
-            _past(length, samples, new_tokens, subject.work, limits)
-            for length, samples in measured.past.items()
+            _past(length, samples, new_tokens, subject.work, own) for length, samples in measured.past.items()
         ),
         batches=tuple(
             BatchReport(

@@ -83,13 +83,15 @@ def benchmark(
     the machine can do at most, and by operator where the time goes. Every model runs in a process of its own.
     """
     from genai.benchmark import OpeningOptions, check_plot, plot_benchmark
+    from genai.runtime.providers import preferred_provider
 
     settings = _settings(measures)
     if plot is not None:
         check_plot(plot)
     models = [model] if compare is None else [model, compare]
+    provider = preferred_provider(runs.options)
     with StageProgress() as progress:
-        folders = [prepare_folder(each, choice, runs, progress) for each in models]
+        folders = [prepare_folder(each, choice, provider, progress) for each in models]
     report = _measure(models, folders, settings, OpeningOptions(max_context=max_context, **runs.options))
     if plot is not None:
         plot_benchmark(report, plot)

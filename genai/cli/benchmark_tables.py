@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from genai.benchmark import BenchmarkReport
     from genai.benchmark.breakdown import Breakdown
     from genai.benchmark.memory import MemoryUse
-    from genai.benchmark.report import Machine, ModelReport
+    from genai.benchmark.report import ModelReport
     from genai.benchmark.samples import Samples
 
 __all__ = ["format_report"]
@@ -26,7 +26,7 @@ def format_report(report: BenchmarkReport) -> str:
 
 
 def _parts(report: BenchmarkReport) -> Iterator[str]:
-    yield _machine(report.machine)
+    yield _machine(report)
     yield _models(report)
     yield _memory(report)
     yield _speeds(report)
@@ -45,21 +45,24 @@ def _parts(report: BenchmarkReport) -> Iterator[str]:
                     yield _breakdown(model.model, what, breakdown)
 
 
-def _machine(machine: Machine) -> str:
-    threads = (
-        "ONNX Runtime's choice of threads"
-        if machine.num_threads is None
-        else f"{machine.num_threads} threads"
-    )
-    first = f"{machine.cpu}, {machine.num_cpus} CPUs, {threads}"
-    limits = machine.limits
-    if limits is None:
-        return first
-    return (
-        f"{first}\nat most {limits.read_bytes_per_second / 1e9:.1f} GB/s read, "
-        f"{limits.fp32_operations_per_second / 1e9:.0f} GFLOP/s in fp32, "
-        f"{limits.int8_operations_per_second / 1e9:.0f} GOP/s in int8"
-    )
+def _machine(report: BenchmarkReport) -> str:
+    """Return what it ran on, and a line of limits for each number of threads that models ran with."""
+    names = {
+        each.num_threads: "ONNX Runtime's choice of threads"
+        if each.num_threads is None
+        else f"{each.num_threads} threads"
+        for each in report.models
+    }
+    lines = [f"{report.machine.cpu}, {report.machine.num_cpus} CPUs, {' and '.join(names.values())}"]
+    measured = {each.num_threads: each.limits for each in report.models if each.limits is not None}
+    for num_threads, limits in measured.items():
+        whose = f"{names[num_threads]}: " if len(names) > 1 else ""
+        lines.append(
+            f"{whose}at most {limits.read_bytes_per_second / 1e9:.1f} GB/s read, "
+            f"{limits.fp32_operations_per_second / 1e9:.0f} GFLOP/s in fp32, "
+            f"{limits.int8_operations_per_second / 1e9:.0f} GOP/s in int8"
+        )
+    return "\n".join(lines)
 
 
 def _models(report: BenchmarkReport) -> str:

@@ -85,6 +85,7 @@ def evaluate(
     from a reference's: what a quantization has cost. Folders that genai has exported keep the result.
     """
     from genai.evaluation.quality import check_plot, plot_quality, read_task, read_text
+    from genai.runtime.providers import preferred_provider
 
     if measures.layers and against is None:
         raise OptionError("--layers compares with a reference, so give --against MODEL, too")
@@ -92,8 +93,9 @@ def evaluate(
         check_plot(plot)
     texts = [read_text(path) for path in measures.text] if measures.text else None
     tasks = [read_task(path) for path in measures.task or ()]
+    provider = preferred_provider(runs.options)
     with StageProgress() as progress:
-        folders = [(model, prepare_folder(model, choice, runs, progress)) for model in models]
+        folders = [(model, prepare_folder(model, choice, provider, progress)) for model in models]
         reference = None if against is None else _prepare_reference(against, choice, progress)
     reports = _evaluate_all(
         folders, reference=reference, texts=texts, tasks=tasks, measures=measures, runs=runs

@@ -32,11 +32,11 @@ def open_generator(
         GenaiError: As `Generator` raises.
     """
     from genai.generator import Generator
-    from genai.runtime.providers import choose_provider
+    from genai.runtime.providers import preferred_provider
 
+    provider = preferred_provider(runs.options)
     with StageProgress() as progress:
-        folder = prepare_folder(options.model, options, runs, progress, revision=options.revision)
-    provider = choose_provider(runs.provider, library=runs.provider_library)[0].name
+        folder = prepare_folder(options.model, options, provider, progress, revision=options.revision)
     max_context = options.max_context
     if max_context is None and choose_context is not None and provider == "cpu":
         max_context = choose_context(folder)
@@ -45,15 +45,14 @@ def open_generator(
 
 
 def prepare_folder(
-    model: str, options: FolderFlags, runs: RunFlags, progress: StageProgress, *, revision: str | None = None
+    model: str, options: FolderFlags, provider: str, progress: StageProgress, *, revision: str | None = None
 ) -> ModelFolder:
-    """Find a model, download and export it.
+    """Find a model, download and export it for a provider.
 
     Raises:
         GenaiError: As `genai.prepare.prepare_model` raises.
     """
     from genai.prepare import prepare_model
-    from genai.runtime.providers import choose_provider
 
     return prepare_model(
         model,
@@ -61,6 +60,6 @@ def prepare_folder(
         offline=options.offline,
         precision=options.precision,
         variant=options.variant,
-        provider=choose_provider(runs.provider, library=runs.provider_library)[0].name,
+        provider=provider,
         progress=progress,
     )

@@ -35,13 +35,13 @@ def providers(
     Execution providers come in the order in which `--provider auto` tries them, with their devices, or what is missing.
     """
     from genai.runtime import provider_statuses
-    from genai.runtime.providers import choose_provider
+    from genai.runtime.providers import preferred_provider
 
     statuses = provider_statuses(library=provider_library)
     if check is not None:
         _check(check, statuses, provider_library, json=json)
         return
-    auto = choose_provider("auto", library=provider_library)[0].name
+    auto = preferred_provider({"provider_library": provider_library})
     if json:
         print_json({"auto": auto, "providers": statuses_as_json(statuses)})
     else:

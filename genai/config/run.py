@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TypedDict, Unpack
+from typing import TypedDict
 
 from genai.errors import OptionError, did_you_mean
 
@@ -20,8 +20,8 @@ class RunOptions(TypedDict, total=False):
     num_threads: int | None
 
 
-def check_run_options(**options: Unpack[RunOptions]) -> None:
-    """See that there are no others.
+def check_run_options(kind: type[RunOptions] = RunOptions, /, **options: object) -> None:
+    """See that there are no others than those of `RunOptions`, or of a kind of them that has more.
 
     Raises:
         OptionError: One is unknown.
@@ -30,7 +30,7 @@ def check_run_options(**options: Unpack[RunOptions]) -> None:
     Traceback (most recent call last):
     genai.errors.OptionError: unknown option "provder". Did you mean "provider"?
     """
-    known = RunOptions.__annotations__
+    known = kind.__annotations__
     for name in options:
         if name not in known:
             raise OptionError(f'unknown option "{name}".{did_you_mean(name, known)}')

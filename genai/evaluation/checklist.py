@@ -249,11 +249,10 @@ def provider_that_runs(options: RunOptions) -> str:
         ProviderError: It is not available.
     """
     try:
-        from genai.runtime.providers import choose_provider
+        from genai.runtime.providers import preferred_provider
     except ProviderError:  # ONNX Runtime is not installed; nothing will run
         return "cpu"
-    library = options.get("provider_library")
-    return choose_provider(options.get("provider", "auto"), library=library)[0].name
+    return preferred_provider(options)
 
 
 def _computes_in_half(folder: ModelFolder | None) -> bool:

@@ -35,8 +35,8 @@ def report_of(model: Path, speeds: Sequence[float], *, work: Work | None = WORK)
         host=[HostSample(2.0, 0.5)],
         memory=[MemoryUse(50, 40), MemoryUse(80, 40), MemoryUse(100, None)],
     )
-    subject = Subject("name", ModelFolder.load(model), "fp32", 7, work)
-    return summarize(subject, measured, new_tokens=8, limits=LIMITS)
+    subject = Subject("name", ModelFolder.load(model), "fp32", 7, work, None)
+    return summarize(subject, measured, new_tokens=8, limits={None: LIMITS})
 
 
 def test_figures_and_shares(model: Path) -> None:

@@ -19,6 +19,7 @@ from genai.benchmark import worker_process
 from genai.benchmark.settings import OpeningOptions
 from genai.benchmark.worker import serve
 from genai.benchmark.worker_process import WorkerProcess
+from genai.engine import GenerationResult
 from genai.errors import GenaiError, GenerationError, OptionError
 from genai.folder import ModelFolder
 
@@ -72,8 +73,38 @@ def test_a_past_is_read_once(model: Path, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(bench, "_continue", lambda *a: cached.append(r := run(*a)) or r)
     for measure in (bench.past, bench.past, bench.prompt, bench.prompt):
         measure(30, 3)
-    assert [results[0].stats.cached_prompt_tokens for results in cached[:2]] == [0, 29]
-    assert all(results[0].stats.cached_prompt_tokens < 5 for results in cached[2:])
+    assert [results[0].stats.cached_prompt_tokens for results in cached[:3]] == [0, 29, 29]
+    assert all(results[0].stats.cached_prompt_tokens < 5 for results in cached[3:])
+
+
+def test_reading_a_past_takes_no_energy_of_its_tokens(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a warm-up, too: the meter counts the tokens that were run."""
+    from genai.benchmark.measure import Bench
+
+    class TokenMeter:
+        is_readable = True
+        num_tokens = 0
+
+        def read(self) -> int:
+            return self.num_tokens
+
+        def joules_since(self, before: int) -> float:
+            return float(self.num_tokens - before)
+
+    bench = Bench()
+    bench.open(ModelFolder.load(model), OpeningOptions(), 1)
+    meter = TokenMeter()
+    monkeypatch.setattr(bench, "_energy", meter)
+    run = bench._continue
+
+    def counted(prompts: Sequence[Sequence[int]], new_tokens: int) -> list[GenerationResult]:
+        results = run(prompts, new_tokens)
+        read = sum(len(prompt) for prompt in prompts) - sum(r.stats.cached_prompt_tokens for r in results)
+        meter.num_tokens += read - 1 + new_tokens
+        return results
+
+    monkeypatch.setattr(bench, "_continue", counted)
+    assert [bench.past(30, 3).joules_per_token for _ in range(2)] == [1.0, 1.0]
 
 
 def test_errors_are_told(model: Path) -> None:

@@ -63,7 +63,7 @@ def test_two_models_as_json(cli: Cli, hub: HubServer, checkpoint: Path, model: P
     for each in value["models"]:
         assert each.keys() == {
             *("model", "path", "precision", "provider", "num_bytes", "load", "memory", "prompts", "pasts"),
-            *("batches", "host", "work", "profile"),
+            *("batches", "host", "work", "profile", "num_threads", "limits"),
         }
         assert each["profile"] is None
         assert each["prompts"][0]["decode_share"] > 0

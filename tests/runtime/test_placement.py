@@ -102,7 +102,7 @@ def test_strict_takes_the_cpu_for_no_accelerator_that_is_there(
         return opened(model, provider, *arguments, **options)
 
     monkeypatch.setattr(first_provider, "open_session", open_session)
-    monkeypatch.setattr("genai.generator.choose_provider", choose)
+    monkeypatch.setattr("genai.runtime.providers.choice.choose_provider", choose)
     monkeypatch.setattr("genai.runtime.session.choose_provider", choose)
     with caplog.at_level(logging.WARNING, "genai.runtime"), Generator(folder) as generator:
         assert generator.provider == "cpu"

@@ -22,6 +22,7 @@ from genai.runtime.providers import (
     choose_provider,
     libraries,
     open_session,
+    preferred_provider,
     provider_statuses,
 )
 from genai.runtime.providers.hardware import SOFTWARE_ADAPTER, provider_hardware
@@ -124,6 +125,8 @@ def test_a_library_names_providers_that_nobody_knows(plugin: Path, monkeypatch: 
     assert (chosen.name, chosen.memory, chosen.has_form) == ("contosoai", "fed", False)
     assert choose_provider("contosoai", library=plugin) == [chosen]
     assert choose_provider("cpu", library=plugin)[0].name == "cpu"
+    assert preferred_provider({"provider_library": plugin}) == chosen.name
+    assert preferred_provider({"provider": "CPUExecutionProvider", "provider_library": plugin}) == "cpu"
     with pytest.raises(OptionError, match=r'Did you mean "contosoai"\?'):
         choose_provider("contoso", library=plugin)
 
@@ -150,6 +153,7 @@ def test_names_are_taken_in_any_case_and_as_onnxruntime_has_them() -> None:
     for name in ("CPU", "Cpu", "CPUExecutionProvider", "cpuexecutionprovider"):
         assert [provider.name for provider in choose_provider(name)] == ["cpu"]
     assert choose_provider("AUTO") == choose_provider("auto")
+    assert preferred_provider({}) == choose_provider("auto")[0].name
     with pytest.raises(OptionError, match="provider must be the name of one, not 3"):
         choose_provider(3)  # type: ignore[arg-type]
 

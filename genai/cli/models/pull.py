@@ -31,7 +31,7 @@ def pull_model(
     Prints the folder; from then on the model runs offline.
     """
     from genai.prepare import prepare_model
-    from genai.runtime.providers import choose_provider
+    from genai.runtime.providers import preferred_provider
 
     with StageProgress() as progress:
         folder = prepare_model(
@@ -40,7 +40,7 @@ def pull_model(
             precision=precision,
             block_size=block_size,
             variant=variant,
-            provider=choose_provider("auto")[0].name,
+            provider=preferred_provider({}),
             update=update,
             progress=progress,
         )

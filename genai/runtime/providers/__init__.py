@@ -7,7 +7,12 @@
 - `hardware` names the devices.
 """
 
-from genai.runtime.providers.choice import ProviderStatus, choose_provider, provider_statuses
+from genai.runtime.providers.choice import (
+    ProviderStatus,
+    choose_provider,
+    preferred_provider,
+    provider_statuses,
+)
 from genai.runtime.providers.opening import open_session
 from genai.runtime.providers.provider import Provider
 from genai.runtime.providers.table import PROVIDERS
@@ -18,5 +23,6 @@ __all__ = [
     "ProviderStatus",
     "choose_provider",
     "open_session",
+    "preferred_provider",
     "provider_statuses",
 ]

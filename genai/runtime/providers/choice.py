@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from genai.config import provider_name
+from genai.config import RunOptions, provider_name
 from genai.errors import GenaiError, OptionError, ProviderError, did_you_mean
 from genai.runtime.installed import identity_model, runtime_version
 from genai.runtime.ort import onnxruntime
@@ -16,7 +16,7 @@ from genai.runtime.providers.opening import CANNOT_LOAD, OPEN_ERRORS, open_sessi
 from genai.runtime.providers.provider import Provider
 from genai.runtime.providers.table import PROVIDERS, provider_of_library
 
-__all__ = ["ProviderStatus", "choose_provider", "provider_statuses"]
+__all__ = ["ProviderStatus", "choose_provider", "preferred_provider", "provider_statuses"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +82,15 @@ def choose_provider(name: str, *, library: str | Path | None = None) -> list[Pro
         repair = f"; {status.repair}" if status.repair else ""
         raise ProviderError(f'provider "{provider.name}" is not available: {status.reason}{repair}')
     return [provider]
+
+
+def preferred_provider(options: RunOptions) -> str:
+    """Return the name of the provider that is tried first, by which a model's form or ONNX file is chosen.
+
+    Raises:
+        OptionError, ProviderError: As `choose_provider` raises.
+    """
+    return choose_provider(options.get("provider", "auto"), library=options.get("provider_library"))[0].name
 
 
 def _providers_of(library: str | Path | None) -> list[Provider]:
