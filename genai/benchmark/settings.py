@@ -50,7 +50,10 @@ class BenchmarkSettings:
         for name, least in (("new_tokens", 2), ("repeats", 1), ("warmup", 0)):
             _check_number(name, getattr(self, name), least)
         for name in ("prompt_tokens", "past", "batch"):
-            for value in getattr(self, name) or ():
+            values = getattr(self, name)
+            if values is not None and (isinstance(values, str) or not isinstance(values, Sequence)):
+                raise OptionError(f"{name} must be a list of numbers, not {values!r}")
+            for value in values or ():
                 _check_number(name, value, 1)
         if not (self.prompt_tokens is None or self.prompt_tokens or self.past or self.batch):
             raise OptionError("nothing to measure: prompt_tokens, past and batch are all empty")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -118,10 +118,27 @@ def export(
     path = flags.output
     if path is None:
         path = find_folder(checkpoint, deployments)
+        _refuse_options(flags, quantize=quantize, via=via)
     else:
         check_is_checkpoint(checkpoint)
         run_export(checkpoint, flags, quantize=quantize, via=via)
     deploy(path, deployments, overwrite=flags.overwrite, as_json=flags.json)
+
+
+def _refuse_options(flags: ExportFlags, *, quantize: str | None, via: str) -> None:
+    """See that nothing was asked of an export where none is made.
+
+    Raises:
+        OptionError: Something was.
+    """
+    given = {field.name for field in fields(flags) if getattr(flags, field.name) != field.default}
+    given -= {"overwrite", "json"}
+    given |= {name for name, value in (("quantize", quantize), ("via", via)) if value not in (None, "auto")}
+    if given:
+        options = " and ".join(f"--{name.replace('_', '-')}" for name in sorted(given))
+        raise OptionError(
+            f"{options}: the model folder is there already, and is taken as it is; export its checkpoint with --output"
+        )
 
 
 def run_export(

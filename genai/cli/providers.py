@@ -32,7 +32,7 @@ def providers(
 ) -> None:
     """List what this machine can run on.
 
-    Execution providers come in the order in which `--provider auto` tries them, with their devices, or what is missing.
+    Execution providers with their devices, or what is missing; `--provider auto` takes the one that says so.
     """
     from genai.runtime import provider_statuses
     from genai.runtime.providers import preferred_provider

@@ -35,6 +35,7 @@ class ProviderForm:
         biases_codes: Whether attention over a cache of codes can add biases to its scores.
         without: Operators of ONNX Runtime's and ONNX's that it has no kernels for, and that a graph can do without.
         half_only: Operators whose kernels compute in fp16 and bf16 alone: in fp32 the CPU runs them.
+        incomplete: Float types that it has not all kernels for: a folder in one of them cannot run on it.
         opset: The version of ONNX's operators.
         has_plain_attention: Whether its attention reads queries, keys and values apart, and scales scores: it rotates
             nothing, and has no window, sinks, softcap or bias.
@@ -52,6 +53,7 @@ class ProviderForm:
     biases_codes: bool = True
     without: frozenset[str] = field(default=frozenset())
     half_only: frozenset[str] = field(default=frozenset())
+    incomplete: frozenset[str] = field(default=frozenset())
     opset: int = 23
     has_plain_attention: bool = False
     has_whole_blocks: bool = False
@@ -61,7 +63,7 @@ class ProviderForm:
         return precision if precision in FLOAT_TYPES else self.activations[0]
 
 
-_CPU = ProviderForm("cpu", ("fp32", "fp16", "bf16"))
+_CPU = ProviderForm("cpu", ("fp32", "fp16", "bf16"), incomplete=frozenset({"bf16"}))
 _CUDA = ProviderForm(
     "cuda",
     ("fp16", "bf16", "fp32"),

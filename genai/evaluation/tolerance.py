@@ -26,7 +26,8 @@ These are of the four prompts of `genai validate`, German and Japanese among the
 costs twice as much as on the texts of docs/quantization.md.
 
 Two ways of running one folder differ by float error: log-probabilities of the likeliest tokens by 3e-5 in SmolLM2-135M at
-fp32, and by 5e-5 in SmolLM2 and gemma-3-270m at int8 and int4 with float activations. With activations rounded to 8 bits
+fp32, by 5e-5 in SmolLM2 and gemma-3-270m at int8 and int4 with float activations, and by 0.055 in SmolLM2 with fp16
+activations, of which the limit is about three times as much; bf16 is eight times as coarse. With activations rounded to 8 bits
 they differ by up to 0.76, and the distributions by 0.0008 to 0.0053 nats in the mean.
 """
 
@@ -95,8 +96,8 @@ TOLERANCES: Mapping[str, Tolerance] = {
 
 SELF_TOLERANCES: Mapping[str | None, SelfTolerance] = {
     "fp32": SelfTolerance(1e-3),
-    "fp16": SelfTolerance(0.05),
-    "bf16": SelfTolerance(0.25),
+    "fp16": SelfTolerance(0.15),
+    "bf16": SelfTolerance(1.0),
 }
 """By the float type that a folder computes in, where nothing is rounded to fewer bits."""
 

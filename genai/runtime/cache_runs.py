@@ -95,4 +95,9 @@ def run(binding: Binding) -> None:
     try:
         binding.run()
     except RUN_ERRORS as error:
-        raise GenerationError(f"ONNX Runtime failed to run the model: {error}") from error
+        hint = ""
+        if "requires f16" in str(error):  # WebGPU's shaders, of which nothing is known before they are made
+            hint = (
+                ". The device does not compute in float16: export with --provider webgpu --activations fp32"
+            )
+        raise GenerationError(f"ONNX Runtime failed to run the model: {error}{hint}") from error

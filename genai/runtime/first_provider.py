@@ -152,6 +152,6 @@ def _precision_hint(folder: ModelFolder) -> str:
     if manifest is not None and manifest.float_type in ("bf16", "fp16"):
         return (
             f". The folder was made for {manifest.provider} and computes in {manifest.float_type}, which the CPU has not all "
-            "kernels for: export with --provider cpu, and --precision int4, int8 or fp32"
+            "kernels for: export with --provider cpu, and with --precision or --activations fp32"
         )
     return ""

@@ -20,6 +20,8 @@ from genai.errors import OptionError
         ({"batch": (True,)}, "batch must be a whole number of at least 1, not True"),
         ({"past": (1.5,)}, "past must be a whole number of at least 1, not 1.5"),
         ({"prompt_tokens": (), "batch": ()}, "nothing to measure"),
+        ({"prompt_tokens": 16}, "prompt_tokens must be a list of numbers, not 16"),
+        ({"batch": "1,4"}, "batch must be a list of numbers, not '1,4'"),
     ],
 )
 def test_impossible_settings(values: dict[str, Any], message: str) -> None:

@@ -77,3 +77,11 @@ def test_a_folder_reaches_no_files_outside_of_it(cli: Cli, tmp_path: Path, name:
     assert done.code == 1
     assert "a file outside of itself" in done.error
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "secret"]
+
+
+def test_options_of_an_export_that_is_not_made_are_refused(cli: Cli, tmp_path: Path) -> None:
+    options = ["--provider", "webgpu", "--block-size", "64", "--quantize", "hqq"]
+    done = cli("export", "demo", "--web", tmp_path / "site", *options)
+    assert done.code == 2
+    assert "--block-size and --provider and --quantize: the model folder is there already" in done.error
+    assert not (tmp_path / "site").exists()

@@ -42,12 +42,17 @@ def check_provider(spec: DecoderSpec, settings: ExportSettings) -> None:
 
 
 def describe_left(nodes: Iterable[ir.Node], settings: ExportSettings) -> str | None:
-    """Return what the settings' provider leaves to the CPU, as it has no kernels for the float type; None if nothing is."""
+    """Return what the settings' provider has no kernels for in their float type, and who runs it; None if nothing."""
     form = settings.form
+    option = "precision" if settings.precision in FLOAT_TYPES else "activations"
+    if settings.float_type in form.incomplete:
+        return (
+            f"{form.name} has not all kernels for {settings.float_type}, so the folder cannot run there: choose {option} "
+            f"{form.activations[0]}, or the provider that it is for"
+        )
     names = sorted({node.op_type for node in nodes} & form.half_only) if settings.float_type == "fp32" else []
     if not names:
         return None
-    option = "precision" if settings.precision in FLOAT_TYPES else "activations"
     halves = " or ".join(name for name in form.activations if name != "fp32")
     return (
         f"{form.name} has no kernel for {' and '.join(names)} in fp32, so the CPU will run that, which is slow: choose "
