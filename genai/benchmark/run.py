@@ -117,9 +117,14 @@ class _Benchmark:
         """Say what could not be measured on this machine, or of these models."""
         if not EnergyMeter().is_readable:
             yield "no energy: this system does not let it be read (Linux: /sys/class/powercap)"
-        if not self._settings.limits:
-            return
         for subject, measured in zip(self._subjects, self._measured, strict=True):
+            if measured.profile is not None and measured.provider != "cpu":
+                yield (
+                    f"the operators of {subject.name} are what the host takes to submit them to {measured.provider}, and "
+                    "recorded steps have none"
+                )
+            if not self._settings.limits:
+                continue
             if measured.provider != "cpu":
                 yield f"no share of the limits for {subject.name}: those of {measured.provider} are not measured"
             elif subject.work is None or subject.work.cache is None:
