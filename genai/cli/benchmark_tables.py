@@ -32,7 +32,7 @@ def _parts(report: BenchmarkReport) -> Iterator[str]:
     yield _speeds(report)
     if ratios := report.ratios():
         rows = [
-            [kind, str(size), f"{samples.median:.2f} ± {samples.spread:.2f}"]
+            [kind, str(size), _figure(samples)]
             for kind, by_size in ratios.items()
             for size, samples in by_size.items()
         ]
@@ -171,16 +171,17 @@ def _breakdown(model: str, what: str, breakdown: Breakdown) -> str:
 
 
 def _figure(samples: Samples | None) -> str:
-    """Return median and spread, with three significant digits.
+    """Return median and spread, with three significant digits; of a single measurement no spread is known.
 
     >>> from genai.benchmark.samples import Samples
     >>> _figure(Samples((1.0, 2.0, 3.0))), _figure(Samples((1234.0,))), _figure(None)
-    ('2.00 ± 0.50', '1234 ± 0', '')
+    ('2.00 ± 0.50', '1234', '')
     """
     if samples is None:
         return ""
     digits = 0 if samples.median >= 100 else 1 if samples.median >= 10 else 2 if samples.median >= 1 else 4
-    return f"{samples.median:.{digits}f} ± {samples.spread:.{digits}f}"
+    figure = f"{samples.median:.{digits}f}"
+    return figure if len(samples.values) == 1 else f"{figure} ± {samples.spread:.{digits}f}"
 
 
 def _share(share: float | None) -> str:
