@@ -75,7 +75,9 @@ class Decoding:
         self._runs = runs
         self._takes_any_rows = graph.takes_any_rows and not runs.grows
         self._is_stable = graph.is_stable
-        self._records = session.captures and graph.is_stable
+        self._freezes = session.freezes_scalars
+        can_record = graph.is_stable and not (self._freezes and graph.has_changing_scalars)
+        self._records = session.captures and can_record
         self._buffers = StepBuffers(graph, session.step_device, rows=max_batch, tokens=max_batch)
         self._bound: dict[tuple[int, int, int], Binding] = {}
         self._bound_epoch = -1
@@ -92,11 +94,13 @@ class Decoding:
         if not self._takes_any_rows:
             return self._step_in_runs(token_of)
         launched, self._next = self._next, None
-        if launched is None or not launched.appends(token_of, self._cache.epoch):
-            launched = self._launch(token_of)
+        if launched is not None and launched.appends(token_of, self._cache.epoch):
+            row, first = launched.row, launched.first
+        else:
+            row = self._launch(token_of)
+            first = row[0].index
         self._session.finish()  # here, where what fails is nobody's step yet
         self._commit(token_of)
-        row, first = launched.row, launched.first
         num_rows = len(row)
         buffers = self._buffers
         may_go_on = self._records and is_alone and all(span.goes_on_greedily for span in spans)
@@ -113,14 +117,13 @@ class Decoding:
             best_ids if self._session.graph.gives_best_ids else None,
         )
 
-    def _launch(self, token_of: Mapping[Slot, int], row: Sequence[Slot] | None = None) -> _Launched:
-        """Begin a step, of a row that is known to be these slots or of one that they are lined up in."""
+    def _launch(self, token_of: Mapping[Slot, int], row: Sequence[Slot] | None = None) -> Sequence[Slot]:
+        """Begin a step of a row that is known to be these slots, or of one that they are lined up in; return the row."""
         if row is None:
             row = self._cache.line_up(list(token_of), in_blocks=self._records)
         idle = frozenset(row) - token_of.keys() if len(row) > len(token_of) else frozenset()
         self._run(row, [token_of.get(slot, 0) for slot in row], idle=idle)
-        appended = {slot: _appended(slot, token_id) for slot, token_id in token_of.items()}
-        return _Launched(row, row[0].index, appended, self._cache.epoch)
+        return row
 
     def _launch_next(self, token_of: Mapping[Slot, int], row: Sequence[Slot]) -> None:
         """Begin the step that will probably be asked for, if there is room for it, after one of that row."""
@@ -128,7 +131,9 @@ class Decoding:
         has_room = all(len(slot.token_ids) < capacity for slot in token_of)
         if has_room and min(token_of.values()) >= 0:
             with contextlib.suppress(GenerationError):  # the step that is asked for will fail, if it must
-                self._next = self._launch(token_of, row if len(row) == len(token_of) else None)
+                row = self._launch(token_of, row if len(row) == len(token_of) else None)
+                appended = {slot: _appended(slot, token_id) for slot, token_id in token_of.items()}
+                self._next = _Launched(row, row[0].index, appended, self._cache.epoch)
 
     def _commit(self, token_of: Mapping[Slot, int]) -> None:
         """Let the slots have what was appended."""
@@ -173,7 +178,7 @@ class Decoding:
             first_positions=self._runs.first_positions(row, past),
             staged=arena.stage(row, 1) if arena else 0,
             is_long=row[0].key.position_table == 1,
-            total_length=self._cache.capacity if self._records and self._takes_any_rows else None,
+            total_length=self._cache.capacity if self._records and self._freezes else None,
         )
         run(self._binding(row, self._cache.align(row, idle=idle), arena))
 

@@ -153,6 +153,13 @@ class GraphInterface:
         """Whether all shapes of a decoding step stay as they are while the rows do, so that it is bound once."""
         return names.ATTENTION_MASK not in self.feeds and not any(port.grows for port in self.cache)
 
+    @property
+    def has_changing_scalars(self) -> bool:
+        """Whether a decoding step is fed a scalar that says more of its rows than how long the longest may be."""
+        return bool(
+            {names.PAST_SEQUENCE_LENGTH, names.USE_CACHE_BRANCH, names.USE_LONG_ROPE} & self.feeds.keys()
+        )
+
     @classmethod
     def of_session(cls, session: Any, decoder: DecoderConfig, facts: GraphFacts) -> GraphInterface:
         """Read a session's inputs and outputs; configuration and facts say what they leave open.

@@ -142,6 +142,11 @@ class DecoderSession:
         )
         return self._recorder is not None and has_shapes
 
+    @property
+    def freezes_scalars(self) -> bool:
+        """Whether a replay has the scalars that it reads on the host as they were when it was recorded."""
+        return self.captures and isinstance(self.device, AddressedDevice)
+
 
 def open_sessions(
     folder: ModelFolder,

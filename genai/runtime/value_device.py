@@ -101,14 +101,17 @@ class ValueDevice:
         try:
             array: npt.NDArray[Any] = _ort_value(value).numpy()
         except RUN_ERRORS as error:
-            raise GenerationError(f"{self.name} failed: {error}") from error
+            raise self._failure(error) from error
         return array
 
     def _move(self, source: Any, target: Any) -> None:
         try:
             target.update_inplace(source)
         except RUN_ERRORS as error:
-            raise GenerationError(f"{self.name} failed: {error}") from error
+            raise self._failure(error) from error
+
+    def _failure(self, error: Exception) -> GenerationError:
+        return GenerationError(f"{self.name} failed: {error}")
 
     def _allocate_value(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Buffer:
         try:

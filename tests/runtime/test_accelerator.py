@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 import time
 from collections.abc import Callable
@@ -25,8 +26,10 @@ from genai.runtime import session as sessions
 from genai.runtime.adapt import adapt_model, narrow_outputs, take_positions
 from genai.runtime.addressed_device import AddressedDevice
 from genai.runtime.decoding import _Launched
+from genai.runtime.graph_interface import GraphInterface
 from genai.runtime.ort import onnxruntime
 from genai.runtime.recorded_runs import MAX_RECORDED, NOT_RECORDED, Recorder
+from genai.runtime.step_buffers import StepBuffers
 
 PROMPTS = [[5, 6, 7, 8, 9, 10], [3, 4], [11], [7, 7, 7, 7]]
 
@@ -271,6 +274,40 @@ def test_half_logits_that_nobody_widens(float_type: int) -> None:
     found, best = session.run([LOGITS, BEST_IDS], {"past_key_values.0.key": logits})
     np.testing.assert_array_equal(found, logits)
     assert best.tolist() == [[-1, 3, -1]], "NaN anywhere is a failure, and -inf is a token that cannot be"
+
+
+@pytest.mark.usefixtures("copies")
+@pytest.mark.parametrize("max_rows", [None, 1], ids=["any rows", "one row"])
+def test_a_recorded_run_is_told_the_most_that_a_row_can_have(
+    model_folder: Callable[..., tuple[Path, Path]], monkeypatch: pytest.MonkeyPatch, max_rows: int | None
+) -> None:
+    """A replay has its scalars frozen, however few rows the graph takes at a time."""
+    read, write, told = GraphInterface.of_session, StepBuffers.write, []
+
+    def of_session(*args: Any) -> GraphInterface:
+        return dataclasses.replace(read(*args), max_rows=max_rows)
+
+    def noting(buffers: StepBuffers, *args: Any, **options: Any) -> None:
+        told.append(options.get("total_length"))
+        write(buffers, *args, **options)
+
+    monkeypatch.setattr(GraphInterface, "of_session", of_session)
+    monkeypatch.setattr(StepBuffers, "write", noting)
+    with Generator(model_folder("llama")[1], provider="cpu") as generator:
+        generator.generate(token_ids=PROMPTS[:2], max_new_tokens=4, ignore_eos=True)
+        steps = [length for length in told if length is not None]
+        assert len(steps) >= 4
+        assert set(steps) == {generator._decoder.cache.capacity}
+
+
+@pytest.mark.usefixtures("copies")
+def test_no_run_is_recorded_that_reads_a_scalar_of_its_rows(
+    model_folder: Callable[..., tuple[Path, Path]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = ModelFolder.load(model_folder("llama")[1])
+    assert Decoder(folder)._decoding._records
+    monkeypatch.setattr(GraphInterface, "has_changing_scalars", property(lambda _: True))
+    assert not Decoder(folder)._decoding._records
 
 
 @pytest.mark.usefixtures("copies")
