@@ -179,7 +179,9 @@ def _figure(samples: Samples | None) -> str:
     """
     if samples is None:
         return ""
-    digits = 0 if samples.median >= 100 else 1 if samples.median >= 10 else 2 if samples.median >= 1 else 4
+    digits = next(
+        (digits for least, digits in ((100, 0), (10, 1), (1, 2), (0.1, 3)) if samples.median >= least), 4
+    )
     figure = f"{samples.median:.{digits}f}"
     return figure if len(samples.values) == 1 else f"{figure} ± {samples.spread:.{digits}f}"
 
