@@ -62,6 +62,9 @@ class Generator:
         provider_library: A plug-in library of execution providers to register, one of which `provider` names.
         strict: Whether it is an error that the provider leaves nodes to the CPU, or that "auto" takes the CPU where an
             accelerator is there, instead of a warning in the log.
+        optimize_for: "speed" has prompts read by a second graph with weights of 8 bits, which takes a byte for every weight
+            more, "memory" has one graph do all, and "auto" is "speed" where enough memory is free. It means something
+            where the CPU runs a quantized model.
 
     Raises:
         ModelNotFoundError: The name stands for nothing, or cannot be had now.
@@ -88,6 +91,7 @@ class Generator:
         progress: Callable[[str, int, int], None] | None = None,
         provider_library: str | Path | None = None,
         strict: bool = False,
+        optimize_for: str = "auto",
     ) -> None:
         device_ids = _device_ids(device_id, devices)
         _check_bools(offline=offline, strict=strict)
@@ -117,6 +121,7 @@ class Generator:
                 num_threads=num_threads,
                 provider_library=provider_library,
                 strict=strict,
+                optimize_for=optimize_for,
             )
             for each in device_ids
         ]

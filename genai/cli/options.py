@@ -90,6 +90,14 @@ class RunFlags:
         ),
     ] = False
     num_threads: Annotated[int | None, typer.Option(min=1, help="Threads per operator.")] = None
+    optimize_for: Annotated[
+        str,
+        typer.Option(
+            metavar="GOAL",
+            help="On the CPU: speed holds weights twice, so that prompts are read faster, memory once; auto looks at what "
+            "is free.",
+        ),
+    ] = "auto"
 
     @property
     def options(self) -> RunOptions:
@@ -100,6 +108,7 @@ class RunFlags:
             provider_library=self.provider_library,
             strict=self.strict,
             num_threads=self.num_threads,
+            optimize_for=self.optimize_for,
         )
 
 

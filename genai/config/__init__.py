@@ -20,7 +20,7 @@ from genai.config.export import (
 from genai.config.generation import GenerationConfig, GenerationOptions
 from genai.config.message import Message
 from genai.config.provider_form import FLOAT_TYPES, PROVIDER_FORMS, ProviderForm, provider_form, provider_name
-from genai.config.run import RunOptions, check_run_options
+from genai.config.run import OPTIMIZE_FOR, RunOptions, check_optimize_for, check_run_options
 
 __all__ = [
     "ACTIVATIONS",
@@ -28,6 +28,7 @@ __all__ = [
     "EXPORT_VERSION",
     "FLOAT_TYPES",
     "KV_PRECISIONS",
+    "OPTIMIZE_FOR",
     "PRECISIONS",
     "PROVIDER_FORMS",
     "QUANTIZE_METHODS",
@@ -40,6 +41,7 @@ __all__ = [
     "ProviderForm",
     "RunOptions",
     "check_block_size",
+    "check_optimize_for",
     "check_run_options",
     "provider_form",
     "provider_name",

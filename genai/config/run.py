@@ -7,7 +7,11 @@ from typing import TypedDict
 
 from genai.errors import OptionError, did_you_mean
 
-__all__ = ["RunOptions", "check_run_options"]
+__all__ = ["OPTIMIZE_FOR", "RunOptions", "check_optimize_for", "check_run_options"]
+
+OPTIMIZE_FOR = ("auto", "speed", "memory")
+"""What `optimize_for` may be: "speed" holds weights twice where that makes prompts faster, "memory" once, and "auto" twice
+where enough memory is free."""
 
 
 class RunOptions(TypedDict, total=False):
@@ -18,6 +22,7 @@ class RunOptions(TypedDict, total=False):
     provider_library: str | Path | None
     strict: bool
     num_threads: int | None
+    optimize_for: str
 
 
 def check_run_options(kind: type[RunOptions] = RunOptions, /, **options: object) -> None:
@@ -34,3 +39,16 @@ def check_run_options(kind: type[RunOptions] = RunOptions, /, **options: object)
     for name in options:
         if name not in known:
             raise OptionError(f'unknown option "{name}".{did_you_mean(name, known)}')
+
+
+def check_optimize_for(optimize_for: object) -> None:
+    """See that it is one of `OPTIMIZE_FOR`.
+
+    Raises:
+        OptionError: It is not.
+    """
+    if optimize_for not in OPTIMIZE_FOR:
+        raise OptionError(
+            f"optimize_for must be one of {', '.join(OPTIMIZE_FOR)}, not {optimize_for!r}."
+            f"{did_you_mean(str(optimize_for), OPTIMIZE_FOR)}"
+        )

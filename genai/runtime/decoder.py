@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from genai.cache import CacheShape, KVCache, Slot
+from genai.config import check_optimize_for
 from genai.errors import OptionError, OutOfMemoryError
 from genai.folder import ModelFolder
 from genai.graph.names import ROPE_SWITCH_LENGTH, USE_CACHE_BRANCH
@@ -22,7 +23,7 @@ from genai.runtime.cache_runs import CacheRuns, run
 from genai.runtime.decoding import PROMPTS, Decoding
 from genai.runtime.placement import report_placement
 from genai.runtime.runs import prompt_runs
-from genai.runtime.session import open_sessions
+from genai.runtime.session import DecoderSession, open_sessions
 from genai.runtime.step_buffers import StepBuffers
 
 __all__ = ["Decoder"]
@@ -48,6 +49,8 @@ class Decoder:
         num_threads: Threads of one operator; None is ONNX Runtime's choice (all cores).
         provider_library: A plug-in library of execution providers to register, one of which `provider` names.
         strict: Whether it is an error that the provider leaves nodes to the CPU, instead of a warning in the log.
+        optimize_for: "speed" reads prompts by a second graph in 8 bits, where the CPU runs the model and can do it exactly,
+            which takes a byte for every weight more; "memory" does not, and "auto" does where enough memory is free.
         profile_folder: Where ONNX Runtime writes what its runs spend their time on; None profiles nothing.
 
     Raises:
@@ -68,6 +71,7 @@ class Decoder:
         num_threads: int | None = None,
         provider_library: str | Path | None = None,
         strict: bool = False,
+        optimize_for: str = "auto",
         profile_folder: Path | None = None,
     ) -> None:
         self.context_length = _limit("max_context", max_context, folder.decoder.context_length)
@@ -75,6 +79,7 @@ class Decoder:
             isinstance(kv_cache_bytes, bool) or not isinstance(kv_cache_bytes, int)
         ):
             raise OptionError(f"kv_cache_bytes must be a number of bytes, not {kv_cache_bytes!r}")
+        check_optimize_for(optimize_for)
         self.max_batch = DEFAULT_MAX_BATCH if max_batch is None else _limit("max_batch", max_batch, None)
         self._session, self._prompts = open_sessions(
             folder,
@@ -83,8 +88,10 @@ class Decoder:
             num_threads=num_threads,
             max_context=self.context_length,
             provider_library=provider_library,
+            optimize_for=optimize_for,
             profile_folder=profile_folder,
         )
+        self._scores = self._prompts if self._prompts.graph.gives_logits else self._session
         for session in dict.fromkeys((self._session, self._prompts)):
             report_placement(session.placement, session.provider, folder, strict=strict)
         graph, device = self._session.graph, self._session.device
@@ -107,7 +114,7 @@ class Decoder:
         second_table = 0 if graph.rope_switch_length else self.rope_switch_length or 0
         self._runs = CacheRuns(self._session, self.cache, second_table=second_table)
         self._decoding = Decoding(self._session, self.cache, self._runs, max_batch=self.max_batch)
-        self._chunk: StepBuffers | None = None
+        self._chunks: dict[DecoderSession, StepBuffers] = {}
         self._restarts_prompts = (
             USE_CACHE_BRANCH in graph.feeds or not self._session.provider.continues_prompts
         )
@@ -163,7 +170,7 @@ class Decoder:
 
     def _logits_of(self, span: Span) -> npt.NDArray[np.float32]:
         """Append one slot's tokens and return the logits of the last ones, float32 [num_logits, vocab]."""
-        graph = self._prompts.graph
+        graph = self._scores.graph
         one_by_one = graph.last_logits_only or graph.max_positions == 1 or self._restarts_prompts
         size = 1 if one_by_one else SCORE_CHUNK
         first = len(span.token_ids) - span.num_logits
@@ -199,7 +206,8 @@ class Decoder:
     ) -> npt.NDArray[np.float32]:
         """Run a chunk of tokens for each slot; return the logits of the last ones, float32 [rows, num_logits, vocab]."""
         longest = max(len(row) for row in rows)
-        buffers = self._chunk_buffers(len(rows) * longest, num_logits)
+        session = self._scores if num_logits else self._prompts
+        buffers = self._chunk_buffers(session, len(rows) * longest, num_logits)
         arena = self._runs.arena(PROMPTS)
         past = [len(slot.token_ids) for slot in slots]
         buffers.write(
@@ -212,7 +220,7 @@ class Decoder:
         )
         self._session.finish()  # a launched step writes behind the tokens of idle slots, one of these perhaps
         side = self.cache.align(slots)
-        run(self._runs.bind(self._prompts, buffers, slots, (longest, num_logits), side=side, arena=arena))
+        run(self._runs.bind(session, buffers, slots, (longest, num_logits), side=side, arena=arena))
         if arena:
             arena.collect(slots, [len(row) for row in rows], longest)
         self.cache.flip(slots)
@@ -220,13 +228,13 @@ class Decoder:
             slot.token_ids.extend(row)
         return buffers.logits(len(rows), longest, num_logits)
 
-    def _chunk_buffers(self, num_tokens: int, num_logits: int) -> StepBuffers:
+    def _chunk_buffers(self, session: DecoderSession, num_tokens: int, num_logits: int) -> StepBuffers:
         """Return buffers for so many tokens and logits; they are kept, and grow when more are wanted."""
-        buffers = self._chunk
+        buffers = self._chunks.get(session)
         if buffers is None or buffers.max_tokens < num_tokens or buffers.max_logits < num_logits:
-            buffers = self._chunk = StepBuffers(
-                self._prompts.graph,
-                self._prompts.step_device,
+            buffers = self._chunks[session] = StepBuffers(
+                session.graph,
+                session.step_device,
                 rows=self.max_batch,
                 tokens=max(num_tokens, buffers.max_tokens if buffers else 0),
                 chunk_logits=max(num_logits, buffers.max_logits if buffers else 0),

@@ -105,6 +105,7 @@ class GraphInterface:
         max_positions: Most new tokens per sequence of one run; None is any number.
         rope_switch_length: Length beyond which `use_long_rope` has to be true for the whole of a sequence.
         gives_best_ids: Whether it gives the id of each position's greatest logit too.
+        gives_logits: Whether it gives logits at all; what reads prompts alone writes the cache and nothing else.
     """
 
     feeds: dict[str, Feed]
@@ -117,6 +118,7 @@ class GraphInterface:
     max_positions: int | None = None
     rope_switch_length: int | None = None
     gives_best_ids: bool = False
+    gives_logits: bool = True
 
     @property
     def keeps_logits(self) -> bool:
@@ -176,7 +178,8 @@ class GraphInterface:
         }
         ports = _cache_ports(inputs, outputs, feeds, decoder, facts)
         unknown = sorted(inputs.keys() - feeds.keys() - {port.past for port in ports})
-        if unknown or not ports or names.LOGITS not in outputs or names.INPUT_IDS not in feeds:
+        lacks_logits = facts.gives_logits and names.LOGITS not in outputs
+        if unknown or not ports or lacks_logits or names.INPUT_IDS not in feeds:
             raise ModelFolderError(
                 f"the graph is not a decoder with a cache that genai can feed: inputs not understood: "
                 f"{', '.join(unknown) or 'none'}; cache: {len(ports)} tensors; outputs: "
@@ -190,18 +193,20 @@ class GraphInterface:
             )
         if decoder.max_positions is not None:
             max_positions = decoder.max_positions
-        logits = outputs[names.LOGITS]
+        logits = outputs.get(names.LOGITS)
+        shape: Sequence[int | str | None] = logits.shape if logits else ()
         return cls(
             feeds=feeds,
             cache=ports,
-            logits_dtype=_dtype(logits),
-            vocab_size=_size(logits.shape[-1]) or decoder.vocab_size,
-            last_logits_only=len(logits.shape) == 3 and _size(logits.shape[1]) == 1 and max_positions is None,
+            logits_dtype=_dtype(logits) if logits else np.dtype(np.float32),
+            vocab_size=(_size(shape[-1]) if shape else None) or decoder.vocab_size,
+            last_logits_only=len(shape) == 3 and _size(shape[1]) == 1 and max_positions is None,
             can_keep_none=facts.can_keep_none,
             max_rows=max_rows,
             max_positions=max_positions,
             rope_switch_length=facts.rope_switch_length,
             gives_best_ids=names.BEST_IDS in outputs,
+            gives_logits=logits is not None,
         )
 
 

@@ -24,9 +24,8 @@ def check_placement(
     sessions = open_sessions(
         folder,
         provider=provider,
-        device_id=0,
-        num_threads=None,
         max_context=folder.decoder.context_length,
+        optimize_for="memory",
         provider_library=provider_library,
         records_placement=True,
     )

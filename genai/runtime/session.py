@@ -6,8 +6,10 @@ Owns the making of the session: provider, options, threads. Knows nothing of slo
 from __future__ import annotations
 
 import dataclasses
+import logging
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,7 @@ from genai.runtime.adapt import (
 from genai.runtime.addressed_device import AddressedDevice
 from genai.runtime.binding import AddressBinding, Binding, ValueBinding
 from genai.runtime.devices import HostDevice
+from genai.runtime.eight_bit_prompts import read_prompts_in_eight_bits
 from genai.runtime.first_provider import first_that_works, records_runs
 from genai.runtime.graph_interface import GraphInterface
 from genai.runtime.placement import RECORD, Placement, name_nodes, read_placement
@@ -36,9 +39,30 @@ from genai.runtime.value_device import ValueDevice
 
 __all__ = ["WEIGHTS_FOLDER", "DecoderSession", "open_sessions"]
 
+logger = logging.getLogger("genai.runtime")
+
 MAX_THREADS = 1024
 WEIGHTS_FOLDER = "session.model_external_initializers_file_folder_path"
 """The entry of session options that says where a serialized model's weights lie."""
+YIELDS = "session.force_spinning_stop"
+"""The entry by which a session's threads sleep when a run has ended, instead of waiting for the next one awake."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Adapted:
+    """A graph as it is run.
+
+    Args:
+        model: The graph.
+        facts: What was found.
+        weights: The folder that the names of its weights count from.
+        reads_prompts: Whether a second session reads prompts alone, beside the one that everything else runs on.
+    """
+
+    model: ModelProto
+    facts: GraphFacts
+    weights: Path
+    reads_prompts: bool = False
 
 
 class DecoderSession:
@@ -54,6 +78,7 @@ class DecoderSession:
         provider_library: A plug-in library of execution providers to register first.
         records_placement: Whether `placement` is known where the CPU runs all, too.
         profile_folder: Where ONNX Runtime writes what its runs spend their time on; None profiles nothing.
+        adapted: The graph, where it is not the folder's as it is adapted for everything.
 
     Raises:
         OptionError: An option is impossible.
@@ -73,23 +98,26 @@ class DecoderSession:
         provider_library: str | Path | None = None,
         records_placement: bool = False,
         profile_folder: Path | None = None,
+        adapted: _Adapted | None = None,
     ) -> None:
         is_number = isinstance(num_threads, int) and not isinstance(num_threads, bool)
         if num_threads is not None and not (is_number and 1 <= num_threads <= MAX_THREADS):
             raise OptionError(
                 f"num_threads must be at least 1 and at most {MAX_THREADS}, not {num_threads!r}"
             )
-        model, facts, weights = _adapted_model(folder, stages, max_context)
+        adapted = adapted or _adapted(folder, stages, max_context)
         candidates = choose_provider(provider, library=provider_library)
         is_recorded = records_placement or any(candidate.name != "cpu" for candidate in candidates)
-        size_nodes = name_nodes(model) if is_recorded else frozenset()
-        serialized = model.SerializeToString()
-        del model  # of a graph with its weights inside, ONNX Runtime makes copies enough of its own
+        size_nodes = name_nodes(adapted.model) if is_recorded else frozenset()
+        serialized = adapted.model.SerializeToString()
+        facts, weights, reads_prompts = adapted.facts, adapted.weights, adapted.reads_prompts
+        del adapted  # of a graph with its weights inside, ONNX Runtime makes copies enough of its own
 
         def options() -> Any:
             made = session_options(folder.decoder, stages)
             made.add_session_config_entry(WEIGHTS_FOLDER, str(weights))
             made.add_session_config_entry(RECORD, str(int(is_recorded)))
+            made.add_session_config_entry(YIELDS, str(int(reads_prompts)))
             if num_threads is not None:
                 made.intra_op_num_threads = num_threads
             if profile_folder is not None:
@@ -152,39 +180,34 @@ def open_sessions(
     folder: ModelFolder,
     *,
     provider: str,
-    device_id: int,
-    num_threads: int | None,
     max_context: int,
-    provider_library: str | Path | None = None,
-    records_placement: bool = False,
-    profile_folder: Path | None = None,
+    optimize_for: str,
+    **options: Any,
 ) -> tuple[DecoderSession, DecoderSession]:
-    """Return the session that runs generated tokens and the one that runs prompts: one and the same, mostly.
+    """Return the session that runs generated tokens and the one that runs prompts, which may be the same.
+
+    Args:
+        folder: The model folder.
+        provider: Execution provider, or "auto".
+        max_context: Longest sequence that will run.
+        optimize_for: One of `genai.config.OPTIMIZE_FOR`.
+        options: Further ones of `DecoderSession`.
 
     Raises:
         ModelFolderError: They do not share one cache.
     """
     stages = folder.decoder.stages
-
-    def open_stages(chosen: Sequence[StageConfig], provider: str) -> DecoderSession:
-        return DecoderSession(
-            folder,
-            chosen,
-            provider=provider,
-            device_id=device_id,
-            num_threads=num_threads,
-            max_context=max_context,
-            provider_library=provider_library,
-            records_placement=records_placement,
-            profile_folder=profile_folder,
-        )
-
     on_tokens = [stage for stage in stages if stage.run_on_token_gen]
     on_prompts = [stage for stage in stages if stage.run_on_prompt]
-    tokens = open_stages(on_tokens, provider)
+    tokens = DecoderSession(folder, on_tokens, provider=provider, max_context=max_context, **options)
     if on_prompts == on_tokens:
+        if tokens.provider.name == "cpu":
+            adapted = _adapted(folder, on_tokens, max_context)
+            return tokens, _eight_bit_prompts(folder, adapted, optimize_for, options) or tokens
         return tokens, tokens
-    prompts = open_stages(on_prompts, tokens.provider.name)
+    prompts = DecoderSession(
+        folder, on_prompts, provider=tokens.provider.name, max_context=max_context, **options
+    )
     if prompts.graph.cache != tokens.graph.cache:
         raise ModelFolderError(
             f"{folder.path}: the stages that run on prompts and those that run on generated tokens have different "
@@ -193,16 +216,37 @@ def open_sessions(
     return tokens, prompts
 
 
-def _adapted_model(
-    folder: ModelFolder, stages: Sequence[StageConfig], max_context: int | None
-) -> tuple[ModelProto, GraphFacts, Path]:
-    """Return the adapted graph, what was found, and the folder of its weights."""
+def _eight_bit_prompts(
+    folder: ModelFolder, adapted: _Adapted, optimize_for: str, options: dict[str, Any]
+) -> DecoderSession | None:
+    """Return a session that reads prompts in 8 bits; `None` if that is not wanted, or not possible here."""
+    with tempfile.TemporaryDirectory(prefix="genai-", ignore_cleanup_errors=True) as made:
+        try:
+            weights = read_prompts_in_eight_bits(
+                adapted.model, adapted.weights, made=Path(made), optimize_for=optimize_for
+            )
+        except (OSError, ValueError) as error:
+            logger.warning(
+                "%s: prompts are read as slowly as with optimize_for memory, because their weights cannot be written to %s: %s",
+                folder.path, made, error,
+            )  # fmt: skip
+            return None
+        if weights is None:
+            return None
+        facts = dataclasses.replace(adapted.facts, gives_logits=False, can_keep_none=True)
+        prompts = _Adapted(adapted.model, facts, weights, reads_prompts=True)
+        return DecoderSession(folder, provider="cpu", adapted=prompts, **options)
+
+
+def _adapted(folder: ModelFolder, stages: Sequence[StageConfig], max_context: int | None) -> _Adapted:
+    """Return a folder's graph, adapted for everything."""
     if stages:
         model = join_stages([(stage, read_model(folder.path / stage.filename)) for stage in stages])
     else:
         model = read_model(folder.model_path)
     facts = adapt_model(model, folder.decoder.names, max_context=max_context)
-    return model, facts, locate_weights(model, folder.path if stages else folder.model_path.parent)
+    weights = locate_weights(model, folder.path if stages else folder.model_path.parent)
+    return _Adapted(model, facts, weights)
 
 
 def _device(provider: Provider, device_id: int, session: Any, *, has_growing: bool) -> Device:

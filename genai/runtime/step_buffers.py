@@ -206,8 +206,9 @@ class StepBuffers:
             self._scalars[NUM_LOGITS_TO_KEEP][...] = num_logits
         for name, scalar in self._scalars.items():
             binding.host_input(name, scalar)
-        logits = self._logits.buffer.shaped((rows, num_logits, self._graph.vocab_size))
-        binding.output(LOGITS, logits, self._device)
+        if self._graph.gives_logits:
+            logits = self._logits.buffer.shaped((rows, num_logits, self._graph.vocab_size))
+            binding.output(LOGITS, logits, self._device)
         if self._best_ids is not None:
             binding.output(BEST_IDS, self._best_ids.buffer.shaped((rows, num_logits)), self._device)
 
@@ -265,6 +266,8 @@ class StepBuffers:
 
     def _most_logits(self, rows: int) -> int:
         """Return how many rows of logits a step may give."""
+        if not self._graph.gives_logits:
+            return 0
         if self._graph.last_logits_only:
             return rows
         if self._graph.keeps_logits:

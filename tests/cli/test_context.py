@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from genai.cli.chat import context
-from genai.cli.chat.context import MIN_CONTEXT, RESERVED_BYTES, free_bytes, longest_context
+from genai.cli.chat.context import MIN_CONTEXT, RESERVED_BYTES, longest_context
 from genai.folder import ModelFolder
+from genai.runtime.providers import hardware
 from tests.cli.conftest import Outcome
 
 Cli = Callable[..., Outcome]
@@ -43,7 +43,7 @@ def test_chat_says_so(cli: Cli, endless_model: Path, monkeypatch: pytest.MonkeyP
     free = (weights_of(endless_model) + RESERVED_BYTES + 1100 * token_bytes(folder)) // 1024 + 1
     file = tmp_path / "meminfo"
     file.write_text(f"MemTotal:       99999999 kB\nMemAvailable:   {free} kB\n")
-    monkeypatch.setattr(context, "MEMORY_FILE", file)
+    monkeypatch.setattr(hardware, "MEMORY_FILE", file)
     done = cli("chat", "Hello", "-m", endless_model, "--max-new-tokens", 2)
     assert done.code == 0
     (line,) = done.stderr.splitlines()
@@ -53,5 +53,5 @@ def test_chat_says_so(cli: Cli, endless_model: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_a_system_that_does_not_tell(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(context, "MEMORY_FILE", tmp_path / "none")
-    assert free_bytes() is None
+    monkeypatch.setattr(hardware, "MEMORY_FILE", tmp_path / "none")
+    assert hardware.free_host_bytes() is None

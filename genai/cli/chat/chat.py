@@ -70,9 +70,10 @@ def chat(
 
 def _choose_context(folder: ModelFolder) -> int | None:
     """Return the longest context that fits into memory, and say so where it is not the model's own."""
-    from genai.cli.chat.context import free_bytes, longest_context
+    from genai.cli.chat.context import longest_context
+    from genai.runtime.providers.hardware import free_host_bytes
 
-    if (num_free := free_bytes()) is None:
+    if (num_free := free_host_bytes()) is None:
         return None
     length = longest_context(folder, num_free)
     if length < folder.decoder.context_length:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from genai.folder import ModelFolder
 
-__all__ = ["free_bytes", "longest_context"]
+__all__ = ["longest_context"]
 
-MEMORY_FILE = Path("/proc/meminfo")
 RESERVED_BYTES = 256 << 20
 """Of the runtime and its activations."""
 STEP = 256
@@ -32,12 +29,3 @@ def longest_context(folder: ModelFolder, num_free: int) -> int:
     weights = sum(file.stat().st_size for file in folder.model_path.parent.glob(f"{folder.model_path.name}*"))
     fitting = max(num_free - weights - RESERVED_BYTES, 0) // max(token_bytes, 1)
     return limit if fitting >= limit else min(limit, max(fitting // STEP * STEP, MIN_CONTEXT))
-
-
-def free_bytes() -> int | None:
-    """Return how much memory programs may still take; None where the system does not tell."""
-    try:
-        found = re.search(r"^MemAvailable:\s+(\d+) kB$", MEMORY_FILE.read_text(), re.MULTILINE)
-    except OSError:
-        return None
-    return int(found[1]) * 1024 if found else None

@@ -9,6 +9,7 @@ Works on the small protobuf, before the session is made; weights stay in their e
 - `logits`: how many positions reach the language-model head becomes a plain input;
 - `device_outputs`: on an accelerator, logits come in the type that they were computed in, beside the greatest one's id;
 - `device_positions`: and the positions whose logits are computed are indices that the device reads;
+- `eight_bit_products`: where prompts are read by a graph of their own, its products are of 8 bits;
 - `fused_cache`: keys and values stacked in front of the batch are taken apart;
 - `stages`: several files that run one after another become one graph;
 - `layers`: where layers are compared, what is behind each of them becomes an output;
@@ -20,18 +21,22 @@ from __future__ import annotations
 from genai.runtime.adapt.adaptation import GraphFacts, adapt_model
 from genai.runtime.adapt.device_outputs import narrow_outputs
 from genai.runtime.adapt.device_positions import take_positions
+from genai.runtime.adapt.eight_bit_products import EightBitMatrix, to_eight_bit_products
 from genai.runtime.adapt.files import read_model
 from genai.runtime.adapt.layers import promote_layers
 from genai.runtime.adapt.stages import join_stages
-from genai.runtime.adapt.weights import locate_weights
+from genai.runtime.adapt.weights import external_locations, locate_weights
 
 __all__ = [
+    "EightBitMatrix",
     "GraphFacts",
     "adapt_model",
+    "external_locations",
     "join_stages",
     "locate_weights",
     "narrow_outputs",
     "promote_layers",
     "read_model",
     "take_positions",
+    "to_eight_bit_products",
 ]

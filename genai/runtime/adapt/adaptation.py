@@ -27,11 +27,13 @@ class GraphFacts:
         shared: The cache's inputs whose memory may be that of their outputs.
         can_keep_none: Whether `num_logits_to_keep` may be 0 for none.
         rope_switch_length: Length beyond which `use_long_rope` has to be true.
+        gives_logits: Whether it gives logits; what reads prompts alone does not.
     """
 
     shared: frozenset[str] = frozenset()
     can_keep_none: bool = False
     rope_switch_length: int | None = None
+    gives_logits: bool = True
 
 
 def adapt_model(

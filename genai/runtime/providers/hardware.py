@@ -16,8 +16,16 @@ from genai.runtime.providers.choice import ProviderStatus
 from genai.runtime.providers.libraries import library_devices
 from genai.runtime.providers.provider import Provider
 
-__all__ = ["SOFTWARE_ADAPTER", "Hardware", "cpu_name", "host_memory_bytes", "provider_hardware"]
+__all__ = [
+    "SOFTWARE_ADAPTER",
+    "Hardware",
+    "cpu_name",
+    "free_host_bytes",
+    "host_memory_bytes",
+    "provider_hardware",
+]
 
+MEMORY_FILE = Path("/proc/meminfo")
 CUDA_DRIVERS = ("libcuda.so.1", "nvcuda.dll")
 NAME_BYTES = 256
 
@@ -69,6 +77,15 @@ def host_memory_bytes() -> int | None:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):  # not on Windows
         return None
+
+
+def free_host_bytes() -> int | None:
+    """Return how much of the host's memory programs may still take; None where the system does not tell."""
+    try:
+        found = re.search(r"^MemAvailable:\s+(\d+) kB$", MEMORY_FILE.read_text(), re.MULTILINE)
+    except OSError:
+        return None
+    return int(found[1]) * 1024 if found else None
 
 
 def _hardware(device: object, provider: Provider) -> Hardware:

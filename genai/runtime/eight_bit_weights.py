@@ -1,0 +1,112 @@
+"""The weights of products in 8 bits (`adapt/eight_bit_products.py`), made of those that a graph has.
+
+What blocks of a few bits stand for is rounded again, to 255 steps of each output's largest weight. A matrix is made some
+rows at a time, which fit the processor's caches, and several at once; then it lies in a file that ONNX Runtime maps while it
+packs them, so that no second copy is ever in memory.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from onnx import TensorProto, helper, numpy_helper
+
+from genai.runtime.adapt import EightBitMatrix
+
+__all__ = ["write_eight_bit_weights"]
+
+_ROWS = 128
+"""Rows that are made at once: what is written between two steps stays in a processor's caches."""
+_LARGEST_CODE = np.float32(127)
+_LEAST = np.float32(1e-30)  # of a row of zeros
+_ALIGNMENT_BYTES = 4096
+
+Codes = npt.NDArray[np.int8]
+Packed = npt.NDArray[np.uint8]
+Floats = npt.NDArray[np.float32]
+
+
+def write_eight_bit_weights(
+    matrices: Sequence[EightBitMatrix], path: Path, *, weights: Path
+) -> list[TensorProto]:
+    """Write the codes of matrices to a file; return the initializers that stand for them, and those of their scales.
+
+    Args:
+        matrices: What a graph wants.
+        path: The file to write; the initializers name it as it is given here.
+        weights: The folder that the names of what the matrices are made of count from.
+
+    Raises:
+        OSError: There is no room for the file, or the graph's own weights cannot be read.
+    """
+    initializers = []
+    with path.open("wb") as file, ThreadPoolExecutor(os.cpu_count()) as pool:
+        made = pool.map(lambda matrix: _eight_bit(matrix, weights), matrices)
+        for matrix, (codes, scales) in zip(matrices, made, strict=True):
+            file.write(bytes(-file.tell() % _ALIGNMENT_BYTES))
+            tensor = TensorProto(name=matrix.name, data_type=TensorProto.INT8, dims=codes.shape)
+            tensor.data_location = TensorProto.EXTERNAL
+            for key, value in (("location", path), ("offset", file.tell()), ("length", codes.nbytes)):
+                tensor.external_data.add(key=key, value=str(value))
+            file.write(codes.data)
+            initializers += [tensor, numpy_helper.from_array(scales, matrix.scales)]
+    return initializers
+
+
+def _eight_bit(matrix: EightBitMatrix, weights: Path) -> tuple[Codes, Floats]:
+    """Return a matrix as int8 [columns, rows], and the scale of each of its rows."""
+    source, num_rows = matrix.source, matrix.stop - matrix.start
+    num_blocks = -(-source.num_columns // source.block_size)
+    chosen = slice(matrix.start, matrix.stop)
+    packed: Packed = _array(source.codes, weights).reshape(source.num_rows, num_blocks, -1)[chosen]
+    scales = _array(source.scales, weights).reshape(source.num_rows, num_blocks)[chosen].astype(np.float32)
+    middle = 1 << (source.bits - 1)
+    points: Packed = np.full(scales.shape, middle, np.uint8)
+    if source.zero_points is not None:
+        packed_points = _array(source.zero_points, weights).reshape(source.num_rows, -1)[chosen]
+        points = np.stack(_places(packed_points, source.bits), axis=-1).reshape(num_rows, -1)[:, :num_blocks]
+    # No code is farther from its zero point than the farther end of all codes, where mostly one is.
+    reach = np.maximum(points, 2 * middle - 1 - points) * np.abs(scales)
+    largest = np.maximum(reach.max(axis=1), _LEAST)
+    steps = np.ascontiguousarray((scales * (_LARGEST_CODE / largest)[:, None]).T)[:, None]
+    points = np.ascontiguousarray(points.T)[:, None]
+    codes = np.empty((num_blocks * source.block_size, num_rows), np.int8)
+    by_block = codes.reshape(num_blocks, source.block_size, num_rows)
+    weights_of_rows = np.empty((*packed.shape[1:], _ROWS), np.float32)
+    for start in range(0, num_rows, _ROWS):
+        rows = slice(start, min(start + _ROWS, num_rows))
+        bytes_of_rows = np.ascontiguousarray(np.moveaxis(packed[rows], 0, -1))
+        rounded = weights_of_rows[..., : rows.stop - start]
+        places = _places(bytes_of_rows, source.bits)
+        for place, codes_there in enumerate(places):
+            signed = _signed(codes_there, points[..., rows], source.bits)
+            np.multiply(signed, steps[..., rows], out=rounded)
+            by_block[:, place :: len(places), rows] = np.rint(rounded, out=rounded)
+    return codes[: source.num_columns], largest / _LARGEST_CODE
+
+
+def _signed(codes: Packed, points: Packed, bits: int) -> npt.NDArray[np.integer]:
+    """Return codes less their zero points."""
+    return codes.astype(np.int16) - points if bits == 8 else (codes - points).view(np.int8)
+
+
+def _places(packed: Packed, bits: int) -> list[Packed]:
+    """Return the codes at each place in a byte, the lowest bits first."""
+    return [packed] if bits == 8 else [packed & np.uint8(15), packed >> np.uint8(4)]
+
+
+def _array(tensor: TensorProto, weights: Path) -> npt.NDArray[Any]:
+    """Return an initializer's values; those in a file stay there."""
+    if tensor.data_location != TensorProto.EXTERNAL:
+        return numpy_helper.to_array(tensor)
+    entries = {entry.key: entry.value for entry in tensor.external_data}
+    dtype = helper.tensor_dtype_to_np_dtype(tensor.data_type)
+    return np.memmap(
+        weights / entries["location"], dtype, "r", int(entries.get("offset", 0)), tuple(tensor.dims)
+    )

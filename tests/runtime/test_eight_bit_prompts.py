@@ -1,0 +1,239 @@
+"""Prompts in 8 bits: the second graph computes what the first does, as closely as 8 bits tell it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnxruntime
+import pytest
+from onnx import ModelProto, TensorProto, helper, numpy_helper
+
+from genai import Generator
+from genai.errors import OptionError
+from genai.folder import ModelFolder
+from genai.quantize import BlockScheme, dequantize_rows, quantize_rows
+from genai.runtime import Decoder, eight_bit_prompts
+from genai.runtime.adapt import external_locations, to_eight_bit_products
+from genai.runtime.eight_bit_weights import write_eight_bit_weights
+from tests.spans import decode, prefill, score
+
+Folders = Callable[..., tuple[Path, Path]]
+Floats = npt.NDArray[np.float32]
+
+INPUTS = 80
+SCHEMES = [
+    BlockScheme(4, 16),
+    BlockScheme(4, 32, is_symmetric=False),
+    BlockScheme(4, 64, is_symmetric=False),  # the last block is not full
+    BlockScheme(8, 16),
+    BlockScheme(8, 32),
+]
+
+
+class Products:
+    """A graph under construction, with the weights that its products stand for."""
+
+    def __init__(self, *, opset: int = 21) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.initializers: list[TensorProto] = []
+        self.opset = opset
+        self.random = np.random.default_rng(0)
+
+    def multiply(
+        self, x: str, output: str, *, inputs: int, outputs: int, scheme: BlockScheme, bias: bool = False
+    ) -> Floats:
+        """Add a MatMulNBits; return the matrix, float32 [outputs, inputs]."""
+        rows = self.random.standard_normal((outputs, inputs)).astype(np.float32)
+        rows[0] = 0
+        made = quantize_rows(rows, scheme)
+        operands = [x, f"{output}.codes", f"{output}.scales"]
+        tensors: list[npt.NDArray[Any]] = [made.codes, made.scales.reshape(-1)]
+        if made.zero_points is not None:
+            operands.append(f"{output}.points")
+            tensors.append(made.zero_points.reshape(-1))
+        if bias:
+            operands += [""] * (5 - len(operands)) + [f"{output}.bias"]
+            tensors.append(np.full(outputs, 0.5, np.float32))
+        for name, tensor in zip([name for name in operands[1:] if name], tensors, strict=True):
+            self.initializers.append(numpy_helper.from_array(tensor, name))
+        attributes = {"K": inputs, "N": outputs, "bits": scheme.bits, "block_size": scheme.block_size}
+        self.add("MatMulNBits", operands, [output], domain="com.microsoft", accuracy_level=4, **attributes)
+        return dequantize_rows(
+            made.codes, made.scales, scheme, num_columns=inputs, zero_points=made.zero_points
+        )
+
+    def add(self, op_type: str, inputs: list[str], outputs: list[str], **attributes: Any) -> None:
+        self.nodes.append(helper.make_node(op_type, inputs, outputs, **attributes))
+
+    def model(self, output: str) -> ModelProto:
+        graph = helper.make_graph(
+            self.nodes,
+            "products",
+            [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["rows", "positions", INPUTS])],
+            [helper.make_tensor_value_info(output, TensorProto.FLOAT, None)],
+            self.initializers,
+        )
+        domains = [helper.make_opsetid("", self.opset), helper.make_opsetid("com.microsoft", 1)]
+        return helper.make_model(graph, opset_imports=domains, ir_version=10)
+
+
+def rows_of_all_sizes() -> Floats:
+    """Rows whose magnitudes differ by far, one of them of zeros: float32 [2, 3, inputs]."""
+    rows = np.random.default_rng(1).standard_normal((2, 3, INPUTS)).astype(np.float32)
+    return rows * np.array([[[1e-6], [1], [1e4]], [[0], [3], [50]]], np.float32)
+
+
+def run_in_eight_bits(model: ModelProto, x: Floats, folder: Path) -> tuple[Floats, list[str]]:
+    """Return what the graph gives when its products are of 8 bits, and its operators."""
+    matrices = to_eight_bit_products(model)
+    made = write_eight_bit_weights(matrices, folder / "weights", weights=folder)
+    model.graph.initializer.extend(made)
+    for entry in external_locations(model.graph):
+        entry.value = Path(entry.value).name
+    onnx.load_external_data_for_model(model, str(folder))
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    return session.run(None, {"x": x})[0], [node.op_type for node in model.graph.node]
+
+
+def assert_close_by_row(ours: Floats, expected: Floats, *, within: float) -> None:
+    """See that each row is off by no more than a part of its own length."""
+    assert np.isfinite(ours).all()
+    errors = np.linalg.norm(ours - expected, axis=-1)
+    assert (errors <= within * np.linalg.norm(expected, axis=-1)).all()
+
+
+@pytest.mark.parametrize("scheme", SCHEMES, ids=str)
+@pytest.mark.parametrize("opset", [17, 21])
+def test_a_product(scheme: BlockScheme, opset: int, tmp_path: Path) -> None:
+    made = Products(opset=opset)
+    matrix = made.multiply("x", "y", inputs=INPUTS, outputs=24, scheme=scheme)
+    x = rows_of_all_sizes()
+    ours, operators = run_in_eight_bits(made.model("y"), x, tmp_path)
+    assert "MatMulNBits" not in operators
+    assert_close_by_row(ours, x @ matrix.T, within=0.015)
+
+
+def test_products_of_one_input_round_it_once_and_a_bias_is_added(tmp_path: Path) -> None:
+    made = Products()
+    first = made.multiply("x", "a", inputs=INPUTS, outputs=24, scheme=SCHEMES[1], bias=True)
+    second = made.multiply("x", "b", inputs=INPUTS, outputs=24, scheme=SCHEMES[4])
+    made.add("Add", ["a", "b"], ["y"])
+    x = rows_of_all_sizes()
+    ours, operators = run_in_eight_bits(made.model("y"), x, tmp_path)
+    assert operators.count("QuantizeLinear") == 1
+    assert_close_by_row(ours - 0.5, x @ (first + second).T, within=0.02)
+
+
+@pytest.mark.parametrize("reads_up_twice", [False, True])
+def test_a_gated_block(reads_up_twice: bool, tmp_path: Path) -> None:
+    made = Products()
+    gate_up = made.multiply("x", "gate_up", inputs=INPUTS, outputs=96, scheme=SCHEMES[1])
+    made.add("Split", ["gate_up"], ["gate", "up"], axis=-1, num_outputs=2)
+    made.add("Sigmoid", ["gate"], ["active"])
+    made.add("Mul", ["active", "up"], ["hidden"])
+    if reads_up_twice:
+        made.add("Add", ["hidden", "up"], ["read"])
+    down = made.multiply(
+        "read" if reads_up_twice else "hidden", "y", inputs=48, outputs=24, scheme=SCHEMES[0]
+    )
+    x = rows_of_all_sizes()
+    ours, operators = run_in_eight_bits(made.model("y"), x, tmp_path)
+    assert ("Split" in operators) == reads_up_twice
+    gate, up = np.split(x @ gate_up.T, 2, axis=-1)
+    with np.errstate(over="ignore"):
+        hidden = up / (1 + np.exp(-gate)) + (up if reads_up_twice else 0)
+    # A gate of a row 1e4 times as large as others is all or nothing, and may fall to the other side.
+    assert_close_by_row(ours[:, :2], (hidden @ down.T)[:, :2], within=0.04)
+
+
+def test_products_that_ask_for_floats_stay() -> None:
+    made = Products()
+    made.multiply("x", "y", inputs=INPUTS, outputs=24, scheme=SCHEMES[0])
+    (level,) = (each for each in made.nodes[0].attribute if each.name == "accuracy_level")
+    level.i = 1
+    model = made.model("y")
+    assert to_eight_bit_products(model) == []
+    assert [node.op_type for node in model.graph.node] == ["MatMulNBits"]
+
+
+@pytest.fixture(scope="module")
+def folder(model_folder: Folders) -> ModelFolder:
+    return ModelFolder.load(model_folder("llama", precision="int8")[1])
+
+
+def logits_after(decoder: Decoder, prompts: list[list[int]]) -> Floats:
+    slots = [decoder.cache.acquire([i]) for i in range(len(prompts))]
+    for slot, prompt in zip(slots, prompts, strict=True):
+        prefill(decoder, slot, prompt[:-1])
+    return decode(decoder, [prompt[-1] for prompt in prompts]).copy()
+
+
+def test_a_decoder_reads_prompts_in_eight_bits_and_everything_else_as_before(folder: ModelFolder) -> None:
+    prompts = [[5, 6, 7, 8, 9, 4, 2], [11, 3], [3, 1, 4, 1, 5, 9, 2, 6]]
+    plain, decoder = Decoder(folder, optimize_for="memory"), Decoder(folder, optimize_for="speed")
+    assert plain._prompts is plain._session
+    assert decoder._prompts is not decoder._session
+    assert not decoder._prompts.graph.gives_logits
+    expected, ours = logits_after(plain, prompts), logits_after(decoder, prompts)
+    assert not np.array_equal(ours, expected)
+    np.testing.assert_allclose(ours, expected, atol=0.05 * np.abs(expected).max())
+    scored = [score(each, each.cache.acquire([9]), prompts[0]).copy() for each in (decoder, plain)]
+    np.testing.assert_array_equal(*scored)
+
+
+def test_auto_keeps_one_graph_where_weights_are_few_or_memory_is_short(
+    folder: ModelFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def has_two() -> bool:
+        decoder = Decoder(folder)
+        return decoder._prompts is not decoder._session
+
+    assert not has_two()
+    monkeypatch.setattr(eight_bit_prompts, "_LEAST_BYTES", 0)
+    assert has_two()
+    monkeypatch.setattr(eight_bit_prompts, "free_host_bytes", lambda: 1000)
+    assert not has_two()
+
+
+def test_a_processor_that_saturates_keeps_one_graph(
+    folder: ModelFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(eight_bit_prompts, "_multiplies_exactly", lambda: False)
+    decoder = Decoder(folder, optimize_for="speed")
+    assert decoder._prompts is decoder._session
+
+
+def test_no_room_for_the_weights_is_a_warning(
+    folder: ModelFolder, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(eight_bit_prompts, "write_eight_bit_weights", full)
+    decoder = Decoder(folder, optimize_for="speed")
+    assert decoder._prompts is decoder._session
+    assert "No space left" in caplog.text
+
+
+def test_unquantized_models_have_one_graph(model_folder: Folders) -> None:
+    decoder = Decoder(ModelFolder.load(model_folder("llama")[1]), optimize_for="speed")
+    assert decoder._prompts is decoder._session
+
+
+def test_another_goal_is_refused(folder: ModelFolder) -> None:
+    with pytest.raises(OptionError, match='Did you mean "speed"'):
+        Generator(folder, optimize_for="sped")
+
+
+def test_a_batch_equals_each_of_its_prompts_alone(folder: ModelFolder) -> None:
+    prompts = [[5, 6, 7, 8, 9, 4, 2], [11, 3, 7], [3, 1, 4, 1, 5, 9, 2, 6]]
+    with Generator(folder, optimize_for="speed") as generator:
+        together = generator.generate(token_ids=prompts, max_new_tokens=6)
+    for prompt, result in zip(prompts, together, strict=True):
+        with Generator(folder, optimize_for="speed") as generator:
+            assert generator.generate(token_ids=prompt, max_new_tokens=6).token_ids == result.token_ids
