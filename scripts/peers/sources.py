@@ -88,6 +88,15 @@ SHAPES: Mapping[str, Shape] = {
     ),
 }
 
+_COMMON: Mapping[str, Any] = {
+    "max_position_embeddings": 4096,
+    "rope_theta": 500000.0,
+    "tie_word_embeddings": True,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
+"""What every random model has, unless its config says otherwise."""
+
 
 @dataclass(frozen=True, slots=True)
 class Sources:
@@ -153,14 +162,7 @@ def make_random(config: Mapping[str, Any], target: Path) -> None:
 
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(
-        AutoConfig.for_model(
-            **config,
-            max_position_embeddings=4096,
-            rope_theta=500000.0,
-            tie_word_embeddings=True,
-            bos_token_id=1,
-            eos_token_id=2,
-        ),
+        AutoConfig.for_model(**{**_COMMON, **config}),
         dtype=torch.bfloat16,
     )
     model.save_pretrained(target)

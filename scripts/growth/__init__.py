@@ -1,0 +1,1 @@
+"""How cost grows with work: what `scripts/measure_growth.py` measures, predicts and shows."""
