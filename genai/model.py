@@ -93,12 +93,21 @@ class StepOutput:
 
 
 class Model(Protocol):
-    """What the engine needs of a loaded model."""
+    """What the engine needs of a loaded model.
+
+    Args:
+        cache: Its slots.
+        context_length: Most tokens per sequence.
+        max_batch: Most sequences at a time.
+        vocab_size: Logits per position.
+        prompt_chunk: How many tokens of prompts it best computes at a time.
+    """
 
     cache: KVCache
     context_length: int
     max_batch: int
     vocab_size: int
+    prompt_chunk: int
 
     @property
     def adapters(self) -> Collection[str]:

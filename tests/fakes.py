@@ -101,6 +101,7 @@ class FakeModel:
         self.vocab_size = vocab_size
         self.context_length = context_length
         self.max_batch = max_batch
+        self.prompt_chunk = 512
         self.switch_length = switch_length
         self.adapters = tuple(adapters)
         self.runs: list[tuple[str, int]] = []

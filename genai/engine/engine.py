@@ -23,16 +23,17 @@ from genai.model import Model, Span, StepOutput
 
 __all__ = ["Engine"]
 
-PREFILL_CHUNK = 512
-"""Prompt tokens that run beside a decoding step."""
-
-
 class Engine:
-    """Runs any number of requests at once over one model."""
+    """Runs any number of requests at once over one model.
 
-    def __init__(self, model: Model, *, prefill_chunk: int = PREFILL_CHUNK) -> None:
+    Args:
+        model: The model.
+        prefill_chunk: Prompt tokens that run beside a decoding step; `None` is what the model computes best.
+    """
+
+    def __init__(self, model: Model, *, prefill_chunk: int | None = None) -> None:
         self._model = model
-        self._prefill_chunk = prefill_chunk
+        self._prefill_chunk = prefill_chunk or model.prompt_chunk
         self._scheduler = Scheduler(model)
         self._turn = threading.Condition()
         self._stepping_thread: int | None = None

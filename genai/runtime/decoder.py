@@ -31,6 +31,8 @@ __all__ = ["Decoder"]
 DEFAULT_MAX_BATCH = 16
 CACHE_SHARE = 0.9
 """Of the memory that the weights leave free on a device; the rest is for what prompts compute."""
+HOST_CHUNK, DEVICE_CHUNK = 256, 512
+"""Tokens of prompts that run at a time: attention on the CPU computes what the causal mask hides within a run."""
 SCORE_CHUNK = 64
 """Positions whose logits are computed in one run."""
 
@@ -108,6 +110,7 @@ class Decoder:
         self.cache = KVCache(shape, device)
         self.vocab_size = graph.vocab_size
         self.provider = self._session.provider.name
+        self.prompt_chunk = HOST_CHUNK if self.provider == "cpu" else DEVICE_CHUNK
         attributes = folder.manifest.attributes if folder.manifest else {}
         self.rope_switch_length: int | None = attributes.get(ROPE_SWITCH_LENGTH, graph.rope_switch_length)
         # Where both tables lie in one, the second begins at the switch; where the graph chooses, it is told which.
