@@ -23,6 +23,7 @@ from genai.model import Model, Span, StepOutput
 
 __all__ = ["Engine"]
 
+
 class Engine:
     """Runs any number of requests at once over one model.
 

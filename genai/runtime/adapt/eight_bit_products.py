@@ -23,7 +23,7 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from genai.graph.names import LOGITS
 from genai.graph.operators import MATMUL_NBITS
 from genai.graph.opset import MICROSOFT, ONNX_DOMAINS
-from genai.runtime.adapt.graph import remove_unused
+from genai.runtime.adapt.graph import operands, remove_unused
 
 __all__ = ["BlockMatrix", "EightBitMatrix", "to_eight_bit_products"]
 
@@ -130,7 +130,7 @@ class _Rewriting:
         self._producers = {output: node for node in model.graph.node for output in node.output}
         self._readers: dict[str, list[NodeProto]] = {}
         for node in model.graph.node:
-            for operand in node.input:
+            for operand in operands(node):
                 self._readers.setdefault(operand, []).append(node)
         self._outputs = {output.name for output in model.graph.output}
         self._nodes: list[NodeProto] = []
