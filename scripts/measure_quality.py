@@ -11,7 +11,8 @@ openvino-genai, onnxruntime-genai (the last two with torch and transformers).
 
 Prints a row per model and format: bytes of the weights, perplexity on two texts in one window, its ratio to fp32, the
 mean of the ratios, and the mean divergence from fp32. Products take activations of float32 here (accuracy_level 1), so
-that weights alone are judged; `--activations int8` is how folders run.
+that weights alone are judged; `--activations int8` is how folders decode, and `--activations prompts` how they read
+prompts where these have an arithmetic of their own (`genai.runtime.eight_bit_prompts`; here the head has it too).
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ from genai.config import ExportSettings
 from genai.evaluation.quality import evaluate_quality, packaged_texts
 from genai.evaluation.quality.corpus import Text
 from genai.export import carry_out, plan_export
+from genai.runtime.adapt import external_locations, to_eight_bit_products
+from genai.runtime.eight_bit_weights import write_eight_bit_weights
 
 NUM_CHARACTERS = 4000
 WINDOW = 1024
@@ -59,7 +62,7 @@ def main() -> None:
         default=["int8", "int4", "int4-small", "int4+gptq"],
         help="perhaps with a method of quantization (int4+gptq)",
     )
-    parser.add_argument("--activations", choices=["float32", "int8"], default="float32")
+    parser.add_argument("--activations", choices=["float32", "int8", "prompts"], default="float32")
     arguments = parser.parse_args()
     texts = [Text(text.name, text.content[:NUM_CHARACTERS]) for text in packaged_texts()]
     for source in arguments.models or list(installed_models()):
@@ -110,7 +113,12 @@ def show(
 ) -> list[float]:
     """Print a row of a folder of genai's; return the perplexities."""
     set_accuracy(folder, 1 if activations == "float32" else 4)
-    with Generator(folder) as model, Generator(reference) as expected:
+    judged = folder
+    if activations == "prompts":
+        judged = made_once(
+            folder.with_name(f"{folder.name}-prompts"), lambda target: for_prompts(folder, target)
+        )
+    with Generator(judged, optimize_for="memory") as model, Generator(reference) as expected:
         report = evaluate_quality(model, against=expected, texts=texts, window=WINDOW)
     assert report.overall.comparison is not None
     found = [text.perplexity for text in report.texts]
@@ -187,6 +195,18 @@ def set_accuracy(folder: Path, level: int) -> None:
             if attribute.name == "accuracy_level":
                 attribute.i = level
     onnx.save(model, path)
+
+
+def for_prompts(folder: Path, target: Path) -> None:
+    """Make a folder whose every product is computed as those of prompts are."""
+    shutil.copytree(folder, target, dirs_exist_ok=True)
+    model = onnx.load(target / "model.onnx", load_external_data=False)
+    matrices = to_eight_bit_products(model)
+    initializers = write_eight_bit_weights(matrices, target / "eight_bit.data", weights=target)
+    model.graph.initializer.extend(initializers)
+    for entry in external_locations(model.graph):
+        entry.value = Path(entry.value).name
+    onnx.save(model, target / "model.onnx")
 
 
 def print_row(label: str, num_bytes: int, found: list[float], base: list[float], kl: float | None) -> None:

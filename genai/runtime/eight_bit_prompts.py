@@ -14,7 +14,9 @@ from pathlib import Path
 import numpy as np
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
+from genai.graph.names import LOGITS
 from genai.runtime.adapt import external_locations, to_eight_bit_products
+from genai.runtime.adapt.graph import remove_unused
 from genai.runtime.eight_bit_weights import write_eight_bit_weights
 from genai.runtime.ort import onnxruntime
 from genai.runtime.providers.hardware import free_host_bytes
@@ -49,6 +51,9 @@ def read_prompts_in_eight_bits(
     """
     if optimize_for == "memory" or not _multiplies_exactly():
         return None
+    logits = next(output for output in model.graph.output if output.name == LOGITS)
+    model.graph.output.remove(logits)
+    remove_unused(model.graph)
     matrices = to_eight_bit_products(model)
     num_bytes = sum(matrix.nbytes for matrix in matrices)
     free = free_host_bytes() or _FREE_IF_UNKNOWN

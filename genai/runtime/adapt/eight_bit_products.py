@@ -20,7 +20,6 @@ from typing import Any
 import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from genai.graph.names import LOGITS
 from genai.graph.operators import MATMUL_NBITS
 from genai.graph.opset import MICROSOFT, ONNX_DOMAINS
 from genai.runtime.adapt.graph import operands, remove_unused
@@ -85,20 +84,15 @@ class EightBitMatrix:
 
 
 def to_eight_bit_products(model: ModelProto) -> list[EightBitMatrix]:
-    """Change an adapted graph, in place, to one without logits whose products are of 8 bits, as far as they can be.
+    """Change a graph, in place, so that its products are of 8 bits, as far as they can be.
 
     Returns:
         The matrices that it reads now, whose initializers whoever makes them adds; none where nothing was to change.
     """
-    graph = model.graph
-    logits = next((output for output in graph.output if output.name == LOGITS), None)
-    if logits is not None:
-        graph.output.remove(logits)
-    remove_unused(graph)
     rewriting = _Rewriting(model)
     if rewriting.blocks:
         rewriting.rewrite()
-        remove_unused(graph)
+        remove_unused(model.graph)
     return rewriting.matrices
 
 
