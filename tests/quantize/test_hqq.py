@@ -139,4 +139,4 @@ def test_a_matrix_is_rounded_by_its_scheme() -> None:
 def test_it_needs_no_text() -> None:
     settings = ExportSettings(quantize="hqq")
     assert not settings.is_calibrated
-    assert settings.name == "int4-32-quantize=hqq"
+    assert settings.name == "int4-quantize=hqq"
