@@ -97,7 +97,7 @@ def prepare_model(
         name: As for `genai.hub.resolve`.
         precision: Precision of the export; `None` takes the preset's, else "keep" for a checkpoint that is quantized in a
             way that can be kept, else int4.
-        block_size: Block size of the export; `None` takes the preset's, else 32.
+        block_size: Block size of the export; `None` takes the preset's, else what `ExportSettings` says.
         variant: Which ONNX file to take where a folder or repository has several ("q4", "fp16", ...).
         provider: The execution provider that is to run it; it decides on the form of an export, and on the variant where
             none is given.

@@ -19,7 +19,7 @@ torch.set_num_threads(1)  # tiny models only wait for one another
 def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., tuple[Path, Path]]:
     """A function that makes a random checkpoint of a family and exports it, once per session and arguments.
 
-    Returns the checkpoint and the model folder.
+    In blocks of 32, with which a small decoder has matrices of 4 bits at int4. Returns the checkpoint and the model folder.
     """
     from genai.export import export_model
     from tests.checkpoints import make_checkpoint
@@ -31,7 +31,7 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., tupl
         if key not in made:
             root = tmp_path_factory.mktemp(family)
             checkpoint = make_checkpoint(family, root / "checkpoint", **overrides)
-            export_model(checkpoint, root / "model", precision=precision)
+            export_model(checkpoint, root / "model", precision=precision, block_size=32)
             made[key] = (checkpoint, root / "model")
         return made[key]
 

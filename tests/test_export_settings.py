@@ -14,7 +14,7 @@ from genai.errors import OptionError
 SETTINGS = st.builds(
     ExportSettings,
     precision=st.sampled_from(PRECISIONS),
-    block_size=st.sampled_from([16, 32, 256]),
+    block_size=st.sampled_from([None, 16, 32, 256]),
     max_context=st.none() | st.integers(1, 9),
     via=st.sampled_from(VIAS),
     kv_precision=st.sampled_from(KV_PRECISIONS),
@@ -58,7 +58,7 @@ def test_impossible_settings(options: dict[str, Any], message: str) -> None:
 def test_a_block_size_means_nothing_for_floats() -> None:
     settings = ExportSettings("fp16", block_size=64)
     assert settings == ExportSettings("fp16")
-    assert (settings.name, settings.block_size) == ("fp16", 32)
+    assert (settings.name, settings.block_size) == ("fp16", None)
     assert ExportSettings("int8", 64).merge(precision="fp32") == ExportSettings("fp32")
 
 

@@ -168,7 +168,7 @@ def test_a_local_checkpoint_is_exported_once(tmp_path: Path, hub: HubServer, exp
     first = prepare_model(checkpoint)
     assert prepare_model(checkpoint) == first
     assert exporter.calls == [
-        {"precision": "int4", "block_size": 32, "source": str(checkpoint.resolve()), "revision": None}
+        {"precision": "int4", "block_size": None, "source": str(checkpoint.resolve()), "revision": None}
     ]
     assert first.path.is_relative_to(tmp_path / "home" / "genai" / "models")
     write(checkpoint, {"model.safetensors": b"other weights"})
@@ -181,7 +181,7 @@ def test_a_repository_is_fetched_and_exported_once(hub: HubServer, exporter: Exp
     commit = hub.add("owner/name", CHECKPOINT)
     first = prepare_model("owner/name")
     assert exporter.calls == [
-        {"precision": "int4", "block_size": 32, "source": "owner/name", "revision": commit}
+        {"precision": "int4", "block_size": None, "source": "owner/name", "revision": commit}
     ]
     hub.requests.clear()
     assert prepare_model("owner/name") == first
@@ -200,7 +200,7 @@ def test_settings_make_exports_of_their_own(hub: HubServer, exporter: Exporter):
             {},
             {"precision": "fp32"},
             {"block_size": 128},
-            {"precision": "int4", "block_size": 32},
+            {"precision": "int4"},
         )
     }
     assert len(paths) == len(exporter.calls) == 3
@@ -277,7 +277,7 @@ def test_an_alias_brings_its_settings(hub: HubServer, exporter: Exporter, monkey
     prepare_model("phi", precision="fp16")
     assert [(call["precision"], call["block_size"]) for call in exporter.calls] == [
         ("int8", 64),
-        ("fp16", 32),
+        ("fp16", None),
     ]
 
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -27,6 +26,7 @@ from genai.export import Calibrated, ExportPlan, open_weights
 from genai.export.architecture import DecoderSpec
 from genai.export.build.balance import balanced
 from genai.export.build.decoder_parts import num_separable
+from genai.export.build.patterns import layer_pattern, schemes_by_pattern
 from genai.export.checkpoint.formats import write_text_files
 from genai.hub import fingerprint
 from genai.quantize import BlockScheme
@@ -144,7 +144,7 @@ class Calibration:
         else:
             groups = [Choices.from_json(values, schemes) for values in kept]
         chosen = choose_schemes(groups, budget)
-        precision = replace(self.plan.precision, schemes=_by_pattern(chosen, self.parameters))
+        precision = replace(self.plan.precision, schemes=self._by_pattern(chosen))
         return replace(self, plan=replace(self.plan, precision=precision))
 
     def run(self, work: WorkFolder, advance: Callable[[int], None]) -> None:
@@ -170,7 +170,7 @@ class Calibration:
                 path, _, kind = name.rpartition(".")
                 if kind in ("codes", "factors") and (scheme := self._scheme_of(path)) is not None:
                     schemes[path] = scheme
-        precision = self.plan.precision.with_schemes(_by_pattern(schemes, self.parameters))
+        precision = self.plan.precision.with_schemes(self._by_pattern(schemes))
         notes = {
             "method": self.plan.settings.quantize,
             **describe(self.text, self.sequences),
@@ -191,8 +191,11 @@ class Calibration:
     def left_out(self) -> list[str]:
         """Return what of the layers is rounded to nearest because nothing can be known of its inputs."""
         left_out = [f"layers.{index}" for index in range(self.num_layers, len(self.spec.layers))]
-        experts = {_pattern(name.rpartition(".")[0]) for name in self.parameters if ".experts." in name}
+        experts = {layer_pattern(name.rpartition(".")[0]) for name in self.parameters if ".experts." in name}
         return left_out + sorted(experts)
+
+    def _by_pattern(self, schemes: Mapping[str, BlockScheme]) -> dict[str, BlockScheme]:
+        return schemes_by_pattern(schemes, (name.rpartition(".")[0] for name in self.parameters))
 
     def _scheme_of(self, path: str) -> BlockScheme | None:
         scheme = self.plan.precision.scheme_of(path)
@@ -206,19 +209,3 @@ def _tokenizer_of(checkpoint: Path) -> Tokenizer:
     with tempfile.TemporaryDirectory() as folder:
         write_text_files(checkpoint, Path(folder))
         return Tokenizer.from_folder(folder)
-
-
-def _by_pattern(schemes: Mapping[str, BlockScheme], names: Iterable[str]) -> dict[str, BlockScheme]:
-    """Return schemes by patterns of paths: one for a module of all layers, where all layers' have the same."""
-    modules = {name.rpartition(".")[0] for name in names}
-    found: dict[str, BlockScheme] = {}
-    for path, scheme in schemes.items():
-        pattern = _pattern(path)
-        same = [schemes.get(module) for module in modules if _pattern(module) == pattern]
-        found[pattern if all(other == scheme for other in same) else path] = scheme
-    return found
-
-
-def _pattern(path: str) -> str:
-    """Return a path with a star for the layer's number."""
-    return re.sub(r"^layers\.\d+\.", "layers.*.", path)

@@ -34,7 +34,10 @@ Precision = Annotated[
     str | None, typer.Option(help="Export a checkpoint as fp32, fp16, bf16, int8, int4, int4-small or keep.")
 ]
 BlockSize = Annotated[
-    int | None, typer.Option(help="Weights per scale at int8 and int4: 32 (default), 64 or 128.")
+    int | None,
+    typer.Option(
+        help="Weights per scale at int8 and int4: 32, 64 or 128; if not given, 32 at int8, and at int4 as large as a matrix bears."
+    ),
 ]
 Variant = Annotated[
     str | None,

@@ -23,7 +23,7 @@ __all__ = [
     "check_block_size",
 ]
 
-EXPORT_VERSION = 5
+EXPORT_VERSION = 6
 """The version of what an export writes: raised when a fix changes it, so that exports made before are not used."""
 
 PRECISIONS = ("fp32", "fp16", "bf16", "int8", "int4", "int4-small", "keep")
@@ -47,7 +47,7 @@ CALIBRATED_METHODS = ("awq", "gptq")
 """Methods that look at what a layer's matrices read."""
 
 MIN_BLOCK_SIZE, MAX_BLOCK_SIZE = 16, 256
-DEFAULT_BLOCK_SIZE = 32
+DEFAULT_BLOCK_SIZE = 32  # of matrices of 8 bits alone, and of those that a budget of bits mixes
 
 
 class ExportOptions(TypedDict, total=False):
@@ -72,8 +72,8 @@ class ExportSettings:
         precision: "fp32", "fp16", "bf16", "int8", "int4", its smaller and coarser form "int4-small", or "keep" for what a
             checkpoint has quantized as it is.
         block_size: Weights per scale at int8 and int4: 32, 64 or 128 (any power of two from 16 to 256); mixtures take
-            twice as many where they are coarser or have 8 bits. At other precisions it means nothing, and is 32 whatever
-            was asked for.
+            twice as many where they are coarser or have 8 bits. `None` is 32 at int8, and at int4 what the provider's form
+            says for each matrix. At other precisions it means nothing, and is `None` whatever was asked for.
         max_context: Longest sequence that the folder is made for; `None` is the checkpoint's own limit.
         via: "native" or "transformers" names an exporter; "auto" takes the first that takes the model.
         quantize: How weights of 4 bits are chosen: "rtn" rounds to nearest, "hqq" fits scales to most weights of a block
@@ -97,7 +97,7 @@ class ExportSettings:
     """
 
     precision: str = "int4"
-    block_size: int = DEFAULT_BLOCK_SIZE
+    block_size: int | None = None
     max_context: int | None = None
     via: str = "auto"
     quantize: str = "rtn"
@@ -115,14 +115,16 @@ class ExportSettings:
         _check_one_of(ACTIVATIONS, activations=self.activations)
         object.__setattr__(self, "provider", self.form.name)
         self._check_activations()
-        check_block_size(self.block_size)
-        if self.precision.startswith("int4") and self.block_size > self.form.max_narrow_block:
+        size = self.block_size
+        if size is not None:
+            check_block_size(size)
+        if size is not None and self.precision.startswith("int4") and size > self.form.max_narrow_block:
             raise OptionError(
                 f"{self.provider} reads blocks of at most {self.form.max_narrow_block} weights of 4 bits, not "
-                f"{self.block_size}: choose block_size {self.form.max_narrow_block}"
+                f"{size}: choose block_size {self.form.max_narrow_block}"
             )
         if not self.is_quantized:
-            object.__setattr__(self, "block_size", DEFAULT_BLOCK_SIZE)
+            object.__setattr__(self, "block_size", None)
         length = self.max_context
         if length is not None and (isinstance(length, bool) or not isinstance(length, int) or length < 1):
             raise OptionError(f"max_context must be a whole number >= 1, not {length!r}")
@@ -161,6 +163,18 @@ class ExportSettings:
         return self.precision.startswith("int")
 
     @property
+    def block_sizes(self) -> tuple[int, ...]:
+        """The sizes of blocks that a matrix is stored in: the first of which a row has whole ones, else the last.
+
+        >>> ExportSettings().block_sizes, ExportSettings(block_size=64).block_sizes, ExportSettings("int8").block_sizes
+        ((128, 64, 32), (64,), (32,))
+        """
+        if self.block_size is not None:
+            return (self.block_size,)
+        is_mixed_by_form = self.precision.startswith("int4") and self.bits_budget is None
+        return self.form.narrow_blocks if is_mixed_by_form else (DEFAULT_BLOCK_SIZE,)
+
+    @property
     def is_calibrated(self) -> bool:
         """Whether a text decides on the weights of layers."""
         return self.quantize in CALIBRATED_METHODS
@@ -196,9 +210,9 @@ class ExportSettings:
         """A name that no other settings have, fit for a folder.
 
         >>> ExportSettings().name, ExportSettings(precision="fp32", max_context=512).name
-        ('int4-32', 'fp32-max_context=512')
+        ('int4', 'fp32-max_context=512')
         """
-        parts = [self.precision, *([str(self.block_size)] if self.is_quantized else [])]
+        parts = [self.precision, *([str(self.block_size)] if self.block_size is not None else [])]
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if field.name not in ("precision", "block_size") and value != field.default:

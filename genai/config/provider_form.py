@@ -30,6 +30,8 @@ class ProviderForm:
         has_expert_zero_points: The same for the matrices of experts.
         widens_blocks: Whether matrices of 8 bits have blocks of twice the size.
         max_narrow_block: Weights of 4 bits that one block may have.
+        narrow_blocks: Sizes that blocks of 4 bits have where none is asked for, from the largest on: of a matrix's the first
+            of which a row has whole ones, else the last.
         separates_bias: Whether a bias is added by a node of its own, because the fast kernel takes none.
         expert_multiple: What the widths of experts have to be multiples of.
         biases_codes: Whether attention over a cache of codes can add biases to its scores.
@@ -48,6 +50,7 @@ class ProviderForm:
     has_expert_zero_points: bool = True
     widens_blocks: bool = True
     max_narrow_block: int = 256
+    narrow_blocks: tuple[int, ...] = (32,)
     separates_bias: bool = False
     expert_multiple: int = 1
     biases_codes: bool = True
@@ -63,7 +66,9 @@ class ProviderForm:
         return precision if precision in FLOAT_TYPES else self.activations[0]
 
 
-_CPU = ProviderForm("cpu", ("fp32", "fp16", "bf16"), incomplete=frozenset({"bf16"}))
+_CPU = ProviderForm(
+    "cpu", ("fp32", "fp16", "bf16"), narrow_blocks=(128, 64, 32), incomplete=frozenset({"bf16"})
+)
 _CUDA = ProviderForm(
     "cuda",
     ("fp16", "bf16", "fp32"),

@@ -92,7 +92,8 @@ def export_model(
         output: Folder to make.
         precision: "fp32", "fp16", "bf16", "int8", "int4" or "int4-small"; "keep" takes over what a checkpoint has quantized
             as it is. That is the default where there is something to keep, else "int4".
-        block_size: Weights per scale at int8 and int4: 32, 64 or 128 (any power of two from 16 to 256); 32 if not given.
+        block_size: Weights per scale at int8 and int4: 32, 64 or 128 (any power of two from 16 to 256); if not given,
+            what `ExportSettings` says.
         overwrite: Replace what is at `output`.
         progress: Called after every few megabytes.
         source: Where the checkpoint came from, for the manifest; its path if not given.

@@ -66,7 +66,7 @@ class ExportKey:
         """The folder's name within its source's.
 
         >>> ExportKey("owner/name", "0123456789abcdef", ExportSettings(), version=2).name
-        '0123456789ab-int4-32-v2'
+        '0123456789ab-int4-v2'
         """
         revision = urllib.parse.quote(self.revision[:_REVISION_DIGITS], safe="")
         return f"{revision}-{self.settings.name}-v{self.version}"

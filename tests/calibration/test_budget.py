@@ -229,5 +229,5 @@ def test_what_cannot_spend_a_budget_says_so_before_the_weights_are_there(llama: 
 def test_a_budget_is_one_of_int4() -> None:
     with pytest.raises(OptionError, match="the precision is int8: choose int4, or leave bits_budget out"):
         ExportSettings("int8", bits_budget=5)
-    assert ExportSettings(bits_budget=4.5).name == "int4-32-bits_budget=4.5"
+    assert ExportSettings(bits_budget=4.5).name == "int4-bits_budget=4.5"
     assert ExportSettings(bits_budget=4.5).needs_text

@@ -84,11 +84,11 @@ def test_every_method_is_better_than_rounding_channels_as_they_are(calibrated: M
     def error(folder: ModelFolder) -> float:
         return float(np.linalg.norm(logits_of(folder) - expected))
 
-    plan = plan_export(checkpoint, ExportSettings("int4"))
+    plan = plan_export(checkpoint, ExportSettings("int4", block_size=32))
     assert plan.native is not None
     as_they_are = Calibrated(plan.precision, open_weights(plan, plan.native), {})
     rounded = error(carry_out(plan, tmp_path / "as they are", calibrated=as_they_are))
-    assert error(export_model(checkpoint, tmp_path / "rtn")) < rounded
+    assert error(export_model(checkpoint, tmp_path / "rtn", block_size=32)) < rounded
     assert error(calibrated(checkpoint, tmp_path / "awq", method="awq")) < rounded
     assert error(calibrated(checkpoint, tmp_path / "gptq", method="gptq")) < rounded
 

@@ -25,7 +25,8 @@ def manifest_of(path: Path) -> Manifest:
 
 def test_quantizes(cli: Cli, checkpoint: Path, tmp_path: Path) -> None:
     (tmp_path / "text.txt").write_text(packaged_text().content[:7000])
-    done = cli("quantize", checkpoint, "-o", tmp_path / "model", "--calibration", tmp_path / "text.txt")
+    options = ("--block-size", "32", "--calibration", tmp_path / "text.txt")
+    done = cli("quantize", checkpoint, "-o", tmp_path / "model", *options)
     assert (done.code, done.stderr) == (0, "")
     assert done.stdout.startswith(f"{tmp_path / 'model'}: int4, ")
     manifest = manifest_of(tmp_path / "model")
@@ -42,7 +43,8 @@ def test_quantizes_a_gguf_file(cli: Cli, checkpoint: Path, tmp_path: Path) -> No
 
     file = write_gguf(checkpoint, tmp_path / "model.gguf", quantize=choose)
     (tmp_path / "text.txt").write_text(packaged_text().content[:7000])
-    done = cli("quantize", file, "-o", tmp_path / "model", "--calibration", tmp_path / "text.txt")
+    options = ("--block-size", "32", "--calibration", tmp_path / "text.txt")
+    done = cli("quantize", file, "-o", tmp_path / "model", *options)
     assert (done.code, done.stderr) == (0, "")
     manifest = manifest_of(tmp_path / "model")
     assert manifest.quantization["modules"]["layers.*.attention.output"]["method"] == "gptq"

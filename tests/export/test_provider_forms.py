@@ -59,7 +59,7 @@ def test_settings_that_mean_the_same_are_the_same() -> None:
     assert ExportSettings(activations="fp32") == ExportSettings()
     assert ExportSettings("fp16", activations="fp16") == ExportSettings("fp16")
     assert ExportSettings(provider="tensorrt", activations="fp16") == ExportSettings(provider="cuda")
-    assert ExportSettings(provider="openvino").name == "int4-32"
+    assert ExportSettings(provider="openvino").name == "int4"
     assert ExportSettings(provider="CUDAExecutionProvider") == ExportSettings(provider="CUDA")
     assert ExportSettings(provider="Cuda").provider == "cuda"
 

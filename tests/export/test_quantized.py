@@ -167,6 +167,26 @@ def test_every_block_size_works(block_size: int, tied: bool, tmp_path: Path) -> 
     assert relative_error(GraphRunner(with_float_activations(exported)).feed(PROMPT), expected) < 1e-4
 
 
+def test_blocks_fit_the_matrices_if_no_size_is_asked_for(tmp_path: Path) -> None:
+    """Rows of 192 weights have whole blocks of 64; what writes to the residual stream has 8 bits."""
+    checkpoint = make_checkpoint(
+        "llama", tmp_path / "checkpoint", hidden_size=192, intermediate_size=256, num_hidden_layers=3
+    )
+    plan = plan_export(checkpoint, ExportSettings("int4", via="native"))
+    assert plan.native is not None
+    mixed = plan.precision.mixed_for(open_weights(plan, plan.native))
+    plan = dataclasses.replace(plan, precision=dataclasses.replace(mixed, recipe=None))  # not balanced
+    exported = carry_out(plan, tmp_path / "model")
+    assert exported.manifest is not None
+    assert exported.manifest.quantization["block_size"] == 64
+    default, schemes = int4_recipe(checkpoint, 32)
+    writers = (f"model.layers.1.{name}" for name in ("mlp.down_proj", "self_attn.o_proj"))
+    ends = (f"model.layers.{layer}.self_attn.o_proj" for layer in (0, 2))
+    schemes |= dict.fromkeys((*writers, *ends), schemes["lm_head"])
+    expected = expected_logits(checkpoint, dataclasses.replace(default, block_size=64), schemes)
+    assert relative_error(GraphRunner(with_float_activations(exported)).feed(PROMPT), expected) < 1e-4
+
+
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8", "int4"])
 def test_tied_embeddings_are_stored_once(precision: str, tmp_path: Path) -> None:
     """The tied model has the untied one's tensors but for a second table, and its head reads the same bytes."""

@@ -24,8 +24,8 @@ def random_parameters(*, is_gated: bool = True) -> dict[str, np.ndarray]:
     return parameters
 
 
-def bits_of(parameters: dict[str, np.ndarray], *paths: str) -> list[int]:
-    precision = Precision.of(ExportSettings("int4")).mixed_for(parameters)
+def bits_of(parameters: dict[str, np.ndarray], *paths: str, block_size: int | None = None) -> list[int]:
+    precision = Precision.of(ExportSettings("int4", block_size)).mixed_for(parameters)
     return [precision.scheme_of(path).bits for path in paths]
 
 
@@ -35,11 +35,12 @@ DOWNS = [f"layers.{layer}.mlp.down" for layer in range(NUM_LAYERS)]
 @pytest.mark.parametrize("is_gated", [False, True])
 def test_a_layer_with_a_neuron_far_above_the_others_is_found(is_gated: bool) -> None:
     parameters = random_parameters(is_gated=is_gated)
-    assert bits_of(parameters, *DOWNS) == [8, 4, 4, 4, 8]
+    assert bits_of(parameters, *DOWNS, block_size=32) == [8, 4, 4, 4, 8]
     parameters["layers.2.mlp.up.weight"][17] *= 3
     parameters["layers.2.mlp.down.weight"][:, 17] *= 3
-    assert bits_of(parameters, *DOWNS) == [8, 4, 8, 4, 8]
-    assert bits_of(parameters, "layers.0.mlp.up", "layers.2.mlp.up", "layers.4.mlp.gate") == [8, 4, 8]
+    assert bits_of(parameters, *DOWNS, block_size=32) == [8, 4, 8, 4, 8]
+    ups = ["layers.0.mlp.up", "layers.2.mlp.up", "layers.4.mlp.up"]
+    assert bits_of(parameters, *ups, block_size=32) == bits_of(parameters, *ups) == [8, 4, 8]
 
 
 def test_the_strength_of_a_neuron_is_that_of_its_three_vectors() -> None:
@@ -53,8 +54,14 @@ def test_the_strength_of_a_neuron_is_that_of_its_three_vectors() -> None:
 def test_modules_outside_feed_forward_blocks() -> None:
     paths = ["embedding", "head", "layers.1.attention.q", "layers.1.attention.k", "layers.1.attention.v"]
     assert bits_of(random_parameters(), *paths) == [8] * 5
-    others = ["layers.1.attention.output", "layers.1.mlp.gate", "layers.1.mlp.experts.down"]
+    others = ["layers.1.mlp.gate", "layers.1.mlp.experts.down", "layers.1.mixer.output"]
     assert bits_of(random_parameters(), *others) == [4] * 3
+
+
+def test_what_writes_to_the_residual_stream_makes_up_for_large_blocks() -> None:
+    writers = ["layers.1.attention.output", "layers.1.mlp.down", "layers.1.mlp.shared.down"]
+    assert bits_of(random_parameters(), *writers) == [8] * 3
+    assert bits_of(random_parameters(), *writers, block_size=128) == [4] * 3
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "int8"])
@@ -82,3 +89,59 @@ def test_the_small_recipe_widens_the_vocabulary_and_what_suffers_most() -> None:
     narrow = ["layers.0.mlp.gate", "layers.1.mlp.down", "layers.0.attention.q", "layers.4.attention.v"]
     assert [precision.scheme_of(path).bits for path in wide + narrow] == [8] * 5 + [4] * 4
     assert precision.scheme_of("layers.1.mlp.down").block_size == 64
+
+
+def shapes(**columns: int) -> dict[str, np.ndarray]:
+    """Matrices of two layers by their modules, of 64 rows and so many columns; layer 1 is in between."""
+    return {
+        f"layers.{layer}.{module.replace('__', '.')}.weight": np.ones((64, num_columns), np.float32)
+        for layer in range(2)
+        for module, num_columns in columns.items()
+    }
+
+
+def blocks_of(parameters: dict[str, np.ndarray], **settings: object) -> dict[str, int]:
+    """The block sizes of matrices of 4 bits, by the path of the module in the second layer."""
+    precision = Precision.of(ExportSettings("int4", **settings)).mixed_for(parameters)  # type: ignore[arg-type]
+    schemes = {
+        name[:-7]: precision.scheme_of(name[:-7]) for name in parameters if name.startswith("layers.1")
+    }
+    return {path[9:]: scheme.block_size for path, scheme in schemes.items() if scheme and scheme.bits == 4}
+
+
+def test_blocks_are_the_largest_of_which_rows_have_whole_ones() -> None:
+    parameters = shapes(mlp__a=896, mlp__b=576, mlp__c=1632, mlp__d=100, mlp__experts__up=128, delta__q=128)
+    assert blocks_of(parameters) == {
+        "mlp.a": 128,
+        "mlp.b": 64,
+        "mlp.c": 32,
+        "mlp.d": 32,
+        "mlp.experts.up": 32,
+        "delta.q": 32,
+    }
+
+
+@pytest.mark.parametrize("settings", [{"provider": "cuda"}, {"provider": "webgpu"}, {"bits_budget": 5.0}])
+def test_other_forms_and_budgets_keep_blocks_of_32(settings: dict[str, object]) -> None:
+    assert blocks_of(shapes(mlp__a=896, mlp__b=576), **settings) == {"mlp.a": 32, "mlp.b": 32}
+
+
+def test_a_block_size_that_is_asked_for_is_every_matrixs() -> None:
+    assert blocks_of(shapes(mlp__a=896, mlp__b=576), block_size=128) == {"mlp.a": 128, "mlp.b": 128}
+
+
+def test_a_manifest_lists_the_blocks_that_fewer_weights_have() -> None:
+    parameters = shapes(mlp__a=896, mlp__b=576)
+    parameters["layers.1.mlp.b.weight"] = np.ones((64, 128), np.float32)
+    described = Precision.of(ExportSettings("int4")).mixed_for(parameters).to_json()
+    assert described["block_size"] == 128
+    fewer = {
+        path: scheme["block_size"] for path, scheme in described["modules"].items() if scheme["bits"] == 4
+    }
+    assert fewer == {"layers.0.mlp.b": 64}
+    parameters["layers.1.mlp.b.weight"] = parameters["layers.0.mlp.b.weight"]
+    described = Precision.of(ExportSettings("int4")).mixed_for(parameters).to_json()
+    fewer = {
+        path: scheme["block_size"] for path, scheme in described["modules"].items() if scheme["bits"] == 4
+    }
+    assert fewer == {"layers.*.mlp.b": 64}

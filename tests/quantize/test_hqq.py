@@ -89,7 +89,8 @@ def test_never_worse_than_rounding_to_nearest(
     assert found.scales.dtype == nearest.scales.dtype
     np.testing.assert_array_equal(found.scales.astype(scheme.scale_type), found.scales)
     sums, others = (sum_of_blocks(rows - values_of(each, scheme, num_columns)) for each in (found, nearest))
-    assert (sums <= others * 1.0001).all()
+    rounding = 1e-4 * np.abs(nearest.scales) ** 0.75  # of weights in scales, in float32
+    assert (sums <= others * 1.0001 + rounding).all()
 
 
 def sum_of_blocks(errors: Floats) -> Floats:
@@ -138,4 +139,4 @@ def test_a_matrix_is_rounded_by_its_scheme() -> None:
 def test_it_needs_no_text() -> None:
     settings = ExportSettings(quantize="hqq")
     assert not settings.is_calibrated
-    assert settings.name == "int4-32-quantize=hqq"
+    assert settings.name == "int4-quantize=hqq"

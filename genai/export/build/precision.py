@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -11,6 +13,7 @@ from typing import Any, Self
 import onnx_ir as ir
 
 from genai.config import PROVIDER_FORMS, ExportSettings, ProviderForm
+from genai.export.build.patterns import schemes_by_pattern
 from genai.export.build.recipe import Recipe
 from genai.export.checkpoint.rows import Rows
 from genai.quantize import BlockScheme
@@ -67,7 +70,9 @@ class Precision:
         name, form = settings.precision, settings.form
         float_type = _FLOAT_TYPES[settings.float_type]
         if name == "int8":
-            return cls(name, float_type, BlockScheme(8, settings.block_size, scale_type="float16"), form=form)
+            return cls(
+                name, float_type, BlockScheme(8, settings.block_sizes[-1], scale_type="float16"), form=form
+            )
         if recipe := Recipe.of(settings):
             schemes = dict.fromkeys(recipe.modules, recipe.wide)
             if not form.has_expert_zero_points and not recipe.narrow.is_symmetric:
@@ -83,7 +88,13 @@ class Precision:
         """
         if self.recipe is None:
             return self
-        return self.with_schemes(dict.fromkeys(self.recipe.wide_modules(parameters), self.recipe.wide))
+        wide = dict.fromkeys(self.recipe.wide_modules(parameters), self.recipe.wide)
+        shapes = {
+            name.removesuffix(".weight"): rows.shape
+            for name, rows in parameters.items()
+            if name.endswith(".weight") and len(rows.shape) > 1
+        }
+        return self.with_schemes(wide)._fitted_to(shapes)
 
     def with_schemes(self, schemes: Mapping[str, BlockScheme | None]) -> Self:
         """Return this precision with other schemes for some modules, before those that it has and instead of them."""
@@ -125,3 +136,26 @@ class Precision:
         if self.schemes:
             values["modules"] = {path: s.to_json() if s else None for path, s in self.schemes.items()}
         return values
+
+    def _fitted_to(self, shapes: Mapping[str, tuple[int, ...]]) -> Self:
+        """Return this precision with the recipe's blocks as large as each matrix bears; without a recipe, itself.
+
+        Most weights get the default scheme, and the rest are listed.
+
+        Args:
+            shapes: Of all matrices, [..., outputs, inputs], by the paths of their modules.
+        """
+        recipe = self.recipe
+        if recipe is None or len(recipe.block_sizes) == 1:
+            return self
+        fitted, num_weights = dict[str, BlockScheme](), Counter[BlockScheme]()
+        for path, shape in shapes.items():
+            if self.scheme_of(path) == recipe.narrow:
+                fitted[path] = recipe.narrow_for(path, shape[-1])
+                num_weights[fitted[path]] += math.prod(shape)
+        if not fitted:
+            return self
+        ((default, _),) = num_weights.most_common(1)
+        listed = schemes_by_pattern(fitted, fitted)
+        others = {pattern: scheme for pattern, scheme in listed.items() if scheme != default}
+        return dataclasses.replace(self, default_scheme=default, schemes={**self.schemes, **others})
