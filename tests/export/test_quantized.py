@@ -168,7 +168,7 @@ def test_every_block_size_works(block_size: int, tied: bool, tmp_path: Path) -> 
 
 
 def test_blocks_fit_the_matrices_if_no_size_is_asked_for(tmp_path: Path) -> None:
-    """Rows of 192 weights have whole blocks of 64; what writes to the residual stream has 8 bits."""
+    """Rows of 192 weights have whole blocks of 64, of 256 weights of 128; the attention's output has 8 bits."""
     checkpoint = make_checkpoint(
         "llama", tmp_path / "checkpoint", hidden_size=192, intermediate_size=256, num_hidden_layers=3
     )
@@ -180,9 +180,9 @@ def test_blocks_fit_the_matrices_if_no_size_is_asked_for(tmp_path: Path) -> None
     assert exported.manifest is not None
     assert exported.manifest.quantization["block_size"] == 64
     default, schemes = int4_recipe(checkpoint, 32)
-    writers = (f"model.layers.1.{name}" for name in ("mlp.down_proj", "self_attn.o_proj"))
-    ends = (f"model.layers.{layer}.self_attn.o_proj" for layer in (0, 2))
-    schemes |= dict.fromkeys((*writers, *ends), schemes["lm_head"])
+    outputs = (f"model.layers.{layer}.self_attn.o_proj" for layer in range(3))
+    schemes |= dict.fromkeys(outputs, schemes["lm_head"])
+    schemes["model.layers.1.mlp.down_proj"] = dataclasses.replace(default, block_size=128)
     expected = expected_logits(checkpoint, dataclasses.replace(default, block_size=64), schemes)
     assert relative_error(GraphRunner(with_float_activations(exported)).feed(PROMPT), expected) < 1e-4
 
