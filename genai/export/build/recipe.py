@@ -31,7 +31,7 @@ _VOCABULARY = ("embedding", "head")
 _ATTENTION = ("*.attention.q", "*.attention.k", "*.attention.v")
 _ATTENTION_OUTPUT = "*.attention.output"
 _FEED_FORWARD = ("gate", "up", "down")
-_PEAK, _PEAK_OF_LARGE_BLOCKS = 4.5, 3.0
+_PEAK, _PEAK_OF_LARGE_BLOCKS = 4.5, 2.5
 
 _CHUNK = 1 << 22  # weights that are looked at at once, 32 MB in float64
 
