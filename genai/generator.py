@@ -13,7 +13,7 @@ from typing import Any, Self, TypeVar, Unpack, overload
 import numpy as np
 import numpy.typing as npt
 
-from genai.config import GenerationConfig, GenerationOptions
+from genai.config import GenerationConfig, GenerationOptions, check_optimize_for
 from genai.engine import (
     AsyncGenerationStream,
     BackgroundDriver,
@@ -95,6 +95,7 @@ class Generator:
     ) -> None:
         device_ids = _device_ids(device_id, devices)
         _check_bools(offline=offline, strict=strict)
+        check_optimize_for(optimize_for)
         first = preferred_provider({"provider": provider, "provider_library": provider_library})
         if isinstance(model, ModelFolder):
             _check_nothing_to_choose(revision=revision, precision=precision, variant=variant)

@@ -21,6 +21,7 @@ import argparse
 import importlib.util
 import math
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -113,13 +114,10 @@ def show(
 ) -> list[float]:
     """Print a row of a folder of genai's; return the perplexities."""
     set_accuracy(folder, 1 if activations == "float32" else 4)
-    judged = folder
-    if activations == "prompts":
-        judged = made_once(
-            folder.with_name(f"{folder.name}-prompts"), lambda target: for_prompts(folder, target)
-        )
-    with Generator(judged, optimize_for="memory") as model, Generator(reference) as expected:
-        report = evaluate_quality(model, against=expected, texts=texts, window=WINDOW)
+    with tempfile.TemporaryDirectory() as made:
+        judged = folder if activations != "prompts" or label == "fp32" else for_prompts(folder, Path(made))
+        with Generator(judged, optimize_for="memory") as model, Generator(reference) as expected:
+            report = evaluate_quality(model, against=expected, texts=texts, window=WINDOW)
     assert report.overall.comparison is not None
     found = [text.perplexity for text in report.texts]
     print_row(label, report.num_bytes, found, base or found, report.overall.comparison.mean_kl)
@@ -197,16 +195,19 @@ def set_accuracy(folder: Path, level: int) -> None:
     onnx.save(model, path)
 
 
-def for_prompts(folder: Path, target: Path) -> None:
-    """Make a folder whose every product is computed as those of prompts are."""
+def for_prompts(folder: Path, target: Path) -> Path:
+    """Make a folder whose products are computed as those of prompts are, the head's too; return it."""
     shutil.copytree(folder, target, dirs_exist_ok=True)
     model = onnx.load(target / "model.onnx", load_external_data=False)
-    matrices = to_eight_bit_products(model)
-    initializers = write_eight_bit_weights(matrices, target / "eight_bit.data", weights=target)
+    initializers = write_eight_bit_weights(
+        to_eight_bit_products(model), target / "eight_bit.data", weights=target
+    )
+    assert initializers, f"{folder} has no products that prompts compute otherwise"
     model.graph.initializer.extend(initializers)
     for entry in external_locations(model.graph):
         entry.value = Path(entry.value).name
     onnx.save(model, target / "model.onnx")
+    return target
 
 
 def print_row(label: str, num_bytes: int, found: list[float], base: list[float], kl: float | None) -> None:

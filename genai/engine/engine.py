@@ -34,7 +34,7 @@ class Engine:
 
     def __init__(self, model: Model, *, prefill_chunk: int | None = None) -> None:
         self._model = model
-        self._prefill_chunk = prefill_chunk or model.prompt_chunk
+        self._prefill_chunk = model.prompt_chunk if prefill_chunk is None else prefill_chunk
         self._scheduler = Scheduler(model)
         self._turn = threading.Condition()
         self._stepping_thread: int | None = None

@@ -14,7 +14,6 @@ import numpy as np
 import numpy.typing as npt
 
 from genai.cache import CacheShape, KVCache, Slot
-from genai.config import check_optimize_for
 from genai.errors import OptionError, OutOfMemoryError
 from genai.folder import ModelFolder
 from genai.graph.names import ROPE_SWITCH_LENGTH, USE_CACHE_BRANCH
@@ -51,7 +50,7 @@ class Decoder:
         num_threads: Threads of one operator; None is ONNX Runtime's choice (all cores).
         provider_library: A plug-in library of execution providers to register, one of which `provider` names.
         strict: Whether it is an error that the provider leaves nodes to the CPU, instead of a warning in the log.
-        optimize_for: "speed" reads prompts by a second graph in 8 bits, where the CPU runs the model and can do it exactly,
+        optimize_for: One of `genai.config.OPTIMIZE_FOR`: "speed" reads prompts by a second graph in 8 bits, where the CPU runs the model and can do it exactly,
             which takes a byte for every weight more; "memory" does not, and "auto" does where enough memory is free.
         profile_folder: Where ONNX Runtime writes what its runs spend their time on; None profiles nothing.
 
@@ -81,7 +80,6 @@ class Decoder:
             isinstance(kv_cache_bytes, bool) or not isinstance(kv_cache_bytes, int)
         ):
             raise OptionError(f"kv_cache_bytes must be a number of bytes, not {kv_cache_bytes!r}")
-        check_optimize_for(optimize_for)
         self.max_batch = DEFAULT_MAX_BATCH if max_batch is None else _limit("max_batch", max_batch, None)
         self._session, self._prompts = open_sessions(
             folder,

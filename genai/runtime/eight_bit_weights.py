@@ -1,13 +1,14 @@
 """The weights of products in 8 bits (`adapt/eight_bit_products.py`), made of those that a graph has.
 
 What blocks of a few bits stand for is rounded again, to 255 steps of each output's largest weight. A matrix is made some
-rows at a time, which fit the processor's caches, and several at once; then it lies in a file that ONNX Runtime maps while it
-packs them, so that no second copy is ever in memory.
+rows at a time, which fit the processor's caches, and as many matrices at once as there are cores; then they lie in a file
+that ONNX Runtime maps while it packs them, so that no second copy of all is ever in memory.
 """
 
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -46,9 +47,12 @@ def write_eight_bit_weights(
         OSError: There is no room for the file, or the graph's own weights cannot be read.
     """
     initializers = []
-    with path.open("wb") as file, ThreadPoolExecutor(os.cpu_count()) as pool:
-        made = pool.map(lambda matrix: _eight_bit(matrix, weights), matrices)
-        for matrix, (codes, scales) in zip(matrices, made, strict=True):
+    at_once = os.cpu_count() or 1
+    with path.open("wb") as file, ThreadPoolExecutor(at_once) as pool:
+        begun = deque(pool.submit(_eight_bit, matrix, weights) for matrix in matrices[:at_once])
+        for place, matrix in enumerate(matrices):
+            codes, scales = begun.popleft().result()
+            begun.extend(pool.submit(_eight_bit, each, weights) for each in matrices[place + at_once :][:1])
             file.write(bytes(-file.tell() % _ALIGNMENT_BYTES))
             tensor = TensorProto(name=matrix.name, data_type=TensorProto.INT8, dims=codes.shape)
             tensor.data_location = TensorProto.EXTERNAL

@@ -37,7 +37,7 @@ from genai.runtime.recorded_runs import Recorder
 from genai.runtime.session_options import session_options
 from genai.runtime.value_device import ValueDevice
 
-__all__ = ["WEIGHTS_FOLDER", "DecoderSession", "open_sessions"]
+__all__ = ["WEIGHTS_FOLDER", "AdaptedGraph", "DecoderSession", "open_sessions"]
 
 logger = logging.getLogger("genai.runtime")
 
@@ -49,7 +49,7 @@ YIELDS = "session.force_spinning_stop"
 
 
 @dataclass(frozen=True, slots=True)
-class _Adapted:
+class AdaptedGraph:
     """A graph as it is run.
 
     Args:
@@ -98,14 +98,14 @@ class DecoderSession:
         provider_library: str | Path | None = None,
         records_placement: bool = False,
         profile_folder: Path | None = None,
-        adapted: _Adapted | None = None,
+        adapted: AdaptedGraph | None = None,
     ) -> None:
         is_number = isinstance(num_threads, int) and not isinstance(num_threads, bool)
         if num_threads is not None and not (is_number and 1 <= num_threads <= MAX_THREADS):
             raise OptionError(
                 f"num_threads must be at least 1 and at most {MAX_THREADS}, not {num_threads!r}"
             )
-        adapted = adapted or _adapted(folder, stages, max_context)
+        adapted = adapted or _adapt_folder(folder, stages, max_context)
         candidates = choose_provider(provider, library=provider_library)
         is_recorded = records_placement or any(candidate.name != "cpu" for candidate in candidates)
         size_nodes = name_nodes(adapted.model) if is_recorded else frozenset()
@@ -117,7 +117,8 @@ class DecoderSession:
             made = session_options(folder.decoder, stages)
             made.add_session_config_entry(WEIGHTS_FOLDER, str(weights))
             made.add_session_config_entry(RECORD, str(int(is_recorded)))
-            made.add_session_config_entry(YIELDS, str(int(reads_prompts)))
+            if reads_prompts:
+                made.add_session_config_entry(YIELDS, "1")
             if num_threads is not None:
                 made.intra_op_num_threads = num_threads
             if profile_folder is not None:
@@ -182,63 +183,70 @@ def open_sessions(
     provider: str,
     max_context: int,
     optimize_for: str,
-    **options: Any,
+    device_id: int = 0,
+    num_threads: int | None = None,
+    provider_library: str | Path | None = None,
+    records_placement: bool = False,
+    profile_folder: Path | None = None,
 ) -> tuple[DecoderSession, DecoderSession]:
     """Return the session that runs generated tokens and the one that runs prompts, which may be the same.
-
-    Args:
-        folder: The model folder.
-        provider: Execution provider, or "auto".
-        max_context: Longest sequence that will run.
-        optimize_for: One of `genai.config.OPTIMIZE_FOR`.
-        options: Further ones of `DecoderSession`.
 
     Raises:
         ModelFolderError: They do not share one cache.
     """
+
+    def open_stages(
+        chosen: Sequence[StageConfig], provider: str, adapted: AdaptedGraph | None = None
+    ) -> DecoderSession:
+        return DecoderSession(
+            folder,
+            chosen,
+            provider=provider,
+            device_id=device_id,
+            num_threads=num_threads,
+            max_context=max_context,
+            provider_library=provider_library,
+            records_placement=records_placement,
+            profile_folder=profile_folder,
+            adapted=adapted,
+        )
+
     stages = folder.decoder.stages
     on_tokens = [stage for stage in stages if stage.run_on_token_gen]
     on_prompts = [stage for stage in stages if stage.run_on_prompt]
-    tokens = DecoderSession(folder, on_tokens, provider=provider, max_context=max_context, **options)
-    if on_prompts == on_tokens:
-        if tokens.provider.name == "cpu":
-            adapted = _adapted(folder, on_tokens, max_context)
-            return tokens, _eight_bit_prompts(folder, adapted, optimize_for, options) or tokens
+    tokens = open_stages(on_tokens, provider)
+    if on_prompts != on_tokens:
+        prompts = open_stages(on_prompts, tokens.provider.name)
+        if prompts.graph.cache != tokens.graph.cache:
+            raise ModelFolderError(
+                f"{folder.path}: the stages that run on prompts and those that run on generated tokens have different "
+                "caches; export the model again"
+            )
+        return tokens, prompts
+    if optimize_for == "memory" or tokens.provider.name != "cpu":
         return tokens, tokens
-    prompts = DecoderSession(
-        folder, on_prompts, provider=tokens.provider.name, max_context=max_context, **options
-    )
-    if prompts.graph.cache != tokens.graph.cache:
-        raise ModelFolderError(
-            f"{folder.path}: the stages that run on prompts and those that run on generated tokens have different "
-            "caches; export the model again"
-        )
-    return tokens, prompts
-
-
-def _eight_bit_prompts(
-    folder: ModelFolder, adapted: _Adapted, optimize_for: str, options: dict[str, Any]
-) -> DecoderSession | None:
-    """Return a session that reads prompts in 8 bits; `None` if that is not wanted, or not possible here."""
-    with tempfile.TemporaryDirectory(prefix="genai-", ignore_cleanup_errors=True) as made:
-        try:
+    try:
+        with tempfile.TemporaryDirectory(prefix="genai-", ignore_cleanup_errors=True) as made:
+            adapted = _adapt_folder(folder, on_tokens, max_context)
             weights = read_prompts_in_eight_bits(
                 adapted.model, adapted.weights, made=Path(made), optimize_for=optimize_for
             )
-        except (OSError, ValueError) as error:
-            logger.warning(
-                "%s: prompts are read as slowly as with optimize_for memory, because their weights cannot be written to %s: %s",
-                folder.path, made, error,
-            )  # fmt: skip
-            return None
-        if weights is None:
-            return None
-        facts = dataclasses.replace(adapted.facts, gives_logits=False, can_keep_none=True)
-        prompts = _Adapted(adapted.model, facts, weights, reads_prompts=True)
-        return DecoderSession(folder, provider="cpu", adapted=prompts, **options)
+            if weights is None:
+                return tokens, tokens
+            facts = dataclasses.replace(adapted.facts, gives_logits=False)
+            reading = AdaptedGraph(adapted.model, facts, weights, reads_prompts=True)
+            prompts = open_stages(on_tokens, tokens.provider.name, reading)
+    except (OSError, ValueError, MemoryError, ModelFolderError) as error:
+        logger.warning(
+            "%s: one graph reads prompts and decodes, since two cannot be had: %s", folder.path, error
+        )
+        return tokens, tokens
+    return tokens, prompts if prompts.graph.cache == tokens.graph.cache else tokens
 
 
-def _adapted(folder: ModelFolder, stages: Sequence[StageConfig], max_context: int | None) -> _Adapted:
+def _adapt_folder(
+    folder: ModelFolder, stages: Sequence[StageConfig], max_context: int | None
+) -> AdaptedGraph:
     """Return a folder's graph, adapted for everything."""
     if stages:
         model = join_stages([(stage, read_model(folder.path / stage.filename)) for stage in stages])
@@ -246,7 +254,7 @@ def _adapted(folder: ModelFolder, stages: Sequence[StageConfig], max_context: in
         model = read_model(folder.model_path)
     facts = adapt_model(model, folder.decoder.names, max_context=max_context)
     weights = locate_weights(model, folder.path if stages else folder.model_path.parent)
-    return _Adapted(model, facts, weights)
+    return AdaptedGraph(model, facts, weights)
 
 
 def _device(provider: Provider, device_id: int, session: Any, *, has_growing: bool) -> Device:

@@ -40,7 +40,7 @@ def test_what_fits(endless_model: Path) -> None:
 
 def test_chat_says_so(cli: Cli, endless_model: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     folder = ModelFolder.load(endless_model)
-    free = (weights_of(endless_model) + RESERVED_BYTES + 1100 * token_bytes(folder)) // 1024 + 1
+    free = (weights_of(endless_model) + RESERVED_BYTES + 1100 * token_bytes(folder)) * 4 // 3 // 1024 + 1
     file = tmp_path / "meminfo"
     file.write_text(f"MemTotal:       99999999 kB\nMemAvailable:   {free} kB\n")
     monkeypatch.setattr(hardware, "MEMORY_FILE", file)
@@ -55,3 +55,16 @@ def test_chat_says_so(cli: Cli, endless_model: Path, monkeypatch: pytest.MonkeyP
 def test_a_system_that_does_not_tell(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(hardware, "MEMORY_FILE", tmp_path / "none")
     assert hardware.free_host_bytes() is None
+
+
+def test_a_container_with_less_memory_than_the_host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file = tmp_path / "meminfo"
+    file.write_text("MemAvailable:   1000 kB\n")
+    monkeypatch.setattr(hardware, "MEMORY_FILE", file)
+    monkeypatch.setattr(hardware, "GROUP_FOLDER", tmp_path)
+    assert hardware.free_host_bytes() == 1_024_000
+    (tmp_path / "memory.current").write_text("1500\n")
+    (tmp_path / "memory.max").write_text("max\n")
+    assert hardware.free_host_bytes() == 1_024_000
+    (tmp_path / "memory.max").write_text("4000\n")
+    assert hardware.free_host_bytes() == 2500

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -151,6 +152,48 @@ def test_a_gated_block(reads_up_twice: bool, tmp_path: Path) -> None:
     assert_close_by_row(ours[:, :2], (hidden @ down.T)[:, :2], within=0.04)
 
 
+def test_what_is_not_known_to_be_cut_in_the_middle_is_no_gated_block(tmp_path: Path) -> None:
+    """Along another axis, or into parts of other sizes."""
+    x = rows_of_all_sizes()
+    for sizes, axis in (([32, 16], -1), ([1, 1], 0)):
+        made = Products()
+        matrix = made.multiply("x", "gate_up", inputs=INPUTS, outputs=48, scheme=SCHEMES[1])
+        made.initializers.append(numpy_helper.from_array(np.array(sizes), "sizes"))
+        made.add("Split", ["gate_up", "sizes"], ["gate", "up"], axis=axis)
+        made.add("ReduceSum", ["gate", "axes"], ["total"])
+        made.initializers.append(numpy_helper.from_array(np.array([-1]), "axes"))
+        made.add("Mul", ["total", "up"], ["hidden"])
+        down = made.multiply("hidden", "y", inputs=sizes[1] if axis else 48, outputs=24, scheme=SCHEMES[0])
+        ours, operators = run_in_eight_bits(made.model("y"), x, tmp_path)
+        assert "Split" in operators
+        gate, up = np.split(x @ matrix.T, [sizes[0]], axis=axis)
+        expected = (gate.sum(-1, keepdims=True) * up) @ down.T
+        np.testing.assert_allclose(ours, expected, atol=0.05 * np.abs(expected).max())
+
+
+def test_many_rows_without_the_number_of_bits_and_with_negative_scales(tmp_path: Path) -> None:
+    made = Products()
+    matrix = made.multiply("x", "y", inputs=INPUTS, outputs=300, scheme=SCHEMES[0])
+    assert any((numpy_helper.to_array(tensor) < 0).any() for tensor in made.initializers)
+    (bits,) = (each for each in made.nodes[0].attribute if each.name == "bits")
+    made.nodes[0].attribute.remove(bits)  # 4 is the default
+    x = rows_of_all_sizes()
+    ours, _ = run_in_eight_bits(made.model("y"), x, tmp_path)
+    assert_close_by_row(ours, x @ matrix.T, within=0.015)
+
+
+def test_a_matrix_that_two_products_share(tmp_path: Path) -> None:
+    made = Products()
+    matrix = made.multiply("x", "a", inputs=INPUTS, outputs=INPUTS, scheme=SCHEMES[1])
+    again = onnx.NodeProto()
+    again.CopyFrom(made.nodes[0])
+    again.input[0], again.output[0] = "a", "y"
+    made.nodes.append(again)
+    x = rows_of_all_sizes()
+    ours, _ = run_in_eight_bits(made.model("y"), x, tmp_path)
+    assert_close_by_row(ours, x @ matrix.T @ matrix.T, within=0.03)
+
+
 def test_products_that_ask_for_floats_stay() -> None:
     made = Products()
     made.multiply("x", "y", inputs=INPUTS, outputs=24, scheme=SCHEMES[0])
@@ -201,11 +244,12 @@ def test_auto_keeps_one_graph_where_weights_are_few_or_memory_is_short(
 
 
 def test_a_processor_that_saturates_keeps_one_graph(
-    folder: ModelFolder, monkeypatch: pytest.MonkeyPatch
+    folder: ModelFolder, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(eight_bit_prompts, "_multiplies_exactly", lambda: False)
     decoder = Decoder(folder, optimize_for="speed")
     assert decoder._prompts is decoder._session
+    assert "products of bytes saturate" in caplog.text
 
 
 def test_no_room_for_the_weights_is_a_warning(
@@ -220,14 +264,23 @@ def test_no_room_for_the_weights_is_a_warning(
     assert "No space left" in caplog.text
 
 
+def test_the_weights_that_were_made_are_gone_when_the_model_is_there(
+    folder: ModelFolder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    decoder = Decoder(folder, optimize_for="speed")
+    assert decoder._prompts is not decoder._session
+    assert not list(tmp_path.iterdir())
+
+
 def test_unquantized_models_have_one_graph(model_folder: Folders) -> None:
     decoder = Decoder(ModelFolder.load(model_folder("llama")[1]), optimize_for="speed")
     assert decoder._prompts is decoder._session
 
 
-def test_another_goal_is_refused(folder: ModelFolder) -> None:
+def test_another_goal_is_refused() -> None:
     with pytest.raises(OptionError, match='Did you mean "speed"'):
-        Generator(folder, optimize_for="sped")
+        Generator("no/such/model", optimize_for="sped")  # before anything is looked for
 
 
 def test_a_batch_equals_each_of_its_prompts_alone(folder: ModelFolder) -> None:

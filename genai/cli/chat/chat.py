@@ -75,7 +75,9 @@ def _choose_context(folder: ModelFolder) -> int | None:
 
     if (num_free := free_host_bytes()) is None:
         return None
-    length = longest_context(folder, num_free)
+    length = longest_context(
+        folder, num_free - num_free // 4
+    )  # which weights of 8 bits may take (optimize_for)
     if length < folder.decoder.context_length:
         print_note(
             f"a context of {length} tokens, which fits into the {format_bytes(num_free)} of memory that are free; the "

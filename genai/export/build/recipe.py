@@ -70,10 +70,11 @@ class Recipe:
         wide = BlockScheme(8, coarse_size if form.widens_blocks else size, scale_type="float16")
         match settings.precision:
             case "int4":
-                modules, peak = (*_VOCABULARY, *_ATTENTION), _PEAK
-                if len(sizes) > 1:
-                    modules, peak = (*modules, _ATTENTION_OUTPUT), _PEAK_OF_LARGE_BLOCKS
-                return cls(narrow, sizes, wide, modules, _FEED_FORWARD, peak)
+                modules = (*_VOCABULARY, *_ATTENTION)
+                if len(sizes) == 1:
+                    return cls(narrow, sizes, wide, modules, _FEED_FORWARD, _PEAK)
+                modules_too = (*modules, _ATTENTION_OUTPUT)
+                return cls(narrow, sizes, wide, modules_too, _FEED_FORWARD, _PEAK_OF_LARGE_BLOCKS)
             case "int4-small":
                 size = min(coarse_size, form.max_narrow_block)
                 return cls(replace(narrow, block_size=size), (size,), wide, _VOCABULARY, ("down",), _PEAK)

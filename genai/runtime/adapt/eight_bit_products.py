@@ -159,24 +159,25 @@ class _Rewriting:
         """Return the matrix that a node multiplies by in 8 bits as well as in its own; `None` if there is none."""
         if not MATMUL_NBITS.is_type_of(node.domain, node.op_type):
             return None
-        numbers = {attribute.name: attribute.i for attribute in node.attribute}
-        codes, scales, zero_points = (
-            self._constant(MATMUL_NBITS.find(operand, node.input))
-            for operand in ("B", "scales", "zero_points")
-        )
-        has_zero_points = MATMUL_NBITS.find("zero_points", node.input) is not None
+        numbers = _numbers_of(node)
+        bits = numbers.get("bits", 4)
+        points = MATMUL_NBITS.find("zero_points", node.input)
+        codes = self._initializers.get(MATMUL_NBITS.find("B", node.input) or "")
+        scales = self._constant(MATMUL_NBITS.find("scales", node.input))
+        zero_points = self._initializers.get(points or "")
         if (
-            numbers["bits"] not in _BITS
+            bits not in _BITS
             or numbers.get("accuracy_level") != _INTEGER_ACTIVATIONS
             or MATMUL_NBITS.find("g_idx", node.input)
             or codes is None
+            or codes.data_type != TensorProto.UINT8
             or scales is None
             or self._type_of(MATMUL_NBITS.find("scales", node.input)) != TensorProto.FLOAT
-            or (has_zero_points and (zero_points is None or zero_points.data_type != TensorProto.UINT8))
+            or (points and (zero_points is None or zero_points.data_type != TensorProto.UINT8))
         ):
             return None
         return BlockMatrix(
-            numbers["N"], numbers["K"], numbers["bits"], numbers["block_size"], codes, scales, zero_points
+            numbers["N"], numbers["K"], bits, numbers["block_size"], codes, scales, zero_points
         )
 
     def _constant(self, value: str | None) -> TensorProto | None:
@@ -202,18 +203,24 @@ class _Rewriting:
             return None
         gate, up = split.output
         product = self._only_reader(up, "Mul")
-        sizes = self._sizes(split)
-        if product is None or (sizes is not None and sizes[0] != sizes[1]):
+        if product is None or not self._halves(split, _numbers_of(node)["N"]):
             return None
         down = self._only_reader(product.output[0], MATMUL_NBITS.op_type)
         return None if down is None or down.output[0] not in self.blocks else _Gated(split, gate, up, product)
 
-    def _sizes(self, split: NodeProto) -> list[int] | None:
-        """Return the sizes that a Split has as constants; `None` where it makes equal parts."""
-        tensor = self._initializers.get(split.input[1]) if len(split.input) > 1 else None
-        if tensor is not None:
-            return [int(size) for size in numpy_helper.to_array(tensor)]
-        return next((list(each.ints) for each in split.attribute if each.name == "split"), None)
+    def _halves(self, split: NodeProto, size: int) -> bool:
+        """Whether a node is known to cut the last axis, of this size, in the middle."""
+        attributes = {attribute.name: attribute for attribute in split.attribute}
+        if "axis" not in attributes or attributes["axis"].i != -1:
+            return False
+        if len(split.input) < 2:
+            sizes = list(attributes["split"].ints) if "split" in attributes else [size // 2] * 2
+        else:
+            tensor = self._initializers.get(split.input[1])
+            if tensor is None or tensor.data_location == TensorProto.EXTERNAL:
+                return False
+            sizes = [int(each) for each in numpy_helper.to_array(tensor)]
+        return 2 * sizes[0] == 2 * sizes[1] == size
 
     def _only_reader(self, value: str, op_type: str) -> NodeProto | None:
         readers = self._readers.get(value, [])
@@ -225,20 +232,23 @@ class _Rewriting:
         """Multiply by gate and by up; the rows' factors of up are owed to whoever reads the product of both."""
         codes, factors = self._quantized(node.input[0])
         middle = block.num_rows // 2
-        name = node.input[1]
-        gate = EightBitMatrix(f"eight_bit.{name}.gate", block, 0, middle)
-        self._add("Mul", [self._integer_product(codes, gate, f"{gated.gate}.unscaled"), factors], gated.gate)
-        up = EightBitMatrix(f"eight_bit.{name}.up", block, middle, block.num_rows)
+        gate = EightBitMatrix(f"eight_bit.{node.output[0]}.gate", block, 0, middle)
+        self._add(
+            "Mul",
+            [self._integer_product(codes, gate, f"eight_bit.{gated.gate}.unscaled"), factors],
+            gated.gate,
+        )
+        up = EightBitMatrix(f"eight_bit.{node.output[0]}.up", block, middle, block.num_rows)
         self._integer_product(codes, up, gated.up)
         self._owed[gated.product.output[0]] = factors
 
     def _add_product(self, node: NodeProto, block: BlockMatrix) -> None:
         output = node.output[0]
         codes, factors = self._quantized(node.input[0])
-        matrix = EightBitMatrix(f"eight_bit.{node.input[1]}", block, 0, block.num_rows)
-        product = self._integer_product(codes, matrix, f"{output}.unscaled")
+        matrix = EightBitMatrix(f"eight_bit.{output}.matrix", block, 0, block.num_rows)
+        product = self._integer_product(codes, matrix, f"eight_bit.{output}.unscaled")
         bias = MATMUL_NBITS.find("bias", node.input)
-        scaled = output if bias is None else f"{output}.without_bias"
+        scaled = output if bias is None else f"eight_bit.{output}.without_bias"
         self._add("Mul", [product, factors], scaled)
         if bias is not None:
             self._add("Add", [scaled, bias], output)
@@ -246,20 +256,22 @@ class _Rewriting:
     def _integer_product(self, codes: str, matrix: EightBitMatrix, output: str) -> str:
         """Multiply codes by a matrix: float32 [..., rows], without the factors of the codes' rows."""
         self.matrices.append(matrix)
-        operands = [codes, matrix.name, _ONE, matrix.scales, _MIDDLE]
-        return self._add("MatMulIntegerToFloat", operands, output, domain=MICROSOFT)
+        inputs = [codes, matrix.name, _ONE, matrix.scales, _MIDDLE]
+        return self._add("MatMulIntegerToFloat", inputs, output, domain=MICROSOFT)
 
     def _quantized(self, x: str) -> tuple[str, str]:
         """Return a value's codes, uint8 [..., inputs], and the factors of its rows, float32 [..., 1]."""
         if x not in self._rows:
-            magnitudes = self._add("Abs", [x], f"{x}.magnitudes")
-            largest = self._add("Max", [self._largest(magnitudes, f"{x}.peak"), _LEAST], f"{x}.largest")
-            inverse = self._add("Div", [_LARGEST_CODE, largest], f"{x}.inverse")
-            scaled = self._add("Mul", [x, inverse], f"{x}.scaled")
-            codes = self._add("QuantizeLinear", [scaled, _ONE, _MIDDLE], f"{x}.codes")
-            factors = self._add("Mul", [largest, _STEP], f"{x}.factors")
+            magnitudes = self._add("Abs", [x], f"eight_bit.{x}.magnitudes")
+            largest = self._add(
+                "Max", [self._largest(magnitudes, f"eight_bit.{x}.peak"), _LEAST], f"eight_bit.{x}.largest"
+            )
+            inverse = self._add("Div", [_LARGEST_CODE, largest], f"eight_bit.{x}.inverse")
+            scaled = self._add("Mul", [x, inverse], f"eight_bit.{x}.scaled")
+            codes = self._add("QuantizeLinear", [scaled, _ONE, _MIDDLE], f"eight_bit.{x}.codes")
+            factors = self._add("Mul", [largest, _STEP], f"eight_bit.{x}.factors")
             if x in self._owed:
-                factors = self._add("Mul", [factors, self._owed[x]], f"{x}.all_factors")
+                factors = self._add("Mul", [factors, self._owed[x]], f"eight_bit.{x}.all_factors")
             self._rows[x] = codes, factors
         return self._rows[x]
 
@@ -275,6 +287,10 @@ class _Rewriting:
             helper.make_node(op_type, inputs, [output], name=f"{output}.node", domain=domain, **attributes)
         )
         return output
+
+
+def _numbers_of(node: NodeProto) -> dict[str, int]:
+    return {attribute.name: attribute.i for attribute in node.attribute}
 
 
 def _constants() -> Iterator[TensorProto]:

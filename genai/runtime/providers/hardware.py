@@ -26,6 +26,7 @@ __all__ = [
 ]
 
 MEMORY_FILE = Path("/proc/meminfo")
+GROUP_FOLDER = Path("/sys/fs/cgroup")
 CUDA_DRIVERS = ("libcuda.so.1", "nvcuda.dll")
 NAME_BYTES = 256
 
@@ -80,12 +81,18 @@ def host_memory_bytes() -> int | None:
 
 
 def free_host_bytes() -> int | None:
-    """Return how much of the host's memory programs may still take; None where the system does not tell."""
+    """Return how much of the host's memory programs may still take, in a container too; None where nobody tells."""
     try:
         found = re.search(r"^MemAvailable:\s+(\d+) kB$", MEMORY_FILE.read_text(), re.MULTILINE)
     except OSError:
         return None
-    return int(found[1]) * 1024 if found else None
+    if not found:
+        return None
+    free = int(found[1]) * 1024
+    with contextlib.suppress(OSError, ValueError):  # no group, or one without a limit ("max")
+        limit, used = (int((GROUP_FOLDER / f"memory.{name}").read_text()) for name in ("max", "current"))
+        free = min(free, max(limit - used, 0))
+    return free
 
 
 def _hardware(device: object, provider: Provider) -> Hardware:
