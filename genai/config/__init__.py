@@ -20,7 +20,13 @@ from genai.config.export import (
 from genai.config.generation import GenerationConfig, GenerationOptions
 from genai.config.message import Message
 from genai.config.provider_form import FLOAT_TYPES, PROVIDER_FORMS, ProviderForm, provider_form, provider_name
-from genai.config.run import OPTIMIZE_FOR, RunOptions, check_optimize_for, check_run_options
+from genai.config.run import (
+    OPTIMIZE_FOR,
+    SHARE_OF_FREE_MEMORY,
+    RunOptions,
+    check_optimize_for,
+    check_run_options,
+)
 
 __all__ = [
     "ACTIVATIONS",
@@ -32,6 +38,7 @@ __all__ = [
     "PRECISIONS",
     "PROVIDER_FORMS",
     "QUANTIZE_METHODS",
+    "SHARE_OF_FREE_MEMORY",
     "VIAS",
     "ExportOptions",
     "ExportSettings",

@@ -7,6 +7,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, Self, TypedDict, Unpack
 
+from genai.config.choices import check_one_of
 from genai.config.provider_form import FLOAT_TYPES, ProviderForm, provider_form
 from genai.errors import OptionError, did_you_mean
 
@@ -108,11 +109,11 @@ class ExportSettings:
     calibration: str | None = None
 
     def __post_init__(self) -> None:
-        _check_one_of(PRECISIONS, precision=self.precision)
-        _check_one_of(VIAS, via=self.via)
-        _check_one_of(QUANTIZE_METHODS, quantize=self.quantize)
-        _check_one_of(KV_PRECISIONS, kv_precision=self.kv_precision)
-        _check_one_of(ACTIVATIONS, activations=self.activations)
+        check_one_of(PRECISIONS, precision=self.precision)
+        check_one_of(VIAS, via=self.via)
+        check_one_of(QUANTIZE_METHODS, quantize=self.quantize)
+        check_one_of(KV_PRECISIONS, kv_precision=self.kv_precision)
+        check_one_of(ACTIVATIONS, activations=self.activations)
         object.__setattr__(self, "provider", self.form.name)
         self._check_activations()
         size = self.block_size
@@ -263,12 +264,4 @@ def check_block_size(size: object) -> None:
         raise OptionError(
             f"block_size must be a power of two from {MIN_BLOCK_SIZE} to {MAX_BLOCK_SIZE} "
             f"(usually 32, 64 or 128), not {size!r}"
-        )
-
-
-def _check_one_of(known: tuple[str, ...], **option: str) -> None:
-    ((name, value),) = option.items()
-    if value not in known:
-        raise OptionError(
-            f'{name} must be one of {", ".join(known)}, not "{value}".{did_you_mean(value, known)}'
         )

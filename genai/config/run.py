@@ -5,13 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TypedDict
 
+from genai.config.choices import check_one_of
 from genai.errors import OptionError, did_you_mean
 
-__all__ = ["OPTIMIZE_FOR", "RunOptions", "check_optimize_for", "check_run_options"]
+__all__ = ["OPTIMIZE_FOR", "SHARE_OF_FREE_MEMORY", "RunOptions", "check_optimize_for", "check_run_options"]
 
 OPTIMIZE_FOR = ("auto", "speed", "memory")
 """What `optimize_for` may be: "speed" holds weights twice where that makes prompts faster, "memory" once, and "auto" twice
 where enough memory is free."""
+
+SHARE_OF_FREE_MEMORY = 0.25
+"""Of the memory that is free, what "auto" lets the second weights take."""
 
 
 class RunOptions(TypedDict, total=False):
@@ -47,8 +51,4 @@ def check_optimize_for(optimize_for: object) -> None:
     Raises:
         OptionError: It is not.
     """
-    if optimize_for not in OPTIMIZE_FOR:
-        raise OptionError(
-            f"optimize_for must be one of {', '.join(OPTIMIZE_FOR)}, not {optimize_for!r}."
-            f"{did_you_mean(str(optimize_for), OPTIMIZE_FOR)}"
-        )
+    check_one_of(OPTIMIZE_FOR, optimize_for=optimize_for)

@@ -50,8 +50,9 @@ class Decoder:
         num_threads: Threads of one operator; None is ONNX Runtime's choice (all cores).
         provider_library: A plug-in library of execution providers to register, one of which `provider` names.
         strict: Whether it is an error that the provider leaves nodes to the CPU, instead of a warning in the log.
-        optimize_for: One of `genai.config.OPTIMIZE_FOR`: "speed" reads prompts by a second graph in 8 bits, where the CPU runs the model and can do it exactly,
-            which takes a byte for every weight more; "memory" does not, and "auto" does where enough memory is free.
+        optimize_for: One of `genai.config.OPTIMIZE_FOR`: "speed" reads prompts by a second graph in 8 bits, where the CPU
+            runs the model and can do it exactly, which takes a byte for every weight more; "memory" does not, and "auto"
+            does where enough memory is free.
         profile_folder: Where ONNX Runtime writes what its runs spend their time on; None profiles nothing.
 
     Raises:

@@ -7,6 +7,7 @@ that ONNX Runtime maps while it packs them, so that no second copy of all is eve
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections import deque
 from collections.abc import Sequence
@@ -49,10 +50,11 @@ def write_eight_bit_weights(
     initializers = []
     at_once = os.cpu_count() or 1
     with path.open("wb") as file, ThreadPoolExecutor(at_once) as pool:
-        begun = deque(pool.submit(_eight_bit, matrix, weights) for matrix in matrices[:at_once])
-        for place, matrix in enumerate(matrices):
-            codes, scales = begun.popleft().result()
-            begun.extend(pool.submit(_eight_bit, each, weights) for each in matrices[place + at_once :][:1])
+        begun = (pool.submit(_eight_bit, matrix, weights) for matrix in matrices)
+        window = deque(itertools.islice(begun, at_once))
+        for matrix in matrices:
+            codes, scales = window.popleft().result()
+            window.extend(itertools.islice(begun, 1))
             file.write(bytes(-file.tell() % _ALIGNMENT_BYTES))
             tensor = TensorProto(name=matrix.name, data_type=TensorProto.INT8, dims=codes.shape)
             tensor.data_location = TensorProto.EXTERNAL

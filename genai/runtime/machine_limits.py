@@ -16,7 +16,8 @@ import numpy.typing as npt
 from onnx import NodeProto, TensorProto, helper
 
 from genai.errors import OutOfMemoryError
-from genai.runtime.ort import RUN_ERRORS, onnxruntime
+from genai.runtime.ort import RUN_ERRORS
+from genai.runtime.single_node import open_node
 
 __all__ = ["MachineLimits", "measure_limits"]
 
@@ -25,7 +26,6 @@ READ_ROWS = 1024
 PRODUCT_SHAPE = (1024, 2048, 2048)
 """Rows, inputs and outputs of the products."""
 NUM_RUNS = 6
-OPSET, IR_VERSION = 18, 9
 
 _LIMIT_ERRORS: tuple[type[Exception], ...] = (MemoryError, *RUN_ERRORS)
 
@@ -100,33 +100,10 @@ def _best_seconds(
     num_threads: int | None,
 ) -> float:
     """Run a node of one input and one constant several times; return the least time of a run."""
-    input_type = helper.np_dtype_to_tensor_dtype(values.dtype)
-    graph = helper.make_graph(
-        [node],
-        "limit",
-        [helper.make_tensor_value_info("x", input_type, values.shape)],
-        [helper.make_tensor_value_info("y", output_type, None)],
-        [
-            helper.make_tensor(
-                node.input[1],
-                helper.np_dtype_to_tensor_dtype(constant.dtype),
-                constant.shape,
-                constant.tobytes(),
-                raw=True,
-            )
-        ],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # what fails is raised
-    if num_threads is not None:
-        options.intra_op_num_threads = num_threads
-    session = onnxruntime.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
+    run = open_node(node, values, {node.input[1]: constant}, output_type=output_type, num_threads=num_threads)
     best = float("inf")
     for _ in range(NUM_RUNS):
         start = time.perf_counter()
-        session.run(None, {"x": values})
+        run()
         best = min(best, time.perf_counter() - start)
     return best

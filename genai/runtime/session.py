@@ -9,26 +9,17 @@ import dataclasses
 import logging
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from onnx import ModelProto
+from typing import Any, TypedDict, Unpack
 
 from genai.cache import Device
 from genai.errors import ModelFolderError, OptionError
 from genai.folder import ModelFolder, StageConfig
-from genai.runtime.adapt import (
-    GraphFacts,
-    adapt_model,
-    join_stages,
-    locate_weights,
-    read_model,
-)
+from genai.runtime.adapted_graph import AdaptedGraph
 from genai.runtime.addressed_device import AddressedDevice
 from genai.runtime.binding import AddressBinding, Binding, ValueBinding
 from genai.runtime.devices import HostDevice
-from genai.runtime.eight_bit_prompts import read_prompts_in_eight_bits
+from genai.runtime.eight_bit_prompts import may_read_in_eight_bits, read_in_eight_bits
 from genai.runtime.first_provider import first_that_works, records_runs
 from genai.runtime.graph_interface import GraphInterface
 from genai.runtime.placement import RECORD, Placement, name_nodes, read_placement
@@ -37,7 +28,7 @@ from genai.runtime.recorded_runs import Recorder
 from genai.runtime.session_options import session_options
 from genai.runtime.value_device import ValueDevice
 
-__all__ = ["WEIGHTS_FOLDER", "AdaptedGraph", "DecoderSession", "open_sessions"]
+__all__ = ["WEIGHTS_FOLDER", "DecoderSession", "open_sessions"]
 
 logger = logging.getLogger("genai.runtime")
 
@@ -45,24 +36,19 @@ MAX_THREADS = 1024
 WEIGHTS_FOLDER = "session.model_external_initializers_file_folder_path"
 """The entry of session options that says where a serialized model's weights lie."""
 YIELDS = "session.force_spinning_stop"
-"""The entry by which a session's threads sleep when a run has ended, instead of waiting for the next one awake."""
+"""The entry by which a session's threads sleep when a run has ended, instead of waiting for the next one awake: those that
+read prompts alone would take the cores from the session that decodes."""
 
 
-@dataclass(frozen=True, slots=True)
-class AdaptedGraph:
-    """A graph as it is run.
+class SessionOptions(TypedDict, total=False):
+    """Options that all sessions of a folder have in common; `DecoderSession` says what they are."""
 
-    Args:
-        model: The graph.
-        facts: What was found.
-        weights: The folder that the names of its weights count from.
-        reads_prompts: Whether a second session reads prompts alone, beside the one that everything else runs on.
-    """
-
-    model: ModelProto
-    facts: GraphFacts
-    weights: Path
-    reads_prompts: bool = False
+    device_id: int
+    num_threads: int | None
+    max_context: int | None
+    provider_library: str | Path | None
+    records_placement: bool
+    profile_folder: Path | None
 
 
 class DecoderSession:
@@ -105,19 +91,19 @@ class DecoderSession:
             raise OptionError(
                 f"num_threads must be at least 1 and at most {MAX_THREADS}, not {num_threads!r}"
             )
-        adapted = adapted or _adapt_folder(folder, stages, max_context)
+        adapted = adapted or AdaptedGraph.of_folder(folder, stages, max_context)
         candidates = choose_provider(provider, library=provider_library)
         is_recorded = records_placement or any(candidate.name != "cpu" for candidate in candidates)
         size_nodes = name_nodes(adapted.model) if is_recorded else frozenset()
         serialized = adapted.model.SerializeToString()
-        facts, weights, reads_prompts = adapted.facts, adapted.weights, adapted.reads_prompts
+        self.facts, weights = adapted.facts, adapted.weights
         del adapted  # of a graph with its weights inside, ONNX Runtime makes copies enough of its own
 
         def options() -> Any:
             made = session_options(folder.decoder, stages)
             made.add_session_config_entry(WEIGHTS_FOLDER, str(weights))
             made.add_session_config_entry(RECORD, str(int(is_recorded)))
-            if reads_prompts:
+            if not self.facts.gives_logits:
                 made.add_session_config_entry(YIELDS, "1")
             if num_threads is not None:
                 made.intra_op_num_threads = num_threads
@@ -128,7 +114,7 @@ class DecoderSession:
 
         self.provider, self._session = first_that_works(candidates, folder, serialized, options, device_id)
         self.placement = read_placement(self._session, size_nodes) if is_recorded else Placement()
-        self.graph = GraphInterface.of_session(self._session, folder.decoder, facts)
+        self.graph = GraphInterface.of_session(self._session, folder.decoder, self.facts)
         has_growing = any(port.grows for port in self.graph.cache)
         self.device = _device(self.provider, device_id, self._session, has_growing=has_growing)
         if isinstance(self.device, ValueDevice):
@@ -178,83 +164,50 @@ class DecoderSession:
 
 
 def open_sessions(
-    folder: ModelFolder,
-    *,
-    provider: str,
-    max_context: int,
-    optimize_for: str,
-    device_id: int = 0,
-    num_threads: int | None = None,
-    provider_library: str | Path | None = None,
-    records_placement: bool = False,
-    profile_folder: Path | None = None,
+    folder: ModelFolder, *, provider: str, optimize_for: str, **options: Unpack[SessionOptions]
 ) -> tuple[DecoderSession, DecoderSession]:
     """Return the session that runs generated tokens and the one that runs prompts, which may be the same.
 
     Raises:
         ModelFolderError: They do not share one cache.
     """
-
-    def open_stages(
-        chosen: Sequence[StageConfig], provider: str, adapted: AdaptedGraph | None = None
-    ) -> DecoderSession:
-        return DecoderSession(
-            folder,
-            chosen,
-            provider=provider,
-            device_id=device_id,
-            num_threads=num_threads,
-            max_context=max_context,
-            provider_library=provider_library,
-            records_placement=records_placement,
-            profile_folder=profile_folder,
-            adapted=adapted,
-        )
-
     stages = folder.decoder.stages
     on_tokens = [stage for stage in stages if stage.run_on_token_gen]
     on_prompts = [stage for stage in stages if stage.run_on_prompt]
-    tokens = open_stages(on_tokens, provider)
-    if on_prompts != on_tokens:
-        prompts = open_stages(on_prompts, tokens.provider.name)
-        if prompts.graph.cache != tokens.graph.cache:
-            raise ModelFolderError(
-                f"{folder.path}: the stages that run on prompts and those that run on generated tokens have different "
-                "caches; export the model again"
-            )
-        return tokens, prompts
-    if optimize_for == "memory" or tokens.provider.name != "cpu":
-        return tokens, tokens
+    tokens = DecoderSession(folder, on_tokens, provider=provider, **options)
+    if on_prompts == on_tokens:
+        return tokens, _eight_bit_prompts(folder, tokens, on_tokens, optimize_for, options) or tokens
+    prompts = DecoderSession(folder, on_prompts, provider=tokens.provider.name, **options)
+    if prompts.graph.cache != tokens.graph.cache:
+        raise ModelFolderError(
+            f"{folder.path}: the stages that run on prompts and those that run on generated tokens have different "
+            "caches; export the model again"
+        )
+    return tokens, prompts
+
+
+def _eight_bit_prompts(
+    folder: ModelFolder,
+    tokens: DecoderSession,
+    stages: Sequence[StageConfig],
+    optimize_for: str,
+    options: SessionOptions,
+) -> DecoderSession | None:
+    """Return a session that reads prompts in 8 bits over the same cache; `None` if one is to do all."""
+    if tokens.provider.name != "cpu" or not may_read_in_eight_bits(tokens.facts, optimize_for):
+        return None
+    adapted = AdaptedGraph.of_folder(folder, stages, options.get("max_context"))
     try:
-        with tempfile.TemporaryDirectory(prefix="genai-", ignore_cleanup_errors=True) as made:
-            adapted = _adapt_folder(folder, on_tokens, max_context)
-            weights = read_prompts_in_eight_bits(
-                adapted.model, adapted.weights, made=Path(made), optimize_for=optimize_for
-            )
-            if weights is None:
-                return tokens, tokens
-            facts = dataclasses.replace(adapted.facts, gives_logits=False)
-            reading = AdaptedGraph(adapted.model, facts, weights, reads_prompts=True)
-            prompts = open_stages(on_tokens, tokens.provider.name, reading)
+        with read_in_eight_bits(adapted, optimize_for) as reading:
+            if reading is None:
+                return None
+            prompts = DecoderSession(folder, stages, provider="cpu", adapted=reading, **options)
     except (OSError, ValueError, MemoryError, ModelFolderError) as error:
         logger.warning(
             "%s: one graph reads prompts and decodes, since two cannot be had: %s", folder.path, error
         )
-        return tokens, tokens
-    return tokens, prompts if prompts.graph.cache == tokens.graph.cache else tokens
-
-
-def _adapt_folder(
-    folder: ModelFolder, stages: Sequence[StageConfig], max_context: int | None
-) -> AdaptedGraph:
-    """Return a folder's graph, adapted for everything."""
-    if stages:
-        model = join_stages([(stage, read_model(folder.path / stage.filename)) for stage in stages])
-    else:
-        model = read_model(folder.model_path)
-    facts = adapt_model(model, folder.decoder.names, max_context=max_context)
-    weights = locate_weights(model, folder.path if stages else folder.model_path.parent)
-    return AdaptedGraph(model, facts, weights)
+        return None
+    return prompts if prompts.graph.cache == tokens.graph.cache else None
 
 
 def _device(provider: Provider, device_id: int, session: Any, *, has_growing: bool) -> Device:

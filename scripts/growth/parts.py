@@ -8,6 +8,7 @@ from pathlib import Path
 from statistics import median
 
 from genai.folder import ModelFolder
+from genai.runtime.providers.hardware import free_host_bytes
 
 from .arithmetic import Arithmetic
 from .measurements import (
@@ -128,23 +129,15 @@ def _decode(subjects: Subjects) -> list[Row]:
     """A step's bytes, each of which takes what it takes behind the shortest past."""
     pasts, arithmetic = subjects.sizes.pasts, subjects.arithmetic
     seconds = alone(decode_seconds, subjects.folders[0], pasts, subjects.sizes.timing)
-    per_byte = seconds[0] / arithmetic.step_bytes(pasts[0])
-    return [
-        Row(past, each, per_byte * arithmetic.step_bytes(past))
-        for past, each in zip(pasts, seconds, strict=True)
-    ]
+    return _by_work(pasts, seconds, arithmetic.step_bytes, base=0)
 
 
 def _prompt(subjects: Subjects) -> list[Row]:
     """A prompt's operations, each of which takes what it takes in the longest prompt up to a chunk."""
     lengths, arithmetic = subjects.sizes.prompts, subjects.arithmetic
     seconds = alone(prompt_seconds, subjects.folders[0], lengths, subjects.sizes.timing)
-    base, at_base = max(pair for pair in zip(lengths, seconds, strict=True) if pair[0] <= WARM_PROMPT)
-    per_operation = at_base / arithmetic.prompt_operations(base)
-    return [
-        Row(length, each, per_operation * arithmetic.prompt_operations(length))
-        for length, each in zip(lengths, seconds, strict=True)
-    ]
+    base = lengths.index(max(length for length in lengths if length <= WARM_PROMPT))
+    return _by_work(lengths, seconds, arithmetic.prompt_operations, base=base)
 
 
 def _batch(subjects: Subjects) -> list[Row]:
@@ -172,7 +165,8 @@ def _memory(subjects: Subjects) -> list[Row]:
     for context in subjects.sizes.contexts:
         for slots in subjects.sizes.slots:
             held = subjects.arithmetic.held_bytes(context, slots)
-            if held > MEMORY_SHARE * _available_bytes():
+            free = free_host_bytes()
+            if free is not None and held > MEMORY_SHARE * free:
                 print(f"left out, for want of memory: {slots} sequences of {context} tokens")
                 continue
             sample = alone(memory, subjects.folders[0], context, slots)
@@ -188,13 +182,16 @@ def _load(subjects: Subjects) -> list[Row]:
         ]
         for folder in subjects.folders
     }
-    per_byte = median(samples[min(samples)]) / min(samples)
-    return [Row(size, median(samples[size]), per_byte * size) for size in sorted(samples)]
+    sizes = sorted(samples)
+    return _by_work(sizes, [median(samples[size]) for size in sizes], lambda size: size, base=0)
 
 
-def _available_bytes() -> int:
-    lines = Path("/proc/meminfo").read_text("utf-8").splitlines()
-    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
+def _by_work(
+    sizes: Sequence[int], seconds: Sequence[float], work: Callable[[int], float], *, base: int
+) -> list[Row]:
+    """Return rows whose work takes, by arithmetic, what it takes in the row at `base`."""
+    per_unit = seconds[base] / work(sizes[base])
+    return [Row(size, each, per_unit * work(size)) for size, each in zip(sizes, seconds, strict=True)]
 
 
 PARTS: Mapping[str, Callable[[Subjects], list[Row]]] = {

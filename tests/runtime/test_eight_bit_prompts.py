@@ -239,8 +239,11 @@ def test_auto_keeps_one_graph_where_weights_are_few_or_memory_is_short(
     assert not has_two()
     monkeypatch.setattr(eight_bit_prompts, "_LEAST_BYTES", 0)
     assert has_two()
-    monkeypatch.setattr(eight_bit_prompts, "free_host_bytes", lambda: 1000)
-    assert not has_two()
+    for free in (1000, 0):
+        monkeypatch.setattr(eight_bit_prompts, "free_host_bytes", lambda free=free: free)
+        assert not has_two()
+    monkeypatch.setattr(eight_bit_prompts, "free_host_bytes", lambda: None)
+    assert has_two()
 
 
 def test_a_processor_that_saturates_keeps_one_graph(

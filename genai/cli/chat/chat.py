@@ -71,13 +71,12 @@ def chat(
 def _choose_context(folder: ModelFolder) -> int | None:
     """Return the longest context that fits into memory, and say so where it is not the model's own."""
     from genai.cli.chat.context import longest_context
+    from genai.config import SHARE_OF_FREE_MEMORY
     from genai.runtime.providers.hardware import free_host_bytes
 
     if (num_free := free_host_bytes()) is None:
         return None
-    length = longest_context(
-        folder, num_free - num_free // 4
-    )  # which weights of 8 bits may take (optimize_for)
+    length = longest_context(folder, int(num_free * (1 - SHARE_OF_FREE_MEMORY)))
     if length < folder.decoder.context_length:
         print_note(
             f"a context of {length} tokens, which fits into the {format_bytes(num_free)} of memory that are free; the "

@@ -70,11 +70,11 @@ class Recipe:
         wide = BlockScheme(8, coarse_size if form.widens_blocks else size, scale_type="float16")
         match settings.precision:
             case "int4":
-                modules = (*_VOCABULARY, *_ATTENTION)
-                if len(sizes) == 1:
-                    return cls(narrow, sizes, wide, modules, _FEED_FORWARD, _PEAK)
-                modules_too = (*modules, _ATTENTION_OUTPUT)
-                return cls(narrow, sizes, wide, modules_too, _FEED_FORWARD, _PEAK_OF_LARGE_BLOCKS)
+                has_large_blocks = len(sizes) > 1
+                output = (_ATTENTION_OUTPUT,) if has_large_blocks else ()
+                peak = _PEAK_OF_LARGE_BLOCKS if has_large_blocks else _PEAK
+                modules = (*_VOCABULARY, *_ATTENTION, *output)
+                return cls(narrow, sizes, wide, modules, _FEED_FORWARD, peak)
             case "int4-small":
                 size = min(coarse_size, form.max_narrow_block)
                 return cls(replace(narrow, block_size=size), (size,), wide, _VOCABULARY, ("down",), _PEAK)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from onnx import ModelProto
 
 from genai.folder import GraphNames
-from genai.graph.opset import ONNX_DOMAINS
+from genai.runtime.adapt.eight_bit_products import num_block_weights
 from genai.runtime.adapt.fused_cache import split_stacked_caches
-from genai.runtime.adapt.graph import remove_unused
+from genai.runtime.adapt.graph import opset_of, remove_unused
 from genai.runtime.adapt.lengths import keep_whole_windows, promote_lengths, shared_caches
 from genai.runtime.adapt.logits import promote_num_logits
 from genai.runtime.adapt.long_rope import promote_rope_choice
@@ -27,12 +27,14 @@ class GraphFacts:
         shared: The cache's inputs whose memory may be that of their outputs.
         can_keep_none: Whether `num_logits_to_keep` may be 0 for none.
         rope_switch_length: Length beyond which `use_long_rope` has to be true.
+        num_block_weights: Weights of the products that MatMulNBits computes.
         gives_logits: Whether it gives logits; what reads prompts alone does not.
     """
 
     shared: frozenset[str] = frozenset()
     can_keep_none: bool = False
     rope_switch_length: int | None = None
+    num_block_weights: int = 0
     gives_logits: bool = True
 
 
@@ -51,7 +53,7 @@ def adapt_model(
     """
     graph = model.graph
     rename_ports(graph, names or GraphNames())
-    split_stacked_caches(graph, _opset(model))
+    split_stacked_caches(graph, opset_of(model))
     can_keep_none = promote_num_logits(graph)
     rope_switch_length = promote_rope_choice(graph)
     if max_context is not None:
@@ -59,8 +61,4 @@ def adapt_model(
     keep_whole_windows(graph)
     promote_lengths(graph)
     remove_unused(graph)
-    return GraphFacts(shared_caches(graph), can_keep_none, rope_switch_length)
-
-
-def _opset(model: ModelProto) -> int:
-    return next((opset.version for opset in model.opset_import if opset.domain in ONNX_DOMAINS), 1)
+    return GraphFacts(shared_caches(graph), can_keep_none, rope_switch_length, num_block_weights(graph))

@@ -18,13 +18,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from genai.graph.operators import MATMUL_NBITS
-from genai.graph.opset import MICROSOFT, ONNX_DOMAINS
-from genai.runtime.adapt.graph import operands, remove_unused
+from genai.graph.opset import MICROSOFT
+from genai.runtime.adapt.graph import operands, opset_of, remove_unused
 
-__all__ = ["BlockMatrix", "EightBitMatrix", "to_eight_bit_products"]
+__all__ = ["BlockMatrix", "EightBitMatrix", "num_block_weights", "to_eight_bit_products"]
 
 _ONE, _MIDDLE, _LARGEST_CODE, _STEP, _LEAST, _LAST_AXIS = (
     f"eight_bit.{name}" for name in ("one", "middle", "largest_code", "step", "least", "last_axis")
@@ -83,6 +83,12 @@ class EightBitMatrix:
         return f"{self.name}.scales"
 
 
+def num_block_weights(graph: GraphProto) -> int:
+    """Return how many weights MatMulNBits multiplies by: at least as many as products of 8 bits would have."""
+    numbers = [_numbers_of(node) for node in graph.node if MATMUL_NBITS.is_type_of(node.domain, node.op_type)]
+    return sum(each.get("K", 0) * each.get("N", 0) for each in numbers)
+
+
 def to_eight_bit_products(model: ModelProto) -> list[EightBitMatrix]:
     """Change a graph, in place, so that its products are of 8 bits, as far as they can be.
 
@@ -118,8 +124,7 @@ class _Rewriting:
 
     def __init__(self, model: ModelProto) -> None:
         self._graph = model.graph
-        opset = next((each.version for each in model.opset_import if each.domain in ONNX_DOMAINS), 1)
-        self._axes_are_operands = opset >= 18  # of ReduceMax
+        self._axes_are_operands = opset_of(model) >= 18  # of ReduceMax
         self._initializers = {tensor.name: tensor for tensor in model.graph.initializer}
         self._producers = {output: node for node in model.graph.node for output in node.output}
         self._readers: dict[str, list[NodeProto]] = {}
@@ -163,7 +168,7 @@ class _Rewriting:
         bits = numbers.get("bits", 4)
         points = MATMUL_NBITS.find("zero_points", node.input)
         codes = self._initializers.get(MATMUL_NBITS.find("B", node.input) or "")
-        scales = self._constant(MATMUL_NBITS.find("scales", node.input))
+        scales = self._as_floats(MATMUL_NBITS.find("scales", node.input) or "")
         zero_points = self._initializers.get(points or "")
         if (
             bits not in _BITS
@@ -172,7 +177,6 @@ class _Rewriting:
             or codes is None
             or codes.data_type != TensorProto.UINT8
             or scales is None
-            or self._type_of(MATMUL_NBITS.find("scales", node.input)) != TensorProto.FLOAT
             or (points and (zero_points is None or zero_points.data_type != TensorProto.UINT8))
         ):
             return None
@@ -180,21 +184,14 @@ class _Rewriting:
             numbers["N"], numbers["K"], bits, numbers["block_size"], codes, scales, zero_points
         )
 
-    def _constant(self, value: str | None) -> TensorProto | None:
-        """Return the initializer that a value is, perhaps as another type of float."""
-        producer = self._producers.get(value or "")
+    def _as_floats(self, value: str) -> TensorProto | None:
+        """Return the initializer that a value of float32 is, or is cast from; `None` if it is none."""
+        producer, dtype = self._producers.get(value), None
         if producer is not None and producer.op_type == "Cast":
-            value = producer.input[0]
-        return self._initializers.get(value or "")
-
-    def _type_of(self, value: str | None) -> int | None:
-        """Return the type of an initializer or of one that is cast."""
-        producer = self._producers.get(value or "")
-        if producer is not None and producer.op_type == "Cast":
-            to: int = next(attribute.i for attribute in producer.attribute if attribute.name == "to")
-            return to
-        tensor = self._initializers.get(value or "")
-        return tensor.data_type if tensor is not None else None
+            value, dtype = producer.input[0], _numbers_of(producer)["to"]
+        tensor = self._initializers.get(value)
+        is_float32 = tensor is not None and (dtype or tensor.data_type) == TensorProto.FLOAT
+        return tensor if is_float32 else None
 
     def _gated(self, node: NodeProto) -> _Gated | None:
         """Return what a product of gate and up goes through, if nothing but that of `down` reads the outcome."""
@@ -233,11 +230,8 @@ class _Rewriting:
         codes, factors = self._quantized(node.input[0])
         middle = block.num_rows // 2
         gate = EightBitMatrix(f"eight_bit.{node.output[0]}.gate", block, 0, middle)
-        self._add(
-            "Mul",
-            [self._integer_product(codes, gate, f"eight_bit.{gated.gate}.unscaled"), factors],
-            gated.gate,
-        )
+        unscaled = self._integer_product(codes, gate, f"eight_bit.{gated.gate}.unscaled")
+        self._add("Mul", [unscaled, factors], gated.gate)
         up = EightBitMatrix(f"eight_bit.{node.output[0]}.up", block, middle, block.num_rows)
         self._integer_product(codes, up, gated.up)
         self._owed[gated.product.output[0]] = factors
@@ -263,9 +257,8 @@ class _Rewriting:
         """Return a value's codes, uint8 [..., inputs], and the factors of its rows, float32 [..., 1]."""
         if x not in self._rows:
             magnitudes = self._add("Abs", [x], f"eight_bit.{x}.magnitudes")
-            largest = self._add(
-                "Max", [self._largest(magnitudes, f"eight_bit.{x}.peak"), _LEAST], f"eight_bit.{x}.largest"
-            )
+            peak = self._largest(magnitudes, f"eight_bit.{x}.peak")
+            largest = self._add("Max", [peak, _LEAST], f"eight_bit.{x}.largest")
             inverse = self._add("Div", [_LARGEST_CODE, largest], f"eight_bit.{x}.inverse")
             scaled = self._add("Mul", [x, inverse], f"eight_bit.{x}.scaled")
             codes = self._add("QuantizeLinear", [scaled, _ONE, _MIDDLE], f"eight_bit.{x}.codes")

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
-from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
+
+from genai.graph.opset import ONNX_DOMAINS
 
 __all__ = [
     "number_of",
     "operands",
+    "opset_of",
     "producer_of",
     "promote",
     "remove_unused",
@@ -21,6 +24,11 @@ __all__ = [
 def producer_of(graph: GraphProto, value: str) -> NodeProto | None:
     """Return the node that gives a value; None if it is an input, an initializer, or unknown."""
     return next((node for node in graph.node if value in node.output), None)
+
+
+def opset_of(model: ModelProto) -> int:
+    """Return the version of ONNX's own operators that a model has."""
+    return next((opset.version for opset in model.opset_import if opset.domain in ONNX_DOMAINS), 1)
 
 
 def operands(node: NodeProto) -> Iterator[str]:
