@@ -13,13 +13,12 @@ from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, numpy_helper
 
-from genai.runtime.adapt import EightBitMatrix
+from genai.runtime.adapt import EightBitMatrix, read_values
 
 __all__ = ["write_eight_bit_weights"]
 
@@ -70,12 +69,14 @@ def _eight_bit(matrix: EightBitMatrix, weights: Path) -> tuple[Codes, Floats]:
     source, num_rows = matrix.source, matrix.stop - matrix.start
     num_blocks = -(-source.num_columns // source.block_size)
     chosen = slice(matrix.start, matrix.stop)
-    packed: Packed = _array(source.codes, weights).reshape(source.num_rows, num_blocks, -1)[chosen]
-    scales = _array(source.scales, weights).reshape(source.num_rows, num_blocks)[chosen].astype(np.float32)
+    packed: Packed = read_values(source.codes, weights).reshape(source.num_rows, num_blocks, -1)[chosen]
+    scales = (
+        read_values(source.scales, weights).reshape(source.num_rows, num_blocks)[chosen].astype(np.float32)
+    )
     middle = 1 << (source.bits - 1)
     points: Packed = np.full(scales.shape, middle, np.uint8)
     if source.zero_points is not None:
-        packed_points = _array(source.zero_points, weights).reshape(source.num_rows, -1)[chosen]
+        packed_points = read_values(source.zero_points, weights).reshape(source.num_rows, -1)[chosen]
         points = np.stack(_places(packed_points, source.bits), axis=-1).reshape(num_rows, -1)[:, :num_blocks]
     # No code is farther from its zero point than the farther end of all codes, where mostly one is.
     reach = np.maximum(points, 2 * middle - 1 - points) * np.abs(scales)
@@ -105,14 +106,3 @@ def _signed(codes: Packed, points: Packed, bits: int) -> npt.NDArray[np.integer]
 def _places(packed: Packed, bits: int) -> list[Packed]:
     """Return the codes at each place in a byte, the lowest bits first."""
     return [packed] if bits == 8 else [packed & np.uint8(15), packed >> np.uint8(4)]
-
-
-def _array(tensor: TensorProto, weights: Path) -> npt.NDArray[Any]:
-    """Return an initializer's values; those in a file stay there."""
-    if tensor.data_location != TensorProto.EXTERNAL:
-        return numpy_helper.to_array(tensor)
-    entries = {entry.key: entry.value for entry in tensor.external_data}
-    dtype = helper.tensor_dtype_to_np_dtype(tensor.data_type)
-    return np.memmap(
-        weights / entries["location"], dtype, "r", int(entries.get("offset", 0)), tuple(tensor.dims)
-    )

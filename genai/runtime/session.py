@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any, TypedDict, Unpack
 from genai.cache import Device
 from genai.errors import ModelFolderError, OptionError
 from genai.folder import ModelFolder, StageConfig
+from genai.runtime.adapt import attend_for_one_token
 from genai.runtime.adapted_graph import AdaptedGraph
 from genai.runtime.addressed_device import AddressedDevice
 from genai.runtime.binding import AddressBinding, Binding, ValueBinding
@@ -174,9 +176,9 @@ def open_sessions(
     stages = folder.decoder.stages
     on_tokens = [stage for stage in stages if stage.run_on_token_gen]
     on_prompts = [stage for stage in stages if stage.run_on_prompt]
-    tokens = DecoderSession(folder, on_tokens, provider=provider, **options)
     if on_prompts == on_tokens:
-        return tokens, _eight_bit_prompts(folder, tokens, on_tokens, optimize_for, options) or tokens
+        return _sessions_of_one_graph(folder, on_tokens, provider, optimize_for, options)
+    tokens = DecoderSession(folder, on_tokens, provider=provider, **options)
     prompts = DecoderSession(folder, on_prompts, provider=tokens.provider.name, **options)
     if prompts.graph.cache != tokens.graph.cache:
         raise ModelFolderError(
@@ -186,28 +188,48 @@ def open_sessions(
     return tokens, prompts
 
 
-def _eight_bit_prompts(
+def _sessions_of_one_graph(
     folder: ModelFolder,
-    tokens: DecoderSession,
     stages: Sequence[StageConfig],
+    provider: str,
     optimize_for: str,
     options: SessionOptions,
-) -> DecoderSession | None:
-    """Return a session that reads prompts in 8 bits over the same cache; `None` if one is to do all."""
-    if tokens.provider.name != "cpu" or not may_read_in_eight_bits(tokens.facts, optimize_for):
-        return None
+) -> tuple[DecoderSession, DecoderSession]:
+    """Return one session for everything, or two, of which each has what is faster on a CPU for its work."""
+    first = choose_provider(provider, library=options.get("provider_library"))[0]
+    if first.name != "cpu":
+        whole = DecoderSession(folder, stages, provider=provider, **options)
+        if whole.provider.name != "cpu":
+            return whole, whole
+        del whole
+    prompts = _eight_bit_prompts(folder, stages, optimize_for, options)
     adapted = AdaptedGraph.of_folder(folder, stages, options.get("max_context"))
+    if prompts is not None:
+        num_threads = options.get("num_threads") or os.cpu_count() or 1
+        attend_for_one_token(adapted.model, adapted.weights, num_threads=num_threads)
+    tokens = DecoderSession(folder, stages, provider="cpu", adapted=adapted, **options)
+    return tokens, prompts or tokens
+
+
+def _eight_bit_prompts(
+    folder: ModelFolder, stages: Sequence[StageConfig], optimize_for: str, options: SessionOptions
+) -> DecoderSession | None:
+    """Return a session that reads prompts in 8 bits; `None` if one is to do all."""
+    adapted = AdaptedGraph.of_folder(folder, stages, options.get("max_context"))
+    if not may_read_in_eight_bits(adapted.facts, optimize_for):
+        return None
     try:
         with read_in_eight_bits(adapted, optimize_for) as reading:
             if reading is None:
                 return None
-            prompts = DecoderSession(folder, stages, provider="cpu", adapted=reading, **options)
+            return DecoderSession(folder, stages, provider="cpu", adapted=reading, **options)
+    except OptionError:
+        raise
     except (OSError, ValueError, MemoryError, ModelFolderError) as error:
         logger.warning(
             "%s: one graph reads prompts and decodes, since two cannot be had: %s", folder.path, error
         )
         return None
-    return prompts if prompts.graph.cache == tokens.graph.cache else None
 
 
 def _device(provider: Provider, device_id: int, session: Any, *, has_growing: bool) -> Device:

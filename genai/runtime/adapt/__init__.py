@@ -10,6 +10,7 @@ Works on the small protobuf, before the session is made; weights stay in their e
 - `device_outputs`: on an accelerator, logits come in the type that they were computed in, beside the greatest one's id;
 - `device_positions`: and the positions whose logits are computed are indices that the device reads;
 - `eight_bit_products`: where prompts are read by a graph of their own, its products are of 8 bits;
+- `one_token_attention`: and the graph beside it attends by the kernel that is faster for one token;
 - `fused_cache`: keys and values stacked in front of the batch are taken apart;
 - `stages`: several files that run one after another become one graph;
 - `layers`: where layers are compared, what is behind each of them becomes an output;
@@ -24,19 +25,22 @@ from genai.runtime.adapt.device_positions import take_positions
 from genai.runtime.adapt.eight_bit_products import EightBitMatrix, to_eight_bit_products
 from genai.runtime.adapt.files import read_model
 from genai.runtime.adapt.layers import promote_layers
+from genai.runtime.adapt.one_token_attention import attend_for_one_token
 from genai.runtime.adapt.stages import join_stages
-from genai.runtime.adapt.weights import external_locations, locate_weights
+from genai.runtime.adapt.weights import external_locations, locate_weights, read_values
 
 __all__ = [
     "EightBitMatrix",
     "GraphFacts",
     "adapt_model",
+    "attend_for_one_token",
     "external_locations",
     "join_stages",
     "locate_weights",
     "narrow_outputs",
     "promote_layers",
     "read_model",
+    "read_values",
     "take_positions",
     "to_eight_bit_products",
 ]

@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
+from typing import Any
 
-from onnx import GraphProto, ModelProto, StringStringEntryProto, TensorProto
+import numpy as np
+import numpy.typing as npt
+from onnx import GraphProto, ModelProto, StringStringEntryProto, TensorProto, helper, numpy_helper
 
 from genai.errors import ModelFolderError
 from genai.runtime.adapt.graph import subgraphs_of
 
-__all__ = ["external_locations", "locate_weights"]
+__all__ = ["external_locations", "locate_weights", "read_values"]
 
 
 def locate_weights(model: ModelProto, folder: Path) -> Path:
@@ -60,3 +63,23 @@ def external_locations(graph: GraphProto) -> Iterator[StringStringEntryProto]:
     for tensor in tensors:
         if tensor.data_location == TensorProto.EXTERNAL:
             yield from (entry for entry in tensor.external_data if entry.key == "location")
+
+
+def read_values(tensor: TensorProto, weights: Path) -> npt.NDArray[Any]:
+    """Return an initializer's values; those in a file stay there.
+
+    Args:
+        tensor: The initializer.
+        weights: The folder that the name of its file counts from.
+
+    Raises:
+        OSError: The file cannot be read.
+        ValueError: It is too short.
+    """
+    if tensor.data_location != TensorProto.EXTERNAL:
+        return numpy_helper.to_array(tensor)
+    entries = {entry.key: entry.value for entry in tensor.external_data}
+    dtype = helper.tensor_dtype_to_np_dtype(tensor.data_type)
+    return np.memmap(
+        weights / entries["location"], dtype, "r", int(entries.get("offset", 0)), tuple(tensor.dims)
+    )

@@ -1,0 +1,157 @@
+"""Attention of one token: the same scores, by the kernel that is faster for it.
+
+ONNX Runtime's CPU has two kernels for GroupQueryAttention. The tiled one, which it takes where it can, keeps memory small
+for prompts; the plain one multiplies one query by all keys with its fastest vector code, if the product is all there is to
+compute: `scale` must be 1. So the factor on the scores goes into the weights that queries are made by, and a head sink too
+low to be seen, which the tiled kernel does not know, asks for the plain one.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+
+from genai.graph.operators import GROUP_QUERY_ATTENTION, MATMUL_NBITS, ROTARY_EMBEDDING
+from genai.graph.opset import ONNX_DOMAINS
+from genai.runtime.adapt.graph import operands, remove_unused
+from genai.runtime.adapt.weights import read_values
+
+__all__ = ["attend_for_one_token"]
+
+_UNSEEN_SCORE = np.float32(-1e30)
+_FLOAT = TensorProto.FLOAT
+_NORMS = ("SimplifiedLayerNormalization", "RMSNormalization", "LayerNormalization")
+
+
+def attend_for_one_token(model: ModelProto, weights: Path, *, num_threads: int) -> None:
+    """Change a graph, in place, so that attention is as fast as it can be for one token.
+
+    Layers stay as they are where queries come in no way that is known, and where a sequence has fewer heads than there
+    are threads: the tiled kernel shares out a long sequence, the plain one heads alone.
+
+    Args:
+        model: The graph.
+        weights: The folder that the names of its weights count from.
+        num_threads: Threads that will run it.
+    """
+    scaling = _Scaling(model, weights)
+    for node in model.graph.node:
+        if GROUP_QUERY_ATTENTION.is_type_of(node.domain, node.op_type):
+            scaling.apply(node, num_threads)
+    remove_unused(model.graph)
+
+
+class _UnknownQueriesError(Exception):
+    """Nothing constant is known that queries could be scaled by."""
+
+
+class _Scaling:
+    """The graph while factors on scores go into what makes its queries."""
+
+    def __init__(self, model: ModelProto, weights: Path) -> None:
+        self._graph, self._weights = model.graph, weights
+        self._initializers = {tensor.name: tensor for tensor in model.graph.initializer}
+        self._producers = {output: node for node in model.graph.node for output in node.output}
+        self._num_readers = Counter(operand for node in model.graph.node for operand in operands(node))
+        self._last_axes = {
+            each.name: each.type.tensor_type.shape.dim[-1].dim_value
+            for each in model.graph.input
+            if each.type.tensor_type.shape.dim
+        }
+
+    def apply(self, node: NodeProto, num_threads: int) -> None:
+        """Make the factor of one attention 1, if its queries can be scaled."""
+        attributes = _attributes_of(node)
+        num_heads = attributes["num_heads"]
+        is_packed = not GROUP_QUERY_ATTENTION.find("key", node.input)
+        head_dim = self._last_axes.get(GROUP_QUERY_ATTENTION.find("past_key", node.input) or "")
+        if not head_dim:  # a name, as others' graphs have it
+            producer = self._producers.get(node.input[0])
+            width = _attributes_of(producer).get("N", 0) if producer is not None else 0
+            head_dim = width // (num_heads + 2 * attributes["kv_num_heads"] * is_packed)
+        if not head_dim or num_heads < num_threads or attributes.get("kv_cache_bit_width"):
+            return
+        factor = np.float32(attributes.get("scale") or head_dim**-0.5)
+        try:
+            changes = list(self._changes(node.input[0], num_heads * head_dim if is_packed else None, factor))
+        except _UnknownQueriesError:
+            return
+        for changed, index, tensor in changes:
+            changed.input[index] = tensor.name
+            self._graph.initializer.append(tensor)
+        kept = [each for each in node.attribute if each.name != "scale"]
+        del node.attribute[:]
+        node.attribute.extend([*kept, helper.make_attribute("scale", 1.0)])
+        if not attributes.get("softcap") and not attributes.get("smooth_softmax"):
+            self._add_sink(node, num_heads)
+
+    def _add_sink(self, node: NodeProto, num_heads: int) -> None:
+        """Give an attention a head sink that takes no part, unless it has one."""
+        if GROUP_QUERY_ATTENTION.find("head_sink", node.input):
+            return
+        index = GROUP_QUERY_ATTENTION.index("head_sink")
+        node.input.extend([""] * (index + 1 - len(node.input)))
+        node.input[index] = f"{node.output[0]}.unseen_sink"
+        scores = np.full(num_heads, _UNSEEN_SCORE)
+        self._graph.initializer.append(numpy_helper.from_array(scores, node.input[index]))
+
+    def _changes(
+        self, queries: str, num_rows: int | None, factor: np.float32
+    ) -> Iterator[tuple[NodeProto, int, TensorProto]]:
+        """Yield the nodes, operands and new constants that multiply queries by a factor.
+
+        Args:
+            queries: [..., outputs].
+            num_rows: How many of the outputs are queries, the first; `None` for all.
+            factor: The factor.
+
+        Raises:
+            _UnknownQueriesError: They are made in another way than those that are known.
+        """
+        node = self._producers.get(queries)
+        if node is None or self._num_readers[queries] != 1:
+            raise _UnknownQueriesError
+        is_onnx = node.domain in ONNX_DOMAINS
+        if MATMUL_NBITS.is_type_of(node.domain, node.op_type):
+            num_outputs = _attributes_of(node)["N"]
+            scaled = [(MATMUL_NBITS.index("scales"), num_outputs)]
+            if MATMUL_NBITS.find("bias", node.input):
+                scaled.append((MATMUL_NBITS.index("bias"), num_outputs))
+            for index, size in scaled:
+                yield self._change(node, index, size, num_rows, factor)
+        elif is_onnx and node.op_type == "Add":
+            index = int(node.input[1] in self._initializers)
+            yield self._change(node, index, None, num_rows, factor)
+            yield from self._changes(node.input[1 - index], num_rows, factor)
+        elif num_rows is None and node.op_type in _NORMS:
+            for index in range(1, len(node.input)):
+                yield self._change(node, index, None, None, factor)
+        elif num_rows is None and (
+            ROTARY_EMBEDDING.is_type_of(node.domain, node.op_type) or (is_onnx and node.op_type == "Reshape")
+        ):
+            yield from self._changes(node.input[0], None, factor)
+        else:
+            raise _UnknownQueriesError
+
+    def _change(
+        self, node: NodeProto, index: int, size: int | None, num_rows: int | None, factor: np.float32
+    ) -> tuple[NodeProto, int, TensorProto]:
+        """Multiply the first rows, out of so many, of a constant operand; its elements if it has no rows."""
+        producer, name = self._producers.get(node.input[index]), node.input[index]
+        if producer is not None and producer.op_type == "Cast" and _attributes_of(producer)["to"] == _FLOAT:
+            name = producer.input[0]
+        tensor = self._initializers.get(name)
+        if tensor is None or (producer is None and tensor.data_type != _FLOAT):
+            raise _UnknownQueriesError
+        values = np.array(read_values(tensor, self._weights), np.float32)
+        values.reshape(size or values.size, -1)[:num_rows] *= factor
+        return node, index, numpy_helper.from_array(values, f"{node.output[0]}.scaled.{index}")
+
+
+def _attributes_of(node: NodeProto) -> dict[str, Any]:
+    return {each.name: helper.get_attribute_value(each) for each in node.attribute}
