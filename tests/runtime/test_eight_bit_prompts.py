@@ -219,9 +219,8 @@ def logits_after(decoder: Decoder, prompts: list[list[int]]) -> Floats:
 def test_a_decoder_reads_prompts_in_eight_bits_and_everything_else_as_before(
     folder: ModelFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        session, "attend_for_one_token", lambda *_, **__: None
-    )  # another kernel, another rounding
+    # Another kernel would round otherwise.
+    monkeypatch.setattr(session, "attend_for_one_token", lambda *_, **__: None)
     prompts = [[5, 6, 7, 8, 9, 4, 2], [11, 3], [3, 1, 4, 1, 5, 9, 2, 6]]
     plain, decoder = Decoder(folder, optimize_for="memory"), Decoder(folder, optimize_for="speed")
     assert plain._prompts is plain._session
