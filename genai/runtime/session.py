@@ -202,8 +202,9 @@ def _sessions_of_one_graph(
         if whole.provider.name != "cpu":
             return whole, whole
         del whole
-    prompts = _eight_bit_prompts(folder, stages, optimize_for, options)
-    adapted = AdaptedGraph.of_folder(folder, stages, options.get("max_context"))
+    adapted, prompts = AdaptedGraph.of_folder(folder, stages, options.get("max_context")), None
+    if may_read_in_eight_bits(adapted.facts, optimize_for):
+        prompts = _eight_bit_prompts(folder, stages, optimize_for, options)
     if prompts is not None:
         num_threads = options.get("num_threads") or os.cpu_count() or 1
         attend_for_one_token(adapted.model, adapted.weights, num_threads=num_threads)
@@ -216,8 +217,6 @@ def _eight_bit_prompts(
 ) -> DecoderSession | None:
     """Return a session that reads prompts in 8 bits; `None` if one is to do all."""
     adapted = AdaptedGraph.of_folder(folder, stages, options.get("max_context"))
-    if not may_read_in_eight_bits(adapted.facts, optimize_for):
-        return None
     try:
         with read_in_eight_bits(adapted, optimize_for) as reading:
             if reading is None:
