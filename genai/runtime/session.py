@@ -199,7 +199,7 @@ def _sessions_of_one_graph(
     first = choose_provider(provider, library=options.get("provider_library"))[0]
     if first.name != "cpu":
         whole = DecoderSession(folder, stages, provider=provider, **options)
-        if whole.provider.name != "cpu":
+        if whole.provider.name != "cpu" or not may_read_in_eight_bits(whole.facts, optimize_for):
             return whole, whole
         del whole
     adapted, prompts = AdaptedGraph.of_folder(folder, stages, options.get("max_context")), None

@@ -45,10 +45,8 @@ def test_scores_are_the_same(model_folder: Folders, family: str, monkeypatch: py
             assert all(changed_layers(adapted))
         for node in adapted.model.graph.node:
             for attribute in node.attribute:
-                if (
-                    attribute.name == "accuracy_level"
-                ):  # activations of 8 bits would round the least difference up
-                    attribute.i = 0
+                if attribute.name == "accuracy_level":
+                    attribute.i = 0  # activations of 8 bits would round the least difference up
         monkeypatch.setattr(AdaptedGraph, "of_folder", lambda *_: adapted)
         return Decoder(ModelFolder.load(path), optimize_for="memory")
 

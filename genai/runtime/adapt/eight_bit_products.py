@@ -22,7 +22,13 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_h
 
 from genai.graph.operators import MATMUL_NBITS
 from genai.graph.opset import MICROSOFT
-from genai.runtime.adapt.graph import operands, opset_of, remove_unused
+from genai.runtime.adapt.graph import (
+    attributes_of,
+    find_float_constant,
+    operands,
+    opset_of,
+    remove_unused,
+)
 
 __all__ = ["BlockMatrix", "EightBitMatrix", "num_block_weights", "to_eight_bit_products"]
 
@@ -85,7 +91,9 @@ class EightBitMatrix:
 
 def num_block_weights(graph: GraphProto) -> int:
     """Return how many weights MatMulNBits multiplies by: at least as many as products of 8 bits would have."""
-    numbers = [_numbers_of(node) for node in graph.node if MATMUL_NBITS.is_type_of(node.domain, node.op_type)]
+    numbers = [
+        attributes_of(node) for node in graph.node if MATMUL_NBITS.is_type_of(node.domain, node.op_type)
+    ]
     return sum(each.get("K", 0) * each.get("N", 0) for each in numbers)
 
 
@@ -164,11 +172,13 @@ class _Rewriting:
         """Return the matrix that a node multiplies by in 8 bits as well as in its own; `None` if there is none."""
         if not MATMUL_NBITS.is_type_of(node.domain, node.op_type):
             return None
-        numbers = _numbers_of(node)
+        numbers = attributes_of(node)
         bits = numbers.get("bits", 4)
         points = MATMUL_NBITS.find("zero_points", node.input)
         codes = self._initializers.get(MATMUL_NBITS.find("B", node.input) or "")
-        scales = self._as_floats(MATMUL_NBITS.find("scales", node.input) or "")
+        scales = find_float_constant(
+            MATMUL_NBITS.find("scales", node.input) or "", self._producers, self._initializers
+        )
         zero_points = self._initializers.get(points or "")
         if (
             bits not in _BITS
@@ -184,15 +194,6 @@ class _Rewriting:
             numbers["N"], numbers["K"], bits, numbers["block_size"], codes, scales, zero_points
         )
 
-    def _as_floats(self, value: str) -> TensorProto | None:
-        """Return the initializer that a value of float32 is, or is cast from; `None` if it is none."""
-        producer, dtype = self._producers.get(value), None
-        if producer is not None and producer.op_type == "Cast":
-            value, dtype = producer.input[0], _numbers_of(producer)["to"]
-        tensor = self._initializers.get(value)
-        is_float32 = tensor is not None and (dtype or tensor.data_type) == TensorProto.FLOAT
-        return tensor if is_float32 else None
-
     def _gated(self, node: NodeProto) -> _Gated | None:
         """Return what a product of gate and up goes through, if nothing but that of `down` reads the outcome."""
         split = self._only_reader(node.output[0], "Split")
@@ -200,7 +201,7 @@ class _Rewriting:
             return None
         gate, up = split.output
         product = self._only_reader(up, "Mul")
-        if product is None or not self._halves(split, _numbers_of(node)["N"]):
+        if product is None or not self._halves(split, attributes_of(node)["N"]):
             return None
         down = self._only_reader(product.output[0], MATMUL_NBITS.op_type)
         return None if down is None or down.output[0] not in self.blocks else _Gated(split, gate, up, product)
@@ -280,10 +281,6 @@ class _Rewriting:
             helper.make_node(op_type, inputs, [output], name=f"{output}.node", domain=domain, **attributes)
         )
         return output
-
-
-def _numbers_of(node: NodeProto) -> dict[str, int]:
-    return {attribute.name: attribute.i for attribute in node.attribute}
 
 
 def _constants() -> Iterator[TensorProto]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
@@ -10,11 +11,14 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_h
 from genai.graph.opset import ONNX_DOMAINS
 
 __all__ = [
+    "attributes_of",
+    "find_float_constant",
     "number_of",
     "operands",
     "opset_of",
     "producer_of",
     "promote",
+    "remove_attribute",
     "remove_unused",
     "rename_values",
     "subgraphs_of",
@@ -29,6 +33,30 @@ def producer_of(graph: GraphProto, value: str) -> NodeProto | None:
 def opset_of(model: ModelProto) -> int:
     """Return the version of ONNX's own operators that a model has."""
     return next((opset.version for opset in model.opset_import if opset.domain in ONNX_DOMAINS), 1)
+
+
+def attributes_of(node: NodeProto) -> dict[str, Any]:
+    """Return a node's attributes by name."""
+    return {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
+
+
+def remove_attribute(node: NodeProto, name: str) -> None:
+    """Drop an attribute, if the node has it."""
+    kept = [attribute for attribute in node.attribute if attribute.name != name]
+    del node.attribute[:]
+    node.attribute.extend(kept)
+
+
+def find_float_constant(
+    value: str, producers: Mapping[str, NodeProto], initializers: Mapping[str, TensorProto]
+) -> TensorProto | None:
+    """Return the initializer that a value of float32 is, or is cast from; None if it is none."""
+    producer, dtype = producers.get(value), None
+    if producer is not None and producer.op_type == "Cast":
+        value, dtype = producer.input[0], attributes_of(producer)["to"]
+    tensor = initializers.get(value)
+    is_float32 = tensor is not None and (dtype or tensor.data_type) == TensorProto.FLOAT
+    return tensor if is_float32 else None
 
 
 def operands(node: NodeProto) -> Iterator[str]:

@@ -9,7 +9,7 @@ from onnx import GraphProto, NodeProto, TensorProto
 from genai.graph.axes import INPUT_SHAPES
 from genai.graph.names import POSITION_IDS, SEQLENS_K, TOTAL_SEQUENCE_LENGTH
 from genai.graph.operators import GROUP_QUERY_ATTENTION, SHARING_OPERATORS
-from genai.runtime.adapt.graph import operands, promote
+from genai.runtime.adapt.graph import operands, promote, remove_attribute
 
 __all__ = ["keep_whole_windows", "promote_lengths", "shared_caches"]
 
@@ -23,9 +23,7 @@ def keep_whole_windows(graph: GraphProto) -> None:
     seen is the same.
     """
     for node in _attentions(graph):
-        kept = [attribute for attribute in node.attribute if attribute.name != "sliding_window_cache"]
-        del node.attribute[:]
-        node.attribute.extend(kept)
+        remove_attribute(node, "sliding_window_cache")
 
 
 def promote_lengths(graph: GraphProto) -> None:

@@ -11,20 +11,24 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from genai.graph.operators import GROUP_QUERY_ATTENTION, MATMUL_NBITS, ROTARY_EMBEDDING
 from genai.graph.opset import ONNX_DOMAINS
-from genai.runtime.adapt.graph import operands, remove_unused
+from genai.runtime.adapt.graph import (
+    attributes_of,
+    find_float_constant,
+    operands,
+    remove_attribute,
+    remove_unused,
+)
 from genai.runtime.adapt.weights import read_values
 
 __all__ = ["attend_for_one_token"]
 
 _UNSEEN_SCORE = np.float32(-1e30)
-_FLOAT = TensorProto.FLOAT
 _NORMS = ("SimplifiedLayerNormalization", "RMSNormalization", "LayerNormalization")
 
 
@@ -66,13 +70,13 @@ class _Scaling:
 
     def apply(self, node: NodeProto, num_threads: int) -> None:
         """Make the factor of one attention 1, if its queries can be scaled."""
-        attributes = _attributes_of(node)
+        attributes = attributes_of(node)
         num_heads = attributes["num_heads"]
         is_packed = not GROUP_QUERY_ATTENTION.find("key", node.input)
         head_dim = self._last_axes.get(GROUP_QUERY_ATTENTION.find("past_key", node.input) or "")
         if not head_dim:  # a name, as others' graphs have it
             producer = self._producers.get(node.input[0])
-            width = _attributes_of(producer).get("N", 0) if producer is not None else 0
+            width = attributes_of(producer).get("N", 0) if producer is not None else 0
             head_dim = width // (num_heads + 2 * attributes["kv_num_heads"] * is_packed)
         if not head_dim or num_heads < num_threads or attributes.get("kv_cache_bit_width"):
             return
@@ -84,9 +88,8 @@ class _Scaling:
         for changed, index, tensor in changes:
             changed.input[index] = tensor.name
             self._graph.initializer.append(tensor)
-        kept = [each for each in node.attribute if each.name != "scale"]
-        del node.attribute[:]
-        node.attribute.extend([*kept, helper.make_attribute("scale", 1.0)])
+        remove_attribute(node, "scale")
+        node.attribute.append(helper.make_attribute("scale", 1.0))
         if not attributes.get("softcap") and not attributes.get("smooth_softmax"):
             self._add_sink(node, num_heads)
 
@@ -118,7 +121,7 @@ class _Scaling:
             raise _UnknownQueriesError
         is_onnx = node.domain in ONNX_DOMAINS
         if MATMUL_NBITS.is_type_of(node.domain, node.op_type):
-            num_outputs = _attributes_of(node)["N"]
+            num_outputs = attributes_of(node)["N"]
             scaled = [(MATMUL_NBITS.index("scales"), num_outputs)]
             if MATMUL_NBITS.find("bias", node.input):
                 scaled.append((MATMUL_NBITS.index("bias"), num_outputs))
@@ -142,16 +145,11 @@ class _Scaling:
         self, node: NodeProto, index: int, size: int | None, num_rows: int | None, factor: np.float32
     ) -> tuple[NodeProto, int, TensorProto]:
         """Multiply the first rows, out of so many, of a constant operand; its elements if it has no rows."""
-        producer, name = self._producers.get(node.input[index]), node.input[index]
-        if producer is not None and producer.op_type == "Cast" and _attributes_of(producer)["to"] == _FLOAT:
-            name = producer.input[0]
-        tensor = self._initializers.get(name)
-        if tensor is None or (producer is None and tensor.data_type != _FLOAT):
+        tensor = find_float_constant(node.input[index], self._producers, self._initializers)
+        if tensor is None:
             raise _UnknownQueriesError
         values = np.array(read_values(tensor, self._weights), np.float32)
+        if num_rows is not None and size is None and values.shape[-1:] != (values.size,):
+            raise _UnknownQueriesError  # more than a vector: its first elements are not the first outputs
         values.reshape(size or values.size, -1)[:num_rows] *= factor
         return node, index, numpy_helper.from_array(values, f"{node.output[0]}.scaled.{index}")
-
-
-def _attributes_of(node: NodeProto) -> dict[str, Any]:
-    return {each.name: helper.get_attribute_value(each) for each in node.attribute}
