@@ -8,28 +8,20 @@ weight more.
 from __future__ import annotations
 
 import contextlib
-import functools
 import logging
 import os
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
-from onnx import helper
 
 from genai.config import SHARE_OF_FREE_MEMORY
 from genai.graph.names import LOGITS
-from genai.graph.opset import MICROSOFT
 from genai.runtime.adapt import GraphFacts, external_locations, to_eight_bit_products
 from genai.runtime.adapt.graph import remove_unused
 from genai.runtime.adapted_graph import AdaptedGraph
 from genai.runtime.eight_bit_weights import write_eight_bit_weights
 from genai.runtime.providers.hardware import free_host_bytes
-from genai.runtime.single_node import open_node
 
 __all__ = ["may_read_in_eight_bits", "read_in_eight_bits"]
 
@@ -38,7 +30,6 @@ logger = logging.getLogger("genai.runtime")
 _LEAST_BYTES = 16 << 20
 """Of weights: what fewer take of a processor is not worth a second graph."""
 _FREE_IF_UNKNOWN = 4 << 30
-_PROBED_ROWS = 32  # as kernels of matrices take them, which are others than those of vectors
 
 
 def may_read_in_eight_bits(facts: GraphFacts, optimize_for: str) -> bool:
@@ -92,23 +83,4 @@ def _hindrance(num_bytes: int, optimize_for: str) -> str | None:
     allowed = SHARE_OF_FREE_MEMORY * (_FREE_IF_UNKNOWN if free is None else free)
     if optimize_for == "auto" and num_bytes > allowed:
         return f"{num_bytes / 2**20:,.0f} MiB more are much of the memory that is free"
-    return None if _multiplies_exactly() else "this processor's products of bytes saturate"
-
-
-@functools.cache
-def _multiplies_exactly() -> bool:
-    """Whether this processor's products of bytes are exact: without VNNI instructions, sums of two saturate at 16 bits."""
-    node = helper.make_node(
-        "MatMulIntegerToFloat",
-        ["x", "weights", "one", "one", "middle", "zero"],
-        ["y"],
-        domain=MICROSOFT,
-    )
-    constants: dict[str, npt.NDArray[Any] | np.generic] = {
-        "weights": np.full((64, 16), 127, np.int8),
-        "one": np.float32(1),
-        "middle": np.uint8(128),
-        "zero": np.int8(0),
-    }
-    product = open_node(node, np.full((_PROBED_ROWS, 64), 255, np.uint8), constants, num_threads=1)()
-    return bool((product == 64 * (255 - 128) * 127).all())
+    return None

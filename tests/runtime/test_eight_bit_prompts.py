@@ -18,8 +18,8 @@ from genai import Generator
 from genai.errors import OptionError
 from genai.folder import ModelFolder
 from genai.quantize import BlockScheme, dequantize_rows, quantize_rows
-from genai.runtime import Decoder, eight_bit_prompts, session
-from genai.runtime.adapt import external_locations, to_eight_bit_products
+from genai.runtime import Decoder, eight_bit_prompts, eight_bit_weights, session
+from genai.runtime.adapt import WEIGHTS_MIDDLE, external_locations, to_eight_bit_products
 from genai.runtime.eight_bit_weights import write_eight_bit_weights
 from tests.spans import decode, prefill, score
 
@@ -117,6 +117,21 @@ def test_a_product(scheme: BlockScheme, opset: int, tmp_path: Path) -> None:
     ours, operators = run_in_eight_bits(made.model("y"), x, tmp_path)
     assert "MatMulNBits" not in operators
     assert_close_by_row(ours, x @ matrix.T, within=0.015)
+
+
+@pytest.mark.parametrize("middle", [np.int8(0), np.uint8(128)], ids=["int8", "uint8"])
+def test_weights_of_either_type_stand_for_the_same(
+    middle: np.int8 | np.uint8, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(eight_bit_weights, "exact_middle", lambda: middle)
+    made = Products()
+    rows = made.multiply("x", "y", inputs=INPUTS, outputs=24, scheme=SCHEMES[1])
+    (matrix,) = to_eight_bit_products(made.model("y"))
+    first, _, scales = write_eight_bit_weights([matrix], tmp_path / "weights", weights=tmp_path)
+    assert first.name == WEIGHTS_MIDDLE
+    codes = np.fromfile(tmp_path / "weights", middle.dtype).reshape(INPUTS, 24)
+    found = (codes.astype(np.float32) - np.float32(middle)) * numpy_helper.to_array(scales)
+    np.testing.assert_allclose(found.T, rows, atol=np.abs(rows).max() / 250)
 
 
 def test_products_of_one_input_round_it_once_and_a_bias_is_added(tmp_path: Path) -> None:
@@ -248,15 +263,6 @@ def test_auto_keeps_one_graph_where_weights_are_few_or_memory_is_short(
         assert not has_two()
     monkeypatch.setattr(eight_bit_prompts, "free_host_bytes", lambda: None)
     assert has_two()
-
-
-def test_a_processor_that_saturates_keeps_one_graph(
-    folder: ModelFolder, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr(eight_bit_prompts, "_multiplies_exactly", lambda: False)
-    decoder = Decoder(folder, optimize_for="speed")
-    assert decoder._prompts is decoder._session
-    assert "products of bytes saturate" in caplog.text
 
 
 def test_no_room_for_the_weights_is_a_warning(

@@ -22,7 +22,7 @@ from __future__ import annotations
 from genai.runtime.adapt.adaptation import GraphFacts, adapt_model
 from genai.runtime.adapt.device_outputs import narrow_outputs
 from genai.runtime.adapt.device_positions import take_positions
-from genai.runtime.adapt.eight_bit_products import EightBitMatrix, to_eight_bit_products
+from genai.runtime.adapt.eight_bit_products import WEIGHTS_MIDDLE, EightBitMatrix, to_eight_bit_products
 from genai.runtime.adapt.files import read_model
 from genai.runtime.adapt.layers import promote_layers
 from genai.runtime.adapt.one_token_attention import attend_for_one_token
@@ -30,6 +30,7 @@ from genai.runtime.adapt.stages import join_stages
 from genai.runtime.adapt.weights import external_locations, locate_weights, read_values
 
 __all__ = [
+    "WEIGHTS_MIDDLE",
     "EightBitMatrix",
     "GraphFacts",
     "adapt_model",

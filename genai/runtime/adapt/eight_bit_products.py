@@ -2,7 +2,7 @@
 
 MatMulNBits unpacks its weights for every few rows; with one row the reading of weights is all there is to it, with many it
 computes at a third to a half of what the processor's 8-bit instructions do. MatMulIntegerToFloat reaches nine tenths. It
-takes a matrix of int8 with one scale for each output, and rows of uint8 around 128, which share one scale; so each row is
+takes a matrix of bytes with one scale for each output, and rows of uint8 around 128, which share one scale; so each row is
 brought to the same largest magnitude before, and its product multiplied by what that took:
 
     largest = max |row|;  codes = round(127 row / largest) + 128;  product = (codes - 128) W * largest / 127
@@ -30,7 +30,10 @@ from genai.runtime.adapt.graph import (
     remove_unused,
 )
 
-__all__ = ["BlockMatrix", "EightBitMatrix", "num_block_weights", "to_eight_bit_products"]
+__all__ = ["WEIGHTS_MIDDLE", "BlockMatrix", "EightBitMatrix", "num_block_weights", "to_eight_bit_products"]
+
+WEIGHTS_MIDDLE = "eight_bit.weights_middle"
+"""The initializer of the code that stands for zero in every matrix, of the type of its codes: int8 or uint8."""
 
 _ONE, _MIDDLE, _LARGEST_CODE, _STEP, _LEAST, _LAST_AXIS = (
     f"eight_bit.{name}" for name in ("one", "middle", "largest_code", "step", "least", "last_axis")
@@ -64,7 +67,7 @@ class BlockMatrix:
 
 @dataclass(frozen=True, slots=True)
 class EightBitMatrix:
-    """Some rows of a matrix that a graph wants to read as int8 [num_columns, rows] with a scale for each row.
+    """Some rows of a matrix that a graph wants to read as codes [num_columns, rows] of int8 or uint8, with a scale for each row.
 
     Args:
         name: The initializer of the codes; that of the scales ends in ".scales".
@@ -101,7 +104,8 @@ def to_eight_bit_products(model: ModelProto) -> list[EightBitMatrix]:
     """Change a graph, in place, so that its products are of 8 bits, as far as they can be.
 
     Returns:
-        The matrices that it reads now, whose initializers whoever makes them adds; none where nothing was to change.
+        The matrices that it reads now, whose initializers whoever makes them adds, with `WEIGHTS_MIDDLE`; none where
+        nothing was to change.
     """
     rewriting = _Rewriting(model)
     if rewriting.blocks:
@@ -251,7 +255,7 @@ class _Rewriting:
     def _integer_product(self, codes: str, matrix: EightBitMatrix, output: str) -> str:
         """Multiply codes by a matrix: float32 [..., rows], without the factors of the codes' rows."""
         self.matrices.append(matrix)
-        inputs = [codes, matrix.name, _ONE, matrix.scales, _MIDDLE]
+        inputs = [codes, matrix.name, _ONE, matrix.scales, _MIDDLE, WEIGHTS_MIDDLE]
         return self._add("MatMulIntegerToFloat", inputs, output, domain=MICROSOFT)
 
     def _quantized(self, x: str) -> tuple[str, str]:
