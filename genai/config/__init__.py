@@ -19,6 +19,7 @@ from genai.config.export import (
 )
 from genai.config.generation import GenerationConfig, GenerationOptions
 from genai.config.message import Message
+from genai.config.option import Option, options_of
 from genai.config.provider_form import FLOAT_TYPES, PROVIDER_FORMS, ProviderForm, provider_form, provider_name
 from genai.config.run import (
     OPTIMIZE_FOR,
@@ -45,11 +46,13 @@ __all__ = [
     "GenerationConfig",
     "GenerationOptions",
     "Message",
+    "Option",
     "ProviderForm",
     "RunOptions",
     "check_block_size",
     "check_optimize_for",
     "check_run_options",
+    "options_of",
     "provider_form",
     "provider_name",
 ]

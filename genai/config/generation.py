@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal, Self, TypedDict, Unpack
 
+from genai.config.checks import AnyOf, Biases, Flag, Integer, Number, Texts, TokenIds
+from genai.config.option import option, options_of
 from genai.errors import OptionError, did_you_mean
 
 __all__ = ["GenerationConfig", "GenerationOptions"]
@@ -96,38 +97,63 @@ class GenerationConfig:
     True
     """
 
-    max_new_tokens: int | None = 1024
-    min_new_tokens: int = 0
-    do_sample: bool | None = None
-    temperature: float = 1.0
-    top_k: int = 50
-    top_p: float = 1.0
-    min_p: float = 0.0
-    typical_p: float = 1.0
-    repetition_penalty: float = 1.0
-    presence_penalty: float = 0.0
-    frequency_penalty: float = 0.0
-    no_repeat_ngram_size: int = 0
-    bad_words: tuple[str, ...] = ()
-    logit_bias: Mapping[int, float] = field(default_factory=dict)
-    suppress_tokens: tuple[int, ...] = ()
-    num_beams: int = 1
-    num_return_sequences: int = 1
-    length_penalty: float = 1.0
-    early_stopping: bool | Literal["never"] = False
-    stop: tuple[str, ...] = ()
-    stop_token_ids: tuple[int, ...] = ()
-    eos_token_ids: tuple[int, ...] | None = None
-    ignore_eos: bool = False
-    logprobs: bool = False
-    top_logprobs: int = 0
-    seed: int | None = None
+    max_new_tokens: int | None = option(
+        1024, Integer(1, or_none=True), transformers="=", vllm="max_tokens", llama_cpp="n_predict"
+    )
+    min_new_tokens: int = option(0, Integer(0), transformers="=", vllm="min_tokens")
+    do_sample: bool | None = option(None, Flag(or_none=True), transformers="=", without=("beams",))
+    temperature: float = option(
+        1.0, Number(0), transformers="=", vllm="=", llama_cpp="=", without=("greedy", "beams")
+    )
+    top_k: int = option(
+        50, Integer(0), transformers="=", vllm="=", llama_cpp="=", without=("greedy", "beams")
+    )
+    top_p: float = option(
+        1.0,
+        Number(0, 1, is_open=True),
+        transformers="=",
+        vllm="=",
+        llama_cpp="=",
+        without=("greedy", "beams"),
+    )
+    min_p: float = option(
+        0.0, Number(0, 1), transformers="=", vllm="=", llama_cpp="=", without=("greedy", "beams")
+    )
+    typical_p: float = option(
+        1.0, Number(0, 1, is_open=True), transformers="=", llama_cpp="=", without=("greedy", "beams")
+    )
+    repetition_penalty: float = option(
+        1.0, Number(0, is_open=True), transformers="=", vllm="=", llama_cpp="repeat_penalty"
+    )
+    presence_penalty: float = option(0.0, Number(), vllm="=", llama_cpp="=")
+    frequency_penalty: float = option(0.0, Number(), vllm="=", llama_cpp="=")
+    no_repeat_ngram_size: int = option(0, Integer(0), transformers="=")
+    bad_words: tuple[str, ...] = option((), Texts(), transformers="bad_words_ids", vllm="=")
+    logit_bias: Mapping[int, float] = option(
+        {}, Biases(), transformers="sequence_bias", vllm="=", llama_cpp="="
+    )
+    suppress_tokens: tuple[int, ...] = option((), TokenIds(), transformers="=")
+    num_beams: int = option(1, Integer(1), transformers="=", without=("greedy", "sampling"))
+    num_return_sequences: int = option(
+        1, Integer(1), transformers="=", vllm="n", llama_cpp="n", without=("greedy",)
+    )
+    length_penalty: float = option(1.0, Number(), transformers="=", without=("greedy", "sampling"))
+    early_stopping: bool | Literal["never"] = option(
+        False, AnyOf((True, False, "never")), transformers="=", without=("greedy", "sampling")
+    )
+    stop: tuple[str, ...] = option((), Texts(), transformers="stop_strings", vllm="=", llama_cpp="=")
+    stop_token_ids: tuple[int, ...] = option((), TokenIds(), transformers="eos_token_id", vllm="=")
+    eos_token_ids: tuple[int, ...] | None = option(None, TokenIds(or_none=True), transformers="eos_token_id")
+    ignore_eos: bool = option(False, Flag(), vllm="=", llama_cpp="=")
+    logprobs: bool = option(False, Flag(), vllm="=", without=("beams",))
+    top_logprobs: int = option(
+        0, Integer(0, MAX_TOP_LOGPROBS), vllm="logprobs", llama_cpp="n_probs", without=("beams",)
+    )
+    seed: int | None = option(None, Integer(0, 2**64 - 1, or_none=True), vllm="=", llama_cpp="=")
 
     def __post_init__(self) -> None:
-        for name in _TUPLE_FIELDS:
-            object.__setattr__(self, name, _as_tuple(name, getattr(self, name)))
-        for name, check in _CHECKS.items():
-            check(name, getattr(self, name))
+        for name, known in _OPTIONS.items():
+            object.__setattr__(self, name, known.check(name, getattr(self, name)))
         if self.do_sample is None:
             defaults = {f.name: f.default for f in dataclasses.fields(self)}
             is_set = any(getattr(self, name) != defaults[name] for name in SAMPLING_OPTIONS)
@@ -199,105 +225,4 @@ class GenerationConfig:
         return cls(**options)
 
 
-def _check_number(low: float, high: float = math.inf, *, open_low: bool = False) -> Any:
-    def check(name: str, value: Any) -> None:
-        good = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-        if not good or not low <= value <= high or (open_low and value == low):
-            bounds = f"{'>' if open_low else '>='} {low:g}" + (f" and <= {high:g}" if high < math.inf else "")
-            bounds = "" if low == -math.inf else f" {bounds}"
-            raise OptionError(f"{name} must be a number{bounds}, not {value!r}")
-
-    return check
-
-
-def _check_int(low: int, high: int | None = None, *, optional: bool = False) -> Any:
-    def check(name: str, value: Any) -> None:
-        if value is None and optional:
-            return
-        good = isinstance(value, int) and not isinstance(value, bool)
-        if not good or value < low or (high is not None and value > high):
-            bounds = f">= {low}" + (f" and <= {high}" if high is not None else "")
-            raise OptionError(
-                f"{name} must be an integer {bounds}{' or None' if optional else ''}, not {value!r}"
-            )
-
-    return check
-
-
-def _check_bool(name: str, value: Any) -> None:
-    if not isinstance(value, bool):
-        raise OptionError(f"{name} must be True or False, not {value!r}")
-
-
-def _check_optional_bool(name: str, value: Any) -> None:
-    if value is not None:
-        _check_bool(name, value)
-
-
-def _check_early_stopping(name: str, value: Any) -> None:
-    if not isinstance(value, bool) and value != "never":  # 1 == True, but is not what beam search looks for
-        raise OptionError(f'{name} must be True, False or "never", not {value!r}')
-
-
-def _check_texts(name: str, value: tuple[Any, ...]) -> None:
-    for text in value:
-        if not isinstance(text, str) or not text:
-            raise OptionError(f"{name} must be non-empty strings, not {text!r}")
-
-
-def _check_token_ids(name: str, value: tuple[Any, ...] | None) -> None:
-    for token_id in value or ():
-        if not isinstance(token_id, int) or isinstance(token_id, bool) or token_id < 0:
-            raise OptionError(f"{name} must be token ids (integers >= 0), not {token_id!r}")
-
-
-def _check_logit_bias(name: str, value: Any) -> None:
-    if not isinstance(value, Mapping):
-        raise OptionError(f"{name} must map token ids to numbers, not {value!r}")
-    _check_token_ids(name, tuple(value))
-    for bias in value.values():
-        if bias != -math.inf:  # which bans a token
-            _check_number(-math.inf)(name, bias)
-
-
-_TUPLE_FIELDS = ("bad_words", "suppress_tokens", "stop", "stop_token_ids", "eos_token_ids")
-
-_CHECKS: dict[str, Any] = {
-    "max_new_tokens": _check_int(1, optional=True),
-    "min_new_tokens": _check_int(0),
-    "do_sample": _check_optional_bool,
-    "temperature": _check_number(0),
-    "top_k": _check_int(0),
-    "top_p": _check_number(0, 1, open_low=True),
-    "min_p": _check_number(0, 1),
-    "typical_p": _check_number(0, 1, open_low=True),
-    "repetition_penalty": _check_number(0, open_low=True),
-    "presence_penalty": _check_number(-math.inf),
-    "frequency_penalty": _check_number(-math.inf),
-    "no_repeat_ngram_size": _check_int(0),
-    "bad_words": _check_texts,
-    "logit_bias": _check_logit_bias,
-    "suppress_tokens": _check_token_ids,
-    "num_beams": _check_int(1),
-    "num_return_sequences": _check_int(1),
-    "length_penalty": _check_number(-math.inf),
-    "early_stopping": _check_early_stopping,
-    "stop": _check_texts,
-    "stop_token_ids": _check_token_ids,
-    "eos_token_ids": _check_token_ids,
-    "ignore_eos": _check_bool,
-    "logprobs": _check_bool,
-    "top_logprobs": _check_int(0, MAX_TOP_LOGPROBS),
-    "seed": _check_int(0, 2**64 - 1, optional=True),
-}
-
-
-def _as_tuple(name: str, value: Any) -> tuple[Any, ...] | None:
-    """Accept a single value where a sequence is meant, as Hugging Face does."""
-    if value is None:
-        return None if name == "eos_token_ids" else ()
-    if isinstance(value, (str, int)):
-        return (value,)
-    if not isinstance(value, Iterable):
-        raise OptionError(f"{name} must be a list, not {value!r}")
-    return tuple(value)
+_OPTIONS = options_of(GenerationConfig)
