@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from genai import __version__
+from genai.cli.batch import batch
 from genai.cli.benchmark import benchmark
 from genai.cli.chat import chat
 from genai.cli.command import EXAMPLES_TITLE, EXIT_FAILED, UsageFailure, print_error, reported_errors
@@ -38,7 +39,7 @@ def make_app() -> typer.Typer:
         context_settings=SETTINGS,
     )
     app.callback(invoke_without_command=True)(_program)
-    for command in (chat, generate, export, quantize, validate, evaluate, benchmark, providers, env):
+    for command in (chat, generate, batch, export, quantize, validate, evaluate, benchmark, providers, env):
         command.add_to(app)
     models = typer.Typer(
         help="List, fetch, inspect and remove models.",

@@ -1,0 +1,98 @@
+"""Running a batch's requests together: as many wait as keep the model busy, and each result is written when it is there."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from genai.batch.files import BatchLine, ResultFile
+from genai.engine import AsyncGenerationStream, GenerationResult
+from genai.errors import GenaiError, OptionError
+from genai.generator import Generator
+from genai.wire import BodyError, CompletionRequest, completion_body, error_body, read_request
+
+__all__ = ["run_batch"]
+
+MAX_WAITING = 64
+"""Requests that run or wait at a time: several times a model's usual batch, so that a slot never waits for its next one."""
+_OK, _BAD_REQUEST, _FAILED = 200, 400, 500
+
+
+async def run_batch(
+    generator: Generator,
+    requests: Iterable[BatchLine],
+    results: ResultFile,
+    *,
+    model: str,
+    advance: Callable[[], None] = lambda: None,
+) -> None:
+    """Run requests and write their results, in the order in which they end.
+
+    A request that cannot be carried out, or fails, has its error for a result; the others go on.
+
+    Args:
+        generator: The model.
+        requests: The requests, read as they are needed.
+        results: An open file.
+        model: What the model is called in the results.
+        advance: Called after each result.
+    """
+    room = asyncio.Semaphore(MAX_WAITING)
+
+    async def run(line: BatchLine) -> None:
+        try:
+            results.append(await _result_of(generator, line, model))
+        finally:
+            room.release()
+        advance()
+
+    async with asyncio.TaskGroup() as tasks:
+        for line in requests:
+            await room.acquire()
+            tasks.create_task(run(line))
+
+
+async def _result_of(generator: Generator, line: BatchLine, model: str) -> dict[str, Any]:
+    """Return what the file of results says of a request."""
+    created = int(time.time())
+    try:
+        request = read_request(line.endpoint, line.body)
+        if request.stream:
+            raise BodyError("stream must be false: the results of a batch are files", "stream")
+        found = await _generate(generator, request)
+    except GenaiError as error:
+        status = _BAD_REQUEST if isinstance(error, OptionError) else _FAILED
+        body = error_body(error)
+    else:
+        status = _OK
+        body = completion_body(
+            request, found, model=model, created=created, decode=lambda ids: _decode(generator, ids)
+        )
+    return {
+        "id": f"batch_req_{uuid.uuid4().hex}",
+        "custom_id": line.custom_id,
+        "response": {"status_code": status, "request_id": uuid.uuid4().hex, "body": body},
+        "error": None,
+    }
+
+
+async def _generate(generator: Generator, request: CompletionRequest) -> list[GenerationResult]:
+    """Continue all prompts of a request, together."""
+    built = [generator.build_request(**prompt, **request.options, stream=False) for prompt in request.prompts]
+    streams: list[AsyncGenerationStream] = []
+    try:
+        streams.extend(generator.asubmit(each) for each in built)
+        for stream in streams:
+            async for _ in stream:
+                pass
+    finally:
+        for stream in streams:
+            await stream.aclose()
+    return [stream.result for stream in streams if stream.result is not None]
+
+
+def _decode(generator: Generator, token_ids: Any) -> str:
+    return generator.tokenizer.decode(token_ids, skip_special_tokens=False)

@@ -1,0 +1,187 @@
+"""OpenAI's request bodies (https://platform.openai.com/docs/api-reference) as arguments of `Generator.build_request`.
+
+Every field is carried out or refused by its name. Beside OpenAI's own there are the fields of `GenerationConfig`, as other
+servers have them too (top_k, min_p, repetition_penalty, ...).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from genai.config import GenerationConfig
+from genai.errors import OptionError, did_you_mean
+
+__all__ = ["CHAT", "COMPLETIONS", "ENDPOINTS", "BodyError", "CompletionRequest", "read_request"]
+
+CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
+ENDPOINTS = (CHAT, COMPLETIONS)
+
+_RENAMED = {
+    "max_tokens": "max_new_tokens",
+    "max_completion_tokens": "max_new_tokens",
+    "n": "num_return_sequences",
+}
+_LABELS = frozenset({"user", "metadata", "safety_identifier", "prompt_cache_key"})
+"""Fields that label a request for whoever sends it, and by their definition change nothing of the answer."""
+
+
+class BodyError(OptionError):
+    """A field of a body is missing, unknown or impossible.
+
+    Args:
+        message: What is wrong.
+        field: The field.
+    """
+
+    def __init__(self, message: str, field: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+@dataclass(frozen=True, slots=True)
+class CompletionRequest:
+    """A body that was read.
+
+    Args:
+        endpoint: `CHAT` or `COMPLETIONS`.
+        model: The model that it names.
+        prompts: What to continue, each as keyword arguments of `Generator.build_request`; a conversation is one.
+        options: The generation's options, for all of them.
+        stream: Whether pieces are wanted as they come.
+    """
+
+    endpoint: str
+    model: str | None
+    prompts: Sequence[Mapping[str, Any]]
+    options: Mapping[str, Any]
+    stream: bool = False
+
+
+def read_request(endpoint: str, body: Any) -> CompletionRequest:
+    """Read the body of a request to one of `ENDPOINTS`; a field that is null is left out.
+
+    Raises:
+        BodyError: A field is missing, unknown, or not of the type that it should be. What else is impossible the options'
+            own checks find, when the request is built.
+    """
+    if not isinstance(body, Mapping):
+        raise BodyError(f"the body must be a JSON object, not {_json_type(body)}", "body")
+    fields = {name: value for name, value in body.items() if value is not None and name not in _LABELS}
+    model = _take(fields, "model", str, None)
+    stream = _take(fields, "stream", bool, False)
+    prompts = [_conversation(fields)] if endpoint == CHAT else _texts(fields)
+    read_logprobs = _chat_logprobs if endpoint == CHAT else _text_logprobs
+    options = {**read_logprobs(fields), **_bias(fields), **_plain_options(fields)}
+    return CompletionRequest(endpoint, model, prompts, options, stream)
+
+
+def _take(fields: dict[str, Any], name: str, kind: type, default: Any) -> Any:
+    """Remove a field and return its value."""
+    value = fields.pop(name, default)
+    if value is not default and type(value) is not kind:
+        raise BodyError(f"{name} must be {_JSON_TYPES[kind]}, not {_json_type(value)}", name)
+    return value
+
+
+def _conversation(fields: dict[str, Any]) -> dict[str, Any]:
+    """Return a conversation and the tools that go with it."""
+    messages = fields.pop("messages", None)
+    if not isinstance(messages, list) or not messages:
+        raise BodyError("messages must be a list of messages that is not empty", "messages")
+    for index, message in enumerate(messages):
+        if not isinstance(message, Mapping) or not isinstance(message.get("role"), str):
+            raise BodyError(f'messages[{index}] must be an object with a "role"', "messages")
+    arguments = {"messages": [{**message, "content": _content(message)} for message in messages]}
+    tools, choice = _take(fields, "tools", list, None), fields.pop("tool_choice", "auto")
+    if choice not in ("auto", "none"):
+        raise BodyError('tool_choice must be "auto" or "none": other choices are not enforced', "tool_choice")
+    if tools and choice == "auto":
+        arguments["tools"] = tools
+    if (variables := _take(fields, "chat_template_kwargs", dict, None)) is not None:
+        arguments["template_options"] = variables
+    return arguments
+
+
+def _content(message: Mapping[str, Any]) -> Any:
+    """Return a message's content; parts that are all text are one text, which every template takes."""
+    content = message.get("content")
+    if isinstance(content, list) and all(
+        isinstance(part, Mapping) and part.get("type") == "text" and isinstance(part.get("text"), str)
+        for part in content
+    ):
+        return "".join(part["text"] for part in content)
+    if isinstance(content, list):
+        raise BodyError("messages: a content must be a text, or parts of the type text", "messages")
+    return content
+
+
+def _texts(fields: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return each text, or list of tokens, that is to be continued."""
+    prompt = fields.pop("prompt", None)
+    several = prompt if isinstance(prompt, list) and prompt and not _are_tokens(prompt) else [prompt]
+    for each in several:
+        if not isinstance(each, str) and not _are_tokens(each):
+            raise BodyError("prompt must be a text, a list of tokens, or a list of these", "prompt")
+    return [{"prompt": each} if isinstance(each, str) else {"token_ids": each} for each in several]
+
+
+def _are_tokens(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(type(each) is int for each in value)
+
+
+def _chat_logprobs(fields: dict[str, Any]) -> dict[str, Any]:
+    """Return the options for `logprobs`, true or false, and `top_logprobs`."""
+    is_wanted = _take(fields, "logprobs", bool, False)
+    count = _take(fields, "top_logprobs", int, 0)
+    if count and not is_wanted:
+        raise BodyError("top_logprobs needs logprobs to be true", "top_logprobs")
+    return {"logprobs": True, "top_logprobs": count} if is_wanted else {}
+
+
+def _text_logprobs(fields: dict[str, Any]) -> dict[str, Any]:
+    """Return the options for `logprobs`, which counts alternatives here."""
+    count = _take(fields, "logprobs", int, None)
+    return {} if count is None else {"logprobs": True, "top_logprobs": count}
+
+
+def _bias(fields: dict[str, Any]) -> dict[str, Any]:
+    """Return the option for `logit_bias`, whose token ids are texts in JSON."""
+    bias = _take(fields, "logit_bias", dict, None)
+    if bias is None:
+        return {}
+    try:
+        return {"logit_bias": {int(token_id): value for token_id, value in bias.items()}}
+    except ValueError:
+        raise BodyError("logit_bias must map token ids to numbers", "logit_bias") from None
+
+
+def _plain_options(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that other fields stand for."""
+    known = {field.name for field in dataclasses.fields(GenerationConfig)}
+    options: dict[str, Any] = {}
+    for name, value in fields.items():
+        option = _RENAMED.get(name, name)
+        if option not in known:
+            raise BodyError(f'unknown field "{name}".{did_you_mean(name, {*known, *_RENAMED})}', name)
+        if option in options:
+            raise BodyError(f"{name} is given twice, by another name too", name)
+        options[option] = value
+    return options
+
+
+_JSON_TYPES: Mapping[type, str] = {
+    str: "a text",
+    bool: "true or false",
+    int: "an integer",
+    list: "a list",
+    dict: "an object",
+    float: "a number",
+    type(None): "null",
+}
+
+
+def _json_type(value: Any) -> str:
+    return _JSON_TYPES.get(type(value), type(value).__name__)

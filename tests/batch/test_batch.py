@@ -1,0 +1,144 @@
+"""`genai batch`: every request has one result, also after a kill in the middle of a line."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from genai import Generator
+from genai.batch import ResultFile, read_batch, run_batch
+from genai.cli.app import run_app
+from genai.errors import OptionError
+
+CHAT, TEXT = "/v1/chat/completions", "/v1/completions"
+
+
+def request_line(custom_id: str, url: str = CHAT, **body: Any) -> str:
+    if url == CHAT:
+        body = {"messages": [{"role": "user", "content": f"What is token {custom_id}?"}], **body}
+    return json.dumps(
+        {"custom_id": custom_id, "method": "POST", "url": url, "body": {"max_tokens": 4, **body}}
+    )
+
+
+def results_of(path: Path) -> dict[str, Any]:
+    results = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    assert len({result["custom_id"] for result in results}) == len(results)
+    return {result["custom_id"]: result["response"] for result in results}
+
+
+@pytest.fixture(scope="module")
+def generator() -> Iterator[Generator]:
+    with Generator("demo") as generator:
+        yield generator
+
+
+@pytest.fixture
+def requests(tmp_path: Path) -> Path:
+    path = tmp_path / "in.jsonl"
+    lines = [request_line(str(index)) for index in range(5)]
+    path.write_text("\n\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def run(generator: Generator, requests: Path, output: Path) -> None:
+    with ResultFile(output) as results:
+        left = (line for line in read_batch(requests) if line.custom_id not in results.custom_ids)
+        asyncio.run(run_batch(generator, left, results, model="demo"))
+
+
+def test_results_are_what_the_generator_says(generator: Generator, requests: Path, tmp_path: Path) -> None:
+    lines = [
+        request_line("scored", logprobs=True, top_logprobs=2, temperature=0),
+        request_line("texts", TEXT, prompt=["Hello", "Bye"], logprobs=1),
+        request_line("wrong", temprature=1),
+        request_line("impossible", temperature=-1),
+        request_line("streamed", stream=True),
+    ]
+    requests.write_text("\n".join(lines), encoding="utf-8")
+    run(generator, requests, tmp_path / "out.jsonl")
+    found = results_of(tmp_path / "out.jsonl")
+
+    scored = found["scored"]["body"]
+    (choice,) = scored["choices"]
+    messages = json.loads(lines[0])["body"]["messages"]
+    expected = generator.chat(messages, max_new_tokens=4, top_logprobs=2, temperature=0)
+    assert choice["message"] == {"role": "assistant", "content": expected.text, "refusal": None}
+    assert choice["finish_reason"] == expected.finish_reason
+    assert expected.logprobs is not None
+    entries = choice["logprobs"]["content"]
+    assert [entry["logprob"] for entry in entries] == pytest.approx(
+        [e.logprob for e in expected.logprobs], abs=1e-4
+    )
+    assert all(len(entry["top_logprobs"]) == 2 for entry in entries)
+    assert scored["usage"]["completion_tokens"] == len(expected.token_ids)
+
+    texts = found["texts"]["body"]["choices"]
+    assert [each["text"] for each in texts] == [
+        generator.generate(prompt, max_new_tokens=4, do_sample=False).text for prompt in ("Hello", "Bye")
+    ]
+    assert texts[0]["logprobs"]["text_offset"][0] == 0
+    for name, field in (("wrong", "temprature"), ("impossible", "temperature"), ("streamed", "stream")):
+        assert found[name]["status_code"] == 400
+        assert field in found[name]["body"]["error"]["message"]
+
+
+def test_a_killed_run_is_gone_on_with(generator: Generator, requests: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out.jsonl"
+    run(generator, requests, output)
+    whole = output.read_bytes()
+    for end in (0, 1, whole.index(b"\n"), whole.index(b"\n") + 1, len(whole) - 1, len(whole)):
+        output.write_bytes(whole[:end])
+        run(generator, requests, output)
+        assert results_of(output).keys() == {"0", "1", "2", "3", "4"}
+
+
+def test_an_interrupted_run_loses_nothing(
+    generator: Generator, requests: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "out.jsonl"
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    with ResultFile(output) as results, pytest.raises(KeyboardInterrupt):
+        asyncio.run(run_batch(generator, read_batch(requests), results, model="demo", advance=interrupt))
+    assert 1 <= len(results_of(output)) < 5
+    run(generator, requests, output)
+    assert len(results_of(output)) == 5
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (["{"], "line 1: this is not JSON"),
+        (["{}"], "custom_id"),
+        ([request_line("a"), "", request_line("a")], 'line 3: custom_id "a" was given on line 1'),
+        ([request_line("a", "/v1/embeddings")], "url"),
+        ([json.dumps({"custom_id": "a", "method": "GET", "url": CHAT})], "method"),
+    ],
+)
+def test_a_wrong_line_is_named_before_anything_runs(lines: list[str], message: str, tmp_path: Path) -> None:
+    path = tmp_path / "in.jsonl"
+    path.write_text("\n".join(lines), encoding="utf-8")
+    with pytest.raises(OptionError, match=message):
+        list(read_batch(path))
+
+
+def test_the_command(requests: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["batch", str(requests), "-o", str(tmp_path / "out.jsonl")]
+    assert run_app(command) == 0
+    assert results_of(tmp_path / "out.jsonl").keys() == {"0", "1", "2", "3", "4"}
+    assert run_app(command) == 0
+    assert "5 of 5 requests have results" in capsys.readouterr().err
+    requests.write_text(request_line("other"), encoding="utf-8")
+    assert run_app(command) == 2
+    assert "no request of" in capsys.readouterr().err
+    (tmp_path / "out.jsonl").write_text("something else\n", encoding="utf-8")
+    assert run_app(command) == 2
+    assert "write to another file" in capsys.readouterr().err

@@ -1,0 +1,86 @@
+"""OpenAI's bodies become arguments of `build_request`, or are refused by the field that is wrong."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from genai.wire import BodyError, read_request
+
+CHAT, TEXT = "/v1/chat/completions", "/v1/completions"
+HELLO = [{"role": "user", "content": "Hello"}]
+
+
+def test_a_conversation() -> None:
+    request = read_request(
+        CHAT,
+        {
+            "model": "phi",
+            "messages": [
+                {"role": "user", "content": [{"type": "text", "text": "Hel"}, {"type": "text", "text": "lo"}]}
+            ],
+            "max_completion_tokens": 5,
+            "n": 2,
+            "temperature": 0.5,
+            "logprobs": True,
+            "top_logprobs": 3,
+            "logit_bias": {"7": -100},
+            "stop": None,
+            "user": "somebody",
+            "min_p": 0.1,
+            "chat_template_kwargs": {"enable_thinking": False},
+        },
+    )
+    assert request.model == "phi"
+    assert request.prompts == [{"messages": HELLO, "template_options": {"enable_thinking": False}}]
+    assert request.options == {
+        "max_new_tokens": 5,
+        "num_return_sequences": 2,
+        "temperature": 0.5,
+        "logprobs": True,
+        "top_logprobs": 3,
+        "logit_bias": {7: -100},
+        "min_p": 0.1,
+    }
+
+
+@pytest.mark.parametrize(
+    ("prompt", "prompts"),
+    [
+        ("a", [{"prompt": "a"}]),
+        (["a", "b"], [{"prompt": "a"}, {"prompt": "b"}]),
+        ([1, 2], [{"token_ids": [1, 2]}]),
+        ([[1, 2], [3]], [{"token_ids": [1, 2]}, {"token_ids": [3]}]),
+    ],
+)
+def test_texts_and_tokens(prompt: Any, prompts: list[Any]) -> None:
+    request = read_request(TEXT, {"prompt": prompt, "logprobs": 0})
+    assert request.prompts == prompts
+    assert request.options == {"logprobs": True, "top_logprobs": 0}
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "body", "field"),
+    [
+        (CHAT, [], "body"),
+        (CHAT, {}, "messages"),
+        (CHAT, {"messages": [{"content": "no role"}]}, "messages"),
+        (CHAT, {"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "messages"),
+        (CHAT, {"messages": HELLO, "max_tokens": 1, "max_completion_tokens": 2}, "max_completion_tokens"),
+        (CHAT, {"messages": HELLO, "top_logprobs": 2}, "top_logprobs"),
+        (CHAT, {"messages": HELLO, "stream": "yes"}, "stream"),
+        (CHAT, {"messages": HELLO, "tool_choice": "required"}, "tool_choice"),
+        (CHAT, {"messages": HELLO, "logit_bias": {"x": 1}}, "logit_bias"),
+        (CHAT, {"messages": HELLO, "temprature": 1}, "temprature"),
+        (TEXT, {}, "prompt"),
+        (TEXT, {"prompt": [True]}, "prompt"),
+        (TEXT, {"prompt": "a", "logprobs": True}, "logprobs"),
+        (TEXT, {"prompt": "a", "suffix": "b"}, "suffix"),
+    ],
+)
+def test_what_is_wrong_is_named(endpoint: str, body: Any, field: str) -> None:
+    with pytest.raises(BodyError) as caught:
+        read_request(endpoint, body)
+    assert caught.value.field == field
+    assert field in str(caught.value)
