@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from genai.export import export_model
     from genai.folder import ModelFolder
     from genai.generator import Generator
+    from genai.scoring import TokenScores
 
 __all__ = [
     "AsyncGenerationStream",
@@ -55,6 +56,7 @@ __all__ = [
     "Piece",
     "ProviderError",
     "Request",
+    "TokenScores",
     "TokenizerError",
     "UnsupportedModelError",
     "__version__",
@@ -72,6 +74,7 @@ _LAZY = {
     "ModelFolder": "genai.folder",
     "Piece": "genai.engine",
     "Request": "genai.engine",
+    "TokenScores": "genai.scoring",
     "export_model": "genai.export",
 }
 

@@ -26,9 +26,18 @@ from genai.engine import (
 from genai.errors import GenerationError, OptionError
 from genai.folder import ModelFolder
 from genai.prepare import prepare_model
-from genai.request_builder import ChatOptions, Messages, RequestBuilder, TokenIds, Tools, is_batch
+from genai.request_builder import (
+    ChatOptions,
+    Conversation,
+    Messages,
+    RequestBuilder,
+    TokenIds,
+    Tools,
+    is_batch,
+)
 from genai.runtime import Decoder
 from genai.runtime.providers import preferred_provider
+from genai.scoring import TokenScores, score_tokens
 from genai.text import Tokenizer
 
 __all__ = ["Generator"]
@@ -386,6 +395,61 @@ class Generator:
         """
         engine = self._open(self._engine)
         return engine.score(self._builder.encode(text, token_ids=token_ids), num_logits=num_logits)
+
+    @overload
+    def score(  # type: ignore[overload-overlap]  # as for `generate`
+        self, text: str, *, context: str | None = None
+    ) -> TokenScores: ...
+    @overload
+    def score(self, text: Sequence[str], *, context: str | None = None) -> list[TokenScores]: ...
+    @overload
+    def score(self, *, token_ids: TokenIds) -> TokenScores: ...
+    def score(
+        self,
+        text: str | Sequence[str] | None = None,
+        *,
+        context: str | None = None,
+        token_ids: TokenIds | None = None,
+    ) -> TokenScores | list[TokenScores]:
+        """Return how likely the model finds each token of a text, in memory that does not grow with its length.
+
+        Args:
+            text: A text, or a list of texts.
+            context: What stands before it (before each of them) and is not scored itself.
+            token_ids: Instead of a text, its tokens.
+
+        Returns:
+            The scores of all tokens but the first, which nothing stands before, or of those after the context.
+
+        Raises:
+            OptionError: There is nothing to score, or it is longer than the context length.
+            GenerationError: The model failed to run, or its logits are not finite.
+        """
+        if text is None or isinstance(text, str):
+            return self._score(self._builder.encode_continuation(text, context, token_ids))
+        return [self._score(self._builder.encode_continuation(each, context)) for each in text]
+
+    def _score(self, continuation: tuple[list[int], int]) -> TokenScores:
+        token_ids, num_scored = continuation
+        engine = self._open(self._engine)
+        return score_tokens(
+            lambda ids, count: engine.score(ids, num_logits=count), token_ids, num_scored=num_scored
+        )
+
+    def tokenize(self, text: str) -> list[int]:
+        """Return a text's tokens as a prompt has them, with what the model expects before a text."""
+        self._open(self._engine)
+        return self._builder.encode(text)
+
+    def count_tokens(self, prompt: str | None = None, **conversation: Unpack[Conversation]) -> int:
+        """Return how many tokens a text takes as a prompt, or a conversation with its tools (`messages`, `tools`, ...).
+
+        Raises:
+            OptionError: Not exactly one of `prompt` and `messages` is given.
+            ChatTemplateError: The model has no chat template, or it refuses the conversation.
+        """
+        self._open(self._engine)
+        return len(self._builder.encode(prompt, **conversation))
 
     def close(self) -> None:
         """Stop the background thread and free the model; calls after this raise GenerationError.

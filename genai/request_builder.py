@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,7 @@ from genai.errors import OptionError, TokenizerError
 from genai.folder import ModelFolder
 from genai.text import Tokenizer
 
-__all__ = ["ChatOptions", "Messages", "RequestBuilder", "TokenIds", "Tools", "is_batch"]
+__all__ = ["ChatOptions", "Conversation", "Messages", "RequestBuilder", "TokenIds", "Tools", "is_batch"]
 
 TokenIds: TypeAlias = Sequence[int | np.integer[Any]] | npt.NDArray[np.integer[Any]]
 """The tokens of one prompt."""
@@ -32,6 +32,14 @@ class ChatOptions(GenerationOptions, total=False):
     """
 
     config: GenerationConfig | None
+    tools: Tools | None
+    template_options: Mapping[str, object] | None
+
+
+class Conversation(TypedDict, total=False):
+    """A conversation as keyword arguments: `messages`, and `tools` and `template_options` as in `ChatOptions`."""
+
+    messages: Messages | None
     tools: Tools | None
     template_options: Mapping[str, object] | None
 
@@ -106,6 +114,22 @@ class RequestBuilder:
             return self.tokenizer.encode_batch(list(prompt))
         rows: Any = token_ids if is_batch(None, token_ids) else [token_ids]
         return [_checked_ids(row) for row in rows]
+
+    def encode_continuation(
+        self, text: str | None, context: str | None, token_ids: TokenIds | None = None
+    ) -> tuple[list[int], int]:
+        """Return the tokens of a text behind its context, and how many of the last ones have something before them.
+
+        Raises:
+            OptionError: No token is left, or both a text and tokens are given.
+        """
+        if context is not None and token_ids is not None:
+            raise OptionError("context goes before a text: put its tokens into token_ids")
+        ids = self.encode((context or "") + text if text is not None else None, token_ids=token_ids)
+        num_before = 1 if context is None else max(len(self.encode(context)), 1)
+        if len(ids) <= num_before:
+            raise OptionError("there is no token to score: a text's first token has nothing before it")
+        return ids, len(ids) - num_before
 
     def _encode_chat(
         self, messages: Messages, tools: Tools | None, template_options: Mapping[str, object] | None

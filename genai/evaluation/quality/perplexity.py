@@ -13,11 +13,10 @@ from genai.errors import GenerationError
 from genai.evaluation.continuation import log_softmax
 from genai.evaluation.quality.passages import Passage
 from genai.generator import Generator
+from genai.scoring import read_chunks
 
 __all__ = ["Advance", "Scorer", "perplexity_of", "row_blocks", "score_tokens", "token_nlls"]
 
-CHUNK = 64
-"""Positions whose logits are in memory at a time: with a vocabulary of 262,144, 67 MB."""
 BLOCK_ELEMENTS = 1 << 20
 """Logits that are made probabilities at a time, in float64."""
 
@@ -47,19 +46,18 @@ class Scorer:
     def chunks(self, passage: Passage) -> Iterator[tuple[Sequence[int], Logits]]:
         """Yield the scored tokens a chunk at a time, each with the logits that expect them, float32 [chunk, vocab].
 
-        A chunk goes on from what the cache holds of the passage, so nothing is computed twice.
-
         Raises:
             GenerationError: The model failed to run.
         """
-        ids = passage.token_ids
-        for start in range(len(ids) - passage.num_scored, len(ids), CHUNK):
-            end = min(start + CHUNK, len(ids))
+
+        def logits_of(token_ids: Sequence[int], num_logits: int) -> Logits:
             began = time.perf_counter()
-            logits = self.generator.logits(token_ids=ids[: end - 1], num_logits=end - start)
+            logits = self.generator.logits(token_ids=token_ids, num_logits=num_logits)
             self.seconds += time.perf_counter() - began
-            self.num_scored += end - start
-            yield ids[start:end], logits
+            self.num_scored += num_logits
+            return logits
+
+        return read_chunks(logits_of, passage.token_ids, num_scored=passage.num_scored)
 
 
 def score_tokens(scorer: Scorer, passages: Sequence[Passage], *, advance: Advance) -> Floats:

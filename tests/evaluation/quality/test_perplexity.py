@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import genai.evaluation.quality.perplexity as perplexity
+from genai import scoring
 from genai.errors import GenerationError, OptionError
 from genai.evaluation.quality import Text, evaluate_quality, packaged_texts
 from genai.evaluation.quality.passages import Passage, Windows, cut_passages
@@ -46,7 +47,7 @@ def test_perplexity_equals_a_slow_twin(name: str, request: pytest.FixtureRequest
 def test_chunks_and_blocks_change_nothing(tiny: Generator, monkeypatch: pytest.MonkeyPatch) -> None:
     passages = [Passage(range(3, 120), 100)]
     whole = score_tokens(Scorer(tiny), passages, advance=lambda count: None)
-    monkeypatch.setattr(perplexity, "CHUNK", 7)
+    monkeypatch.setattr(scoring, "CHUNK", 7)
     monkeypatch.setattr(perplexity, "BLOCK_ELEMENTS", 2 * tiny.vocab_size)
     counts: list[int] = []
     parts = score_tokens(Scorer(tiny), passages, advance=counts.append)
