@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from genai.config import GenerationConfig, GenerationOptions, check_optimize_for
+from genai.embedding import Embedder, Pooling
 from genai.engine import (
     AsyncGenerationStream,
     BackgroundDriver,
@@ -120,18 +121,21 @@ class Generator:
                 progress=progress,
             )
         self._builder = RequestBuilder(self.folder)
+        self._placement: dict[str, Any] = {
+            "provider": first if strict else provider,  # "auto" would go on to the next
+            "max_context": max_context,
+            "num_threads": num_threads,
+            "provider_library": provider_library,
+            "strict": strict,
+        }
         decoders = [
             Decoder(
                 self.folder,
-                provider=first if strict else provider,  # "auto" would go on to the next
                 device_id=each,
-                max_context=max_context,
                 max_batch=max_batch,
                 kv_cache_bytes=kv_cache_bytes,
-                num_threads=num_threads,
-                provider_library=provider_library,
-                strict=strict,
                 optimize_for=optimize_for,
+                **self._placement,
             )
             for each in device_ids
         ]
@@ -140,6 +144,8 @@ class Generator:
         self._decoder: Decoder | None = decoders[0]
         self._engine: EnginePool | None = EnginePool([Engine(decoder) for decoder in decoders])
         self._background: BackgroundDriver | None = BackgroundDriver(self._engine)
+        self._embedder: Embedder | None = None
+        self._embedding = threading.Lock()
         self._submitted: weakref.WeakSet[Request] = weakref.WeakSet()
         self._submitting = threading.RLock()  # a signal's handler may close what it interrupts
 
@@ -436,6 +442,35 @@ class Generator:
             lambda ids, count: engine.score(ids, num_logits=count), token_ids, num_scored=num_scored
         )
 
+    def embed(
+        self, text: str | Sequence[str], *, pooling: Pooling = "last", normalize: bool = True
+    ) -> npt.NDArray[np.float32]:
+        """Return texts as vectors: pooled hidden states of the last layer.
+
+        The first call opens a second session, which has the weights in memory once more.
+
+        Args:
+            text: A text, or a list of texts.
+            pooling: "last" is the hidden state of the last token, "mean" the mean of all; which one the model was trained
+                for its card says.
+            normalize: Whether vectors have the length 1, so that a product of two is their cosine.
+
+        Returns:
+            float32 [hidden_size] for a text, [texts, hidden_size] for a list.
+
+        Raises:
+            OptionError: A text is longer than the context; the pooling is unknown; or the graph, another tool's, does not
+                tell where its hidden states are.
+            GenerationError: The model failed to run.
+        """
+        self._open(self._engine)
+        rows = self._builder.encode_prompts(text, None)
+        with self._embedding:
+            if self._embedder is None:
+                self._embedder = Embedder(self.folder, device_id=self._device_id, **self._placement)
+            vectors = [self._embedder.embed(row, pooling=pooling, normalize=normalize) for row in rows]
+        return vectors[0] if isinstance(text, str) else np.stack(vectors)
+
     def tokenize(self, text: str) -> list[int]:
         """Return a text's tokens as a prompt has them, with what the model expects before a text."""
         self._open(self._engine)
@@ -462,6 +497,8 @@ class Generator:
             submitted = list(self._submitted)
         if engine is None or background is None:
             return
+        with self._embedding:
+            self._embedder = None
         background.close()
         _cancel(engine, submitted)
 

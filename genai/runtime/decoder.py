@@ -22,7 +22,7 @@ from genai.runtime.cache_runs import CacheRuns, run
 from genai.runtime.decoding import PROMPTS, Decoding
 from genai.runtime.placement import report_placement
 from genai.runtime.runs import prompt_runs
-from genai.runtime.session import DecoderSession, open_sessions
+from genai.runtime.session import DecoderSession, SessionOptions, open_hidden_states, open_sessions
 from genai.runtime.step_buffers import StepBuffers
 
 __all__ = ["Decoder"]
@@ -53,6 +53,8 @@ class Decoder:
         optimize_for: One of `genai.config.OPTIMIZE_FOR`: "speed" reads prompts by a second graph in 8 bits, where the CPU
             runs the model and can do it exactly, which takes a byte for every weight more; "memory" does not, and "auto"
             does where enough memory is free.
+        gives_hidden_states: Whether `run` gives the last layer's hidden states, float32 [positions, hidden_size], in the
+            place of logits; one graph does all then.
         profile_folder: Where ONNX Runtime writes what its runs spend their time on; None profiles nothing.
 
     Raises:
@@ -74,6 +76,7 @@ class Decoder:
         provider_library: str | Path | None = None,
         strict: bool = False,
         optimize_for: str = "auto",
+        gives_hidden_states: bool = False,
         profile_folder: Path | None = None,
     ) -> None:
         self.context_length = _limit("max_context", max_context, folder.decoder.context_length)
@@ -82,16 +85,19 @@ class Decoder:
         ):
             raise OptionError(f"kv_cache_bytes must be a number of bytes, not {kv_cache_bytes!r}")
         self.max_batch = DEFAULT_MAX_BATCH if max_batch is None else _limit("max_batch", max_batch, None)
-        self._session, self._prompts = open_sessions(
-            folder,
-            provider=provider,
+        options = SessionOptions(
             device_id=device_id,
             num_threads=num_threads,
             max_context=self.context_length,
             provider_library=provider_library,
-            optimize_for=optimize_for,
             profile_folder=profile_folder,
         )
+        if gives_hidden_states:
+            self._session = self._prompts = open_hidden_states(folder, provider=provider, **options)
+        else:
+            self._session, self._prompts = open_sessions(
+                folder, provider=provider, optimize_for=optimize_for, **options
+            )
         self._scores = self._prompts if self._prompts.graph.gives_logits else self._session
         for session in dict.fromkeys((self._session, self._prompts)):
             report_placement(session.placement, session.provider, folder, strict=strict)
@@ -107,7 +113,8 @@ class Decoder:
         if not shape.fits(1, 1):
             raise OptionError(f"kv_cache_bytes={kv_cache_bytes} holds not even one token of this model")
         self.cache = KVCache(shape, device)
-        self.vocab_size = graph.vocab_size
+        self._width = graph.vocab_size  # of an output's row
+        self.vocab_size = folder.decoder.vocab_size if gives_hidden_states else graph.vocab_size
         self.provider = self._session.provider.name
         self.prompt_chunk = HOST_CHUNK if self.provider == "cpu" else DEVICE_CHUNK
         attributes = folder.manifest.attributes if folder.manifest else {}
@@ -159,7 +166,7 @@ class Decoder:
         if steps:
             output = self._decoding.step(steps, is_alone=False)
         else:
-            output = StepOutput.of(np.empty((0, self.vocab_size), np.float32), [])
+            output = StepOutput.of(np.empty((0, self._width), np.float32), [])
         start_of = dict(zip(map(id, steps), output.starts, strict=True))
         if len(prompts) == len(others):
             return dataclasses.replace(output, starts=[start_of.get(id(span), 0) for span in batch])
@@ -179,7 +186,7 @@ class Decoder:
         if first:
             self._append_prompts([Span(span.slot, span.token_ids[:first])])
         try:
-            logits = np.empty((span.num_logits, self.vocab_size), np.float32)
+            logits = np.empty((span.num_logits, self._width), np.float32)
         except MemoryError as error:
             raise OutOfMemoryError(f"not enough memory for the logits of {span.num_logits} tokens") from error
         for start in range(0, span.num_logits, size):

@@ -16,7 +16,7 @@ from typing import Any, TypedDict, Unpack
 from genai.cache import Device
 from genai.errors import ModelFolderError, OptionError
 from genai.folder import ModelFolder, StageConfig
-from genai.runtime.adapt import attend_for_one_token
+from genai.runtime.adapt import attend_for_one_token, give_hidden_states
 from genai.runtime.adapted_graph import AdaptedGraph
 from genai.runtime.addressed_device import AddressedDevice
 from genai.runtime.binding import AddressBinding, Binding, ValueBinding
@@ -30,7 +30,7 @@ from genai.runtime.recorded_runs import Recorder
 from genai.runtime.session_options import session_options
 from genai.runtime.value_device import ValueDevice
 
-__all__ = ["WEIGHTS_FOLDER", "DecoderSession", "open_sessions"]
+__all__ = ["WEIGHTS_FOLDER", "DecoderSession", "SessionOptions", "open_hidden_states", "open_sessions"]
 
 logger = logging.getLogger("genai.runtime")
 
@@ -186,6 +186,26 @@ def open_sessions(
             "caches; export the model again"
         )
     return tokens, prompts
+
+
+def open_hidden_states(
+    folder: ModelFolder, *, provider: str, **options: Unpack[SessionOptions]
+) -> DecoderSession:
+    """Return a session that gives the last layer's hidden states where others give logits.
+
+    Raises:
+        OptionError: The graph is in several stages, or its head cannot be told from the rest.
+    """
+    adapted = None
+    if not folder.decoder.stages:
+        adapted = AdaptedGraph.of_folder(folder, (), options.get("max_context"))
+    hidden_size = folder.decoder.hidden_size
+    if adapted is None or not give_hidden_states(adapted.model.graph, hidden_size=hidden_size):
+        raise OptionError(
+            f"{folder.path}: this graph does not tell where its hidden states are, so it embeds no texts; an export by "
+            "genai does"
+        )
+    return DecoderSession(folder, provider=provider, adapted=adapted, **options)
 
 
 def _sessions_of_one_graph(

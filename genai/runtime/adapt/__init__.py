@@ -13,6 +13,7 @@ Works on the small protobuf, before the session is made; weights stay in their e
 - `one_token_attention`: and the graph beside it attends by the kernel that is faster for one token;
 - `fused_cache`: keys and values stacked in front of the batch are taken apart;
 - `stages`: several files that run one after another become one graph;
+- `hidden_states`: for vectors of texts, what the head reads takes the place of the logits;
 - `layers`: where layers are compared, what is behind each of them becomes an output;
 - `weights`: external weights behind links are called what they really are.
 """
@@ -24,6 +25,7 @@ from genai.runtime.adapt.device_outputs import narrow_outputs
 from genai.runtime.adapt.device_positions import take_positions
 from genai.runtime.adapt.eight_bit_products import WEIGHTS_MIDDLE, EightBitMatrix, to_eight_bit_products
 from genai.runtime.adapt.files import read_model
+from genai.runtime.adapt.hidden_states import give_hidden_states
 from genai.runtime.adapt.layers import promote_layers
 from genai.runtime.adapt.one_token_attention import attend_for_one_token
 from genai.runtime.adapt.stages import join_stages
@@ -36,6 +38,7 @@ __all__ = [
     "adapt_model",
     "attend_for_one_token",
     "external_locations",
+    "give_hidden_states",
     "join_stages",
     "locate_weights",
     "narrow_outputs",

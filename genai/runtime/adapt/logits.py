@@ -13,9 +13,10 @@ from genai.graph.names import LOGITS, NUM_LOGITS_TO_KEEP
 from genai.graph.operators import MATMUL_NBITS
 from genai.runtime.adapt.graph import number_of, producer_of
 
-__all__ = ["promote_num_logits"]
+__all__ = ["find_head", "promote_num_logits"]
 
 ELEMENTWISE = frozenset({"Add", "Cast", "Clip", "Div", "Identity", "Mul", "Neg", "Sub", "Tanh"})
+PRODUCTS = frozenset({"MatMul", "FusedMatMul"})
 WEIGHT_CHAIN = frozenset({"Cast", "DequantizeLinear", "Identity", "Transpose"})
 
 
@@ -50,7 +51,7 @@ def _keep_before_head(graph: GraphProto) -> bool:
     if logits is None or len(logits.type.tensor_type.shape.dim) != 3:
         return False
     behind: set[str] = set()
-    head = _head(graph, behind)
+    head = find_head(graph, behind)
     if head is None:
         return False
     hidden = _before_gather_of_last(graph, head.input[0])
@@ -80,10 +81,10 @@ def _keep_before_head(graph: GraphProto) -> bool:
     return True
 
 
-def _head(graph: GraphProto, behind: set[str]) -> NodeProto | None:
+def find_head(graph: GraphProto, behind: set[str]) -> NodeProto | None:
     """Return the product with a constant matrix that the logits come from, with nothing but scaling behind it.
 
-    The values from there on are added to `behind`.
+    The values from there on are added to `behind`. None if it cannot be told.
     """
     node = producer_of(graph, LOGITS)
     while node is not None and node.op_type in ELEMENTWISE:
@@ -99,7 +100,7 @@ def _head(graph: GraphProto, behind: set[str]) -> NodeProto | None:
     behind.update(node.output)
     if MATMUL_NBITS.is_type_of(node.domain, node.op_type):
         return node
-    return node if node.op_type == "MatMul" and _constant_rank(graph, node.input[1]) == 2 else None
+    return node if node.op_type in PRODUCTS and _constant_rank(graph, node.input[1]) == 2 else None
 
 
 def _constant_rank(graph: GraphProto, value: str) -> int | None:
