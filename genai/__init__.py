@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from genai._version import __version__
 from genai.config import GenerationConfig, GenerationOptions, Message
 from genai.errors import (
+    CacheFileError,
     ChatTemplateError,
     CheckpointError,
     ExportError,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AsyncGenerationStream",
+    "CacheFileError",
     "ChatTemplateError",
     "CheckpointError",
     "ExportError",

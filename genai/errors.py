@@ -8,6 +8,7 @@ GenaiError
 ├── CheckpointError                 a checkpoint is incomplete, damaged, or misshapen
 │   └── UnsupportedModelError       its architecture, or something its config asks for, is not supported
 ├── ExportError                     an export failed for a reason outside the checkpoint (disk, target)
+├── CacheFileError                  a saved cache is damaged, or of another model
 ├── ProviderError                   an execution provider, or ONNX Runtime itself, is not available
 ├── TokenizerError                  a tokenizer is missing or cannot be read
 ├── ChatTemplateError               a chat template is missing, wrong, or refused the conversation
@@ -25,6 +26,7 @@ import difflib
 from collections.abc import Iterable
 
 __all__ = [
+    "CacheFileError",
     "ChatTemplateError",
     "CheckpointError",
     "ExportError",
@@ -67,6 +69,10 @@ class UnsupportedModelError(CheckpointError):
 
 class ExportError(GenaiError):
     """An export failed for a reason outside the checkpoint, such as the disk or the target folder."""
+
+
+class CacheFileError(GenaiError):
+    """A saved cache is damaged, or of another model."""
 
 
 class ProviderError(GenaiError):

@@ -13,6 +13,7 @@ from typing import Any, Self, TypeVar, Unpack, overload
 import numpy as np
 import numpy.typing as npt
 
+from genai.cache import CachedPrefix
 from genai.config import GenerationConfig, GenerationOptions, check_optimize_for
 from genai.embedding import Embedder, Pooling
 from genai.engine import (
@@ -25,7 +26,7 @@ from genai.engine import (
     Request,
 )
 from genai.errors import GenerationError, OptionError
-from genai.folder import ModelFolder
+from genai.folder import ModelFolder, fingerprint_of
 from genai.prepare import prepare_model
 from genai.request_builder import (
     ChatOptions,
@@ -44,6 +45,7 @@ from genai.text import Tokenizer
 __all__ = ["Generator"]
 
 _Part = TypeVar("_Part")
+_ONE_TOKEN = GenerationConfig(max_new_tokens=1, ignore_eos=True)
 
 
 class Generator:
@@ -485,6 +487,48 @@ class Generator:
         """
         self._open(self._engine)
         return len(self._builder.encode(prompt, **conversation))
+
+    def save_cache(
+        self,
+        path: str | Path,
+        prompt: str | None = None,
+        *,
+        token_ids: TokenIds | None = None,
+        **conversation: Unpack[Conversation],
+    ) -> int:
+        """Write the keys and values of a text, its tokens or a conversation to a file, for `load_cache`.
+
+        What is not cached is computed first. The file is as large as the cache's part is: two matrices of a layer for each
+        token, in the type that the cache has here.
+
+        Returns:
+            How many tokens it holds.
+
+        Raises:
+            OptionError: The text is empty, or leaves no room for another token.
+            OSError: The file cannot be written.
+        """
+        ids = self._builder.encode(prompt, token_ids=token_ids, **conversation)
+        (result,) = self._run([self._builder.build(ids, config=_ONE_TOKEN, options={}, stream=False)])
+        prefix = self._open(self._engine).read_prefix([*ids, *result.token_ids])
+        prefix.save(Path(path), model=fingerprint_of(self.folder))
+        return len(prefix.token_ids)
+
+    def load_cache(self, path: str | Path) -> list[int]:
+        """Read a file of `save_cache`; what begins with its tokens is not computed again, as long as a slot holds them.
+
+        Returns:
+            The tokens.
+
+        Raises:
+            CacheFileError: The file is damaged, of another model or another form of it, or longer than the context.
+            OSError: It cannot be read.
+            OptionError: It is longer than kv_cache_bytes allows.
+        """
+        engine, decoder = self._open(self._engine), self._open(self._decoder)
+        prefix = CachedPrefix.load(Path(path), model=fingerprint_of(self.folder), shape=decoder.cache.shape)
+        engine.write_prefix(prefix)
+        return list(prefix.token_ids)
 
     def close(self) -> None:
         """Stop the background thread and free the model; calls after this raise GenerationError.

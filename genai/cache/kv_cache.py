@@ -21,6 +21,7 @@ from collections.abc import Collection, Sequence
 
 from genai.cache.memory import Buffer, Device
 from genai.cache.placement import RowPlacement
+from genai.cache.prefix_file import CachedPrefix
 from genai.cache.shape import CacheShape
 from genai.cache.slot import PrefixKey, Slot, common_length
 from genai.cache.slot_buffers import SlotBuffers
@@ -185,6 +186,22 @@ class KVCache:
         del target.token_ids[shared:]
         target.key = source.key
         self._copy_prefix(source, target, len(source.token_ids))
+
+    def read(self, slot: Slot) -> CachedPrefix:
+        """Return a copy of what an owned slot holds."""
+        return CachedPrefix(tuple(slot.token_ids), slot.key, self._buffers.read(slot))
+
+    def write(self, slot: Slot, prefix: CachedPrefix) -> None:
+        """Let an owned slot hold what another one held; `reserve` must have made room.
+
+        Raises:
+            OutOfMemoryError: The device has no memory for the copy; the slot is empty then.
+        """
+        self.truncate(slot, 0)
+        self._buffers.write(slot, prefix.tensors)
+        slot.key, slot.token_ids = prefix.key, list(prefix.token_ids)
+        slot.revision += 1
+        self.take_snapshot(slot)
 
     def line_up(self, slots: list[Slot], *, in_blocks: bool = False) -> list[Slot]:
         """Return neighbouring slots, in order, that are these and perhaps idle ones in between.

@@ -6,8 +6,10 @@ Owns addresses and layout. Which slot is whose, and what of it is worth keeping,
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from genai.cache.memory import Buffer, Device
 from genai.cache.shape import CacheShape
@@ -103,6 +105,24 @@ class SlotBuffers:
         """Copy states, each to the side that the target's row is on."""
         for i, row in self.state_rows(target, target.side):
             self._device.copy_positions(self._row(source, i), row, 1)
+
+    def read(self, slot: Slot) -> list[npt.NDArray[Any]]:
+        """Return copies of what a slot holds, on the host: [1, outer, positions, inner] for each tensor."""
+        found = []
+        for i, tensor in enumerate(self.shape.tensors):
+            shape = tensor.shape(1, len(slot.token_ids))
+            staged, array = self._device.allocate(shape, tensor.dtype), np.empty(shape, tensor.dtype)
+            self._device.copy_positions(self._row(slot, i), staged, shape[2])
+            self._device.copy_out(staged, array)
+            found.append(array)
+        return found
+
+    def write(self, slot: Slot, tensors: Sequence[npt.NDArray[Any]]) -> None:
+        """Let a slot hold what `read` returned; there must be room for it."""
+        for i, array in enumerate(tensors):
+            staged = self._device.allocate(array.shape, array.dtype)
+            self._device.copy_in(array, staged)
+            self._device.copy_positions(staged, self._row(slot, i), array.shape[2])
 
     def align(self, slots: Sequence[Slot], *, idle: Collection[Slot] = ()) -> int:
         """Make slots ready to run together, and return the side that the run reads; it writes the other.

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from genai.cache import CachedPrefix, Slot
 from genai.engine.request import Request
 from genai.engine.results import FinishReason
 from genai.engine.scheduler import NoMemoryError, Scheduler
@@ -22,6 +24,8 @@ from genai.errors import GenaiError, GenerationError, OptionError, OutOfMemoryEr
 from genai.model import Model, Span, StepOutput
 
 __all__ = ["Engine"]
+
+_Found = TypeVar("_Found")
 
 
 class Engine:
@@ -120,9 +124,33 @@ class Engine:
             raise OptionError(
                 f"num_logits must be at least 1 and at most {len(token_ids)}, the number of tokens, not {num_logits}"
             )
-        while (logits := self._try_score(token_ids, num_logits)) is None:
-            self.advance()
-        return logits
+        # A slot keeps one token less than it is asked for, so what wants logits runs. Where all tokens do, that is none: the
+        # slot is empty and no cached prefix is lost for it.
+        beginning = token_ids[: len(token_ids) - num_logits + 1]
+
+        def score(slot: Slot) -> npt.NDArray[np.float32]:
+            output = self._model.run([Span(slot, token_ids[len(slot.token_ids) :], num_logits)])
+            logits = output.logits_of(0, num_logits)
+            return logits.copy() if len(logits) == 1 else logits  # one row is the step's own buffer
+
+        return self._with_slot(beginning, score, num_positions=len(token_ids))
+
+    def read_prefix(self, token_ids: Sequence[int]) -> CachedPrefix:
+        """Return a copy of what slots hold of the beginning of a sequence, its last token left out; waits for a slot."""
+        return self._with_slot(token_ids, lambda slot: self._model.cache.read(slot))
+
+    def write_prefix(self, prefix: CachedPrefix) -> None:
+        """Let a slot hold what another one held, as if it had been computed here; waits for a slot.
+
+        Raises:
+            OptionError: It is longer than the context or kv_cache_bytes allows, or was computed in another way than it would
+                be here.
+        """
+        token_ids = prefix.token_ids
+        self._scheduler.check_prompt(token_ids)
+        if prefix.key != self._scheduler.key_of(len(token_ids), prefix.key.adapter):
+            raise OptionError("the saved cache was computed with another table of positions")
+        self._with_slot(token_ids, lambda slot: self._model.cache.write(slot, prefix))
 
     def wait_for_work(self, timeout_seconds: float) -> bool:
         """Wait until there is a request to run; return whether there is one."""
@@ -133,32 +161,31 @@ class Engine:
         """Assert the invariants of scheduler and cache; for tests."""
         self._scheduler.check()
 
-    def _try_score(self, token_ids: Sequence[int], num_logits: int) -> npt.NDArray[np.float32] | None:
-        """Return the logits, or None while every slot is in use."""
-        with self._exclusively(urgent=True):
-            cache, slot = self._model.cache, None
-            try:
-                # A slot keeps one token less than it is asked for, so what wants logits runs. Where all tokens do, that
-                # is none: the slot is empty and no cached prefix is lost for it.
-                beginning = token_ids[: len(token_ids) - num_logits + 1]
-                slot = cache.acquire(beginning, key=self._scheduler.key_of(len(token_ids)))
-                if slot is None or not cache.reserve(len(token_ids)):
-                    if self._scheduler.running:
-                        return None
-                    raise OptionError(
-                        f"{len(token_ids)} tokens need more KV cache than kv_cache_bytes allows"
-                    )
-                output = self._model.run([Span(slot, token_ids[len(slot.token_ids) :], num_logits)])
-                logits = output.logits_of(0, num_logits)
-                return logits.copy() if len(logits) == 1 else logits  # one row is the step's own buffer
-            except (OptionError, OutOfMemoryError):
-                raise  # the slots are sound
-            except BaseException as error:
-                self._abandon(error)
-                raise
-            finally:
-                if slot is not None and slot.in_use:
-                    cache.release(slot)
+    def _with_slot(
+        self, token_ids: Sequence[int], use: Callable[[Slot], _Found], *, num_positions: int | None = None
+    ) -> _Found:
+        """Use a slot between two steps, once one is free: one that holds as much of these tokens as any."""
+        num_positions = num_positions or len(token_ids)
+        while True:
+            with self._exclusively(urgent=True):
+                cache, slot = self._model.cache, None
+                try:
+                    slot = cache.acquire(token_ids, key=self._scheduler.key_of(num_positions))
+                    if slot is not None and cache.reserve(num_positions):
+                        return use(slot)
+                    if not self._scheduler.running:
+                        raise OptionError(
+                            f"{num_positions} tokens need more KV cache than kv_cache_bytes allows"
+                        )
+                except (OptionError, OutOfMemoryError):
+                    raise  # the slots are sound
+                except BaseException as error:
+                    self._abandon(error)
+                    raise
+                finally:
+                    if slot is not None and slot.in_use:
+                        cache.release(slot)
+            self.advance()
 
     @contextlib.contextmanager
     def _exclusively(self, request: Request | None = None, *, urgent: bool = False) -> Iterator[bool]:

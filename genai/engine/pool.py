@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import numpy.typing as npt
 
+from genai.cache import CachedPrefix
 from genai.engine.engine import Engine
 from genai.engine.request import Request
 
@@ -87,6 +88,14 @@ class EnginePool:
     def score(self, token_ids: Sequence[int], *, num_logits: int | None = None) -> npt.NDArray[np.float32]:
         """Return the logits at the last of these tokens, as `Engine.score`."""
         return self._best_engine(token_ids, None).score(token_ids, num_logits=num_logits)
+
+    def read_prefix(self, token_ids: Sequence[int]) -> CachedPrefix:
+        """Return what is cached of the beginning of a sequence, as `Engine.read_prefix`."""
+        return self._best_engine(token_ids, None).read_prefix(token_ids)
+
+    def write_prefix(self, prefix: CachedPrefix) -> None:
+        """Let a slot of the engine that has least to do hold what another one held, as `Engine.write_prefix`."""
+        self._best_engine(prefix.token_ids, prefix.key.adapter).write_prefix(prefix)
 
     def check(self) -> None:
         """Assert the invariants of every engine; for tests."""
