@@ -122,7 +122,6 @@ class Generator:
                 provider=first,
                 progress=progress,
             )
-        self._builder = RequestBuilder(self.folder)
         self._placement: dict[str, Any] = {
             "provider": first if strict else provider,  # "auto" would go on to the next
             "max_context": max_context,
@@ -141,6 +140,7 @@ class Generator:
             )
             for each in device_ids
         ]
+        self._builder = RequestBuilder(self.folder, context_length=decoders[0].context_length)
         self._device_id, self._provider_library = device_ids[0], provider_library
         # What `close` takes away; whoever uses one of these goes through `_open`.
         self._decoder: Decoder | None = decoders[0]
@@ -358,9 +358,16 @@ class Generator:
         """
         self._open(self._engine)
         ids = self._builder.encode(
-            prompt, token_ids=token_ids, messages=messages, tools=tools, template_options=template_options
+            prompt,
+            token_ids=token_ids,
+            messages=messages,
+            tools=tools,
+            template_options=template_options,
+            room=self._builder.room_for(config, options),
         )
-        return self._builder.build(ids, config=config, options=options, stream=stream)
+        return self._builder.build(
+            ids, config=config, options=options, stream=stream, is_conversation=messages is not None
+        )
 
     def submit(self, request: Request) -> GenerationStream:
         """Queue a request and return its stream, whose iteration runs it.

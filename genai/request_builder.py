@@ -12,7 +12,7 @@ from genai.config import GenerationConfig, GenerationOptions, Message
 from genai.engine import Request
 from genai.errors import OptionError, TokenizerError
 from genai.folder import ModelFolder
-from genai.text import Tokenizer
+from genai.text import Tokenizer, drop_oldest_turns
 
 __all__ = ["ChatOptions", "Conversation", "Messages", "RequestBuilder", "TokenIds", "Tools", "is_batch"]
 
@@ -49,10 +49,12 @@ class RequestBuilder:
 
     Args:
         folder: The model's folder: its tokenizer, generation defaults and end-of-sequence ids.
+        context_length: Most tokens per sequence.
     """
 
-    def __init__(self, folder: ModelFolder) -> None:
+    def __init__(self, folder: ModelFolder, *, context_length: int) -> None:
         self._folder = folder
+        self._context_length = context_length
         self._tokenizer: Tokenizer | None = None
         self._tokenizer_error = ""
         try:
@@ -79,8 +81,17 @@ class RequestBuilder:
         messages: Messages | None = None,
         tools: Tools | None = None,
         template_options: Mapping[str, object] | None = None,
+        room: int | None = None,
     ) -> list[int]:
         """Return the tokens of one prompt, given as a text, as tokens, or as a conversation.
+
+        Args:
+            prompt: A text.
+            token_ids: Its tokens.
+            messages: A conversation.
+            tools: The functions that go with it.
+            template_options: Further variables of the chat template.
+            room: Tokens beyond which the conversation's oldest turns are left out; see `room_for`.
 
         Raises:
             OptionError: Not exactly one of the three is given, or several prompts are; or it is not what it should be.
@@ -91,7 +102,7 @@ class RequestBuilder:
         if messages is not None:
             if prompt is not None or token_ids is not None:
                 raise OptionError("pass one of prompt, token_ids and messages")
-            return self._encode_chat(messages, tools, template_options)
+            return self._encode_chat(messages, tools, template_options, room)
         if is_batch(prompt, token_ids):
             raise OptionError("one prompt is expected here, not a list: `generate` takes a list")
         return self.encode_prompts(prompt, token_ids)[0]
@@ -131,8 +142,24 @@ class RequestBuilder:
             raise OptionError("there is no token to score: a text's first token has nothing before it")
         return ids, len(ids) - num_before
 
+    def room_for(self, config: GenerationConfig | None, options: GenerationOptions) -> int | None:
+        """Return how many tokens of a conversation leave room for an answer; `None` where all of it has to be taken.
+
+        Raises:
+            OptionError: An option is unknown or impossible.
+        """
+        merged = (config or self._folder.generation).merge(**options)
+        if merged.context_policy == "stop":
+            return None
+        half = self._context_length // 2
+        return self._context_length - min(merged.max_new_tokens or half, half)
+
     def _encode_chat(
-        self, messages: Messages, tools: Tools | None, template_options: Mapping[str, object] | None
+        self,
+        messages: Messages,
+        tools: Tools | None,
+        template_options: Mapping[str, object] | None,
+        room: int | None,
     ) -> list[int]:
         if isinstance(messages, (str, Message, Mapping)):
             raise OptionError('messages must be a list of messages, such as [Message("user", "Hello")]')
@@ -141,7 +168,14 @@ class RequestBuilder:
             raise OptionError(
                 f"template_options must not hold {' and '.join(sorted(taken))}: pass it by itself"
             )
-        return self.tokenizer.encode_chat(messages, tools=tools, **variables)
+
+        def encode(some: Messages) -> list[int]:
+            return self.tokenizer.encode_chat(some, tools=tools, **variables)
+
+        if room is None:
+            return encode(messages)
+        values = [each.to_dict() if isinstance(each, Message) else each for each in messages]
+        return encode(drop_oldest_turns(values, lambda some: len(encode(some)), room=room))
 
     def build(
         self,
@@ -150,6 +184,7 @@ class RequestBuilder:
         config: GenerationConfig | None,
         options: GenerationOptions,
         stream: bool,
+        is_conversation: bool = False,
     ) -> Request:
         """Return the request to continue a prompt.
 
@@ -158,6 +193,7 @@ class RequestBuilder:
             config: Options; None takes the model's defaults.
             options: Options over those of `config`.
             stream: Whether pieces are wanted as they come.
+            is_conversation: Whether the prompt is one, so that options about conversations mean something.
 
         Raises:
             OptionError: An option is unknown or impossible.
@@ -168,6 +204,10 @@ class RequestBuilder:
             config = self._folder.generation
             given = {**self._folder.limits.options(len(token_ids), given), **given}
         config = config.merge(**given)
+        if config.context_policy != "stop" and not is_conversation:
+            raise OptionError(
+                f'context_policy "{config.context_policy}" is for a conversation: pass messages, or leave it out'
+            )
         if (config.stop or config.bad_words) and self._tokenizer is None:
             raise TokenizerError(f"stop and bad_words need a tokenizer: {self._tokenizer_error}")
         return Request(

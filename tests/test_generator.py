@@ -203,3 +203,28 @@ async def test_whoever_drops_or_leaves_an_async_stream_cancels_it(generator: Gen
     with pytest.raises(asyncio.CancelledError):
         await task
     assert waiting.is_cancelled
+
+
+def test_a_long_conversation_loses_its_oldest_turns_if_that_is_asked_for() -> None:
+    messages = [Message("system", "Be brief.")]
+    for index in range(40):
+        messages += [
+            Message("user", f"What is token {index}?"),
+            Message("assistant", "A piece of text. " * 3),
+        ]
+    messages.append(Message("user", "What is a KV cache?"))
+    with Generator("demo", max_context=256) as demo:
+        with pytest.raises(OptionError, match="the context holds 256"):
+            demo.chat(messages, max_new_tokens=8)
+        reply = demo.chat(messages, max_new_tokens=8, context_policy="truncate_turns")
+        text = demo.tokenizer.decode(reply.prompt_token_ids, skip_special_tokens=False)
+        assert len(reply.prompt_token_ids) <= 248
+        assert "Be brief." in text
+        assert "What is a KV cache?" in text
+        assert "token 0?" not in text
+        assert "token 39?" in text
+        short = demo.chat(messages[-1:], max_new_tokens=8, context_policy="truncate_turns")
+        assert short.token_ids == demo.chat(messages[-1:], max_new_tokens=8).token_ids
+        for generate in (demo.stream, demo.generate):
+            with pytest.raises(OptionError, match="context_policy"):
+                generate("Hello", context_policy="truncate_turns")

@@ -13,6 +13,7 @@ from genai.config import GenerationConfig, RunOptions
 
 __all__ = [
     "BlockSize",
+    "ConversationFlags",
     "FolderFlags",
     "GenerationFlags",
     "JsonFlag",
@@ -163,6 +164,19 @@ class GenerationFlags:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ConversationFlags:
+    """What makes sense in a conversation only."""
+
+    context_policy: Annotated[
+        str | None,
+        typer.Option(
+            metavar="POLICY",
+            help="Where a conversation is too long: stop refuses it, truncate_turns leaves out its oldest turns.",
+        ),
+    ] = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SequenceFlags:
     """What makes sense for one prompt, but not in a conversation."""
 
@@ -175,7 +189,7 @@ class SequenceFlags:
     ] = None
 
 
-def given_options(*groups: GenerationFlags | SequenceFlags) -> dict[str, Any]:
+def given_options(*groups: GenerationFlags | ConversationFlags | SequenceFlags) -> dict[str, Any]:
     """Return the generation options that the user gave, after checking them as far as possible without a model.
 
     Raises:

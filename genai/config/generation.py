@@ -51,6 +51,7 @@ class GenerationOptions(TypedDict, total=False):
     logprobs: bool
     top_logprobs: int
     seed: int | None
+    context_policy: Literal["stop", "truncate_turns"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +87,8 @@ class GenerationConfig:
         logprobs: Return the log-probability of each generated token.
         top_logprobs: Return this many most likely alternatives per token too; implies logprobs.
         seed: Seed of the random stream; `None` draws a fresh one.
+        context_policy: What becomes of a conversation that is too long for the context: "stop" refuses it,
+            "truncate_turns" leaves out its oldest turns, but not what stands before the first (a system prompt).
 
     Raises:
         OptionError: A value is out of its range, or two options exclude each other.
@@ -150,6 +153,7 @@ class GenerationConfig:
         0, Integer(0, MAX_TOP_LOGPROBS), vllm="logprobs", llama_cpp="n_probs", without=("beams",)
     )
     seed: int | None = option(None, Integer(0, 2**64 - 1, or_none=True), vllm="=", llama_cpp="=")
+    context_policy: Literal["stop", "truncate_turns"] = option("stop", AnyOf(("stop", "truncate_turns")))
 
     def __post_init__(self) -> None:
         for name, known in _OPTIONS.items():

@@ -6,5 +6,15 @@ from genai.text.prefix import prefix_of
 from genai.text.stop import StopMatcher, StopResult
 from genai.text.text_file import read_utf8
 from genai.text.tokenizer import Tokenizer
+from genai.text.turns import drop_oldest_turns
 
-__all__ = ["ChatTemplate", "Detokenizer", "StopMatcher", "StopResult", "Tokenizer", "prefix_of", "read_utf8"]
+__all__ = [
+    "ChatTemplate",
+    "Detokenizer",
+    "StopMatcher",
+    "StopResult",
+    "Tokenizer",
+    "drop_oldest_turns",
+    "prefix_of",
+    "read_utf8",
+]

@@ -95,5 +95,5 @@ class Presenter:
             return f"this message is longer than the context of {limit} tokens: shorten it"
         return (
             f"with this message the conversation is longer than the context of {limit} tokens: /undo takes back "
-            "the last exchange, /clear starts over"
+            "the last exchange, /clear starts over, /set context_policy truncate_turns leaves out the oldest turns"
         )
