@@ -222,26 +222,34 @@ def _sessions_of_one_graph(
         if whole.provider.name != "cpu" or not may_read_in_eight_bits(whole.facts, optimize_for):
             return whole, whole
         del whole
-    adapted, prompts = AdaptedGraph.of_folder(folder, stages, options.get("max_context")), None
-    if may_read_in_eight_bits(adapted.facts, optimize_for):
-        prompts = _eight_bit_prompts(folder, stages, optimize_for, options)
-    if prompts is not None:
-        num_threads = options.get("num_threads") or os.cpu_count() or 1
-        attend_for_one_token(adapted.model, adapted.weights, num_threads=num_threads)
-    tokens = DecoderSession(folder, stages, provider="cpu", adapted=adapted, **options)
-    return tokens, prompts or tokens
-
-
-def _eight_bit_prompts(
-    folder: ModelFolder, stages: Sequence[StageConfig], optimize_for: str, options: SessionOptions
-) -> DecoderSession | None:
-    """Return a session that reads prompts in 8 bits; `None` if one is to do all."""
     adapted = AdaptedGraph.of_folder(folder, stages, options.get("max_context"))
+    if may_read_in_eight_bits(adapted.facts, optimize_for):
+        if (both := _tokens_and_prompts(folder, stages, optimize_for, options)) is not None:
+            return both
+        adapted = AdaptedGraph.of_folder(folder, stages, options.get("max_context"))
+    whole = DecoderSession(folder, stages, provider="cpu", adapted=adapted, **options)
+    return whole, whole
+
+
+def _tokens_and_prompts(
+    folder: ModelFolder, stages: Sequence[StageConfig], optimize_for: str, options: SessionOptions
+) -> tuple[DecoderSession, DecoderSession] | None:
+    """Return a session for single tokens and one that reads prompts in 8 bits; `None` if one is to do all.
+
+    The first has the largest matrices, the head's, which are mapped beside their packed copies while it is made; so it
+    comes before the other one's weights are in memory.
+    """
+    tokens, prompts = (AdaptedGraph.of_folder(folder, stages, options.get("max_context")) for _ in range(2))
     try:
-        with read_in_eight_bits(adapted, optimize_for) as reading:
+        with read_in_eight_bits(prompts, optimize_for) as reading:
             if reading is None:
                 return None
-            return DecoderSession(folder, stages, provider="cpu", adapted=reading, **options)
+            num_threads = options.get("num_threads") or os.cpu_count() or 1
+            attend_for_one_token(tokens.model, tokens.weights, num_threads=num_threads)
+            return (
+                DecoderSession(folder, stages, provider="cpu", adapted=tokens, **options),
+                DecoderSession(folder, stages, provider="cpu", adapted=reading, **options),
+            )
     except OptionError:
         raise
     except (OSError, ValueError, MemoryError, ModelFolderError) as error:
