@@ -9,6 +9,7 @@ from typing import Any, Literal, Self, TypedDict, Unpack
 
 from genai.config.checks import AnyOf, Biases, Flag, Integer, Number, Texts, TokenIds
 from genai.config.option import option, options_of
+from genai.config.response_format import FormatCheck, ResponseFormat, ResponseFormatLike
 from genai.errors import OptionError, did_you_mean
 
 __all__ = ["GenerationConfig", "GenerationOptions"]
@@ -51,6 +52,7 @@ class GenerationOptions(TypedDict, total=False):
     logprobs: bool
     top_logprobs: int
     seed: int | None
+    response_format: ResponseFormatLike | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,8 @@ class GenerationConfig:
         logprobs: Return the log-probability of each generated token.
         top_logprobs: Return this many most likely alternatives per token too; implies logprobs.
         seed: Seed of the random stream; `None` draws a fresh one.
+        response_format: The form that the text must have, or what stands for one (see `ResponseFormat.of`): no token is
+            generated that cannot lead to it, and it ends where it is complete.
 
     Raises:
         OptionError: A value is out of its range, or two options exclude each other.
@@ -150,6 +154,9 @@ class GenerationConfig:
         0, Integer(0, MAX_TOP_LOGPROBS), vllm="logprobs", llama_cpp="n_probs", without=("beams",)
     )
     seed: int | None = option(None, Integer(0, 2**64 - 1, or_none=True), vllm="=", llama_cpp="=")
+    response_format: ResponseFormat | None = option(
+        None, FormatCheck(), vllm="structured_outputs", llama_cpp="json_schema"
+    )
 
     def __post_init__(self) -> None:
         for name, known in _OPTIONS.items():
@@ -174,6 +181,11 @@ class GenerationConfig:
         if self.num_return_sequences > 1 and self.num_beams == 1 and not self.is_sampling:
             raise OptionError(
                 "num_return_sequences > 1 needs sampling or num_beams > 1: greedy search finds only one sequence"
+            )
+        if self.response_format is not None and self.ignore_eos:
+            raise OptionError(
+                "ignore_eos cannot be combined with response_format, whose text ends with an end-of-sequence token: "
+                "set ignore_eos=False"
             )
         if self.max_new_tokens is not None and self.min_new_tokens > self.max_new_tokens:
             raise OptionError(
