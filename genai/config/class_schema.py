@@ -161,7 +161,9 @@ def _hints_of(cls: Any) -> dict[str, Any]:
     try:
         return get_type_hints(cls)
     except NameError as error:
-        raise OptionError(f"response_format: the types of {cls.__qualname__} cannot be read: {error}") from error
+        raise OptionError(
+            f"response_format: the types of {cls.__qualname__} cannot be read: {error}"
+        ) from error
 
 
 def _instance_of(hint: Any, value: Any) -> Any:

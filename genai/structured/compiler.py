@@ -78,9 +78,7 @@ def _compile(form: ResponseFormat, vocabulary: llguidance.LLTokenizer) -> Gramma
         )
     # An automaton's state takes 1 KB; half of llguidance's own limit bounds what one step can take to a tenth of a second.
     limits = llguidance.LLParserLimits(max_lexer_states=50_000, step_lexer_fuel=100_000, verbose_errors=False)
-    matcher = llguidance.LLMatcher(
-        vocabulary, _GRAMMARS[form.kind](form.source), log_level=0, limits=limits
-    )
+    matcher = llguidance.LLMatcher(vocabulary, _GRAMMARS[form.kind](form.source), log_level=0, limits=limits)
     if not matcher.is_error():
         matcher.compute_bitmask()  # so that every copy begins with it
     if matcher.is_error():

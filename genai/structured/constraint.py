@@ -97,4 +97,6 @@ class GrammarConstraint:
     def _check(self) -> None:
         if self._matcher.is_error():
             cause = self._matcher.get_error().split("\n", 1)[0]
-            raise GenerationError(f"response_format: its grammar cannot be followed any further: {cause:.300}")
+            raise GenerationError(
+                f"response_format: its grammar cannot be followed any further: {cause:.300}"
+            )

@@ -43,7 +43,11 @@ def prepare_schema(source: str) -> dict[str, Any]:
         multiple = math.lcm(multiple, _multiple_of(part))
         if part.get("uniqueItems") is False:
             del part["uniqueItems"]
-        if isinstance(part.get("oneOf"), list) and "anyOf" not in part and _are_told_apart(part["oneOf"], schema):
+        if (
+            isinstance(part.get("oneOf"), list)
+            and "anyOf" not in part
+            and _are_told_apart(part["oneOf"], schema)
+        ):
             part["anyOf"] = part.pop("oneOf")
     if multiple > MAX_MULTIPLE:
         raise _refusal(

@@ -66,6 +66,10 @@ class BeamStrategy:
         )
         self.request.note_first_token()
         continuations = self._search.advance(log_probs)
+        if self._search.has_no_beam and not self._search.hypotheses:
+            raise GenerationError(
+                "no token is left to generate: the options forbid every token in every beam"
+            )
         if continuations is None:
             self.end("length")
             return True
