@@ -90,7 +90,11 @@ def _json_grammar(source: str) -> str:
     import llguidance
 
     overrides: llguidance._lib.JsonCompileOptions = {"whitespace_pattern": WHITESPACE}
-    return llguidance.LLMatcher.grammar_from_json_schema(prepare_schema(source), overrides=overrides)
+    schema = json.dumps(prepare_schema(source))  # as text: a value may have integers that only text can hold
+    try:
+        return llguidance.LLMatcher.grammar_from_json_schema(schema, overrides=overrides)
+    except ValueError as error:
+        raise OptionError(f"response_format: the schema cannot be read: {error}") from error
 
 
 def _regex_grammar(source: str) -> str:
@@ -140,6 +144,8 @@ def _explain(error: str) -> str:
     """Return what llguidance says in the words of who asked."""
     if found := re.match(r"Unimplemented keys: \[(.*)\]", error):
         return f"the schema has keywords that cannot be enforced, {found[1]}: leave them out, and check the answer"
+    if found := re.match(r"Unknown format: (.*)", error):
+        return f'a "format" of "{found[1]}" cannot be enforced: leave it out, or say it as a "pattern"'
     if error.startswith("oneOf constraints are not supported"):
         return (
             'alternatives of "oneOf" that more than one may fit cannot be enforced: write "anyOf", or give each a required '

@@ -12,7 +12,7 @@ from genai import __version__
 from genai.cli.command import EXIT_INTERRUPTED, command
 from genai.cli.interrupts import interrupts_call
 from genai.cli.loading import open_generator
-from genai.cli.options import GenerationFlags, JsonFlag, ModelFlags, RunFlags, given_options
+from genai.cli.options import FormatFlags, GenerationFlags, JsonFlag, ModelFlags, RunFlags, given_options
 from genai.cli.output import format_bytes, format_stats, is_terminal, print_json, print_note
 from genai.cli.standard_input import read_standard_input
 from genai.errors import ChatTemplateError, OptionError
@@ -40,6 +40,7 @@ def chat(
     model: ModelFlags,
     runs: RunFlags,
     generation: GenerationFlags,
+    form: FormatFlags,
     system: Annotated[str | None, typer.Option(help="System prompt.")] = None,
     think: Annotated[
         bool | None, typer.Option("--think/--no-think", help="Let a reasoning model reason first, or not.")
@@ -50,7 +51,7 @@ def chat(
     json: JsonFlag = False,
 ) -> None:
     """Talk to a model. With a PROMPT, or text through a pipe: one answer, then exit."""
-    options = given_options(generation)
+    options = given_options(generation, form)
     text = _single_message(prompt)
     if json and text is None:
         raise OptionError("--json prints one answer: give a PROMPT, or pipe one in")
