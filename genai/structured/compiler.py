@@ -25,6 +25,8 @@ MAX_SIZE = {"json": 1_000_000, "choices": 1_000_000, "regex": 100_000, "lark": 5
 """Characters of a form. Compiling takes about a second at most: schemas and choices are linear, grammars quadratic."""
 MAX_CACHED_FORMS, MAX_CACHED_SIZE = 64, 2_000_000
 """Grammars that are kept: how many, and how many characters of forms in all; memory grows with them, 1 KB a character."""
+_LITERAL = re.compile(r'"(?:\\.|[^"\\\n])*"|//[^\n]*|#[^\n]*|/(?:\\.|[^/\\\n])+/')
+"""A text, comment or regex in a Lark grammar."""
 WHITESPACE = r" |\n[ \t]{0,24}"
 """What may stand between the parts of JSON: without a bound, a small model goes on and on with it."""
 
@@ -115,9 +117,14 @@ def _choices_grammar(source: str) -> str:
 def _lark_grammar(source: str) -> str:
     import llguidance
 
-    if found := re.search(r"\[[^\]\n\"/]*\b(temperature|max_tokens|stop)\s*=", source):
+    plain = _LITERAL.sub(" ", source)
+    if found := re.search(r"\[[^\]]*\b(temperature|max_tokens|stop)\s*=", plain):
         raise OptionError(
             f"response_format: a grammar must not set {found[1]}: that is an option of the generation"
+        )
+    if found := re.search(r"&|~(?!\s*\d)", plain):
+        raise OptionError(
+            f'response_format: a grammar must not use "{found[0]}": no limit bounds what that takes'
         )
     return llguidance.LLMatcher.grammar_from_lark(source)
 

@@ -22,6 +22,10 @@ MAX_MULTIPLE = 20_000
 MAX_TEXT = 10_000
 """Longest text of a `const`, an `enum` or a property's name: a forced text is looked at from its beginning at every token."""
 
+MAX_COST = 2_000_000
+_COSTS = {"properties": 1, "patternProperties": 60, "anyOf": 2, "oneOf": 2, "allOf": 2}
+"""What compiling costs, by the square of how many entries a keyword has: all of a schema takes about a second at most."""
+
 _MAPS = ("properties", "patternProperties", "$defs", "definitions")
 _LISTS = ("allOf", "anyOf", "oneOf", "prefixItems", "items")
 _SINGLE = ("items", "additionalItems", "additionalProperties")
@@ -36,10 +40,11 @@ def prepare_schema(source: str) -> dict[str, Any]:
     schema = json.loads(source)
     if "x-guidance" in schema:
         raise _refusal('"x-guidance" changes what is enforced')
-    multiple = 1
+    multiple, cost = 1, 0
     for part in _subschemas(schema):
         _check_properties(part)
         _check_texts(part)
+        cost = _add_cost(cost, part)
         multiple = math.lcm(multiple, _multiple_of(part))
         if part.get("uniqueItems") is False:
             del part["uniqueItems"]
@@ -72,6 +77,18 @@ def _subschemas(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
             if isinstance(part.get(name), list):
                 left += part[name]
         left += [part.get(name) for name in _SINGLE]
+
+
+def _add_cost(cost: int, part: Mapping[str, Any]) -> int:
+    for name, weight in _COSTS.items():
+        if isinstance(part.get(name), (dict, list)):
+            cost += weight * len(part[name]) ** 2
+            if cost > MAX_COST:
+                raise _refusal(
+                    f'the schema is too large at "{name}" with {len(part[name])} entries: the limit is {MAX_COST}, counting '
+                    f"the squares of all such numbers, times {weight} here"
+                )
+    return cost
 
 
 def _check_properties(part: Mapping[str, Any]) -> None:

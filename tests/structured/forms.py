@@ -145,6 +145,4 @@ def schemas() -> st.SearchStrategy[dict[str, Any]]:
         ),
         max_leaves=8,
     )
-    return st.tuples(parts, _numbers() | _STRINGS).map(
-        lambda both: {**both[0], "$defs": {"shared": both[1]}}
-    )
+    return st.tuples(parts, _numbers() | _STRINGS).map(lambda both: {**both[0], "$defs": {"shared": both[1]}})
