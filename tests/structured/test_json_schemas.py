@@ -19,7 +19,8 @@ def check(schema: dict[str, Any], seed: int) -> None:
     try:
         grammar = compile_form(schema)
     except OptionError as error:
-        assert "nsatisfiable" in str(error) or "empty" in str(error), error
+        if "nsatisfiable" not in str(error) and "empty" not in str(error):
+            raise
         reject()
     token_ids = walk(grammar, seed)
     text = text_of(token_ids)
