@@ -15,7 +15,7 @@ __all__ = ["make_vocabulary"]
 
 
 def make_vocabulary(backend: tokenizers.Tokenizer, eos_token_ids: Iterable[int]) -> llguidance.LLTokenizer:
-    """Return llguidance's tokenizer; takes about a second where there are 100,000 tokens.
+    """Return llguidance's tokenizer; takes a second or two per 100,000 tokens.
 
     It ends texts with the first of `eos_token_ids` that the tokenizer has.
 
@@ -31,11 +31,12 @@ def make_vocabulary(backend: tokenizers.Tokenizer, eos_token_ids: Iterable[int])
             "response_format needs an end-of-sequence token of the tokenizer's, and the model has none: "
             "name one with eos_token_ids"
         )
-    plain = backend.from_str(backend.to_str())  # a copy, whose padding and truncation may be switched off
-    plain.no_padding()
-    plain.no_truncation()
+    if backend.padding or backend.truncation:
+        backend = backend.from_str(backend.to_str())
+        backend.no_padding()
+        backend.no_truncation()
     try:
-        return llguidance.LLTokenizer(plain.to_str(), eos_token=ends[:1])
+        return llguidance.LLTokenizer(backend.to_str(), eos_token=ends[:1])
     except ValueError as error:
         raise OptionError(
             "response_format needs a tokenizer whose tokens stand for bytes (byte-level BPE, or SentencePiece's with "
