@@ -6,7 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from genai._version import __version__
-from genai.config import GenerationConfig, GenerationOptions, Message
+from genai.config import GenerationConfig, GenerationOptions, Message, ResponseFormat
 from genai.errors import (
     CacheFileError,
     ChatTemplateError,
@@ -58,6 +58,7 @@ __all__ = [
     "Piece",
     "ProviderError",
     "Request",
+    "ResponseFormat",
     "TokenScores",
     "TokenizerError",
     "UnsupportedModelError",

@@ -12,6 +12,7 @@ from genai.config import GenerationConfig, GenerationOptions, Message
 from genai.engine import Request
 from genai.errors import OptionError, TokenizerError
 from genai.folder import ModelFolder
+from genai.structured import Grammar, GrammarCompiler
 from genai.text import Tokenizer, drop_oldest_turns
 
 __all__ = ["ChatOptions", "Conversation", "Messages", "RequestBuilder", "TokenIds", "Tools", "is_batch"]
@@ -57,10 +58,13 @@ class RequestBuilder:
         self._context_length = context_length
         self._tokenizer: Tokenizer | None = None
         self._tokenizer_error = ""
+        self._compiler: GrammarCompiler | None = None
         try:
             self._tokenizer = Tokenizer.from_folder(folder.tokenizer_path)
         except TokenizerError as error:
             self._tokenizer_error = str(error)
+            return
+        self._compiler = GrammarCompiler(self._tokenizer.backend, folder.eos_token_ids)
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -186,7 +190,7 @@ class RequestBuilder:
         stream: bool,
         is_conversation: bool = False,
     ) -> Request:
-        """Return the request to continue a prompt.
+        """Return the request to continue a prompt; what compiles a `response_format` is the caller's thread.
 
         Args:
             token_ids: The prompt.
@@ -210,13 +214,32 @@ class RequestBuilder:
             )
         if (config.stop or config.bad_words) and self._tokenizer is None:
             raise TokenizerError(f"stop and bad_words need a tokenizer: {self._tokenizer_error}")
+        grammar = self._grammar(config)
+        ends = self._end_token_ids(config)
         return Request(
             token_ids,
             config,
             tokenizer=self._tokenizer,
             eos_token_ids=self._folder.eos_token_ids,
             stream=stream,
+            make_constraint=None if grammar is None else lambda: grammar.constraint(ends),
+            parse=None if grammar is None else grammar.parse,
         )
+
+    def _grammar(self, config: GenerationConfig) -> Grammar | None:
+        if config.response_format is None:
+            return None
+        if self._compiler is None:
+            raise TokenizerError(f"response_format needs a tokenizer: {self._tokenizer_error}")
+        if not self._end_token_ids(config):
+            raise OptionError(
+                "response_format needs a token that ends the text, and eos_token_ids names none: leave eos_token_ids out"
+            )
+        return self._compiler.compile(config.response_format)
+
+    def _end_token_ids(self, config: GenerationConfig) -> tuple[int, ...]:
+        eos = self._folder.eos_token_ids if config.eos_token_ids is None else config.eos_token_ids
+        return (*eos, *config.stop_token_ids)
 
 
 def is_batch(prompt: str | Sequence[str] | None, token_ids: TokenIds | Sequence[TokenIds] | None) -> bool:

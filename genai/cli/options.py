@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,11 +11,13 @@ from typing import Annotated, Any
 import typer
 
 from genai.config import GenerationConfig, RunOptions
+from genai.errors import OptionError
 
 __all__ = [
     "BlockSize",
     "ConversationFlags",
     "FolderFlags",
+    "FormatFlags",
     "GenerationFlags",
     "JsonFlag",
     "MaxContext",
@@ -189,7 +192,69 @@ class SequenceFlags:
     ] = None
 
 
-def given_options(*groups: GenerationFlags | ConversationFlags | SequenceFlags) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FormatFlags:
+    """What form the answer must have: at most one of these, each a way to say `response_format`."""
+
+    schema: Annotated[
+        str | None, typer.Option(metavar="FILE|JSON", help="JSON schema that the answer must fit.")
+    ] = None
+    regex: Annotated[
+        str | None, typer.Option(metavar="REGEX", help="Regex that the whole answer must match.")
+    ] = None
+    choices: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="A,B", help="Texts of which the answer is one; repeat it where texts have commas."
+        ),
+    ] = None
+    grammar: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Lark or GBNF grammar of the answer.")
+    ] = None
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The same, as a generation takes it.
+
+        Raises:
+            OptionError: There are several, or a file cannot be read.
+
+        >>> FormatFlags(choices=["yes,no"]).options
+        {'response_format': {'type': 'choices', 'choices': ['yes', 'no']}}
+        """
+        fields = [field.name for field in dataclasses.fields(self)]
+        given = [name for name in fields if getattr(self, name) not in (None, [])]
+        if len(given) > 1:
+            raise OptionError(f"--{given[0]} and --{given[1]} exclude each other: an answer has one form")
+        return {"response_format": self._value(given[0])} if given else {}
+
+    def _value(self, name: str) -> dict[str, Any]:
+        from genai.text import read_utf8
+
+        if self.schema is not None:
+            return {"type": "json_schema", "json_schema": {"schema": _read_schema(self.schema)}}
+        if self.grammar is not None:
+            return {"type": "grammar", "grammar": read_utf8(self.grammar)}
+        if self.choices:
+            texts = self.choices[0].split(",") if len(self.choices) == 1 else self.choices
+            return {"type": "choices", "choices": texts}
+        return {"type": name, name: self.regex}
+
+
+def _read_schema(text: str) -> Any:
+    from genai.text import read_utf8
+
+    is_inline = text.lstrip().startswith("{")
+    source = text if is_inline else read_utf8(text)
+    try:
+        return json.loads(source)
+    except ValueError as error:
+        raise OptionError(f"{'--schema' if is_inline else text} is no JSON: {error}") from error
+
+
+def given_options(
+    *groups: GenerationFlags | ConversationFlags | SequenceFlags | FormatFlags,
+) -> dict[str, Any]:
     """Return the generation options that the user gave, after checking them as far as possible without a model.
 
     Raises:
@@ -198,12 +263,13 @@ def given_options(*groups: GenerationFlags | ConversationFlags | SequenceFlags) 
     >>> given_options(GenerationFlags(top_k=4, stop=["."]))
     {'top_k': 4, 'stop': ['.']}
     """
-    options = {
-        field.name: value
-        for group in groups
-        for field in dataclasses.fields(group)
-        if (value := getattr(group, field.name)) is not None and value != []
-    }
+    options: dict[str, Any] = {}
+    for group in groups:
+        if isinstance(group, FormatFlags):
+            options |= group.options
+            continue
+        given = {field.name: getattr(group, field.name) for field in dataclasses.fields(group)}
+        options |= {name: value for name, value in given.items() if value is not None and value != []}
     _check(options)
     return options
 

@@ -21,6 +21,7 @@ from genai.config.generation import GenerationConfig, GenerationOptions
 from genai.config.message import Message
 from genai.config.option import Option, options_of
 from genai.config.provider_form import FLOAT_TYPES, PROVIDER_FORMS, ProviderForm, provider_form, provider_name
+from genai.config.response_format import ResponseFormat, ResponseFormatLike
 from genai.config.run import (
     OPTIMIZE_FOR,
     SHARE_OF_FREE_MEMORY,
@@ -48,6 +49,8 @@ __all__ = [
     "Message",
     "Option",
     "ProviderForm",
+    "ResponseFormat",
+    "ResponseFormatLike",
     "RunOptions",
     "check_block_size",
     "check_optimize_for",

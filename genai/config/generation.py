@@ -9,6 +9,7 @@ from typing import Any, Literal, Self, TypedDict, Unpack
 
 from genai.config.checks import AnyOf, Biases, Flag, Integer, Number, Texts, TokenIds
 from genai.config.option import option, options_of
+from genai.config.response_format import FormatCheck, ResponseFormat, ResponseFormatLike
 from genai.errors import OptionError, did_you_mean
 
 __all__ = ["GenerationConfig", "GenerationOptions"]
@@ -52,6 +53,7 @@ class GenerationOptions(TypedDict, total=False):
     top_logprobs: int
     seed: int | None
     context_policy: Literal["stop", "truncate_turns"]
+    response_format: ResponseFormatLike | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,8 @@ class GenerationConfig:
         seed: Seed of the random stream; `None` draws a fresh one.
         context_policy: What becomes of a conversation that is too long for the context: "stop" refuses it,
             "truncate_turns" leaves out its oldest turns, but not what stands before the first (a system prompt).
+        response_format: The form that the text must have, or what stands for one (see `ResponseFormat.of`): no token is
+            generated that cannot lead to it, and it ends where it is complete.
 
     Raises:
         OptionError: A value is out of its range, or two options exclude each other.
@@ -154,6 +158,9 @@ class GenerationConfig:
     )
     seed: int | None = option(None, Integer(0, 2**64 - 1, or_none=True), vllm="=", llama_cpp="=")
     context_policy: Literal["stop", "truncate_turns"] = option("stop", AnyOf(("stop", "truncate_turns")))
+    response_format: ResponseFormat | None = option(
+        None, FormatCheck(), vllm="structured_outputs", llama_cpp="json_schema"
+    )
 
     def __post_init__(self) -> None:
         for name, known in _OPTIONS.items():
@@ -178,6 +185,11 @@ class GenerationConfig:
         if self.num_return_sequences > 1 and self.num_beams == 1 and not self.is_sampling:
             raise OptionError(
                 "num_return_sequences > 1 needs sampling or num_beams > 1: greedy search finds only one sequence"
+            )
+        if self.response_format is not None and self.ignore_eos:
+            raise OptionError(
+                "ignore_eos cannot be combined with response_format, whose text ends with an end-of-sequence token: "
+                "set ignore_eos=False"
             )
         if self.max_new_tokens is not None and self.min_new_tokens > self.max_new_tokens:
             raise OptionError(

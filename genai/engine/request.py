@@ -9,11 +9,12 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from dataclasses import replace
+from typing import Any, Protocol
 
 from genai.config import GenerationConfig
 from genai.engine.results import Choice, GenerationResult, GenerationStats, Piece
-from genai.sampling import LogitsProcessor, Sampler
+from genai.sampling import Constraint, Sampler
 from genai.text import Detokenizer
 
 __all__ = ["Request", "RequestTokenizer"]
@@ -46,6 +47,7 @@ class Request:
         stream: Whether pieces are wanted as they come.
         adapter: The adapter that it is computed with; None is the model without one.
         make_constraint: Makes what masks the logits of one sequence, such as a grammar; called once per sequence.
+        parse: Reads what a text stands for that has stopped by itself; called when somebody first asks for the result.
 
     Pieces gather in `pieces`. Where `on_piece` is set, it is called instead with each piece, and with None when the
     request has ended, in the thread that runs the step.
@@ -60,7 +62,8 @@ class Request:
         eos_token_ids: Sequence[int] = (),
         stream: bool = False,
         adapter: str | None = None,
-        make_constraint: Callable[[], LogitsProcessor] | None = None,
+        make_constraint: Callable[[], Constraint] | None = None,
+        parse: Callable[[str], Any] | None = None,
     ) -> None:
         self.prompt_token_ids = tuple(prompt_token_ids)
         self.config = config
@@ -70,7 +73,8 @@ class Request:
         self.on_piece: Callable[[Piece | None], None] | None = None
         self.adapter = adapter
         self.make_constraint = make_constraint
-        self.result: GenerationResult | None = None
+        self._parse = parse
+        self._result: GenerationResult | None = None
         self.error: BaseException | None = None
         self.is_cancelled = False
         self.cached_prompt_tokens = 0
@@ -85,7 +89,24 @@ class Request:
     @property
     def is_finished(self) -> bool:
         """Whether it has ended, with a result or an error."""
-        return self.result is not None or self.error is not None
+        return self._result is not None or self.error is not None
+
+    @property
+    def result(self) -> GenerationResult | None:
+        """What it ended with; None while it runs, and where it ended with an error.
+
+        Raises:
+            GenerationError: What the text stands for cannot be read.
+        """
+        if self._result is not None and self._parse is not None:
+            parse, result = self._parse, self._result
+            choices = tuple(
+                replace(each, parsed=parse(each.text) if each.finish_reason == "stop" else None)
+                for each in result.choices
+            )
+            parsed = parse(result.text) if result.finish_reason == "stop" else None
+            self._result, self._parse = replace(result, parsed=parsed, choices=choices), None
+        return self._result
 
     def make_sampler(self, *, vocab_size: int, stream: int) -> Sampler:
         """Return the sampler of the request's sequence number `stream`."""
@@ -121,7 +142,7 @@ class Request:
         """End with these sequences, best first."""
         assert not self.is_finished
         best = choices[0]
-        self.result = GenerationResult(
+        self._result = GenerationResult(
             text=best.text,
             token_ids=best.token_ids,
             prompt_token_ids=self.prompt_token_ids,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 __all__ = ["Choice", "FinishReason", "GenerationResult", "GenerationStats", "Piece", "TokenLogprob"]
 
@@ -76,6 +76,7 @@ class Choice:
         finish_reason: Why it ended.
         logprobs: One entry per token, if asked for.
         score: Beam search's score: the sum of log-probabilities over length ** length_penalty.
+        parsed: What a text of a `response_format` stands for; see `GenerationResult`.
     """
 
     text: str
@@ -83,6 +84,7 @@ class Choice:
     finish_reason: FinishReason
     logprobs: tuple[TokenLogprob, ...] | None = None
     score: float | None = None
+    parsed: Any = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +99,9 @@ class GenerationResult:
         stats: What it cost.
         logprobs: One entry per generated token, if asked for.
         choices: All sequences, best first, when more than one was asked for; the other fields are those of the first.
+        parsed: What a text of a `response_format` stands for: the JSON value, an instance of the class that was given, or
+            the text itself where it is no JSON. None where the text is not complete, because it ended for another reason
+            than "stop", or was cut by a stop text.
     """
 
     text: str
@@ -106,3 +111,4 @@ class GenerationResult:
     stats: GenerationStats
     logprobs: tuple[TokenLogprob, ...] | None = None
     choices: tuple[Choice, ...] = ()
+    parsed: Any = None

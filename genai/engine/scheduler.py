@@ -215,7 +215,7 @@ class Scheduler:
         assert {slot for slot in self._cache.slots if slot.in_use} == set(owned)
         assert all(sequence.has_slot == (sequence.finish_reason is None) for sequence in sequences)
         assert all(sequence.has_slot for sequence in self._prefilling)
-        assert all(len(s.ids) - 1 <= self._cache.capacity for s in sequences if s.has_slot)
+        assert all(len(s.slot.token_ids) <= self._cache.capacity for s in sequences if s.has_slot)
 
     def _recompute_with_other_tables(self) -> None:
         """Empty the slots of sequences that have come to a length where the model's position table changes."""

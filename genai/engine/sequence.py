@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from genai.cache import Slot
 from genai.engine.request import Request
 from genai.engine.results import Choice, FinishReason, Piece, TokenLogprob
@@ -15,7 +17,8 @@ class GenerationSequence:
     """One continuation of a request's prompt.
 
     `ids` are the prompt and all tokens generated so far. While it runs it owns a slot, which holds keys and values of
-    a beginning of them; what is missing, but for the last token, has to be prefilled before the sequence can decode.
+    a beginning of them. The row that it decodes next begins with the last token that logits have chosen, and takes what was
+    forced to follow it; what is missing before that has to be prefilled.
 
     Args:
         request: Whose it is.
@@ -33,6 +36,7 @@ class GenerationSequence:
         self.sampler = sampler
         self.ids = list(request.prompt_token_ids)
         self.num_prompt = len(self.ids)
+        self._row_start = self.num_prompt - 1
         self.finish_reason: FinishReason | None = None
         self.logprobs: list[TokenLogprob] = []
         self._text: list[str] = []
@@ -69,21 +73,43 @@ class GenerationSequence:
 
     @property
     def pending(self) -> list[int]:
-        """Tokens to prefill before the last one can be decoded."""
-        return self.ids[len(self.slot.token_ids) : -1]
+        """Tokens to prefill before the next row can be decoded."""
+        return self.ids[len(self.slot.token_ids) : self._row_start]
+
+    @property
+    def row(self) -> list[int]:
+        """The tokens of the next row: the last one, after those before it that have not run."""
+        return self.ids[len(self.slot.token_ids) :]
 
     @property
     def is_ready(self) -> bool:
-        """Whether it has a slot, in which only the last token is missing."""
-        return self._slot is not None and len(self._slot.token_ids) == len(self.ids) - 1
+        """Whether it has a slot, in which only the next row is missing."""
+        return self._slot is not None and self._row_start <= len(self._slot.token_ids) < len(self.ids)
 
     @property
     def is_nearly_full(self) -> bool:
         """Whether there is room for one more token only."""
         return len(self.ids) + 1 >= self._max_ids
 
+    def hold(self, token_ids: Sequence[int]) -> None:
+        """Let these be the generated tokens, all of which logits have chosen, as a beam changes with every step."""
+        self.ids = [*self.request.prompt_token_ids, *token_ids]
+        self._row_start = len(self.ids) - 1
+
     def commit(self, token_id: int, sample: Sample | None = None) -> None:
-        """Append a token, emit the text that it settles, and end if it ends the sequence."""
+        """Append a token that logits have chosen, emit the text that it settles, and end if it ends the sequence."""
+        self._row_start = len(self.ids)
+        self._append(token_id, sample)
+
+    def commit_forced(self, max_tokens: int) -> None:
+        """Append tokens, at most so many, that would follow whatever the logits were, to run in one row."""
+        while self.finish_reason is None and len(self.ids) - self._row_start <= max_tokens:
+            token_id = self.sampler.forced_token()
+            if token_id is None:
+                break
+            self._append(token_id)
+
+    def _append(self, token_id: int, sample: Sample | None = None) -> None:
         request = self.request
         self.ids.append(token_id)
         self.sampler.accept(token_id)

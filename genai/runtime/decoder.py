@@ -181,6 +181,11 @@ class Decoder:
         """Append one slot's tokens and return the logits of the last ones, float32 [num_logits, vocab]."""
         graph = self._scores.graph
         one_by_one = graph.last_logits_only or graph.max_positions == 1 or self._restarts_prompts
+        if not one_by_one and len(span.token_ids) <= SCORE_CHUNK:  # a row of a few tokens: one run
+            row: npt.NDArray[np.float32] = self._append(
+                [span.slot], [span.token_ids], num_logits=span.num_logits
+            )[0]
+            return row.copy()
         size = 1 if one_by_one else SCORE_CHUNK
         first = len(span.token_ids) - span.num_logits
         if first:

@@ -5,9 +5,17 @@ Knows options and token ids; knows no model, tokenizer, session or device.
 
 from __future__ import annotations
 
-from genai.sampling.history import LogitsProcessor
+from genai.sampling.history import Constraint, LogitsProcessor
 from genai.sampling.logprobs import log_sum_exp
 from genai.sampling.processors import log_softmax
 from genai.sampling.sampler import GREEDY_TEMPERATURE, Sample, Sampler
 
-__all__ = ["GREEDY_TEMPERATURE", "LogitsProcessor", "Sample", "Sampler", "log_softmax", "log_sum_exp"]
+__all__ = [
+    "GREEDY_TEMPERATURE",
+    "Constraint",
+    "LogitsProcessor",
+    "Sample",
+    "Sampler",
+    "log_softmax",
+    "log_sum_exp",
+]

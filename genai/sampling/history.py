@@ -7,7 +7,7 @@ a new token, `copy` gives a beam its own state.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol, Self
 
 import numpy as np
@@ -17,7 +17,7 @@ from genai.config import GenerationConfig
 from genai.errors import OptionError
 from genai.sampling.processors import Logits
 
-__all__ = ["LogitsProcessor", "build_history_processors"]
+__all__ = ["Constraint", "LogitsProcessor", "build_history_processors", "only_penalize"]
 
 _MAX_BIAS = 1e30  # far above any logit, and finite in float32 after penalties and temperature
 
@@ -41,6 +41,13 @@ class LogitsProcessor(Protocol):
 
     def copy(self) -> Self:
         """Return one with a state of its own."""
+
+
+class Constraint(LogitsProcessor, Protocol):
+    """A processor that forbids what must not follow, and sometimes leaves one token."""
+
+    def forced_token(self) -> int | None:
+        """Return the only token that it allows next, where it knows that without looking at logits."""
 
 
 def build_history_processors(
@@ -76,6 +83,11 @@ def build_history_processors(
     if config.suppress_tokens:
         result.append(_Suppression(config.suppress_tokens, vocab_size))
     return result
+
+
+def only_penalize(processors: Iterable[LogitsProcessor]) -> bool:
+    """Whether none of these can forbid a token, so that where one alone is allowed it is chosen whatever they do."""
+    return all(isinstance(each, (_RepetitionPenalty, _CountPenalty)) for each in processors)
 
 
 def _check(config: GenerationConfig, vocab_size: int, bad_words_ids: Sequence[Sequence[int]]) -> None:

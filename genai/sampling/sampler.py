@@ -14,7 +14,7 @@ import numpy as np
 
 from genai.config import GenerationConfig
 from genai.errors import GenerationError
-from genai.sampling.history import LogitsProcessor, build_history_processors
+from genai.sampling.history import Constraint, LogitsProcessor, build_history_processors, only_penalize
 from genai.sampling.logprobs import log_sum_exp, top_logprobs
 from genai.sampling.processors import Logits
 from genai.sampling.selection import Filters, select
@@ -80,6 +80,7 @@ class Sampler:
     """
 
     __slots__ = (
+        "_constraint",
         "_filters",
         "_logprobs",
         "_num_accepted",
@@ -98,7 +99,7 @@ class Sampler:
         prompt_token_ids: Sequence[int],
         eos_token_ids: Sequence[int],
         bad_words_ids: Sequence[Sequence[int]] = (),
-        constraint: LogitsProcessor | None = None,
+        constraint: Constraint | None = None,
         stream: int = 0,
         seed: int,
     ) -> None:
@@ -116,7 +117,11 @@ class Sampler:
             eos_token_ids=eos_token_ids,
             bad_words_ids=bad_words_ids,
         )
-        self._processors = (*processors, *(() if constraint is None else (constraint,)))
+        self._constraint = constraint
+        self._processors: tuple[LogitsProcessor, ...] = (
+            *processors,
+            *(() if constraint is None else (constraint,)),
+        )
         self._update_flags()
 
     def sample(self, logits: Logits) -> Sample:
@@ -168,6 +173,15 @@ class Sampler:
                 processor.apply(scores)
         return scores
 
+    def forced_token(self) -> int | None:
+        """Return the next token where no logits can change it, as a grammar leaves no other and no logprobs are wanted."""
+        if self._constraint is None or self._logprobs:
+            return None
+        forced = self._constraint.forced_token()
+        if forced is None or not only_penalize(p for p in self._processors if p is not self._constraint):
+            return None
+        return forced
+
     def accept(self, token_id: int) -> None:
         """Advance by one token of the sequence, whoever chose it."""
         self._num_accepted += 1
@@ -181,7 +195,11 @@ class Sampler:
     def copy(self) -> Self:
         """Return a sampler in the same state that goes its own way, as a beam does that splits in two."""
         twin = copy.copy(self)
-        twin._processors = tuple(processor.copy() for processor in self._processors)
+        twin._constraint = None if self._constraint is None else self._constraint.copy()
+        twin._processors = tuple(
+            twin._constraint if twin._constraint is not None and each is self._constraint else each.copy()
+            for each in self._processors
+        )
         return twin
 
     def _update_flags(self) -> None:

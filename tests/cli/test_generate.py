@@ -142,3 +142,43 @@ def test_json_of_what_was_interrupted(cli: Cli, endless_model: Path, monkeypatch
     done = cli("generate", "the", "-m", endless_model, "--json")
     assert done.code == 130
     assert json.loads(done.stdout)["finish_reason"] == "cancelled"
+
+
+def test_forms_of_answers(cli: Cli, model: Path, tmp_path: Path) -> None:
+    schema = {"type": "object", "properties": {"a": {"enum": [1, 2]}}, "required": ["a"]}
+    schema["additionalProperties"] = False  # type: ignore[assignment]
+    (tmp_path / "schema.json").write_text(json.dumps(schema), encoding="utf-8")
+    (tmp_path / "list.gbnf").write_text('root ::= "x" "y"\n', encoding="utf-8")
+
+    def answer(*flags: object) -> str:
+        done = cli("generate", "the", "-m", model, *flags)
+        assert done.code == 0, done.error
+        return done.stdout
+
+    inline = answer("--schema", json.dumps(schema), "--json")
+    assert json.loads(inline)["parsed"]["a"] in (1, 2)
+    assert json.loads(answer("--schema", tmp_path / "schema.json"))["a"] in (1, 2)
+    assert answer("--regex", "[0-9]{4}").strip().isdecimal()
+    assert answer("--choices", "fox,dog").strip() in ("fox", "dog")
+    assert answer("--choices", "fox,a", "--choices", "dog,b").strip() in ("fox,a", "dog,b")
+    assert answer("--grammar", tmp_path / "list.gbnf") == "xy\n"
+    assert cli("chat", "the", "-m", model, "--choices", "fox,dog").stdout.strip() in ("fox", "dog")
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--regex", "a", "--choices", "a,b"], "--regex and --choices exclude each other"),
+        (["--schema", "{", "--seed", "1"], "--schema is no JSON"),
+        (["--schema", "none.json"], "none.json cannot be read"),
+        (["--schema", '{"not": {}}'], '"not"'),
+        (["--regex", ""], "regex must be a text, not empty"),
+        (["--choices", "a,"], "choices must be a text, not empty"),
+        (["--grammar", "none.lark"], "none.lark cannot be read"),
+        (["--regex", "a", "--ignore-eos"], "ignore_eos cannot be combined with response_format"),
+    ],
+)
+def test_forms_that_are_wrong(cli: Cli, model: Path, flags: list[str], said: str) -> None:
+    done = cli("generate", "the", "-m", model, *flags)
+    assert done.code == 2
+    assert said in done.error

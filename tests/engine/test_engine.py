@@ -182,6 +182,9 @@ class Only:
     def accept(self, token_id: int) -> None:
         assert token_id == self.left.pop(0)
 
+    def forced_token(self) -> int | None:
+        return None
+
     def copy(self) -> Only:
         return Only(self.left)
 

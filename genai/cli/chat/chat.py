@@ -14,6 +14,7 @@ from genai.cli.interrupts import interrupts_call
 from genai.cli.loading import open_generator
 from genai.cli.options import (
     ConversationFlags,
+    FormatFlags,
     GenerationFlags,
     JsonFlag,
     ModelFlags,
@@ -48,6 +49,7 @@ def chat(
     runs: RunFlags,
     generation: GenerationFlags,
     conversation: ConversationFlags,
+    form: FormatFlags,
     system: Annotated[str | None, typer.Option(help="System prompt.")] = None,
     think: Annotated[
         bool | None, typer.Option("--think/--no-think", help="Let a reasoning model reason first, or not.")
@@ -58,7 +60,7 @@ def chat(
     json: JsonFlag = False,
 ) -> None:
     """Talk to a model. With a PROMPT, or text through a pipe: one answer, then exit."""
-    options = given_options(generation, conversation)
+    options = given_options(generation, conversation, form)
     text = _single_message(prompt)
     if json and text is None:
         raise OptionError("--json prints one answer: give a PROMPT, or pipe one in")

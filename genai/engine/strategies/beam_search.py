@@ -73,6 +73,11 @@ class BeamSearch:
         self._ends = ends
         self._can_improve = True
 
+    @property
+    def has_no_beam(self) -> bool:
+        """Whether no beam can go on, because every token is forbidden."""
+        return bool(self._scores[0] == -np.inf)
+
     def advance(self, log_probs: npt.NDArray[np.float32]) -> list[BeamStep] | None:
         """Take one step.
 
@@ -96,7 +101,9 @@ class BeamSearch:
         was_full = len(self.hypotheses) == self.num_beams
         if self._can_improve and not (was_full and self._early_stopping is True):
             for rank in range(min(self.num_beams, len(best))):
-                if ended[rank]:
+                if (
+                    ended[rank] and totals[best[rank]] > -np.inf
+                ):  # a constraint may leave fewer candidates than beams
                     score = float(totals[best[rank]]) / length**self._length_penalty
                     self._add(Hypothesis(sequences[rank], score, "stop" if stopped[rank] else "length"))
 
@@ -104,7 +111,7 @@ class BeamSearch:
         self._scores = running[chosen]
         self._can_improve = self._can_improve and self._improvement_is_possible(length)
         full_and_early = self._early_stopping is True and len(self.hypotheses) == self.num_beams
-        if not self._can_improve or full_and_early or all(ended):
+        if not self._can_improve or full_and_early or all(ended) or self.has_no_beam:
             return None
         return [BeamStep(*candidates[i]) for i in chosen]
 
@@ -114,7 +121,7 @@ class BeamSearch:
             Hypothesis(beam, float(score) / max(len(beam), 1) ** self._length_penalty, unfinished)
             for beam, score in zip(self.beams, self._scores, strict=True)
         ]
-        return [*self.hypotheses, *running][:count]
+        return [*self.hypotheses, *(beam for beam in running if beam.score > -math.inf)][:count]
 
     def _add(self, hypothesis: Hypothesis) -> None:
         self.hypotheses.append(hypothesis)

@@ -66,6 +66,10 @@ class BeamStrategy:
         )
         self.request.note_first_token()
         continuations = self._search.advance(log_probs)
+        if self._search.has_no_beam and not self._search.hypotheses:
+            raise GenerationError(
+                "no token is left to generate: the options forbid every token in every beam"
+            )
         if continuations is None:
             self.end("length")
             return True
@@ -106,7 +110,7 @@ class BeamStrategy:
         for rank, (child, sampler, token_id) in enumerate(successors):
             child.sampler = sampler.copy()
             child.sampler.accept(token_id)
-            child.ids = [*self.request.prompt_token_ids, *self._search.beams[rank]]
+            child.hold(self._search.beams[rank])
         self.sequences = [child for child, _, _ in successors]
 
     def _ends(self, token_ids: tuple[int, ...]) -> bool:

@@ -11,6 +11,9 @@ from genai.model import Model, Span, StepOutput
 
 __all__ = ["SamplingStrategy"]
 
+MAX_FORCED_TOKENS = 32
+"""Most forced tokens that run in one row with the token before them; a row of so many costs a few rows of one."""
+
 
 class SamplingStrategy:
     """One sequence for each that is to be returned; every one draws for itself."""
@@ -31,11 +34,11 @@ class SamplingStrategy:
     max_row_tokens = 1
 
     def rows(self) -> list[Span]:
-        """Return the last token of every sequence that goes on."""
+        """Return the last token of every sequence that goes on, with what was forced to follow it."""
         return [
             Span(
                 sequence.slot,
-                sequence.ids[-1:],
+                sequence.row,
                 1,
                 goes_on_greedily=sequence.sampler.is_argmax and not sequence.is_nearly_full,
             )
@@ -53,6 +56,7 @@ class SamplingStrategy:
                     continue
             sample = sampler.sample(output.logits_of(index, 1)[0])
             sequence.commit(sample.token_id, sample)
+            sequence.commit_forced(MAX_FORCED_TOKENS)
         self.request.note_first_token()
         going_on = [sequence for sequence in self._running if sequence.finish_reason is None]
         has_ended = len(going_on) < len(self._running)

@@ -33,11 +33,11 @@ class Strategy(Protocol):
 
     @property
     def max_row_tokens(self) -> int:
-        """Most tokens that one of its rows appends: 1, or as many as a verification takes."""
+        """Most positions that one of its rows takes from the last of a sequence's `ids` on: 1, or what a verification takes."""
         ...
 
     def rows(self) -> Sequence[Span]:
-        """Return what runs next: for sampling the last token of each sequence, for a verification several."""
+        """Return what runs next: for sampling the last token of each sequence, with forced ones before it if need be."""
         ...
 
     def take(self, output: StepOutput, first: int, /) -> bool:

@@ -1,0 +1,161 @@
+"""From forms to grammars: compiled once, within limits of size and time, and kept while there is room."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+from genai.config import ResponseFormat
+from genai.errors import OptionError
+from genai.structured.grammar import Grammar
+from genai.structured.json_schema import MAX_TEXT, prepare_schema
+from genai.structured.vocabulary import make_vocabulary
+
+if TYPE_CHECKING:
+    import llguidance
+    import tokenizers
+
+__all__ = ["GrammarCompiler"]
+
+MAX_SIZE = {"json": 1_000_000, "choices": 1_000_000, "regex": 100_000, "lark": 50_000, "gbnf": 50_000}
+"""Characters of a form. Compiling takes about a second at most: schemas and choices are linear, grammars quadratic."""
+MAX_CACHED_FORMS, MAX_CACHED_SIZE = 64, 2_000_000
+"""Grammars that are kept: how many, and how many characters of forms in all; memory grows with them, 1 KB a character."""
+_LITERAL = re.compile(r'"(?:\\.|[^"\\\n])*"|//[^\n]*|#[^\n]*|/(?:\\.|[^/\\\n])+/')
+"""A text, comment or regex in a Lark grammar."""
+WHITESPACE = r" |\n[ \t]{0,24}"
+"""What may stand between the parts of JSON: without a bound, a small model goes on and on with it."""
+
+
+class GrammarCompiler:
+    """Compiles forms for one tokenizer; safe to share between threads, each of which compiles for itself.
+
+    Args:
+        backend: The tokenizer.
+        eos_token_ids: The tokens that end a text.
+    """
+
+    def __init__(self, backend: tokenizers.Tokenizer, eos_token_ids: Iterable[int]) -> None:
+        self._backend = backend
+        self._eos_token_ids = tuple(eos_token_ids)
+        self._vocabulary: llguidance.LLTokenizer | None = None
+        self._grammars: OrderedDict[ResponseFormat, Grammar] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def compile(self, form: ResponseFormat) -> Grammar:
+        """Return the grammar of a form, compiled now unless it is kept from before.
+
+        Raises:
+            OptionError: The form is wrong, too large, or asks for what cannot be enforced.
+        """
+        with self._lock:
+            if form in self._grammars:
+                self._grammars.move_to_end(form)
+                return self._grammars[form]
+            if self._vocabulary is None:
+                self._vocabulary = make_vocabulary(self._backend, self._eos_token_ids)
+        grammar = _compile(form, self._vocabulary)
+        with self._lock:
+            self._grammars[form] = grammar
+            while len(self._grammars) > MAX_CACHED_FORMS or self._cached_size > MAX_CACHED_SIZE:
+                self._grammars.popitem(last=False)
+        return grammar
+
+    @property
+    def _cached_size(self) -> int:
+        return sum(len(form.source) for form in self._grammars)
+
+
+def _compile(form: ResponseFormat, vocabulary: llguidance.LLTokenizer) -> Grammar:
+    import llguidance
+
+    if len(form.source) > MAX_SIZE[form.kind]:
+        raise OptionError(
+            f"response_format of {len(form.source)} characters is too large: the limit of {form.kind} is "
+            f"{MAX_SIZE[form.kind]}"
+        )
+    # An automaton's state takes 1 KB; half of llguidance's own limit bounds what one step can take to a tenth of a second.
+    limits = llguidance.LLParserLimits(max_lexer_states=50_000, step_lexer_fuel=100_000, verbose_errors=False)
+    matcher = llguidance.LLMatcher(vocabulary, _GRAMMARS[form.kind](form.source), log_level=0, limits=limits)
+    if not matcher.is_error():
+        matcher.compute_bitmask()  # so that every copy begins with it
+    if matcher.is_error():
+        raise OptionError(f"response_format: {_explain(matcher.get_error())}")
+    return Grammar(form, vocabulary, matcher)
+
+
+def _json_grammar(source: str) -> str:
+    import llguidance
+
+    overrides: llguidance._lib.JsonCompileOptions = {"whitespace_pattern": WHITESPACE}
+    schema = json.dumps(prepare_schema(source))  # as text: a value may have integers that only text can hold
+    try:
+        return llguidance.LLMatcher.grammar_from_json_schema(schema, overrides=overrides)
+    except ValueError as error:
+        raise OptionError(f"response_format: the schema cannot be read: {error}") from error
+
+
+def _regex_grammar(source: str) -> str:
+    import llguidance
+
+    return llguidance.LLMatcher.grammar_from_regex(source)
+
+
+def _choices_grammar(source: str) -> str:
+    texts = json.loads(source)
+    if (longest := max(map(len, texts))) > MAX_TEXT:
+        raise OptionError(
+            f"response_format: a choice of {longest} characters is too long: the limit is {MAX_TEXT}"
+        )
+    return _regex_grammar("|".join(re.sub(r"([\\.+*?()|\[\]{}^$#&~/-])", r"\\\1", text) for text in texts))
+
+
+def _lark_grammar(source: str) -> str:
+    import llguidance
+
+    plain = _LITERAL.sub(" ", source)
+    if found := re.search(r"\[[^\]]*\b(temperature|max_tokens|stop)\s*=", plain):
+        raise OptionError(
+            f"response_format: a grammar must not set {found[1]}: that is an option of the generation"
+        )
+    if found := re.search(r"&|~(?!\s*\d)", plain):
+        raise OptionError(
+            f'response_format: a grammar must not use "{found[0]}": no limit bounds what that takes'
+        )
+    return llguidance.LLMatcher.grammar_from_lark(source)
+
+
+def _gbnf_grammar(source: str) -> str:
+    from llguidance.gbnf_to_lark import GbnfToLarkError, gbnf_to_lark
+
+    try:
+        return _lark_grammar(gbnf_to_lark(source))
+    except (GbnfToLarkError, RecursionError) as error:
+        raise OptionError(f"response_format: the GBNF grammar cannot be read: {error}") from error
+
+
+_GRAMMARS: dict[str, Callable[[str], str]] = {
+    "json": _json_grammar,
+    "choices": _choices_grammar,
+    "regex": _regex_grammar,
+    "lark": _lark_grammar,
+    "gbnf": _gbnf_grammar,
+}
+
+
+def _explain(error: str) -> str:
+    """Return what llguidance says in the words of who asked."""
+    if found := re.match(r"Unimplemented keys: \[(.*)\]", error):
+        return f"the schema has keywords that cannot be enforced, {found[1]}: leave them out, and check the answer"
+    if found := re.match(r"Unknown format: (.*)", error):
+        return f'a "format" of "{found[1]}" cannot be enforced: leave it out, or say it as a "pattern"'
+    if error.startswith("oneOf constraints are not supported"):
+        return (
+            'alternatives of "oneOf" that more than one may fit cannot be enforced: write "anyOf", or give each a required '
+            'property with a "const" of its own'
+        )
+    return f"it cannot be compiled: {' '.join(error.split()):.300}"
