@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import enum
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -23,7 +24,7 @@ from genai.errors import GenerationError, OptionError
 from genai.structured import GrammarCompiler
 from genai.text import Tokenizer
 from tests.fakes import FakeModel
-from tests.structured.forms import schemas
+from tests.structured.forms import TOKENIZER, schemas
 
 SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -373,7 +374,20 @@ def test_a_form_is_said_in_many_ways() -> None:
     )
 
 
-def test_the_demo_model_answers_in_form(tmp_path: Path) -> None:
+def test_a_text_in_form_keeps_its_spaces(tmp_path: Path) -> None:
+    folder = shutil.copytree(TOKENIZER.parent, tmp_path / "model")
+    config = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+    config["clean_up_tokenization_spaces"] = True
+    (folder / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")
+    with Generator(folder) as generator:
+        for num_beams in (1, 2):
+            result = generator.generate("a", response_format=["it is n't , is it ?"], num_beams=num_beams)
+            assert result.text == result.parsed == "it is n't , is it ?"
+        stream = generator.stream("a", response_format=["it is n't , is it ?"])
+        assert "".join(piece.text for piece in stream) == result.text
+
+
+def test_the_demo_model_answers_in_form() -> None:
     with Generator("demo") as generator:
         result = generator.chat([Message("user", "Is ONNX a format?")], response_format=["yes", "no"])
     assert result.parsed in ("yes", "no")
