@@ -189,9 +189,11 @@ def test_it_works_in_a_chat_and_asynchronously(generator: Generator) -> None:
     assert second.parsed == "the"
 
 
-@pytest.mark.parametrize("chunk", [1, 3, 512])
+@pytest.mark.parametrize(
+    ("chunk", "kind"), [(1, {}), (512, {}), (3, {"has_state": True}), (512, {"switch_length": 40})]
+)
 def test_a_preempted_request_goes_on_where_it_was(
-    chunk: int, monkeypatch: pytest.MonkeyPatch, model_folder: Any
+    chunk: int, kind: dict[str, Any], monkeypatch: pytest.MonkeyPatch, model_folder: Any
 ) -> None:
     tokenizer = Tokenizer.from_folder(model_folder("llama")[1])
     grammar = GrammarCompiler(tokenizer.backend, [2]).compile(ResponseFormat.json_schema(SCHEMA))
@@ -219,12 +221,12 @@ def test_a_preempted_request_goes_on_where_it_was(
         return [request.result for request in requests if request.result is not None]
 
     preempted: list[int] = []
-    wide = FakeModel(vocab_size=331, context_length=200)
+    wide = FakeModel(vocab_size=331, context_length=200, **kind)
     position_bytes = wide.cache.shape.bytes_per_position
     fast = run(wide)
-    tight = run(FakeModel(vocab_size=331, context_length=200, max_bytes=2 * 100 * position_bytes))
+    tight = run(FakeModel(vocab_size=331, context_length=200, max_bytes=2 * 100 * position_bytes, **kind))
     slowly(monkeypatch)
-    slow = run(FakeModel(vocab_size=331, context_length=200))
+    slow = run(FakeModel(vocab_size=331, context_length=200, **kind))
     assert preempted[0] == 0
     assert preempted[1] > 0
     for several in zip(fast, tight, slow, strict=True):
