@@ -216,10 +216,11 @@ class RequestBuilder:
             raise TokenizerError(f"stop and bad_words need a tokenizer: {self._tokenizer_error}")
         grammar = self._grammar(config)
         ends = self._end_token_ids(config)
+        tokenizer = self._tokenizer
         return Request(
             token_ids,
             config,
-            tokenizer=self._tokenizer,
+            tokenizer=tokenizer.verbatim if tokenizer is not None and grammar is not None else tokenizer,
             eos_token_ids=self._folder.eos_token_ids,
             stream=stream,
             make_constraint=None if grammar is None else lambda: grammar.constraint(ends),

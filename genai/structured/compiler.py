@@ -22,9 +22,10 @@ if TYPE_CHECKING:
 __all__ = ["GrammarCompiler"]
 
 MAX_SIZE = {"json": 1_000_000, "choices": 1_000_000, "regex": 100_000, "lark": 50_000, "gbnf": 50_000}
-"""Characters of a form. Compiling takes about a second at most: schemas and choices are linear, grammars quadratic."""
-MAX_CACHED_FORMS, MAX_CACHED_SIZE = 64, 2_000_000
-"""Grammars that are kept: how many, and how many characters of forms in all; memory grows with them, 1 KB a character."""
+"""Characters of a form, so that compiling takes about a second: choices and schemas are linear in what `prepare_schema` lets
+pass, grammars quadratic. A regex that means harm can take some seconds."""
+MAX_CACHED_FORMS, MAX_CACHED_SIZE = 64, 1_000_000
+"""Grammars that are kept: how many, and how many characters of forms in all, with which memory grows: tens of MB at most."""
 _LITERAL = re.compile(r'"(?:\\.|[^"\\\n])*"|//[^\n]*|#[^\n]*|/(?:\\.|[^/\\\n])+/')
 """A text, comment or regex in a Lark grammar."""
 WHITESPACE = r" |\n[ \t]{0,24}"
@@ -78,8 +79,8 @@ def _compile(form: ResponseFormat, vocabulary: llguidance.LLTokenizer) -> Gramma
             f"response_format of {len(form.source)} characters is too large: the limit of {form.kind} is "
             f"{MAX_SIZE[form.kind]}"
         )
-    # An automaton's state takes 1 KB; half of llguidance's own limit bounds what one step can take to a tenth of a second.
-    limits = llguidance.LLParserLimits(max_lexer_states=50_000, step_lexer_fuel=100_000, verbose_errors=False)
+    # An automaton's state takes 1 KB, and a regex that counts can make all of them in one step, which takes 0.2 s then.
+    limits = llguidance.LLParserLimits(max_lexer_states=100_000, verbose_errors=False)
     matcher = llguidance.LLMatcher(vocabulary, _GRAMMARS[form.kind](form.source), log_level=0, limits=limits)
     if not matcher.is_error():
         matcher.compute_bitmask()  # so that every copy begins with it

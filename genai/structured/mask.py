@@ -12,7 +12,7 @@ class TokenMask:
     """One bit per token, and the buffers that make forbidding them cheap; shared by whoever runs in one thread at a time.
 
     A table holds for each byte of the mask what eight logits may be at most, +inf or -inf: one `take` and one `minimum`,
-    both vectorized, take a fifth of the time of `logits[mask == 0] = -inf`, whatever the mask.
+    both vectorized, take a third to a tenth of the time of `logits[mask == 0] = -inf`, and as long for every mask.
 
     Args:
         num_tokens: How many tokens have a bit.

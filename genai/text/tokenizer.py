@@ -5,6 +5,7 @@ Wraps the tokenizers library; equal to what transformers' AutoTokenizer does for
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
@@ -53,6 +54,13 @@ class Tokenizer:
             TokenizerError: The folder has no tokenizer.json, or a file in it cannot be read.
         """
         return cls(read_tokenizer_files(Path(path)))
+
+    @cached_property
+    def verbatim(self) -> Tokenizer:
+        """The same, but what it decodes is not cleaned of spaces: a text in JSON, say, is as its tokens have it."""
+        if not self._files.clean_up_spaces:
+            return self
+        return Tokenizer(dataclasses.replace(self._files, clean_up_spaces=False))
 
     # --- the vocabulary ---
 

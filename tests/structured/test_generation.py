@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import enum
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -23,7 +24,7 @@ from genai.errors import GenerationError, OptionError
 from genai.structured import GrammarCompiler
 from genai.text import Tokenizer
 from tests.fakes import FakeModel
-from tests.structured.forms import schemas
+from tests.structured.forms import TOKENIZER, schemas
 
 SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -188,9 +189,11 @@ def test_it_works_in_a_chat_and_asynchronously(generator: Generator) -> None:
     assert second.parsed == "the"
 
 
-@pytest.mark.parametrize("chunk", [1, 3, 512])
+@pytest.mark.parametrize(
+    ("chunk", "kind"), [(1, {}), (512, {}), (3, {"has_state": True}), (512, {"switch_length": 40})]
+)
 def test_a_preempted_request_goes_on_where_it_was(
-    chunk: int, monkeypatch: pytest.MonkeyPatch, model_folder: Any
+    chunk: int, kind: dict[str, Any], monkeypatch: pytest.MonkeyPatch, model_folder: Any
 ) -> None:
     tokenizer = Tokenizer.from_folder(model_folder("llama")[1])
     grammar = GrammarCompiler(tokenizer.backend, [2]).compile(ResponseFormat.json_schema(SCHEMA))
@@ -218,12 +221,12 @@ def test_a_preempted_request_goes_on_where_it_was(
         return [request.result for request in requests if request.result is not None]
 
     preempted: list[int] = []
-    wide = FakeModel(vocab_size=331, context_length=200)
+    wide = FakeModel(vocab_size=331, context_length=200, **kind)
     position_bytes = wide.cache.shape.bytes_per_position
     fast = run(wide)
-    tight = run(FakeModel(vocab_size=331, context_length=200, max_bytes=2 * 100 * position_bytes))
+    tight = run(FakeModel(vocab_size=331, context_length=200, max_bytes=2 * 100 * position_bytes, **kind))
     slowly(monkeypatch)
-    slow = run(FakeModel(vocab_size=331, context_length=200))
+    slow = run(FakeModel(vocab_size=331, context_length=200, **kind))
     assert preempted[0] == 0
     assert preempted[1] > 0
     for several in zip(fast, tight, slow, strict=True):
@@ -373,7 +376,20 @@ def test_a_form_is_said_in_many_ways() -> None:
     )
 
 
-def test_the_demo_model_answers_in_form(tmp_path: Path) -> None:
+def test_a_text_in_form_keeps_its_spaces(tmp_path: Path) -> None:
+    folder = shutil.copytree(TOKENIZER.parent, tmp_path / "model")
+    config = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+    config["clean_up_tokenization_spaces"] = True
+    (folder / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")
+    with Generator(folder) as generator:
+        for num_beams in (1, 2):
+            result = generator.generate("a", response_format=["it is n't , is it ?"], num_beams=num_beams)
+            assert result.text == result.parsed == "it is n't , is it ?"
+        stream = generator.stream("a", response_format=["it is n't , is it ?"])
+        assert "".join(piece.text for piece in stream) == result.text
+
+
+def test_the_demo_model_answers_in_form() -> None:
     with Generator("demo") as generator:
         result = generator.chat([Message("user", "Is ONNX a format?")], response_format=["yes", "no"])
     assert result.parsed in ("yes", "no")

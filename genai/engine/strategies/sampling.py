@@ -12,7 +12,7 @@ from genai.model import Model, Span, StepOutput
 __all__ = ["SamplingStrategy"]
 
 MAX_FORCED_TOKENS = 32
-"""Most forced tokens that run in one row with the token before them; a row of so many costs a few rows of one."""
+"""Most forced tokens that run in one row with the token before them, so that the step stays short for the other rows."""
 
 
 class SamplingStrategy:
