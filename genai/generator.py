@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from genai.config import GenerationConfig, GenerationOptions, check_optimize_for
+from genai.draft_folder import prepare_draft
 from genai.engine import (
     AsyncGenerationStream,
     BackgroundDriver,
@@ -22,6 +23,7 @@ from genai.engine import (
     GenerationResult,
     GenerationStream,
     Request,
+    Speculation,
 )
 from genai.errors import GenerationError, OptionError
 from genai.folder import ModelFolder
@@ -65,6 +67,8 @@ class Generator:
         optimize_for: "speed" has prompts read by a second graph with weights of 8 bits, which takes a byte for every weight
             more, "memory" has one graph do all, and "auto" is "speed" where enough memory is free. It means something
             where the CPU runs a quantized model.
+        draft: A smaller model with the same vocabulary, named as `model` is, that guesses tokens for it to confirm several
+            at a time (`speculative`). It runs on the same device and has a cache of its own, for which limits count too.
 
     Raises:
         ModelNotFoundError: The name stands for nothing, or cannot be had now.
@@ -92,6 +96,7 @@ class Generator:
         provider_library: str | Path | None = None,
         strict: bool = False,
         optimize_for: str = "auto",
+        draft: str | Path | ModelFolder | None = None,
     ) -> None:
         device_ids = _device_ids(device_id, devices)
         _check_bools(offline=offline, strict=strict)
@@ -111,11 +116,17 @@ class Generator:
                 progress=progress,
             )
         self._builder = RequestBuilder(self.folder)
-        decoders = [
-            Decoder(
-                self.folder,
+        draft_folder = None
+        if draft is not None:
+            draft_folder = prepare_draft(
+                draft, self.folder, provider=first, offline=offline, progress=progress
+            )
+
+        def load(folder: ModelFolder, device: int, max_context: int | None) -> Decoder:
+            return Decoder(
+                folder,
                 provider=first if strict else provider,  # "auto" would go on to the next
-                device_id=each,
+                device_id=device,
                 max_context=max_context,
                 max_batch=max_batch,
                 kv_cache_bytes=kv_cache_bytes,
@@ -124,12 +135,22 @@ class Generator:
                 strict=strict,
                 optimize_for=optimize_for,
             )
-            for each in device_ids
-        ]
+
+        decoders = [load(self.folder, each, max_context) for each in device_ids]
+        drafts: list[Decoder | None] = [None] * len(decoders)
+        if draft_folder is not None:
+            longest = min(decoders[0].context_length, draft_folder.decoder.context_length)
+            drafts = [load(draft_folder, each, longest) for each in device_ids]
+        speculations = [Speculation(*pair) for pair in zip(decoders, drafts, strict=True)]
         self._device_id, self._provider_library = device_ids[0], provider_library
         # What `close` takes away; whoever uses one of these goes through `_open`.
         self._decoder: Decoder | None = decoders[0]
-        self._engine: EnginePool | None = EnginePool([Engine(decoder) for decoder in decoders])
+        self._engine: EnginePool | None = EnginePool(
+            [
+                Engine(decoder, speculation=speculation)
+                for decoder, speculation in zip(decoders, speculations, strict=True)
+            ]
+        )
         self._background: BackgroundDriver | None = BackgroundDriver(self._engine)
         self._submitted: weakref.WeakSet[Request] = weakref.WeakSet()
         self._submitting = threading.RLock()  # a signal's handler may close what it interrupts

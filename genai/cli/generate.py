@@ -10,7 +10,15 @@ import typer
 from genai.cli.command import EXIT_INTERRUPTED, command
 from genai.cli.interrupts import interrupts_call
 from genai.cli.loading import open_generator
-from genai.cli.options import GenerationFlags, JsonFlag, ModelFlags, RunFlags, SequenceFlags, given_options
+from genai.cli.options import (
+    DraftModel,
+    GenerationFlags,
+    JsonFlag,
+    ModelFlags,
+    RunFlags,
+    SequenceFlags,
+    given_options,
+)
 from genai.cli.output import format_stats, print_json, print_note, write_text
 from genai.cli.standard_input import read_standard_input
 from genai.errors import OptionError
@@ -32,6 +40,7 @@ def generate(
     runs: RunFlags,
     generation: GenerationFlags,
     sequences: SequenceFlags,
+    draft: DraftModel = None,
     json: JsonFlag = False,
     stats: Annotated[bool, typer.Option("--stats", help="Print tokens and speed to stderr.")] = False,
 ) -> None:
@@ -43,7 +52,7 @@ def generate(
     if not json and (sequences.logprobs or sequences.top_logprobs):
         raise OptionError("log-probabilities are part of the JSON output: pass --json too")
     text = read_standard_input() if prompt == "-" else prompt
-    with open_generator(model, runs) as generator:
+    with open_generator(model, runs, draft=draft) as generator:
         is_shown_at_once = not json and options.get("num_return_sequences", 1) == 1
         stream = generator.stream(text, **options)
         with interrupts_call(stream.cancel) as interruption:

@@ -17,6 +17,7 @@ SAMPLING_OPTIONS = frozenset({"temperature", "top_k", "top_p", "min_p", "typical
 """Options that imply `do_sample` when a caller sets them."""
 
 MAX_TOP_LOGPROBS = 20
+MAX_DRAFT_TOKENS = 15
 
 
 class GenerationOptions(TypedDict, total=False):
@@ -51,6 +52,8 @@ class GenerationOptions(TypedDict, total=False):
     logprobs: bool
     top_logprobs: int
     seed: int | None
+    speculative: Literal["auto", "off", "ngram", "draft"]
+    num_draft_tokens: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +89,10 @@ class GenerationConfig:
         logprobs: Return the log-probability of each generated token.
         top_logprobs: Return this many most likely alternatives per token too; implies logprobs.
         seed: Seed of the random stream; `None` draws a fresh one.
+        speculative: Who guesses the next tokens, which the model then confirms several at a time (Leviathan et al.,
+            2023): "ngram" finds them behind an earlier occurrence of the last ones, "draft" asks the draft model, "auto"
+            takes the draft model if there is one, and "off" nobody. No guess changes what is generated.
+        num_draft_tokens: Most tokens that are guessed at a time; `None` is up to 15. Fewer are where more do not pay.
 
     Raises:
         OptionError: A value is out of its range, or two options exclude each other.
@@ -150,6 +157,16 @@ class GenerationConfig:
         0, Integer(0, MAX_TOP_LOGPROBS), vllm="logprobs", llama_cpp="n_probs", without=("beams",)
     )
     seed: int | None = option(None, Integer(0, 2**64 - 1, or_none=True), vllm="=", llama_cpp="=")
+    speculative: Literal["auto", "off", "ngram", "draft"] = option(
+        "auto", AnyOf(("auto", "off", "ngram", "draft"))
+    )
+    num_draft_tokens: int | None = option(
+        None,
+        Integer(1, MAX_DRAFT_TOKENS, or_none=True),
+        transformers="num_assistant_tokens",
+        llama_cpp="speculative.n_max",
+        without=("beams",),
+    )
 
     def __post_init__(self) -> None:
         for name, known in _OPTIONS.items():
@@ -175,9 +192,22 @@ class GenerationConfig:
             raise OptionError(
                 "num_return_sequences > 1 needs sampling or num_beams > 1: greedy search finds only one sequence"
             )
+        self._check_speculation()
         if self.max_new_tokens is not None and self.min_new_tokens > self.max_new_tokens:
             raise OptionError(
                 f"min_new_tokens ({self.min_new_tokens}) must not exceed max_new_tokens ({self.max_new_tokens})"
+            )
+
+    def _check_speculation(self) -> None:
+        if self.num_beams > 1 and self.speculative in ("ngram", "draft"):
+            raise OptionError(
+                f'speculative="{self.speculative}" cannot be combined with num_beams > 1: beams look at more than one '
+                "next token; leave one of them out"
+            )
+        if self.num_draft_tokens is not None and (self.num_beams > 1 or self.speculative == "off"):
+            other = "num_beams > 1" if self.num_beams > 1 else 'speculative="off"'
+            raise OptionError(
+                f"num_draft_tokens cannot be combined with {other}, where no tokens are guessed: leave one of them out"
             )
 
     @property

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from genai.cache import Slot
 from genai.engine.request import Request
 from genai.engine.results import Choice, FinishReason, Piece, TokenLogprob
@@ -16,6 +18,7 @@ class GenerationSequence:
 
     `ids` are the prompt and all tokens generated so far. While it runs it owns a slot, which holds keys and values of
     a beginning of them; what is missing, but for the last token, has to be prefilled before the sequence can decode.
+    `draft` are tokens that are guessed to come next: the next step looks at them, too.
 
     Args:
         request: Whose it is.
@@ -34,6 +37,7 @@ class GenerationSequence:
         self.ids = list(request.prompt_token_ids)
         self.num_prompt = len(self.ids)
         self.finish_reason: FinishReason | None = None
+        self.draft: Sequence[int] = ()
         self.logprobs: list[TokenLogprob] = []
         self._text: list[str] = []
         self._unsent = 0  # tokens since the last piece
@@ -78,9 +82,9 @@ class GenerationSequence:
         return self._slot is not None and len(self._slot.token_ids) == len(self.ids) - 1
 
     @property
-    def is_nearly_full(self) -> bool:
-        """Whether there is room for one more token only."""
-        return len(self.ids) + 1 >= self._max_ids
+    def num_left(self) -> int:
+        """How many tokens it may still get."""
+        return self._max_ids - len(self.ids)
 
     def commit(self, token_id: int, sample: Sample | None = None) -> None:
         """Append a token, emit the text that it settles, and end if it ends the sequence."""

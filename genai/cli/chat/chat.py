@@ -12,7 +12,7 @@ from genai import __version__
 from genai.cli.command import EXIT_INTERRUPTED, command
 from genai.cli.interrupts import interrupts_call
 from genai.cli.loading import open_generator
-from genai.cli.options import GenerationFlags, JsonFlag, ModelFlags, RunFlags, given_options
+from genai.cli.options import DraftModel, GenerationFlags, JsonFlag, ModelFlags, RunFlags, given_options
 from genai.cli.output import format_bytes, format_stats, is_terminal, print_json, print_note
 from genai.cli.standard_input import read_standard_input
 from genai.errors import ChatTemplateError, OptionError
@@ -40,6 +40,7 @@ def chat(
     model: ModelFlags,
     runs: RunFlags,
     generation: GenerationFlags,
+    draft: DraftModel = None,
     system: Annotated[str | None, typer.Option(help="System prompt.")] = None,
     think: Annotated[
         bool | None, typer.Option("--think/--no-think", help="Let a reasoning model reason first, or not.")
@@ -54,7 +55,7 @@ def chat(
     text = _single_message(prompt)
     if json and text is None:
         raise OptionError("--json prints one answer: give a PROMPT, or pipe one in")
-    with open_generator(model, runs, choose_context=_choose_context) as generator:
+    with open_generator(model, runs, draft=draft, choose_context=_choose_context) as generator:
         from genai.cli.chat.model import GeneratorModel
         from genai.cli.chat.session import Session
 
