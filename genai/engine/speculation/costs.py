@@ -12,7 +12,7 @@ from genai.model import Span
 
 __all__ = ["RunCosts"]
 
-ANOTHER_TOKEN = 0.15
+ANOTHER_TOKEN = 0.25
 """What a further token of a run is believed to cost, in runs of one token, before it is known."""
 HALF_LIFE = 256
 """After so many steps a measurement weighs as much as what is believed, so that a bad one is tried again."""
