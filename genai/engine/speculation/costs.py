@@ -1,7 +1,8 @@
-"""What runs take, learned from those that were made: of some rows of one token, and of one row of several tokens.
+"""What runs take, in runs of one token: of some rows of one token, and of one row of several tokens.
 
-A run reads the weights once, however many tokens it has, so that a second token costs a part of the first: how large a part
-depends on the machine, the provider and the precision, and is measured while they work.
+A run reads the weights once, however many tokens it has, so that a further token costs a part of the first. How large a part
+is believed at first, and corrected by factors of two where measurements are far from it: what is guessed, and so how kernels
+round, shall not hang on every pause of the machine.
 """
 
 from __future__ import annotations
@@ -12,91 +13,91 @@ from genai.model import Span
 
 __all__ = ["RunCosts"]
 
-ANOTHER_TOKEN = 0.25
-"""What a further token of a run is believed to cost, in runs of one token, before it is known."""
-HALF_LIFE = 256
-"""After so many steps a measurement weighs as much as what is believed, so that a bad one is tried again."""
+ANOTHER_TOKEN = 0.3
+"""What a further token is believed to cost: about that of int4 on a CPU, where several tokens cost most."""
+LEAST, MOST = ANOTHER_TOKEN / 16, ANOTHER_TOKEN * 4
+TOLERANCE = 1.6
+"""What is believed is corrected once measurements are so many times as high or as low."""
+NUM_NEEDED = 6
+"""Measurements since the last correction before there is another."""
 FALLING, RISING = 0.5, 0.1
 """How fast an estimate follows a measurement below and above it: what disturbs a run makes it longer."""
+PATIENCE = 512
+"""After so many steps without a verification, one that was found dear is believed to be cheaper again."""
 
 
 class RunCosts:
-    """Learns the seconds of runs by their number of tokens."""
+    """Keeps what runs cost, and looks at those of one row whether it is true."""
 
     def __init__(self) -> None:
-        self._plain = _Curve()
-        self._verification = _Curve()
-        self._num_steps = 0
+        self._another_token = ANOTHER_TOKEN
+        self._single = Estimate()
+        self._measured = Estimate()
+        self._begun: set[int] = set()
+        self._num_since_verification = 0
+
+    def plain(self, num_rows: int) -> float:
+        """Return the cost of a run of so many rows of one token."""
+        return 1 + self._another_token * (num_rows - 1) if num_rows else 0.0
+
+    def verification(self, num_tokens: int) -> float:
+        """Return the cost of a run of one row of so many tokens."""
+        return 1 + self._another_token * (num_tokens - 1)
+
+    def of_seconds(self, seconds: float) -> float | None:
+        """Return the cost of what takes so many seconds; None as long as no run was measured."""
+        return seconds / max(self._single.value, 1e-9) if self._single.count else None
 
     def note(self, spans: Sequence[Span], seconds: float) -> None:
         """Take in what a step took that ran these rows, and no prompts."""
-        self._num_steps += 1
-        verified = [len(span.token_ids) for span in spans if len(span.token_ids) > 1]
-        num_plain = len(spans) - len(verified)
-        if not verified:
-            self._plain.note(num_plain, seconds, self._num_steps)
-        elif len(verified) == 1:
-            rest = self.plain(num_plain)
-            if rest is not None:
-                self._verification.note(verified[0], max(seconds - rest, 0.0), self._num_steps)
+        num_tokens = len(spans[0].token_ids)
+        if len(spans) > 1 or self._is_first(num_tokens):
+            return
+        if num_tokens == 1:
+            self._single.note(seconds)
+            self._forgive()
+        elif self._single.count:
+            self._num_since_verification = 0
+            single = max(self._single.value, 1e-9)
+            self._measured.note(max(seconds / single - 1, 0.0) / (num_tokens - 1))
+            self._correct()
 
-    def plain(self, num_rows: int) -> float | None:
-        """Return the seconds of a run of so many rows of one token; None as long as no such run is known."""
-        if not num_rows:
-            return 0.0
-        known = self._plain.nearest(num_rows)
-        if known is None:
-            return None
-        return known.seconds * _believed(num_rows) / _believed(known.num_tokens)
+    def _is_first(self, num_tokens: int) -> bool:
+        """Whether a run is the first of its size, in which memory is set aside."""
+        is_first = num_tokens not in self._begun
+        self._begun.add(num_tokens)
+        return is_first
 
-    def verification(self, num_tokens: int) -> float | None:
-        """Return the seconds of a run of one row of so many tokens; None as long as no run is known."""
-        single = self.plain(1)
-        if single is None:
-            return None
-        believed = single * _believed(num_tokens)
-        known = self._verification.nearest(num_tokens)
-        if known is None:
-            return believed
-        measured = known.seconds * _believed(num_tokens) / _believed(known.num_tokens)
-        weight: float = 0.5 ** ((self._num_steps - known.step) / HALF_LIFE)
-        return weight * measured + (1 - weight) * believed
+    def _correct(self) -> None:
+        if self._measured.count < NUM_NEEDED:
+            return
+        measured, believed = self._measured.value, self._another_token
+        if measured > TOLERANCE * believed:
+            believed = min(2 * believed, MOST)
+        elif measured * TOLERANCE < believed:
+            believed = max(believed / 2, LEAST)
+        if believed != self._another_token:
+            self._another_token, self._measured = believed, Estimate()
 
-
-class _Known:
-    """What is known of runs of a number of tokens."""
-
-    __slots__ = ("num_tokens", "seconds", "step")
-
-    def __init__(self, num_tokens: int, seconds: float, step: int) -> None:
-        self.num_tokens, self.seconds, self.step = num_tokens, seconds, step
+    def _forgive(self) -> None:
+        self._num_since_verification += 1
+        if self._num_since_verification >= PATIENCE:
+            self._num_since_verification = 0
+            if self._another_token > ANOTHER_TOKEN:
+                self._another_token, self._measured = self._another_token / 2, Estimate()
 
 
-class _Curve:
-    """Estimates by number of tokens."""
+class Estimate:
+    """A number behind measurements that are disturbed upwards."""
+
+    __slots__ = ("count", "value")
 
     def __init__(self) -> None:
-        self._known: dict[int, _Known] = {}
-        self._begun: set[int] = set()
+        self.value = 0.0
+        self.count = 0
 
-    def note(self, num_tokens: int, seconds: float, step: int) -> None:
-        """Take in a run; the first of its size does not count, in which memory is set aside."""
-        known = self._known.get(num_tokens)
-        if known is not None:
-            known.seconds += (FALLING if seconds < known.seconds else RISING) * (seconds - known.seconds)
-            known.step = step
-        elif num_tokens in self._begun:
-            self._known[num_tokens] = _Known(num_tokens, seconds, step)
-        else:
-            self._begun.add(num_tokens)
-
-    def nearest(self, num_tokens: int) -> _Known | None:
-        """Return what is known of runs of so many tokens, or of those that come closest."""
-        known = self._known.get(num_tokens)
-        if known is None and self._known:
-            known = min(self._known.values(), key=lambda each: abs(each.num_tokens - num_tokens))
-        return known
-
-
-def _believed(num_tokens: int) -> float:
-    return 1 + ANOTHER_TOKEN * (num_tokens - 1)
+    def note(self, measured: float) -> None:
+        """Take in a measurement."""
+        rate = 1.0 if not self.count else FALLING if measured < self.value else RISING
+        self.value += rate * (measured - self.value)
+        self.count += 1

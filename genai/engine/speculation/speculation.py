@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 from genai.config import GenerationConfig
@@ -21,6 +22,8 @@ NUM_DRAFTED = (1, 3, 7, 15)
 """How many tokens a guess may have: few different numbers, so that what runs of each take is soon known."""
 CAUTION = 0.9
 """The share of the tokens that are expected to be saved which is counted on."""
+DRAFT_STEP = 0.25
+"""What a step of a draft model is believed to cost, in steps of the model, before it is measured."""
 LEAST_PATIENCE, MOST_PATIENCE = 16, 1024
 """After so many steps a drafter that has not paid, and cannot be watched for nothing, is tried again."""
 
@@ -155,23 +158,24 @@ class Speculation:
 
     def _num_drafted(self, track: _Track, drafter: Drafter, limit: int, num_rows: int) -> int:
         """Return how many tokens to guess so that the step gives most tokens in its time; 0 if none are best."""
-        all_plain, others = self._costs.plain(num_rows), self._costs.plain(num_rows - 1)
-        if all_plain is None or others is None:
-            return 0
         assert track.level is not None
-        best, best_speed = 0, num_rows / max(all_plain, 1e-9)
-        seconds_per_token = drafter.seconds_per_token
-        if seconds_per_token is None:
-            seconds_per_token = all_plain / 4
+        costs, guess = self._costs, self._cost_of_guessing(drafter)
+        best, best_speed = 0, num_rows / costs.plain(num_rows)
         for count in _numbers_up_to(limit):
             expected = 1 + CAUTION * (track.acceptance.expected_tokens(track.level, count) - 1)
-            verification = self._costs.verification(count + 1)
-            assert verification is not None
-            seconds = others + verification + count * seconds_per_token
-            speed = (num_rows - 1 + expected) / max(seconds, 1e-9)
+            cost = costs.plain(num_rows - 1) + costs.verification(count + 1) + count * guess
+            speed = (num_rows - 1 + expected) / cost
             if speed > best_speed:
                 best, best_speed = count, speed
         return best if drafter.is_free else track.tried_again(best, min(limit, NUM_DRAFTED[1]))
+
+    def _cost_of_guessing(self, drafter: Drafter) -> float:
+        """Return what a token of a guess costs, in runs of one token; coarsely, as the costs of runs are."""
+        if drafter.is_free:
+            return 0.0
+        seconds = drafter.seconds_per_token
+        cost = None if seconds is None else self._costs.of_seconds(seconds)
+        return DRAFT_STEP if not cost else 2.0 ** round(math.log2(cost))
 
 
 class _Track:

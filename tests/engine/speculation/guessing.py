@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from genai.engine.sequence import GenerationSequence
 from genai.engine.speculation import RunCosts
+from genai.model import Span
 
 
 class FixedCosts(RunCosts):
@@ -16,11 +17,17 @@ class FixedCosts(RunCosts):
         self._another_row = another_row
         self._another_token = another_token
 
-    def plain(self, num_rows: int) -> float | None:
+    def plain(self, num_rows: int) -> float:
         return 1 + self._another_row * (num_rows - 1) if num_rows else 0.0
 
-    def verification(self, num_tokens: int) -> float | None:
+    def verification(self, num_tokens: int) -> float:
         return 1 + self._another_token * (num_tokens - 1)
+
+    def of_seconds(self, seconds: float) -> float | None:
+        return 1 / 16
+
+    def note(self, spans: Sequence[Span], seconds: float) -> None:
+        pass
 
 
 class Prompter:

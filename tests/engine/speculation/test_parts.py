@@ -13,6 +13,7 @@ from genai.config import GenerationConfig
 from genai.engine import Request
 from genai.engine.sequence import GenerationSequence
 from genai.engine.speculation import Acceptance, NgramDrafter, NgramIndex, RunCosts
+from genai.engine.speculation.costs import ANOTHER_TOKEN
 from genai.engine.speculation.ngrams import MAX_MATCH, SIZES
 from genai.model import Span
 
@@ -61,37 +62,37 @@ def test_expected_tokens_are_one_and_the_chances_of_each_more() -> None:
     assert acceptance.expected_tokens(1, 15) > 15.9
 
 
-def spans(num_plain: int, *verified: int) -> list[Span]:
-    lengths = [*[1] * num_plain, *verified]
-    return [Span(Slot(index), [0] * length, length) for index, length in enumerate(lengths)]
+def note(costs: RunCosts, num_tokens: int, seconds: float, *, times: int = 20) -> None:
+    for _ in range(times):
+        costs.note([Span(Slot(0), [0] * num_tokens, num_tokens)], seconds)
 
 
-def test_costs_are_believed_until_they_are_measured() -> None:
+def test_costs_are_believed_unless_measurements_are_far_from_them() -> None:
     costs = RunCosts()
-    assert costs.plain(1) is None
-    assert costs.verification(4) is None
-    costs.note(spans(1), 9.0)  # the first of its size sets memory aside
-    assert costs.plain(1) is None
-    costs.note(spans(1), 2.0)
-    assert costs.plain(0) == 0
-    assert costs.plain(1) == 2.0
-    assert costs.plain(3) == pytest.approx(3.0)
-    assert costs.verification(3) == pytest.approx(3.0)
-    costs.note(spans(0, 8), 99.0)
-    costs.note(spans(0, 8), 5.0)
-    assert costs.verification(8) == pytest.approx(5.0)
-    assert costs.verification(4) == pytest.approx(5.0 * 1.75 / 2.75)
-    costs.note(spans(1, 8), 9.0)  # beside a run that is known
-    assert costs.verification(8) == pytest.approx(5.2, rel=0.01)
-    costs.note(spans(0, 8, 8), 1.0)  # of two, nobody knows which took what
-    assert costs.verification(8) == pytest.approx(5.2, rel=0.01)
+    assert (costs.plain(0), costs.plain(1), costs.verification(1)) == (0, 1, 1)
+    assert costs.of_seconds(1.0) is None
+    note(costs, 1, 0.01)
+    assert costs.of_seconds(0.02) == pytest.approx(2)
+    for another_token in (0.2, 0.45):
+        note(costs, 8, 0.01 * (1 + 7 * another_token))
+        assert costs.verification(8) == pytest.approx(1 + 7 * ANOTHER_TOKEN)
+    note(costs, 8, 0.01, times=40)
+    assert costs.verification(8) < 1.2
+    assert costs.plain(8) == costs.verification(8)
+    for _ in range(9):  # paused for long again and again
+        note(costs, 8, 0.3, times=1)
+        note(costs, 8, 0.01, times=4)
+    assert costs.verification(8) < 1.2
 
 
-def test_a_bad_measurement_is_forgotten_with_time() -> None:
+def test_what_was_found_dear_is_believed_to_be_cheaper_again_with_time() -> None:
     costs = RunCosts()
-    for _ in range(2):
-        costs.note(spans(1), 1.0)
-        costs.note(spans(0, 4), 50.0)
-    for _ in range(3000):
-        costs.note(spans(1), 1.0)
-    assert costs.verification(4) == pytest.approx(1.75, rel=0.05)
+    note(costs, 1, 0.01)
+    note(costs, 4, 0.5)
+    assert costs.verification(4) > 4
+    note(costs, 1, 0.01, times=2000)
+    assert costs.verification(4) == pytest.approx(1 + 3 * ANOTHER_TOKEN)
+    costs.note(
+        [Span(Slot(0), [0], 1), Span(Slot(1), [0] * 4, 4)], 99.0
+    )  # of two rows, nobody knows which took what
+    assert costs.verification(4) == pytest.approx(1 + 3 * ANOTHER_TOKEN)
