@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from genai.cache import CachedPrefix
 from genai.config import GenerationConfig, GenerationOptions, check_optimize_for
+from genai.draft_folder import prepare_draft
 from genai.embedding import Embedder, Pooling
 from genai.engine import (
     AsyncGenerationStream,
@@ -24,6 +25,7 @@ from genai.engine import (
     GenerationResult,
     GenerationStream,
     Request,
+    Speculation,
 )
 from genai.errors import GenerationError, OptionError
 from genai.folder import ModelFolder, fingerprint_of
@@ -77,6 +79,8 @@ class Generator:
         optimize_for: "speed" has prompts read by a second graph with weights of 8 bits, which takes a byte for every weight
             more, "memory" has one graph do all, and "auto" is "speed" where enough memory is free. It means something
             where the CPU runs a quantized model.
+        draft: A smaller model with the same vocabulary, named as `model` is, that guesses tokens for it to confirm several
+            at a time (`speculative`). It runs on the same device and has a cache of its own, for which limits count too.
 
     Raises:
         ModelNotFoundError: The name stands for nothing, or cannot be had now.
@@ -104,6 +108,7 @@ class Generator:
         provider_library: str | Path | None = None,
         strict: bool = False,
         optimize_for: str = "auto",
+        draft: str | Path | ModelFolder | None = None,
     ) -> None:
         device_ids = _device_ids(device_id, devices)
         _check_bools(offline=offline, strict=strict)
@@ -124,27 +129,43 @@ class Generator:
             )
         self._placement: dict[str, Any] = {
             "provider": first if strict else provider,  # "auto" would go on to the next
-            "max_context": max_context,
             "num_threads": num_threads,
             "provider_library": provider_library,
             "strict": strict,
         }
-        decoders = [
-            Decoder(
-                self.folder,
-                device_id=each,
+        draft_folder = None
+        if draft is not None:
+            draft_folder = prepare_draft(
+                draft, self.folder, provider=first, offline=offline, progress=progress
+            )
+
+        def load(folder: ModelFolder, device: int, max_context: int | None) -> Decoder:
+            return Decoder(
+                folder,
+                device_id=device,
+                max_context=max_context,
                 max_batch=max_batch,
                 kv_cache_bytes=kv_cache_bytes,
                 optimize_for=optimize_for,
                 **self._placement,
             )
-            for each in device_ids
-        ]
+
+        decoders = [load(self.folder, each, max_context) for each in device_ids]
+        drafts: list[Decoder | None] = [None] * len(decoders)
+        if draft_folder is not None:
+            longest = min(decoders[0].context_length, draft_folder.decoder.context_length)
+            drafts = [load(draft_folder, each, longest) for each in device_ids]
+        speculations = [Speculation(*pair) for pair in zip(decoders, drafts, strict=True)]
         self._builder = RequestBuilder(self.folder, context_length=decoders[0].context_length)
         self._device_id, self._provider_library = device_ids[0], provider_library
         # What `close` takes away; whoever uses one of these goes through `_open`.
         self._decoder: Decoder | None = decoders[0]
-        self._engine: EnginePool | None = EnginePool([Engine(decoder) for decoder in decoders])
+        self._engine: EnginePool | None = EnginePool(
+            [
+                Engine(decoder, speculation=speculation)
+                for decoder, speculation in zip(decoders, speculations, strict=True)
+            ]
+        )
         self._background: BackgroundDriver | None = BackgroundDriver(self._engine)
         self._embedder: Embedder | None = None
         self._embedding = threading.Lock()
@@ -476,7 +497,12 @@ class Generator:
         rows = self._builder.encode_prompts(text, None)
         with self._embedding:
             if self._embedder is None:
-                self._embedder = Embedder(self.folder, device_id=self._device_id, **self._placement)
+                self._embedder = Embedder(
+                    self.folder,
+                    device_id=self._device_id,
+                    max_context=self.context_length,
+                    **self._placement,
+                )
             vectors = [self._embedder.embed(row, pooling=pooling, normalize=normalize) for row in rows]
         return vectors[0] if isinstance(text, str) else np.stack(vectors)
 

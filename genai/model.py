@@ -78,9 +78,9 @@ class StepOutput:
         start = self.starts[index]
         return self.logits[start : start + count]
 
-    def best_id(self, index: int) -> int | None:
-        """Return the most likely token at the first logits of a span; None if they are not finite."""
-        start = self.starts[index]
+    def best_id(self, index: int, position: int = 0) -> int | None:
+        """Return the most likely token at one of a span's logits, by default the first; None if they are not finite."""
+        start = self.starts[index] + position
         if self.fetch_best_ids is not None:
             if self._best_ids is None:
                 self._best_ids = self.fetch_best_ids()

@@ -63,7 +63,10 @@ def main() -> None:
     random = np.random.default_rng(0)
     ending = arguments.rows // 2
     prompts = random.integers(3, 256, (arguments.rows, arguments.tokens)).tolist()
-    requests = [Request(prompt, GenerationConfig(max_new_tokens=1000), stream=True) for prompt in prompts]
+    requests = [
+        Request(prompt, GenerationConfig(max_new_tokens=1000, speculative="off"), stream=True)
+        for prompt in prompts
+    ]
     for request in requests:
         engine.submit(request)
     while not all(request.pieces for request in requests):

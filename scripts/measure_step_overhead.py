@@ -32,7 +32,12 @@ def main() -> None:
     parser.add_argument("--new-tokens", type=int, default=400)
     parser.add_argument("--rounds", type=int, default=15)
     arguments = parser.parse_args()
-    options = {"max_new_tokens": arguments.new_tokens, "ignore_eos": True, "do_sample": False}
+    options = {
+        "max_new_tokens": arguments.new_tokens,
+        "ignore_eos": True,
+        "do_sample": False,
+        "speculative": "off",
+    }
     with Generator(arguments.model) as generator:
         prompt = [1] * 8
         kinds: dict[str, Callable[[], object]] = {

@@ -219,7 +219,7 @@ class Bench:
 
 
 def _greedy(new_tokens: int) -> GenerationConfig:
-    return GenerationConfig(max_new_tokens=new_tokens, do_sample=False, ignore_eos=True)
+    return GenerationConfig(max_new_tokens=new_tokens, do_sample=False, ignore_eos=True, speculative="off")
 
 
 def _by_request(runs: Sequence[TracedRun]) -> list[Sequence[TracedRun]]:

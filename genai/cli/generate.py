@@ -11,6 +11,7 @@ from genai.cli.command import EXIT_INTERRUPTED, command
 from genai.cli.interrupts import interrupts_call
 from genai.cli.loading import open_generator
 from genai.cli.options import (
+    DraftModel,
     FormatFlags,
     GenerationFlags,
     JsonFlag,
@@ -41,6 +42,7 @@ def generate(
     generation: GenerationFlags,
     sequences: SequenceFlags,
     form: FormatFlags,
+    draft: DraftModel = None,
     json: JsonFlag = False,
     stats: Annotated[bool, typer.Option("--stats", help="Print tokens and speed to stderr.")] = False,
 ) -> None:
@@ -52,7 +54,7 @@ def generate(
     if not json and (sequences.logprobs or sequences.top_logprobs):
         raise OptionError("log-probabilities are part of the JSON output: pass --json too")
     text = read_standard_input() if prompt == "-" else prompt
-    with open_generator(model, runs) as generator:
+    with open_generator(model, runs, draft=draft) as generator:
         is_shown_at_once = not json and options.get("num_return_sequences", 1) == 1
         stream = generator.stream(text, **options)
         with interrupts_call(stream.cancel) as interruption:

@@ -18,13 +18,18 @@ __all__ = ["open_generator", "prepare_folder"]
 
 @contextlib.contextmanager
 def open_generator(
-    options: ModelFlags, runs: RunFlags, *, choose_context: Callable[[ModelFolder], int | None] | None = None
+    options: ModelFlags,
+    runs: RunFlags,
+    *,
+    draft: str | None = None,
+    choose_context: Callable[[ModelFolder], int | None] | None = None,
 ) -> Iterator[Generator]:
     """Load a model and free it when the block ends.
 
     Args:
         options: Which model.
         runs: What it runs on.
+        draft: The draft model.
         choose_context: Asked for the longest sequence where the options name none and the model runs in the host's memory;
             None leaves the folder's.
 
@@ -37,10 +42,13 @@ def open_generator(
     provider = preferred_provider(runs.options)
     with StageProgress() as progress:
         folder = prepare_folder(options.model, options, provider, progress, revision=options.revision)
+        draft_folder = None
+        if draft is not None:
+            draft_folder = prepare_folder(draft, FolderFlags(offline=options.offline), provider, progress)
     max_context = options.max_context
     if max_context is None and choose_context is not None and provider == "cpu":
         max_context = choose_context(folder)
-    with Generator(folder, max_context=max_context, **runs.options) as generator:
+    with Generator(folder, draft=draft_folder, max_context=max_context, **runs.options) as generator:
         yield generator
 
 

@@ -16,6 +16,7 @@ from genai.errors import OptionError
 __all__ = [
     "BlockSize",
     "ConversationFlags",
+    "DraftModel",
     "FolderFlags",
     "FormatFlags",
     "GenerationFlags",
@@ -51,6 +52,12 @@ Variant = Annotated[
 ]
 
 
+DraftModel = Annotated[
+    str | None,
+    typer.Option(
+        "--draft", metavar="MODEL", help="Smaller model with the same vocabulary that guesses tokens ahead."
+    ),
+]
 MaxContext = Annotated[int | None, typer.Option(min=1, help="Most tokens per sequence, prompt included.")]
 
 
@@ -160,6 +167,13 @@ class GenerationFlags:
     ignore_eos: Annotated[
         bool | None, typer.Option("--ignore-eos", help="Go on past end-of-text tokens.")
     ] = None
+    speculative: Annotated[
+        str | None,
+        typer.Option(metavar="WHO", help="Who guesses tokens ahead: auto, off, ngram or draft (--draft)."),
+    ] = None
+    num_draft_tokens: Annotated[int | None, typer.Option(help="Most tokens that are guessed at a time.")] = (
+        None
+    )
     num_beams: Annotated[int | None, typer.Option(help="Beam search over this many; 1 is off.")] = None
     length_penalty: Annotated[
         float | None, typer.Option(help="Exponent on the length that a beam's score is divided by.")

@@ -103,12 +103,17 @@ def format_bytes(num_bytes: float) -> str:
 
 
 def format_stats(stats: GenerationStats) -> str:
-    """Return what a generation cost, as one line: tokens and how fast, prompt tokens and how many were cached."""
+    """Return what a generation cost, as one line: tokens and how fast, guesses, prompt tokens and how many were cached."""
     generated = f"{stats.generated_tokens} token{'' if stats.generated_tokens == 1 else 's'}"
     speed = f", {stats.tokens_per_second:.1f} tokens/s" if stats.tokens_per_second else ""
+    accepted = (
+        f", {stats.accepted_tokens} of {stats.drafted_tokens} drafted tokens accepted"
+        if stats.drafted_tokens
+        else ""
+    )
     cached = f" ({stats.cached_prompt_tokens} cached)" if stats.cached_prompt_tokens else ""
     first = f", first token after {stats.time_to_first_token_seconds:.2f} s" if stats.generated_tokens else ""
-    return f"{generated}{speed}, prompt {stats.prompt_tokens}{cached}{first}"
+    return f"{generated}{speed}{accepted}, prompt {stats.prompt_tokens}{cached}{first}"
 
 
 def format_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

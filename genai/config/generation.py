@@ -18,6 +18,7 @@ SAMPLING_OPTIONS = frozenset({"temperature", "top_k", "top_p", "min_p", "typical
 """Options that imply `do_sample` when a caller sets them."""
 
 MAX_TOP_LOGPROBS = 20
+MAX_DRAFT_TOKENS = 15
 
 
 class GenerationOptions(TypedDict, total=False):
@@ -54,6 +55,8 @@ class GenerationOptions(TypedDict, total=False):
     seed: int | None
     context_policy: Literal["stop", "truncate_turns"]
     response_format: ResponseFormatLike | None
+    speculative: Literal["auto", "off", "ngram", "draft"]
+    num_draft_tokens: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +96,10 @@ class GenerationConfig:
             "truncate_turns" leaves out its oldest turns, but not what stands before the first (a system prompt).
         response_format: The form that the text must have, or what stands for one (see `ResponseFormat.of`): no token is
             generated that cannot lead to it, and it ends where it is complete.
+        speculative: Who guesses the next tokens, which the model then confirms several at a time (Leviathan et al.,
+            2023): "ngram" finds them behind an earlier occurrence of the last ones, "draft" asks the draft model, "auto"
+            takes the draft model if there is one, and "off" nobody. No guess changes what is generated.
+        num_draft_tokens: Most tokens that are guessed at a time; `None` is up to 15. Fewer are where more do not pay.
 
     Raises:
         OptionError: A value is out of its range, or two options exclude each other.
@@ -161,6 +168,16 @@ class GenerationConfig:
     response_format: ResponseFormat | None = option(
         None, FormatCheck(), vllm="structured_outputs", llama_cpp="json_schema"
     )
+    speculative: Literal["auto", "off", "ngram", "draft"] = option(
+        "auto", AnyOf(("auto", "off", "ngram", "draft"))
+    )
+    num_draft_tokens: int | None = option(
+        None,
+        Integer(1, MAX_DRAFT_TOKENS, or_none=True),
+        transformers="num_assistant_tokens",
+        llama_cpp="speculative.n_max",
+        without=("beams",),
+    )
 
     def __post_init__(self) -> None:
         for name, known in _OPTIONS.items():
@@ -191,9 +208,22 @@ class GenerationConfig:
                 "ignore_eos cannot be combined with response_format, whose text ends with an end-of-sequence token: "
                 "set ignore_eos=False"
             )
+        self._check_speculation()
         if self.max_new_tokens is not None and self.min_new_tokens > self.max_new_tokens:
             raise OptionError(
                 f"min_new_tokens ({self.min_new_tokens}) must not exceed max_new_tokens ({self.max_new_tokens})"
+            )
+
+    def _check_speculation(self) -> None:
+        if self.num_beams > 1 and self.speculative in ("ngram", "draft"):
+            raise OptionError(
+                f'speculative="{self.speculative}" cannot be combined with num_beams > 1: beams look at more than one '
+                "next token; leave one of them out"
+            )
+        if self.num_draft_tokens is not None and (self.num_beams > 1 or self.speculative == "off"):
+            other = "num_beams > 1" if self.num_beams > 1 else 'speculative="off"'
+            raise OptionError(
+                f"num_draft_tokens cannot be combined with {other}, where no tokens are guessed: leave one of them out"
             )
 
     @property

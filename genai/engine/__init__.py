@@ -5,6 +5,7 @@ from genai.engine.engine import Engine
 from genai.engine.pool import EnginePool
 from genai.engine.request import Request
 from genai.engine.results import Choice, GenerationResult, GenerationStats, Piece, TokenLogprob
+from genai.engine.speculation import Speculation
 from genai.engine.stream import AsyncGenerationStream, GenerationStream
 
 __all__ = [
@@ -18,5 +19,6 @@ __all__ = [
     "GenerationStream",
     "Piece",
     "Request",
+    "Speculation",
     "TokenLogprob",
 ]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
@@ -19,6 +20,7 @@ from genai.cache import CachedPrefix, Slot
 from genai.engine.request import Request
 from genai.engine.results import FinishReason
 from genai.engine.scheduler import NoMemoryError, Scheduler
+from genai.engine.speculation import Speculation
 from genai.engine.strategies import Strategy
 from genai.errors import GenaiError, GenerationError, OptionError, OutOfMemoryError
 from genai.model import Model, Span, StepOutput
@@ -34,12 +36,16 @@ class Engine:
     Args:
         model: The model.
         prefill_chunk: Prompt tokens that run beside a decoding step; `None` is what the model computes best.
+        speculation: What guesses sequences ahead; `None` is prompt lookup.
     """
 
-    def __init__(self, model: Model, *, prefill_chunk: int | None = None) -> None:
+    def __init__(
+        self, model: Model, *, prefill_chunk: int | None = None, speculation: Speculation | None = None
+    ) -> None:
         self._model = model
         self._prefill_chunk = model.prompt_chunk if prefill_chunk is None else prefill_chunk
-        self._scheduler = Scheduler(model)
+        self._speculation = Speculation(model) if speculation is None else speculation
+        self._scheduler = Scheduler(model, self._speculation)
         self._turn = threading.Condition()
         self._stepping_thread: int | None = None
         self._num_urgent = 0
@@ -131,7 +137,7 @@ class Engine:
         def score(slot: Slot) -> npt.NDArray[np.float32]:
             output = self._model.run([Span(slot, token_ids[len(slot.token_ids) :], num_logits)])
             logits = output.logits_of(0, num_logits)
-            return logits.copy() if len(logits) == 1 else logits  # one row is the step's own buffer
+            return logits if output.logits.base is None else logits.copy()  # a view is of a run's own buffer
 
         return self._with_slot(beginning, score, num_positions=len(token_ids))
 
@@ -225,6 +231,7 @@ class Engine:
         batch = self._scheduler.batch(self._prefill_chunk)
         if not batch.spans:
             return
+        begin = time.perf_counter()
         try:
             output = self._model.run(batch.spans)
         except OutOfMemoryError as error:
@@ -238,6 +245,8 @@ class Engine:
             self._scheduler.note_prompts(batch.prompts)
         for strategy, first in batch.searches:
             self._search(strategy, output, first)
+        if not batch.prompts:
+            self._speculation.note_step(batch.spans, time.perf_counter() - begin)
 
     def _end_cancelled(self) -> None:
         """End what nobody wants any more."""

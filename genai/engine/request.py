@@ -79,6 +79,7 @@ class Request:
         self.is_cancelled = False
         self.cached_prompt_tokens = 0
         self.num_preemptions = 0
+        self.drafted_tokens = self.accepted_tokens = 0
         eos = eos_token_ids if config.eos_token_ids is None else config.eos_token_ids
         self.eos_token_ids = tuple(eos)
         self.stop_token_ids = frozenset(() if config.ignore_eos else eos) | frozenset(config.stop_token_ids)
@@ -176,6 +177,8 @@ class Request:
             tokens_per_second=(generated_tokens - 1) / decoding
             if generated_tokens > 1 and decoding > 0
             else 0.0,
+            drafted_tokens=self.drafted_tokens,
+            accepted_tokens=self.accepted_tokens,
         )
 
 

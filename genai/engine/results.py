@@ -56,6 +56,8 @@ class GenerationStats:
         time_to_first_token_seconds: From the request to its first token, waiting included.
         total_seconds: From the request to its end.
         tokens_per_second: Generated tokens after the first, over the time after the first; 0 for a single one.
+        drafted_tokens: Tokens that were guessed and looked at by the model (speculative decoding).
+        accepted_tokens: How many of them were right, and so did not take a step of their own.
     """
 
     prompt_tokens: int
@@ -64,6 +66,8 @@ class GenerationStats:
     time_to_first_token_seconds: float
     total_seconds: float
     tokens_per_second: float
+    drafted_tokens: int = 0
+    accepted_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)

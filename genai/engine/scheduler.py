@@ -15,6 +15,7 @@ from genai.cache import KVCache, PrefixKey, Slot
 from genai.cache.slot import common_length
 from genai.engine.request import Request
 from genai.engine.sequence import GenerationSequence
+from genai.engine.speculation import Speculation
 from genai.engine.strategies import Strategy, make_strategy
 from genai.errors import OptionError, OutOfMemoryError
 from genai.model import Model, Span
@@ -48,13 +49,18 @@ class Scheduler:
 
     A request is known here by its strategy. `running` is in order of arrival. Nothing is ended here: what cannot go on is
     the engine's to end.
+
+    Args:
+        model: What runs.
+        speculation: What guesses sequences ahead.
     """
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, speculation: Speculation) -> None:
         self.waiting: deque[Strategy] = deque()
         self.running: list[Strategy] = []
         self._model = model
         self._cache: KVCache = model.cache
+        self._speculation = speculation
         self._admitting: Strategy | None = None
         self._prefilling: set[GenerationSequence] = set()  # those of which a chunk has run, or is about to
 
@@ -78,6 +84,7 @@ class Scheduler:
         if request.adapter is not None and request.adapter not in self._model.adapters:
             known = ", ".join(sorted(self._model.adapters)) or "none"
             raise OptionError(f'the model has no adapter "{request.adapter}"; it has: {known}')
+        self._speculation.check_options(request.config)
         strategy = make_strategy(request, self._model)
         if len(strategy.sequences) > self._model.max_batch:
             raise OptionError(
@@ -120,10 +127,10 @@ class Scheduler:
             for strategy in self.running:
                 for sequence in strategy.sequences:
                     if sequence.is_ready:
-                        length = len(sequence.ids) - 1 + strategy.max_row_tokens
+                        length = len(sequence.ids)
                         if length > longest:
                             longest, owner = length, strategy
-            if owner is None or self._reserve(min(longest, self._model.context_length), owner):
+            if owner is None or self._reserve(longest, owner):
                 return []
             if len(self.running) == 1:
                 return list(self.running)
@@ -158,10 +165,15 @@ class Scheduler:
             for sequence, token_ids in self._chunks(unready, max_tokens):
                 batch.prompts.append(sequence)
                 batch.spans.append(Span(sequence.slot, token_ids))
-        for strategy in self.running:
-            if not unready or all(s.is_ready or not s.has_slot for s in strategy.sequences):
-                batch.searches.append((strategy, len(batch.spans)))
-                batch.spans += strategy.rows()
+        decoding = self.running
+        if unready:
+            decoding = [
+                each for each in decoding if all(s.is_ready or not s.has_slot for s in each.sequences)
+            ]
+        self._speculation.draft(decoding)
+        for strategy in decoding:
+            batch.searches.append((strategy, len(batch.spans)))
+            batch.spans += strategy.rows()
         return batch
 
     def note_prompts(self, sequences: Iterable[GenerationSequence]) -> None:
@@ -204,11 +216,13 @@ class Scheduler:
                 sequence.slot = None
         self._prefilling.clear()
         self._cache.reset()
+        self._speculation.reset()
         return [strategy.request for strategy in running if not strategy.request.is_finished]
 
     def check(self) -> None:
         """Assert the invariants; for tests."""
         self._cache.check()
+        self._speculation.check()
         sequences = [sequence for strategy in self.running for sequence in strategy.sequences]
         owned = [sequence.slot for sequence in sequences if sequence.has_slot]
         assert len(set(owned)) == len(owned)
@@ -289,6 +303,7 @@ class Scheduler:
     def _give_back(self, sequence: GenerationSequence) -> None:
         self._cache.release(sequence.slot)
         self._prefilling.discard(sequence)
+        self._speculation.forget(sequence)
         sequence.slot = None
 
     def _acquire(self, strategy: Strategy) -> bool:

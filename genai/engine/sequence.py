@@ -19,6 +19,7 @@ class GenerationSequence:
     `ids` are the prompt and all tokens generated so far. While it runs it owns a slot, which holds keys and values of
     a beginning of them. The row that it decodes next begins with the last token that logits have chosen, and takes what was
     forced to follow it; what is missing before that has to be prefilled.
+    `draft` are tokens that are guessed to come next: the next step looks at them, too.
 
     Args:
         request: Whose it is.
@@ -38,6 +39,7 @@ class GenerationSequence:
         self.num_prompt = len(self.ids)
         self._row_start = self.num_prompt - 1
         self.finish_reason: FinishReason | None = None
+        self.draft: Sequence[int] = ()
         self.logprobs: list[TokenLogprob] = []
         self._text: list[str] = []
         self._unsent = 0  # tokens since the last piece
@@ -87,9 +89,9 @@ class GenerationSequence:
         return self._slot is not None and self._row_start <= len(self._slot.token_ids) < len(self.ids)
 
     @property
-    def is_nearly_full(self) -> bool:
-        """Whether there is room for one more token only."""
-        return len(self.ids) + 1 >= self._max_ids
+    def num_left(self) -> int:
+        """How many tokens it may still get."""
+        return self._max_ids - len(self.ids)
 
     def hold(self, token_ids: Sequence[int]) -> None:
         """Let these be the generated tokens, all of which logits have chosen, as a beam changes with every step."""

@@ -70,6 +70,7 @@ def greedy_config(generator: Generator, num_tokens: int) -> GenerationConfig:
         do_sample=False,
         ignore_eos=True,
         top_logprobs=min(NUM_TOP_LOGPROBS, generator.vocab_size),
+        speculative="off",
     )
 
 

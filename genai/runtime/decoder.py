@@ -21,9 +21,10 @@ from genai.model import Span, StepOutput
 from genai.runtime.cache_runs import CacheRuns, run
 from genai.runtime.decoding import PROMPTS, Decoding
 from genai.runtime.placement import report_placement
-from genai.runtime.runs import prompt_runs
+from genai.runtime.runs import prompt_runs, scoring_runs
 from genai.runtime.session import DecoderSession, SessionOptions, open_hidden_states, open_sessions
 from genai.runtime.step_buffers import StepBuffers
+from genai.runtime.verification import Verification
 
 __all__ = ["Decoder"]
 
@@ -127,6 +128,13 @@ class Decoder:
         self._restarts_prompts = (
             USE_CACHE_BRANCH in graph.feeds or not self._session.provider.continues_prompts
         )
+        scores = self._scores.graph
+        self._scores_one_by_one = (
+            scores.last_logits_only or scores.max_positions == 1 or self._restarts_prompts
+        )
+        self._verification = None
+        if scores.is_stable and not self._scores_one_by_one and not self._scores.provider.copies_at_bind:
+            self._verification = Verification(self._scores, self.cache, self._runs)
 
     @property
     def adapters(self) -> Collection[str]:
@@ -155,7 +163,7 @@ class Decoder:
         if not others:
             return self._decoding.step(steps, is_alone=True)
         if len(batch) == 1 and others[0].num_logits:
-            return StepOutput.of(self._logits_of(others[0]), [0])
+            return StepOutput.of(self._logits_of(others)[0], [0])
         return self._run_mixed(batch, steps, others)
 
     def _run_mixed(self, batch: Sequence[Span], steps: Sequence[Span], others: Sequence[Span]) -> StepOutput:
@@ -170,34 +178,56 @@ class Decoder:
         start_of = dict(zip(map(id, steps), output.starts, strict=True))
         if len(prompts) == len(others):
             return dataclasses.replace(output, starts=[start_of.get(id(span), 0) for span in batch])
-        parts = [output.logits.copy()]
-        for span in others:
-            if span.num_logits:
-                start_of[id(span)] = sum(map(len, parts))
-                parts.append(self._logits_of(span))
-        return StepOutput.of(np.concatenate(parts), [start_of.get(id(span), 0) for span in batch])
+        scored = [span for span in others if span.num_logits]
+        end = len(output.logits)
+        logits = self._new_logits(end + sum(span.num_logits for span in scored))
+        logits[:end] = output.logits
+        for group in self._scoring_runs(scored):
+            for span, rows in zip(group, self._logits_of(group), strict=True):
+                start_of[id(span)], end = end, end + len(rows)
+                logits[start_of[id(span)] : end] = rows
+        return StepOutput.of(logits, [start_of.get(id(span), 0) for span in batch])
 
-    def _logits_of(self, span: Span) -> npt.NDArray[np.float32]:
-        """Append one slot's tokens and return the logits of the last ones, float32 [num_logits, vocab]."""
-        graph = self._scores.graph
-        one_by_one = graph.last_logits_only or graph.max_positions == 1 or self._restarts_prompts
-        if not one_by_one and len(span.token_ids) <= SCORE_CHUNK:  # a row of a few tokens: one run
+    def _scoring_runs(self, spans: Sequence[Span]) -> Sequence[Sequence[Span]]:
+        if self._scores_one_by_one:
+            return [[span] for span in spans]
+        return scoring_runs(spans, self._scores.graph, max_tokens=SCORE_CHUNK)
+
+    def _logits_of(self, spans: Sequence[Span]) -> Sequence[npt.NDArray[np.float32]]:
+        """Append the tokens of slots that run together; return the logits of their last ones, valid until the next run."""
+        if len(spans) > 1:
+            rows = [span.token_ids for span in spans]
+            logits = self._append([span.slot for span in spans], rows, num_logits=max(map(len, rows)))
+            return [each[: len(row)] for each, row in zip(logits, rows, strict=True)]
+        if self._verification is not None and self._verification.takes(spans[0]):
+            self._session.finish()  # a launched step writes behind the tokens of idle slots, this one perhaps
+            return [self._verification.logits_of(spans[0])]
+        return [self._score(spans[0])]
+
+    def _score(self, span: Span) -> npt.NDArray[np.float32]:
+        """Append one slot's tokens, part by part, and return the logits of the last ones, float32 [num_logits, vocab]."""
+        if (
+            not self._scores_one_by_one and len(span.token_ids) <= SCORE_CHUNK
+        ):  # a row of a few tokens: one run
             row: npt.NDArray[np.float32] = self._append(
                 [span.slot], [span.token_ids], num_logits=span.num_logits
             )[0]
-            return row.copy()
-        size = 1 if one_by_one else SCORE_CHUNK
+            return row
+        size = 1 if self._scores_one_by_one else SCORE_CHUNK
         first = len(span.token_ids) - span.num_logits
         if first:
             self._append_prompts([Span(span.slot, span.token_ids[:first])])
-        try:
-            logits = np.empty((span.num_logits, self._width), np.float32)
-        except MemoryError as error:
-            raise OutOfMemoryError(f"not enough memory for the logits of {span.num_logits} tokens") from error
+        logits = self._new_logits(span.num_logits)
         for start in range(0, span.num_logits, size):
             chunk = span.token_ids[first + start : first + start + size]
             logits[start : start + len(chunk)] = self._append([span.slot], [chunk], num_logits=len(chunk))[0]
         return logits
+
+    def _new_logits(self, num_positions: int) -> npt.NDArray[np.float32]:
+        try:
+            return np.empty((num_positions, self._width), np.float32)
+        except MemoryError as error:
+            raise OutOfMemoryError(f"not enough memory for the logits of {num_positions} tokens") from error
 
     def _append_prompts(self, spans: Sequence[Span]) -> None:
         """Append tokens to slots that may run together; no logits are computed."""
@@ -221,7 +251,7 @@ class Decoder:
         """Run a chunk of tokens for each slot; return the logits of the last ones, float32 [rows, num_logits, vocab]."""
         longest = max(len(row) for row in rows)
         session = self._scores if num_logits else self._prompts
-        buffers = self._chunk_buffers(session, len(rows) * longest, num_logits)
+        buffers = self._chunk_buffers(session, len(rows) * longest, len(rows) * num_logits)
         arena = self._runs.arena(PROMPTS)
         past = [len(slot.token_ids) for slot in slots]
         buffers.write(

@@ -21,6 +21,7 @@ from genai.model import Span, StepOutput
 from genai.runtime.binding import Binding
 from genai.runtime.cache_runs import CacheRuns, run
 from genai.runtime.growing import GrowingCache
+from genai.runtime.kept_bindings import KeptBindings
 from genai.runtime.runs import decoding_runs
 from genai.runtime.session import DecoderSession
 from genai.runtime.step_buffers import StepBuffers
@@ -79,8 +80,7 @@ class Decoding:
         can_record = graph.is_stable and not (self._freezes and graph.has_changing_scalars)
         self._records = session.captures and can_record
         self._buffers = StepBuffers(graph, session.step_device, rows=max_batch, tokens=max_batch)
-        self._bound: dict[tuple[int, int, int], Binding] = {}
-        self._bound_epoch = -1
+        self._bound = KeptBindings(cache)
         self._next: _Launched | None = None
 
     def step(self, spans: Sequence[Span], *, is_alone: bool) -> StepOutput:
@@ -186,16 +186,10 @@ class Decoding:
         """Return the binding for some rows, made anew only after the cache has moved (or if it must be)."""
         if not self._is_stable:
             return self._bind(row, side, arena)
-        binds_anew = self._session.provider.copies_at_bind and not self._records
-        if self._bound_epoch != self._cache.epoch or binds_anew:
-            for binding in self._bound.values():
-                binding.release()
-            self._bound.clear()
-            self._bound_epoch = self._cache.epoch
+        if self._session.provider.copies_at_bind and not self._records:
+            self._bound.release()
         key = (row[0].index, len(row), side)
-        if key not in self._bound:
-            self._bound[key] = self._bind(row, side, arena)
-        return self._bound[key]
+        return self._bound.get(key, lambda: self._bind(row, side, arena))
 
     def _bind(self, row: Sequence[Slot], side: int, arena: GrowingCache | None) -> Binding:
         return self._runs.bind(

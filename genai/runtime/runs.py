@@ -8,7 +8,7 @@ from genai.cache import Slot
 from genai.model import Span
 from genai.runtime.graph_interface import GraphInterface
 
-__all__ = ["decoding_runs", "prompt_runs"]
+__all__ = ["decoding_runs", "prompt_runs", "scoring_runs"]
 
 MAX_PADDING = 2
 """The longest row of a padded run may be so many times as long as the shortest: more would waste more than it saves."""
@@ -39,6 +39,29 @@ def prompt_runs(spans: Sequence[Span], graph: GraphInterface, *, can_pad: bool) 
             group.append(span)
         else:
             runs.append([span])
+    return list(runs)
+
+
+def scoring_runs(spans: Sequence[Span], graph: GraphInterface, *, max_tokens: int) -> list[Sequence[Span]]:
+    """Cut spans with logits into runs: those of few tokens together where rows are gathered, anything else alone.
+
+    Operators with shared buffers take several rows of more than one token only where all are new.
+    """
+    runs: list[list[Span]] = []
+    group: list[Span] = []
+    for span in sorted(spans, key=lambda span: span.slot.index):
+        is_short = span.num_logits == len(span.token_ids) <= max_tokens
+        if not (is_short and graph.gathers_rows):
+            runs.append([span])
+        elif (
+            group
+            and _joins([each.slot for each in group], span.slot, graph)
+            and _pads_well(group, span, can_pad=graph.takes_ragged_rows)
+        ):
+            group.append(span)
+        else:
+            group = [span]
+            runs.append(group)
     return list(runs)
 
 

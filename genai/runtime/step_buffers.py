@@ -189,10 +189,10 @@ class StepBuffers:
 
     def bind(self, binding: Binding, *, rows: int, positions: int, num_logits: int) -> None:
         """Bind the first `rows` rows of every input, and the logits of the last `num_logits` positions of each."""
-        num_logits = self._num_computed(positions, num_logits)
+        self.select_logits(positions, num_logits)
         if LOGIT_POSITIONS in self._feeds:
-            self._feeds[LOGIT_POSITIONS].array[:num_logits] = np.arange(positions - num_logits, positions)
             self._memory.upload()
+        num_logits = self._num_computed(positions, num_logits)
         shapes = {
             SEQLENS_K: (rows, 1)[: self._rank(SEQLENS_K)],
             CACHE_POSITION: (positions,),
@@ -202,8 +202,6 @@ class StepBuffers:
             binding.input(name, feed.buffer.shaped(shapes.get(name, (rows, positions))), self._device)
         if self._mask is not None:
             binding.input(ATTENTION_MASK, self._mask.buffer.shaped((rows, self._mask_width)), self._device)
-        if NUM_LOGITS_TO_KEEP in self._scalars:
-            self._scalars[NUM_LOGITS_TO_KEEP][...] = num_logits
         for name, scalar in self._scalars.items():
             binding.host_input(name, scalar)
         if self._graph.gives_logits:
@@ -211,6 +209,17 @@ class StepBuffers:
             binding.output(LOGITS, logits, self._device)
         if self._best_ids is not None:
             binding.output(BEST_IDS, self._best_ids.buffer.shaped((rows, num_logits)), self._device)
+
+    def select_logits(self, positions: int, num_logits: int) -> None:
+        """Have the next step compute the logits of the last `num_logits` positions, as `bind` does.
+
+        Needed where bindings of different numbers are run in turns; `write` carries it over.
+        """
+        num_logits = self._num_computed(positions, num_logits)
+        if LOGIT_POSITIONS in self._feeds:
+            self._feeds[LOGIT_POSITIONS].array[:num_logits] = np.arange(positions - num_logits, positions)
+        if NUM_LOGITS_TO_KEEP in self._scalars:
+            self._scalars[NUM_LOGITS_TO_KEEP][...] = num_logits
 
     def logits(self, rows: int, positions: int, num_logits: int) -> npt.NDArray[np.float32]:
         """Return what a step was bound for, float32 [rows, num_logits, vocab]; valid until the next step."""

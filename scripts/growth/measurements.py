@@ -199,7 +199,10 @@ class Bench:
         """Advance until all prompts have a first token."""
         longest = max(map(len, prompts))
         config = GenerationConfig(
-            max_new_tokens=self.decoder.context_length - longest, do_sample=False, ignore_eos=True
+            max_new_tokens=self.decoder.context_length - longest,
+            do_sample=False,
+            ignore_eos=True,
+            speculative="off",
         )
         requests = [Request(prompt, config, stream=True) for prompt in prompts]
         for request in requests:

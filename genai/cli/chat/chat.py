@@ -14,6 +14,7 @@ from genai.cli.interrupts import interrupts_call
 from genai.cli.loading import open_generator
 from genai.cli.options import (
     ConversationFlags,
+    DraftModel,
     FormatFlags,
     GenerationFlags,
     JsonFlag,
@@ -50,6 +51,7 @@ def chat(
     generation: GenerationFlags,
     conversation: ConversationFlags,
     form: FormatFlags,
+    draft: DraftModel = None,
     system: Annotated[str | None, typer.Option(help="System prompt.")] = None,
     think: Annotated[
         bool | None, typer.Option("--think/--no-think", help="Let a reasoning model reason first, or not.")
@@ -64,7 +66,7 @@ def chat(
     text = _single_message(prompt)
     if json and text is None:
         raise OptionError("--json prints one answer: give a PROMPT, or pipe one in")
-    with open_generator(model, runs, choose_context=_choose_context) as generator:
+    with open_generator(model, runs, draft=draft, choose_context=_choose_context) as generator:
         from genai.cli.chat.model import GeneratorModel
         from genai.cli.chat.session import Session
 

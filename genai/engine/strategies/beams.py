@@ -46,7 +46,7 @@ class BeamStrategy:
             ends=self._ends,
         )
 
-    max_row_tokens = 1
+    takes_drafts = False
 
     def rows(self) -> list[Span]:
         """Return the last token of every beam, best beam first."""

@@ -20,6 +20,8 @@ class SamplingStrategy:
 
     def __init__(self, request: Request, model: Model) -> None:
         self.request = request
+        self.takes_drafts = request.config.speculative != "off" and model.cache.can_truncate
+        self._cache = model.cache
         self.sequences = [
             GenerationSequence(
                 request,
@@ -31,31 +33,17 @@ class SamplingStrategy:
         ]
         self._running = list(self.sequences)
 
-    max_row_tokens = 1
-
     def rows(self) -> list[Span]:
-        """Return the last token of every sequence that goes on, with what was forced to follow it."""
-        return [
-            Span(
-                sequence.slot,
-                sequence.row,
-                1,
-                goes_on_greedily=sequence.sampler.is_argmax and not sequence.is_nearly_full,
-            )
-            for sequence in self._running
-        ]
+        """Return the last token of every sequence that goes on, with what was forced to follow it, and its draft."""
+        return [_row(sequence) for sequence in self._running]
 
     def take(self, output: StepOutput, first: int) -> bool:
-        """Choose a token for each row."""
+        """Choose a token for each row, and one more for each token of its draft that was right."""
         for index, sequence in enumerate(self._running, start=first):
-            sampler = sequence.sampler
-            if sampler.is_argmax:
-                token_id = output.best_id(index)
-                if token_id is not None:
-                    sequence.commit(token_id)
-                    continue
-            sample = sampler.sample(output.logits_of(index, 1)[0])
-            sequence.commit(sample.token_id, sample)
+            if sequence.draft:
+                self._verify(sequence, output, index)
+            else:
+                _choose(sequence, output, index, 0)
             sequence.commit_forced(MAX_FORCED_TOKENS)
         self.request.note_first_token()
         going_on = [sequence for sequence in self._running if sequence.finish_reason is None]
@@ -72,3 +60,41 @@ class SamplingStrategy:
     def finish(self) -> Sequence[Choice]:
         """Return the continuations in order."""
         return [sequence.choice() for sequence in self.sequences]
+
+    def _verify(self, sequence: GenerationSequence, output: StepOutput, index: int) -> None:
+        """Choose tokens as long as they are those of the draft, and the one after that; let the slot forget the others.
+
+        Every token is chosen as it would be alone: from the model's logits behind the tokens before it, with the number
+        that the sequence draws at its place. So what comes does not depend on the draft, whoever made it.
+        """
+        draft, sequence.draft = sequence.draft, ()
+        num_right = 0
+        for position in range(len(draft) + 1):
+            _choose(sequence, output, index, position)
+            is_right = position < len(draft) and sequence.ids[-1] == draft[position]
+            num_right += is_right
+            if not is_right or sequence.finish_reason is not None:
+                break
+        self._cache.truncate(sequence.slot, len(sequence.ids) - 1)
+        self.request.drafted_tokens += len(draft)
+        self.request.accepted_tokens += num_right
+
+
+def _row(sequence: GenerationSequence) -> Span:
+    draft = sequence.draft
+    if draft:
+        return Span(sequence.slot, [*sequence.row, *draft], 1 + len(draft))
+    goes_on_greedily = sequence.sampler.is_argmax and sequence.num_left > 1
+    return Span(sequence.slot, sequence.row, 1, goes_on_greedily=goes_on_greedily)
+
+
+def _choose(sequence: GenerationSequence, output: StepOutput, index: int, position: int) -> None:
+    """Commit the token that follows a position of a row."""
+    sampler = sequence.sampler
+    if sampler.is_argmax:
+        token_id = output.best_id(index, position)
+        if token_id is not None:
+            sequence.commit(token_id)
+            return
+    sample = sampler.sample(output.logits_of(index, position + 1)[position])
+    sequence.commit(sample.token_id, sample)

@@ -32,18 +32,19 @@ class Strategy(Protocol):
         ...
 
     @property
-    def max_row_tokens(self) -> int:
-        """Most positions that one of its rows takes from the last of a sequence's `ids` on: 1, or what a verification takes."""
+    def takes_drafts(self) -> bool:
+        """Whether its rows take along what is guessed of its sequences (`GenerationSequence.draft`)."""
         ...
 
     def rows(self) -> Sequence[Span]:
-        """Return what runs next: for sampling the last token of each sequence, with forced ones before it if need be."""
+        """Return what runs next: of each sequence the last token, forced ones before it if need be, and its draft."""
         ...
 
     def take(self, output: StepOutput, first: int, /) -> bool:
         """Take the logits of the rows, which stand in the batch from `first` on; return whether any sequence ended.
 
-        Tokens are committed, text is emitted, and caches are copied to where the next rows are.
+        Tokens are committed, text is emitted, and caches are copied to where the next rows are, or cut back to what was
+        right of a draft.
 
         Raises:
             GenerationError: The logits are not usable, or the options leave no token.

@@ -50,7 +50,11 @@ class GenaiEngine:
         """Generate."""
         start = time.perf_counter()
         results = self._generator.generate(
-            token_ids=prompts.tolist(), max_new_tokens=new_tokens, ignore_eos=True, do_sample=False
+            token_ids=prompts.tolist(),
+            max_new_tokens=new_tokens,
+            ignore_eos=True,
+            do_sample=False,
+            speculative="off",
         )
         first = max(result.stats.time_to_first_token_seconds for result in results)
         return Generation(start + first, sum(len(result.token_ids) for result in results))

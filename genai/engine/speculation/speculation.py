@@ -1,0 +1,226 @@
+"""Whether sequences are guessed ahead, by whom, and how far: as far as it is expected to save time, and no farther."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from genai.config import GenerationConfig
+from genai.engine.sequence import GenerationSequence
+from genai.engine.speculation.acceptance import Acceptance
+from genai.engine.speculation.costs import RunCosts
+from genai.engine.speculation.drafter import Drafter
+from genai.engine.speculation.model_drafter import ModelDrafter
+from genai.engine.speculation.ngrams import NgramDrafter
+from genai.engine.strategies import Strategy
+from genai.errors import OptionError
+from genai.model import Model, Span
+
+__all__ = ["Speculation"]
+
+NUM_DRAFTED = (1, 3, 7, 15)
+"""How many tokens a guess may have: few different numbers, so that what runs of each take is soon known."""
+CAUTION = 0.9
+"""The share of the tokens that are expected to be saved which is counted on."""
+DRAFT_STEP = 0.25
+"""What a step of a draft model is believed to cost, in steps of the model, before it is measured."""
+LEAST_PATIENCE, MOST_PATIENCE = 16, 1024
+"""After so many steps a drafter that has not paid, and cannot be watched for nothing, is tried again."""
+
+
+class Speculation:
+    """Gives the sequences of an engine their drafts.
+
+    Args:
+        model: The model that looks at them.
+        draft: A draft model.
+        drafters: Who guesses, by the name of the option `speculative`, instead of prompt lookup and the draft model.
+        costs: What runs take.
+
+    Raises:
+        OptionError: The draft model's cache cannot be cut back.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        draft: Model | None = None,
+        *,
+        drafters: Mapping[str, Drafter] | None = None,
+        costs: RunCosts | None = None,
+    ) -> None:
+        self._model = model
+        if draft is not None and not draft.cache.can_truncate:
+            raise OptionError(
+                "a model whose layers have states (linear attention, convolutions) cannot be a draft model: what it "
+                "guessed wrong could not be cut off its cache; take one of attention alone"
+            )
+        if drafters is None:
+            drafters = {"ngram": NgramDrafter()}
+            if draft is not None:
+                drafters["draft"] = ModelDrafter(draft, vocab_size=model.vocab_size)
+        self._drafters = dict(drafters)
+        self._costs = costs or RunCosts()
+        self._tracks: dict[GenerationSequence, _Track] = {}
+
+    def check_options(self, config: GenerationConfig) -> None:
+        """See that what an option asks for by name can be had.
+
+        Raises:
+            OptionError: There is no draft model, or the model's cache cannot be cut back.
+        """
+        name = config.speculative
+        if name == "draft" and name not in self._drafters:
+            raise OptionError(
+                'speculative="draft" needs a draft model: give one, Generator(model, draft=...) or --draft MODEL, '
+                'or leave it at "auto"'
+            )
+        if name in ("ngram", "draft") and not self._model.cache.can_truncate:
+            raise OptionError(
+                f'speculative="{name}" is not possible with this model: its layers have states (linear attention, '
+                'convolutions), which cannot be cut back to what was right of a guess; leave it at "auto"'
+            )
+
+    def draft(self, strategies: Sequence[Strategy]) -> None:
+        """Give every sequence of these that runs next a draft, or none."""
+        speculating = [strategy for strategy in strategies if strategy.takes_drafts]
+        if not speculating:
+            return
+        num_rows = sum(sequence.has_slot for strategy in strategies for sequence in strategy.sequences)
+        wanted: dict[Drafter, dict[GenerationSequence, int]] = {}
+        for strategy in speculating:
+            config = strategy.request.config
+            drafter = self._drafter_of(config)
+            for sequence in strategy.sequences:
+                sequence.draft = ()
+                if not sequence.has_slot:
+                    continue
+                track = self._look_at(sequence, drafter)
+                limit = self._most_tokens(sequence, config.num_draft_tokens)
+                if track.level is not None and limit:
+                    track.count = self._num_drafted(track, drafter, limit, num_rows)
+                    if track.count or drafter.is_free:
+                        wanted.setdefault(drafter, {})[sequence] = max(track.count, 1)
+        for drafter, counts in wanted.items():
+            for sequence, tokens in drafter.guess(counts).items():
+                track = self._tracks[sequence]
+                track.guess, track.place = tokens, len(sequence.ids)
+                if track.count:
+                    sequence.draft = tokens
+
+    def note_step(self, spans: Sequence[Span], seconds: float) -> None:
+        """Take in what a step took that ran these rows, and no prompts."""
+        self._costs.note(spans, seconds)
+
+    def forget(self, sequence: GenerationSequence) -> None:
+        """Give up what is kept of a sequence that has no slot any more."""
+        self._tracks.pop(sequence, None)
+        sequence.draft = ()
+        for drafter in self._drafters.values():
+            drafter.forget(sequence)
+
+    def reset(self) -> None:
+        """Give up everything, whatever state an interruption left it in."""
+        self._tracks.clear()
+        for drafter in self._drafters.values():
+            drafter.reset()
+
+    def check(self) -> None:
+        """Assert the invariants; for tests."""
+        for drafter in self._drafters.values():
+            if isinstance(drafter, ModelDrafter):
+                drafter.check()
+
+    def _drafter_of(self, config: GenerationConfig) -> Drafter:
+        name = config.speculative
+        if name == "auto":
+            name = "draft" if "draft" in self._drafters else "ngram"
+        return self._drafters[name]
+
+    def _look_at(self, sequence: GenerationSequence, drafter: Drafter) -> _Track:
+        """Learn how good the last guess was, and ask how much speaks for the next."""
+        track = self._tracks.get(sequence)
+        if track is None:
+            track = self._tracks[sequence] = _Track(Acceptance(drafter.chances))
+        track.learn(sequence.ids)
+        track.level = drafter.level(sequence)
+        return track
+
+    def _most_tokens(self, sequence: GenerationSequence, num_wanted: int | None) -> int:
+        """Return how long a draft may be: within its option, and where it takes no memory that would not be there."""
+        length = len(sequence.ids)
+        most = min(sequence.num_left - 1, self._model.cache.capacity - length, num_wanted or NUM_DRAFTED[-1])
+        if most > 0:
+            table = self._model.position_table_for(length + most)
+            if table != sequence.slot.key.position_table:
+                return 0
+        return max(most, 0)
+
+    def _num_drafted(self, track: _Track, drafter: Drafter, limit: int, num_rows: int) -> int:
+        """Return how many tokens to guess so that the step gives most tokens in its time; 0 if none are best."""
+        assert track.level is not None
+        costs, guess = self._costs, self._cost_of_guessing(drafter)
+        best, best_speed = 0, num_rows / costs.plain(num_rows)
+        for count in _numbers_up_to(limit):
+            expected = 1 + CAUTION * (track.acceptance.expected_tokens(track.level, count) - 1)
+            cost = costs.plain(num_rows - 1) + costs.verification(count + 1) + count * guess
+            speed = (num_rows - 1 + expected) / cost
+            if speed > best_speed:
+                best, best_speed = count, speed
+        return best if drafter.is_free else track.tried_again(best, min(limit, NUM_DRAFTED[1]))
+
+    def _cost_of_guessing(self, drafter: Drafter) -> float:
+        """Return what a token of a guess costs, in runs of one token; coarsely, as the costs of runs are."""
+        if drafter.is_free:
+            return 0.0
+        seconds = drafter.seconds_per_token
+        cost = None if seconds is None else self._costs.of_seconds(seconds)
+        return DRAFT_STEP if not cost else 2.0 ** round(math.log2(cost))
+
+
+class _Track:
+    """What is known of one sequence's guesses.
+
+    Args:
+        acceptance: How often they were right.
+    """
+
+    __slots__ = ("_num_idle", "_patience", "acceptance", "count", "guess", "level", "place")
+
+    def __init__(self, acceptance: Acceptance) -> None:
+        self.acceptance = acceptance
+        self.level: int | None = None  # of the guess
+        self.count = 0  # of tokens that are looked at
+        self.guess: Sequence[int] = ()
+        self.place = 0  # of its first token
+        self._num_idle = 0
+        self._patience = LEAST_PATIENCE
+
+    def learn(self, ids: Sequence[int]) -> None:
+        """Compare the last guess with what came, whether the model looked at it or not."""
+        if self.guess and self.level is not None:
+            for offset, (guessed, came) in enumerate(zip(self.guess, ids[self.place :], strict=False)):
+                self.acceptance.note(self.level + offset, is_right=guessed == came)
+                if guessed != came:
+                    break
+        self.guess = ()
+
+    def tried_again(self, count: int, num_tried: int) -> int:
+        """Return the number of tokens, or that of a try where nothing was guessed for long, each time for longer."""
+        if count:
+            self._num_idle, self._patience = 0, LEAST_PATIENCE
+            return count
+        self._num_idle += 1
+        if self._num_idle < self._patience:
+            return 0
+        self._num_idle, self._patience = 0, min(2 * self._patience, MOST_PATIENCE)
+        return num_tried
+
+
+def _numbers_up_to(limit: int) -> list[int]:
+    """Return the numbers of tokens to choose from, within a limit.
+
+    >>> _numbers_up_to(5)
+    [1, 3, 5]
+    """
+    return [*(count for count in NUM_DRAFTED if count < limit), limit]
