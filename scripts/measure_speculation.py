@@ -3,7 +3,7 @@
     python scripts/measure_speculation.py MODEL [--draft MODEL] [--new-tokens N] [--rounds N] [--task WORD]
 
 Every task is decoded greedily, plainly and with guesses in turns, after rounds that do not count and leave the prompt in the
-cache; a ratio is the median over the rounds of the plain time over the other. The ceiling is what a drafter would reach that
+cache; a ratio is the median over the rounds of the speed over the plain one, of whole answers. The ceiling is what a drafter would reach that
 knows the answer. Tokens that differ from the plain ones are reported: kernels for one and for several tokens may round
 differently, and a quantized model makes much of little.
 """
@@ -90,7 +90,6 @@ def decode(generator: Generator, text: str, num_tokens: int, speculative: str) -
     options = {
         "max_new_tokens": num_tokens,
         "do_sample": False,
-        "ignore_eos": True,
         "speculative": speculative,
     }
     if generator.tokenizer.chat_template is None:
@@ -118,10 +117,10 @@ class Comparison:
 
     def __str__(self) -> str:
         ours, theirs = self.guessed.token_ids, self.plain.token_ids
-        same = next((i for i, (a, b) in enumerate(zip(ours, theirs, strict=True)) if a != b), None)
+        same = next((i for i, (a, b) in enumerate(zip(ours, theirs, strict=False)) if a != b), None)
         stats = self.guessed.stats
         return (
-            f"{self.plain_speed:6.1f} tokens/s, with guesses {self.ratio:.2f} x, ceiling {self.ceiling:.2f} x, "
+            f"{len(theirs)} tokens, {self.plain_speed:.1f} a second, with guesses {self.ratio:.2f} x, ceiling {self.ceiling:.2f} x, "
             f"{stats.accepted_tokens} of {stats.drafted_tokens} accepted, "
             f"{'the same tokens' if same is None else f'the first {same} tokens the same'}"
         )
@@ -133,7 +132,7 @@ def compare(generator: Generator, text: str, num_tokens: int, rounds: int) -> Co
     assert pool is not None
     assert decoder is not None
     known = EnginePool([Engine(decoder, speculation=Speculation(decoder, drafters={"ngram": knowing}))])
-    seconds: dict[str, list[float]] = {"plain": [], "guessed": [], "known": []}
+    speeds: dict[str, list[float]] = {"plain": [], "guessed": [], "known": []}
     for each in range(WARM_UPS + rounds):
         plain = decode(generator, text, num_tokens, "off")
         guessed = decode(generator, text, num_tokens, "auto")
@@ -142,12 +141,12 @@ def compare(generator: Generator, text: str, num_tokens: int, rounds: int) -> Co
         generator._engine, knowing.answer = pool, best.token_ids
         if each >= WARM_UPS:
             for name, result in (("plain", plain), ("guessed", guessed), ("known", best)):
-                seconds[name].append(result.stats.total_seconds)
+                speeds[name].append(result.stats.generated_tokens / result.stats.total_seconds)
     ratio, ceiling = (
-        statistics.median(a / b for a, b in zip(seconds["plain"], seconds[name], strict=True))
+        statistics.median(a / b for a, b in zip(speeds[name], speeds["plain"], strict=True))
         for name in ("guessed", "known")
     )
-    return Comparison(plain, guessed, num_tokens / statistics.median(seconds["plain"]), ratio, ceiling)
+    return Comparison(plain, guessed, statistics.median(speeds["plain"]), ratio, ceiling)
 
 
 def main() -> None:
