@@ -2,10 +2,10 @@
 
     python scripts/measure_speculation.py MODEL [--draft MODEL] [--new-tokens N] [--rounds N] [--task WORD]
 
-Every task is decoded greedily, plainly and with guesses in turns, after a round that does not count; a ratio is the median
-over the rounds of the plain time over the other, each of the tokens after the first. The ceiling is what a drafter would
-reach that knows the answer. Tokens that differ from the plain ones are reported: kernels for one and for several rows may
-round differently, so that at a near tie in the logits a quantized model goes another way.
+Every task is decoded greedily, plainly and with guesses in turns, after rounds that do not count and leave the prompt in the
+cache; a ratio is the median over the rounds of the speed over the plain one, of whole answers. The ceiling is what a drafter would reach that
+knows the answer. Tokens that differ from the plain ones are reported: kernels for one and for several tokens may round
+differently, and a quantized model makes much of little.
 """
 
 from __future__ import annotations
@@ -13,11 +13,13 @@ from __future__ import annotations
 import argparse
 import statistics
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from genai import GenerationResult, Generator, Message
 from genai.engine import Engine, EnginePool, Speculation
 from genai.engine.sequence import GenerationSequence
 
+WARM_UPS = 2
 _CODE = '''class Stack:
     """A stack of items, the last one first."""
 
@@ -88,7 +90,6 @@ def decode(generator: Generator, text: str, num_tokens: int, speculative: str) -
     options = {
         "max_new_tokens": num_tokens,
         "do_sample": False,
-        "ignore_eos": True,
         "speculative": speculative,
     }
     if generator.tokenizer.chat_template is None:
@@ -96,40 +97,56 @@ def decode(generator: Generator, text: str, num_tokens: int, speculative: str) -
     return generator.chat([Message("user", text)], **options)
 
 
-def compare(generator: Generator, ceiling: Knowing, text: str, num_tokens: int, rounds: int) -> str:
-    """Return the figures of a task, as cells of a row."""
-    pool = generator._engine
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A task's figures.
+
+    Args:
+        plain: The last answer without guesses.
+        guessed: The last one with guesses.
+        plain_speed: Tokens per second without guesses.
+        ratio: How many times as fast it is with guesses.
+        ceiling: How many times as fast it is where the answer is known.
+    """
+
+    plain: GenerationResult
+    guessed: GenerationResult
+    plain_speed: float
+    ratio: float
+    ceiling: float
+
+    def __str__(self) -> str:
+        ours, theirs = self.guessed.token_ids, self.plain.token_ids
+        same = next((i for i, (a, b) in enumerate(zip(ours, theirs, strict=False)) if a != b), None)
+        stats = self.guessed.stats
+        return (
+            f"{len(theirs)} tokens, {self.plain_speed:.1f} a second, with guesses {self.ratio:.2f} x, ceiling {self.ceiling:.2f} x, "
+            f"{stats.accepted_tokens} of {stats.drafted_tokens} accepted, "
+            f"{'the same tokens' if same is None else f'the first {same} tokens the same'}"
+        )
+
+
+def compare(generator: Generator, text: str, num_tokens: int, rounds: int) -> Comparison:
+    """Decode a task in turns."""
+    pool, decoder, knowing = generator._engine, generator._decoder, Knowing()
     assert pool is not None
-    known = EnginePool(
-        [
-            Engine(decoder, speculation=Speculation(decoder, drafters={"ngram": ceiling}))
-            for decoder in [generator._decoder]
-            if decoder is not None
-        ]
-    )
-    speeds: dict[str, list[float]] = {"plain": [], "auto": [], "known": []}
-    for each in range(1 + rounds):
+    assert decoder is not None
+    known = EnginePool([Engine(decoder, speculation=Speculation(decoder, drafters={"ngram": knowing}))])
+    speeds: dict[str, list[float]] = {"plain": [], "guessed": [], "known": []}
+    for each in range(WARM_UPS + rounds):
         plain = decode(generator, text, num_tokens, "off")
-        auto = decode(generator, text, num_tokens, "auto")
-        ceiling.answer, generator._engine = plain.token_ids, known
+        guessed = decode(generator, text, num_tokens, "auto")
+        generator._engine, knowing.answer = known, knowing.answer or guessed.token_ids
         best = decode(generator, text, num_tokens, "ngram")
-        generator._engine = pool
-        if each:
-            for name, result in (("plain", plain), ("auto", auto), ("known", best)):
-                speeds[name].append(result.stats.tokens_per_second)
-    same = next(
-        (i for i, (a, b) in enumerate(zip(plain.token_ids, auto.token_ids, strict=True)) if a != b),
-        num_tokens,
+        generator._engine, knowing.answer = pool, best.token_ids
+        if each >= WARM_UPS:
+            for name, result in (("plain", plain), ("guessed", guessed), ("known", best)):
+                speeds[name].append(result.stats.generated_tokens / result.stats.total_seconds)
+    ratio, ceiling = (
+        statistics.median(a / b for a, b in zip(speeds[name], speeds["plain"], strict=True))
+        for name in ("guessed", "known")
     )
-    ratios = {
-        name: statistics.median(a / b for a, b in zip(speeds[name], speeds["plain"], strict=True))
-        for name in ("auto", "known")
-    }
-    return (
-        f"{statistics.median(speeds['plain']):6.1f} tokens/s, guessed {ratios['auto']:.2f} x, ceiling {ratios['known']:.2f} x, "
-        f"{auto.stats.accepted_tokens} of {auto.stats.drafted_tokens} accepted, "
-        f"{'the same tokens' if same == num_tokens else f'the same first {same} of {num_tokens} tokens'}"
-    )
+    return Comparison(plain, guessed, statistics.median(speeds["plain"]), ratio, ceiling)
 
 
 def main() -> None:
@@ -144,8 +161,8 @@ def main() -> None:
     with Generator(arguments.model, draft=arguments.draft, max_context=2048) as generator:
         for name, text in TASKS.items():
             if arguments.task in name:
-                figures = compare(generator, Knowing(), text, arguments.new_tokens, arguments.rounds)
-                print(f"{name:26} {figures}", flush=True)
+                comparison = compare(generator, text, arguments.new_tokens, arguments.rounds)
+                print(f"{name:26} {comparison}", flush=True)
 
 
 if __name__ == "__main__":

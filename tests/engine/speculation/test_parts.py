@@ -82,7 +82,7 @@ def test_costs_are_believed_unless_measurements_are_far_from_them() -> None:
     for _ in range(9):  # paused for long again and again
         note(costs, 8, 0.3, times=1)
         note(costs, 8, 0.01, times=4)
-    assert costs.verification(8) < 1.2
+    assert costs.verification(8) < 1.6  # of 3.1 at first
 
 
 def test_what_was_found_dear_is_believed_to_be_cheaper_again_with_time() -> None:

@@ -40,6 +40,9 @@ class Rhyme:
     def accept(self, token_id: int) -> None:
         self.token_ids.append(token_id)
 
+    def forced_token(self) -> int | None:
+        return None
+
     def copy(self) -> Rhyme:
         return Rhyme(self.token_ids)
 

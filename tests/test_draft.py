@@ -1,0 +1,79 @@
+"""A Generator with a draft model, and what of it the command line passes on."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from genai import Generator, OptionError
+from genai.cli import run
+
+Folders = Callable[..., tuple[Path, Path]]
+PROMPT = "the quick brown fox the quick brown"
+
+
+@pytest.fixture(scope="module")
+def folders(model_folder: Folders) -> tuple[Path, Path]:
+    """A model and a draft model of another shape."""
+    return model_folder("llama")[1], model_folder("qwen2")[1]
+
+
+@pytest.fixture(scope="module")
+def generator(folders: tuple[Path, Path]) -> Iterator[Generator]:
+    with Generator(folders[0], draft=folders[1], num_threads=1) as each:
+        yield each
+
+
+@pytest.mark.parametrize("options", [{}, {"temperature": 1.0, "seed": 3}], ids=str)
+def test_a_draft_model_changes_no_answer(generator: Generator, options: dict[str, float]) -> None:
+    common = {"max_new_tokens": 60, "ignore_eos": True, **options}
+    plain = generator.generate(PROMPT, speculative="off", **common)
+    for speculative in ("draft", "ngram", "auto"):
+        assert generator.generate(PROMPT, speculative=speculative, **common).token_ids == plain.token_ids
+    drafted = generator.generate(PROMPT, speculative="draft", **common).stats.drafted_tokens
+    assert drafted > 0
+    assert generator.generate(PROMPT, num_beams=2, max_new_tokens=5).stats.drafted_tokens == 0
+
+
+def test_another_vocabulary_is_refused(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(folders[1], other)
+    tokenizer = json.loads((other / "tokenizer.json").read_text())
+    vocabulary = tokenizer["model"]["vocab"]
+    first, second = list(vocabulary)[40:42]
+    vocabulary[first], vocabulary[second] = vocabulary[second], vocabulary[first]
+    (other / "tokenizer.json").write_text(json.dumps(tokenizer))
+    with pytest.raises(
+        OptionError, match=r"other cannot be the draft model of .*vocabularies differ"
+    ) as caught:
+        Generator(folders[0], draft=other)
+    assert str(folders[0]) in str(caught.value)
+    (other / "tokenizer.json").unlink()
+    with pytest.raises(OptionError, match="need tokenizers that can be compared"):
+        Generator(folders[0], draft=other)
+
+
+def test_a_draft_model_that_is_not_there(generator: Generator, folders: tuple[Path, Path]) -> None:
+    with Generator(folders[0]) as alone, pytest.raises(OptionError, match="needs a draft model"):
+        alone.generate(PROMPT, speculative="draft")
+
+
+def test_the_command_line_passes_it_on(
+    folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, draft = map(str, folders)
+    command = ["generate", PROMPT, "-m", model, "--max-new-tokens", "50", "--ignore-eos", "--stats"]
+    assert run([*command, "--draft", draft, "--speculative", "draft", "--num-draft-tokens", "3"]) == 0
+    guessed = capsys.readouterr()
+    assert "drafted tokens accepted" in guessed.err
+    assert run([*command, "--speculative", "off"]) == 0
+    plain = capsys.readouterr()
+    assert plain.out == guessed.out
+    assert "drafted" not in plain.err
+    assert run([*command, "--speculative", "draft"]) == 2
+    assert "--draft MODEL" in capsys.readouterr().err
+    assert run(["chat", PROMPT, "-m", model, "--draft", draft, "--max-new-tokens", "5"]) == 0
