@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from genai.errors import OptionError
 from tests.structured.forms import EOS, compile_form, schemas, text_of, walk
 
-
 FORMATS = jsonschema.FormatChecker(["uuid", "ipv4"])
 """Formats that a pattern can say wholly; Python's dates know leap years, and no year 0."""
 
