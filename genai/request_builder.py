@@ -190,7 +190,7 @@ class RequestBuilder:
         stream: bool,
         is_conversation: bool = False,
     ) -> Request:
-        """Return the request to continue a prompt; what compiles a `response_format` is the caller's thread.
+        """Return the request to continue a prompt; a `response_format` is compiled here, in the caller's thread.
 
         Args:
             token_ids: The prompt.

@@ -23,6 +23,7 @@ from genai import (
     ModelFolder,
     Piece,
     Request,
+    ResponseFormat,
 )
 
 
@@ -39,6 +40,10 @@ def generate(generator: Generator, texts: tuple[str, ...], array: npt.NDArray[np
     assert_type(generator.generate(token_ids=array), GenerationResult | list[GenerationResult])
     assert_type(generator.generate("Hello", config=GenerationConfig()), GenerationResult)
 
+    for form in ({"type": "object"}, "json", ["yes", "no"], Piece, ResponseFormat.regex("[0-9]+"), None):
+        assert_type(generator.generate("Hello", response_format=form), GenerationResult)
+
+    generator.generate("Hello", response_format=3)  # type: ignore[call-overload]
     generator.generate("Hello", temprature=0.5)  # type: ignore[call-overload]
     generator.generate("Hello", temperature="hot")  # type: ignore[call-overload]
     generator.generate("Hello", token_ids=[1])  # type: ignore[call-overload]

@@ -20,7 +20,15 @@ Kind = Literal["json", "regex", "choices", "lark", "gbnf"]
 ResponseFormatLike: TypeAlias = "ResponseFormat | Mapping[str, Any] | Sequence[str] | str | type"
 """What stands for a `ResponseFormat`; see `ResponseFormat.of`."""
 
-_TAGS = ("text", "json_object", "json_schema", "regex", "choices", "grammar")
+_TAGS: Mapping[str, tuple[str, ...]] = {
+    "text": (),
+    "json_object": ("schema",),
+    "json_schema": ("json_schema", "schema", "name", "description", "strict"),
+    "regex": ("regex",),
+    "choices": ("choices",),
+    "grammar": ("grammar", "syntax"),
+}
+"""What "type" may be where it is none of a JSON schema's, and the keys that may stand beside it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +59,7 @@ class ResponseFormat:
 
         Args:
             value: A JSON schema; "json" for any JSON object; OpenAI's `{"type": "json_object"}` and
-                `{"type": "json_schema", "json_schema": {"schema": ...}}`; a pydantic model or a dataclass; a list of
+                `{"type": "json_schema", "json_schema": {"schema": ...}}`, or the schema beside the type; a pydantic model or a dataclass; a list of
                 texts to choose from; `{"type": "regex", "regex": ...}`, `{"type": "choices", "choices": [...]}`,
                 `{"type": "grammar", "grammar": ...}` (Lark, or GBNF where it has rules with `::=`).
 
@@ -119,16 +127,21 @@ class ResponseFormat:
     @classmethod
     def _of_mapping(cls, value: Mapping[str, Any]) -> Self | None:
         tag = value.get("type")
-        if tag not in _TAGS:
+        if not isinstance(tag, str) or tag not in _TAGS:
             return cls.json_schema(value)
+        for key in value.keys() - {"type"}:
+            if key not in _TAGS[tag]:
+                raise OptionError(
+                    f'response_format of type "{tag}" has no key "{key}".{did_you_mean(str(key), _TAGS[tag])}'
+                )
         if tag == "text":
             return None
-        if tag == "json_object":
+        if tag == "json_object" and "schema" not in value:
             return cls.json_object()
-        if tag == "json_schema":
-            inner = _part(value, "json_schema")
+        if tag in ("json_object", "json_schema"):
+            inner = value.get("json_schema", value)
             if not isinstance(inner, Mapping) or not isinstance(inner.get("schema"), Mapping):
-                raise OptionError('response_format: "json_schema" must hold a "schema", which is an object')
+                raise OptionError(f'response_format of type "{tag}" must hold a "schema", which is an object')
             return cls.json_schema(inner["schema"])
         if tag == "regex":
             return cls.regex(_part(value, "regex"))

@@ -350,6 +350,8 @@ def test_a_pydantic_model_comes_out_of_a_generation(generator: Generator) -> Non
         {"type": "json_schema", "json_schema": {}},
         {"type": "regex"},
         {"type": "regex", "regex": 3},
+        {"type": "regex", "regex": "a", "flags": "i"},
+        {"type": "json_object", "shema": {}},
         {"type": "grammar", "grammar": "start: x", "syntax": "ebnf"},
         {"const": float("nan")},
         {"const": {1, 2}},
@@ -363,7 +365,13 @@ def test_what_is_no_form_is_refused(value: Any) -> None:
 
 def test_a_form_is_said_in_many_ways() -> None:
     schema = {"type": "object", "properties": {"a": {"type": "integer"}}}
-    same = [schema, {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}]
+    same = [
+        schema,
+        {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}},
+        {"type": "json_schema", "name": "x", "strict": True, "schema": schema},
+        {"type": "json_object", "schema": schema},
+        ResponseFormat.json_schema(schema),
+    ]
     assert len({ResponseFormat.of(each) for each in same}) == 1
     assert (
         ResponseFormat.of("json")
