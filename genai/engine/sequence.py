@@ -37,7 +37,7 @@ class GenerationSequence:
         self.sampler = sampler
         self.ids = list(request.prompt_token_ids)
         self.num_prompt = len(self.ids)
-        self._row_start = self.num_prompt - 1
+        self._num_forced = 0  # tokens after the last one that logits have chosen
         self.finish_reason: FinishReason | None = None
         self.draft: Sequence[int] = ()
         self.logprobs: list[TokenLogprob] = []
@@ -74,6 +74,10 @@ class GenerationSequence:
         return self.ids[self.num_prompt :]
 
     @property
+    def _row_start(self) -> int:
+        return len(self.ids) - 1 - self._num_forced
+
+    @property
     def pending(self) -> list[int]:
         """Tokens to prefill before the next row can be decoded."""
         return self.ids[len(self.slot.token_ids) : self._row_start]
@@ -100,15 +104,16 @@ class GenerationSequence:
 
     def commit(self, token_id: int, sample: Sample | None = None) -> None:
         """Append a token that logits have chosen, emit the text that it settles, and end if it ends the sequence."""
-        self._row_start = len(self.ids)
+        self._num_forced = 0
         self._append(token_id, sample)
 
     def commit_forced(self, max_tokens: int) -> None:
         """Append tokens, at most so many, that would follow whatever the logits were, to run in one row."""
-        while self.finish_reason is None and len(self.ids) - self._row_start <= max_tokens:
+        while self.finish_reason is None and self._num_forced < max_tokens:
             token_id = self.sampler.forced_token()
             if token_id is None:
                 break
+            self._num_forced += 1
             self._append(token_id)
 
     def _append(self, token_id: int, sample: Sample | None = None) -> None:
