@@ -97,11 +97,6 @@ class GenerationSequence:
         """How many tokens it may still get."""
         return self._max_ids - len(self.ids)
 
-    def hold(self, token_ids: Sequence[int]) -> None:
-        """Let these be the generated tokens, all of which logits have chosen, as a beam changes with every step."""
-        self.ids = [*self.request.prompt_token_ids, *token_ids]
-        self._row_start = len(self.ids) - 1
-
     def commit(self, token_id: int, sample: Sample | None = None) -> None:
         """Append a token that logits have chosen, emit the text that it settles, and end if it ends the sequence."""
         self._num_forced = 0

@@ -110,7 +110,7 @@ class BeamStrategy:
         for rank, (child, sampler, token_id) in enumerate(successors):
             child.sampler = sampler.copy()
             child.sampler.accept(token_id)
-            child.hold(self._search.beams[rank])
+            child.ids = [*self.request.prompt_token_ids, *self._search.beams[rank]]
         self.sequences = [child for child, _, _ in successors]
 
     def _ends(self, token_ids: tuple[int, ...]) -> bool:
