@@ -17,7 +17,8 @@ from genai.config.export import (
     ExportSettings,
     check_block_size,
 )
-from genai.config.generation import GenerationConfig, GenerationOptions
+from genai.config.generation import GenerationConfig
+from genai.config.generation_options import GenerationOptions
 from genai.config.message import Message
 from genai.config.option import Option, options_of
 from genai.config.provider_form import FLOAT_TYPES, PROVIDER_FORMS, ProviderForm, provider_form, provider_name

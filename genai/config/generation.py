@@ -3,54 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Self, TypedDict, Unpack
+from typing import Any, Literal, Self, Unpack
 
 from genai.config.checks import AnyOf, Biases, Flag, Integer, Number, Texts, TokenIds
+from genai.config.generation_options import GenerationOptions
 from genai.config.option import option, options_of
 from genai.errors import OptionError, did_you_mean
 
-__all__ = ["GenerationConfig", "GenerationOptions"]
+__all__ = ["GenerationConfig"]
 
 SAMPLING_OPTIONS = frozenset({"temperature", "top_k", "top_p", "min_p", "typical_p"})
 """Options that imply `do_sample` when a caller sets them."""
 
 MAX_TOP_LOGPROBS = 20
-
-
-class GenerationOptions(TypedDict, total=False):
-    """The options of a `GenerationConfig` as keyword arguments, for editors and type checkers.
-
-    A single value may stand for a list of one, as in Hugging Face's API.
-    """
-
-    max_new_tokens: int | None
-    min_new_tokens: int
-    do_sample: bool | None
-    temperature: float
-    top_k: int
-    top_p: float
-    min_p: float
-    typical_p: float
-    repetition_penalty: float
-    presence_penalty: float
-    frequency_penalty: float
-    no_repeat_ngram_size: int
-    bad_words: str | Iterable[str]
-    logit_bias: Mapping[int, float]
-    suppress_tokens: int | Iterable[int]
-    num_beams: int
-    num_return_sequences: int
-    length_penalty: float
-    early_stopping: bool | Literal["never"]
-    stop: str | Iterable[str]
-    stop_token_ids: int | Iterable[int]
-    eos_token_ids: int | Iterable[int] | None
-    ignore_eos: bool
-    logprobs: bool
-    top_logprobs: int
-    seed: int | None
 
 
 @dataclass(frozen=True, slots=True)

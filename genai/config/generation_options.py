@@ -1,0 +1,42 @@
+"""The options of a generation as keyword arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Literal, TypedDict
+
+__all__ = ["GenerationOptions"]
+
+
+class GenerationOptions(TypedDict, total=False):
+    """The options of a `GenerationConfig` as keyword arguments, for editors and type checkers.
+
+    A single value may stand for a list of one, as in Hugging Face's API.
+    """
+
+    max_new_tokens: int | None
+    min_new_tokens: int
+    do_sample: bool | None
+    temperature: float
+    top_k: int
+    top_p: float
+    min_p: float
+    typical_p: float
+    repetition_penalty: float
+    presence_penalty: float
+    frequency_penalty: float
+    no_repeat_ngram_size: int
+    bad_words: str | Iterable[str]
+    logit_bias: Mapping[int, float]
+    suppress_tokens: int | Iterable[int]
+    num_beams: int
+    num_return_sequences: int
+    length_penalty: float
+    early_stopping: bool | Literal["never"]
+    stop: str | Iterable[str]
+    stop_token_ids: int | Iterable[int]
+    eos_token_ids: int | Iterable[int] | None
+    ignore_eos: bool
+    logprobs: bool
+    top_logprobs: int
+    seed: int | None

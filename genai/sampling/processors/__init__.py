@@ -1,0 +1,60 @@
+"""What a generation option does to the logits: the readable specification that the fast paths are held against.
+
+Every function takes `logits: float32 [..., vocab]` and returns a new array of that shape; a forbidden token has the
+logit -inf. The last axis is the vocabulary; leading axes, where a function accepts them, are rows that share the
+options. Nothing here keeps state: a history is passed whole. Semantics are those of the LogitsProcessor classes of
+transformers 5.23, and the order is its `_get_logits_processor`'s:
+
+    logit_bias -> repetition, presence and frequency penalties -> bans (n-grams, bad words, min_new_tokens,
+    suppress_tokens) -> temperature -> top_k -> top_p -> min_p -> typical_p -> draw
+
+Bans come after the penalties so that nothing can lift them (a penalty leaves -inf as it is: bans before penalties
+would give the same). Token ids outside the vocabulary, which a model with more embeddings than logits can have in
+its prompt, are passed over.
+"""
+
+from __future__ import annotations
+
+from genai.sampling.processors.bans import (
+    ban_bad_words,
+    ban_eos,
+    ban_repeated_ngrams,
+    suppress_tokens,
+)
+from genai.sampling.processors.distribution import (
+    Logits,
+    draw,
+    log_softmax,
+    softmax,
+)
+from genai.sampling.processors.filters import (
+    apply_temperature,
+    keep_min_p,
+    keep_top_k,
+    keep_top_p,
+    keep_typical_p,
+)
+from genai.sampling.processors.penalties import (
+    apply_logit_bias,
+    penalize_presence_and_frequency,
+    penalize_repetition,
+)
+
+__all__ = [
+    "Logits",
+    "apply_logit_bias",
+    "apply_temperature",
+    "ban_bad_words",
+    "ban_eos",
+    "ban_repeated_ngrams",
+    "draw",
+    "keep_min_p",
+    "keep_top_k",
+    "keep_top_p",
+    "keep_typical_p",
+    "log_softmax",
+    "penalize_presence_and_frequency",
+    "penalize_repetition",
+    "softmax",
+    "suppress_tokens",
+]
