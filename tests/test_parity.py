@@ -106,6 +106,7 @@ def test_beam_search(pair: Pair) -> None:
         {"length_penalty": -0.5, "early_stopping": True},
         {"length_penalty": 2.0, "early_stopping": "never"},
         {"repetition_penalty": 1.3},
+        {"repetition_penalty": 1.3, "renormalize_logits": True},
     ],
     ids=str,
 )

@@ -133,6 +133,31 @@ class GenerationFlags:
     typical_p: Annotated[float | None, typer.Option(help="Keep locally typical tokens up to this mass.")] = (
         None
     )
+    top_n_sigma: Annotated[
+        float | None, typer.Option(help="Keep logits this many deviations below the greatest; 0 is off.")
+    ] = None
+    xtc_probability: Annotated[
+        float | None, typer.Option(help="How often XTC leaves out the most likely tokens; 0 is off.")
+    ] = None
+    xtc_threshold: Annotated[
+        float | None, typer.Option(help="Probability that makes a token one of the most likely, for XTC.")
+    ] = None
+    dynatemp_range: Annotated[
+        float | None, typer.Option(help="Let the temperature follow the entropy, up and down by this much.")
+    ] = None
+    mirostat: Annotated[
+        int | None, typer.Option(help="2 keeps the surprise of tokens near a target; 0 is off.")
+    ] = None
+    mirostat_tau: Annotated[float | None, typer.Option(help="Mirostat's target, in bits.")] = None
+    mirostat_eta: Annotated[float | None, typer.Option(help="How fast mirostat corrects itself.")] = None
+    samplers: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--sampler",
+            metavar="NAME",
+            help="A step of the draw, in order (temperature, top_k, ...); repeat it.",
+        ),
+    ] = None
     repetition_penalty: Annotated[
         float | None, typer.Option(help="Penalty on tokens that occurred; 1 is none.")
     ] = None

@@ -29,6 +29,7 @@ from genai.config.run import (
     check_optimize_for,
     check_run_options,
 )
+from genai.config.samplers import NEUTRAL_FILTERS, SAMPLERS
 
 __all__ = [
     "ACTIVATIONS",
@@ -36,10 +37,12 @@ __all__ = [
     "EXPORT_VERSION",
     "FLOAT_TYPES",
     "KV_PRECISIONS",
+    "NEUTRAL_FILTERS",
     "OPTIMIZE_FOR",
     "PRECISIONS",
     "PROVIDER_FORMS",
     "QUANTIZE_METHODS",
+    "SAMPLERS",
     "SHARE_OF_FREE_MEMORY",
     "VIAS",
     "ExportOptions",

@@ -21,6 +21,7 @@ __all__ = [
     "Number",
     "Texts",
     "TokenIds",
+    "as_tuple",
 ]
 
 
@@ -49,11 +50,13 @@ class Number:
         low: The least.
         high: The greatest.
         is_open: Whether `low` itself is impossible.
+        is_open_above: Whether `high` itself is.
     """
 
     low: float = -math.inf
     high: float = math.inf
     is_open: bool = False
+    is_open_above: bool = False
 
     @property
     def range(self) -> str:
@@ -64,13 +67,15 @@ class Number:
         """
         if self.low == -math.inf:
             return "number"
-        upper = f" and <= {self.high:g}" if self.high < math.inf else ""
+        above = "<" if self.is_open_above else "<="
+        upper = f" and {above} {self.high:g}" if self.high < math.inf else ""
         return f"number {'>' if self.is_open else '>='} {self.low:g}{upper}"
 
     def __call__(self, name: str, value: Any) -> Any:
         """See that the value is such a number."""
         good = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-        if not good or not self.low <= value <= self.high or (self.is_open and value == self.low):
+        ends = (self.low,) * self.is_open + (self.high,) * self.is_open_above
+        if not good or not self.low <= value <= self.high or value in ends:
             raise OptionError(f"{name} must be a {self.range}, not {value!r}")
         return value
 
@@ -162,7 +167,7 @@ class Texts:
 
     def __call__(self, name: str, value: Any) -> tuple[str, ...]:
         """Return the texts as a tuple."""
-        texts = _as_tuple(name, value)
+        texts = as_tuple(name, value)
         for text in texts:
             if not isinstance(text, str) or not text:
                 raise OptionError(f"{name} must be non-empty strings, not {text!r}")
@@ -188,7 +193,7 @@ class TokenIds:
         """Return the ids as a tuple."""
         if value is None and self.or_none:
             return None
-        token_ids = _as_tuple(name, value)
+        token_ids = as_tuple(name, value)
         for token_id in token_ids:
             if not isinstance(token_id, int) or isinstance(token_id, bool) or token_id < 0:
                 raise OptionError(f"{name} must be token ids (integers >= 0), not {token_id!r}")
@@ -212,7 +217,8 @@ class Biases:
         return value
 
 
-def _as_tuple(name: str, value: Any) -> tuple[Any, ...]:
+def as_tuple(name: str, value: Any) -> tuple[Any, ...]:
+    """Return one or several values as a tuple."""
     if value is None:
         return ()
     if isinstance(value, (str, int)):

@@ -8,13 +8,15 @@ from dataclasses import dataclass
 from typing import Any, Literal, Self, Unpack
 
 from genai.config.checks import AnyOf, Biases, Flag, Integer, Number, Texts, TokenIds
+from genai.config.combinations import check_combinations
 from genai.config.generation_options import GenerationOptions
 from genai.config.option import option, options_of
+from genai.config.samplers import NEUTRAL_FILTERS, SamplerOrder
 from genai.errors import OptionError, did_you_mean
 
 __all__ = ["GenerationConfig"]
 
-SAMPLING_OPTIONS = frozenset({"temperature", "top_k", "top_p", "min_p", "typical_p"})
+SAMPLING_OPTIONS = frozenset({"temperature", "dynatemp_range", "mirostat", *NEUTRAL_FILTERS})
 """Options that imply `do_sample` when a caller sets them."""
 
 MAX_TOP_LOGPROBS = 20
@@ -28,12 +30,28 @@ class GenerationConfig:
         max_new_tokens: Most tokens to generate; `None` goes on until the context is full.
         min_new_tokens: End-of-sequence tokens are forbidden before this many tokens.
         do_sample: Draw from the distribution; otherwise take the most likely token. `None` becomes True if a sampling
-            option (temperature, top_k, top_p, min_p, typical_p) is set, else False.
+            option (temperature, dynatemp_range, mirostat, or a filter such as top_p) is set, else False.
         temperature: Divides the logits; 0 means greedy.
         top_k: Keep the k most likely tokens; 0 keeps all.
         top_p: Keep the smallest set of tokens whose probability reaches this (Holtzman et al., 2019).
         min_p: Keep tokens at least this likely relative to the most likely one (Nguyen et al., 2024).
         typical_p: Keep the locally typical tokens up to this mass (Meister et al., 2022).
+        epsilon_cutoff: Keep tokens of at least this probability (Hewitt et al., 2022); 0 is off.
+        eta_cutoff: As epsilon_cutoff, and lower where the distribution is flat (Hewitt et al., 2022); 0 is off.
+        top_n_sigma: Keep tokens whose logit is at most so many standard deviations below the greatest (Tang et al.,
+            2024); 0 is off.
+        xtc_probability: How often the most likely tokens are left out, all but the least likely of those that reach
+            xtc_threshold (llama.cpp's XTC); 0 is off.
+        xtc_threshold: The probability that makes a token one of the most likely ones.
+        dynatemp_range: The temperature is this much lower where the model is certain, and higher where it is not
+            (llama.cpp's dynamic temperature); 0 is off.
+        dynatemp_exponent: Above 1 the temperature grows late with the entropy, below 1 early.
+        mirostat: 2 keeps the surprise of what is drawn near a target, in place of all filters (Basu et al., 2021);
+            0 is off.
+        mirostat_tau: The target, in bits.
+        mirostat_eta: How fast its limit follows what was drawn.
+        samplers: The order in which temperature and filters apply, by name; those that are not named do not apply.
+            None are the order of the table.
         repetition_penalty: Divides (multiplies, if negative) logits of tokens seen before (Keskar et al., 2019).
         presence_penalty: Subtracted once from the logits of tokens generated before (OpenAI's definition).
         frequency_penalty: Subtracted per earlier occurrence among the generated tokens (OpenAI's definition).
@@ -46,6 +64,7 @@ class GenerationConfig:
         length_penalty: Exponent on the length that a beam's score is divided by.
         early_stopping: When beam search stops: True at num_beams candidates, False by a heuristic,
             "never" only when no better candidate is possible.
+        renormalize_logits: Whether beams are scored by probabilities that add up to 1 again after penalties and bans.
         stop: Texts that end the generation; they are not part of the result.
         stop_token_ids: Token ids that end the generation, beside the end-of-sequence ids.
         eos_token_ids: End-of-sequence ids; `None` takes the model's.
@@ -89,6 +108,29 @@ class GenerationConfig:
     typical_p: float = option(
         1.0, Number(0, 1, is_open=True), transformers="=", llama_cpp="=", without=("greedy", "beams")
     )
+    epsilon_cutoff: float = option(
+        0.0, Number(0, 1, is_open_above=True), transformers="=", without=("greedy", "beams")
+    )
+    eta_cutoff: float = option(
+        0.0, Number(0, 1, is_open_above=True), transformers="=", without=("greedy", "beams")
+    )
+    top_n_sigma: float = option(0.0, Number(0), llama_cpp="=", without=("greedy", "beams"))
+    xtc_probability: float = option(0.0, Number(0, 1), llama_cpp="=", without=("greedy", "beams"))
+    xtc_threshold: float = option(
+        0.1, Number(0, 0.5), llama_cpp="=", without=("greedy", "beams"), needs=("xtc_probability",)
+    )
+    dynatemp_range: float = option(0.0, Number(0), llama_cpp="=", without=("greedy", "beams"))
+    dynatemp_exponent: float = option(
+        1.0, Number(0, is_open=True), llama_cpp="=", without=("greedy", "beams"), needs=("dynatemp_range",)
+    )
+    mirostat: int = option(0, AnyOf((0, 2)), llama_cpp="=", without=("greedy", "beams"))
+    mirostat_tau: float = option(
+        5.0, Number(0, is_open=True), llama_cpp="=", without=("greedy", "beams"), needs=("mirostat",)
+    )
+    mirostat_eta: float = option(
+        0.1, Number(0, is_open=True), llama_cpp="=", without=("greedy", "beams"), needs=("mirostat",)
+    )
+    samplers: tuple[str, ...] = option((), SamplerOrder(), llama_cpp="=", without=("greedy", "beams"))
     repetition_penalty: float = option(
         1.0, Number(0, is_open=True), transformers="=", vllm="=", llama_cpp="repeat_penalty"
     )
@@ -108,6 +150,7 @@ class GenerationConfig:
     early_stopping: bool | Literal["never"] = option(
         False, AnyOf((True, False, "never")), transformers="=", without=("greedy", "sampling")
     )
+    renormalize_logits: bool = option(False, Flag(), transformers="=", without=("greedy", "sampling"))
     stop: tuple[str, ...] = option((), Texts(), transformers="stop_strings", vllm="=", llama_cpp="=")
     stop_token_ids: tuple[int, ...] = option((), TokenIds(), transformers="eos_token_id", vllm="=")
     eos_token_ids: tuple[int, ...] | None = option(None, TokenIds(or_none=True), transformers="eos_token_id")
@@ -122,30 +165,13 @@ class GenerationConfig:
         for name, known in _OPTIONS.items():
             object.__setattr__(self, name, known.check(name, getattr(self, name)))
         if self.do_sample is None:
-            defaults = {f.name: f.default for f in dataclasses.fields(self)}
-            is_set = any(getattr(self, name) != defaults[name] for name in SAMPLING_OPTIONS)
+            is_set = any(getattr(self, name) != _DEFAULTS[name] for name in SAMPLING_OPTIONS)
             object.__setattr__(self, "do_sample", is_set)
         if self.top_logprobs:
             object.__setattr__(self, "logprobs", True)
-        if self.num_beams > 1 and self.logprobs:
-            raise OptionError("logprobs are not available with beam search: its scores are in `choices`")
-        if self.num_beams > 1 and self.is_sampling:
-            raise OptionError(
-                "num_beams > 1 cannot be combined with sampling (do_sample, temperature, top_k, top_p, ...): "
-                "set do_sample=False or num_beams=1"
-            )
-        if self.num_beams > 1 and self.num_return_sequences > self.num_beams:
-            raise OptionError(
-                f"num_return_sequences must be at most num_beams, not {self.num_return_sequences} > {self.num_beams}"
-            )
-        if self.num_return_sequences > 1 and self.num_beams == 1 and not self.is_sampling:
-            raise OptionError(
-                "num_return_sequences > 1 needs sampling or num_beams > 1: greedy search finds only one sequence"
-            )
-        if self.max_new_tokens is not None and self.min_new_tokens > self.max_new_tokens:
-            raise OptionError(
-                f"min_new_tokens ({self.min_new_tokens}) must not exceed max_new_tokens ({self.max_new_tokens})"
-            )
+        if self.mirostat and self.top_k == _DEFAULTS["top_k"]:
+            object.__setattr__(self, "top_k", 0)
+        check_combinations(self, _OPTIONS, _DEFAULTS)
 
     @property
     def is_sampling(self) -> bool:
@@ -155,8 +181,8 @@ class GenerationConfig:
     def merge(self, **options: Unpack[GenerationOptions]) -> Self:
         """Return a copy with these options changed.
 
-        Unless do_sample is among the options, a sampling option (temperature, top_k, top_p, min_p, typical_p) implies
-        it, and num_beams > 1 turns it off.
+        Unless do_sample is among the options, a sampling option (temperature, a filter such as top_p, ...) implies it,
+        and num_beams > 1 turns it off. Mirostat switches the filters off that are not among the options.
 
         Raises:
             OptionError: An option is unknown or its value impossible.
@@ -170,6 +196,8 @@ class GenerationConfig:
             changed.setdefault("do_sample", True)
         elif changed.get("num_beams") not in (None, 1):
             changed.setdefault("do_sample", False)
+        if changed.get("mirostat"):
+            changed = {**NEUTRAL_FILTERS, **changed}
         return dataclasses.replace(self, **changed)
 
     @classmethod
@@ -193,3 +221,7 @@ class GenerationConfig:
 
 
 _OPTIONS = options_of(GenerationConfig)
+_DEFAULTS = {
+    f.name: f.default if f.default_factory is dataclasses.MISSING else f.default_factory()
+    for f in dataclasses.fields(GenerationConfig)
+}

@@ -22,6 +22,17 @@ class GenerationOptions(TypedDict, total=False):
     top_p: float
     min_p: float
     typical_p: float
+    epsilon_cutoff: float
+    eta_cutoff: float
+    top_n_sigma: float
+    xtc_probability: float
+    xtc_threshold: float
+    dynatemp_range: float
+    dynatemp_exponent: float
+    mirostat: int
+    mirostat_tau: float
+    mirostat_eta: float
+    samplers: str | Iterable[str]
     repetition_penalty: float
     presence_penalty: float
     frequency_penalty: float
@@ -33,6 +44,7 @@ class GenerationOptions(TypedDict, total=False):
     num_return_sequences: int
     length_penalty: float
     early_stopping: bool | Literal["never"]
+    renormalize_logits: bool
     stop: str | Iterable[str]
     stop_token_ids: int | Iterable[int]
     eos_token_ids: int | Iterable[int] | None

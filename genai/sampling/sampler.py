@@ -16,14 +16,18 @@ from genai.config import GenerationConfig
 from genai.errors import GenerationError
 from genai.sampling.history import LogitsProcessor, build_history_processors
 from genai.sampling.logprobs import log_sum_exp, top_logprobs
-from genai.sampling.processors import Logits
-from genai.sampling.selection import Filters, select
+from genai.sampling.mirostat import Mirostat
+from genai.sampling.processors import LOWEST_TEMPERATURE, Logits
+from genai.sampling.selection import Filters, scale, select
 from genai.sampling.uniforms import UniformStream
 
 __all__ = ["GREEDY_TEMPERATURE", "Sample", "Sampler"]
 
-GREEDY_TEMPERATURE = 1e-5
-"""Below this temperature a draw is the argmax; dividing by less would overflow float32."""
+GREEDY_TEMPERATURE = LOWEST_TEMPERATURE
+"""Below this temperature a draw is the argmax."""
+
+_TOKEN, _EXCLUSION = range(2)
+"""What the uniforms of a position are for: which token is drawn, and whether XTC excludes the top choices."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +49,8 @@ class Sample:
 class Sampler:
     """Chooses the tokens of one sequence and keeps what its options need to know of the earlier ones.
 
-    `sample` is a function of the logits and of the tokens accepted so far: it changes no state, and the uniform that
-    it uses belongs to the position (see `uniforms`), so sampling a position again gives the same token.
+    `sample` is a function of the logits and of the tokens accepted so far, and the uniforms that it uses belong to the
+    position (see `uniforms`), so sampling a position again gives the same token.
 
     Args:
         config: Options; those about beams, stopping and lengths other than min_new_tokens are not looked at.
@@ -80,8 +84,10 @@ class Sampler:
     """
 
     __slots__ = (
+        "_chances",
         "_filters",
         "_logprobs",
+        "_mirostat",
         "_num_accepted",
         "_num_top_logprobs",
         "_processors",
@@ -107,7 +113,9 @@ class Sampler:
         self._num_top_logprobs = min(config.top_logprobs, vocab_size)
         is_sampling = config.do_sample and config.temperature >= GREEDY_TEMPERATURE
         self._filters = Filters.of(config) if is_sampling else None
-        self._uniforms = UniformStream(seed, stream)
+        self._mirostat = Mirostat(config.mirostat_tau, config.mirostat_eta) if config.mirostat else None
+        self._uniforms = UniformStream(seed, stream, _TOKEN)
+        self._chances = UniformStream(seed, stream, _EXCLUSION) if config.xtc_probability else None
         self._num_accepted = 0
         processors = build_history_processors(
             config,
@@ -137,11 +145,7 @@ class Sampler:
         best = int(scores.argmax())
         if not np.isfinite(scores[best]):
             raise GenerationError(self._describe_bad_scores(scores))
-        token_id = (
-            best
-            if self._filters is None
-            else select(scores, self._filters, self._uniforms.at(self._num_accepted))
-        )
+        token_id = best if self._filters is None else self._draw(scores, self._filters)
         if not self._logprobs:
             return Sample(token_id)
         total = log_sum_exp(logits)
@@ -171,6 +175,8 @@ class Sampler:
     def accept(self, token_id: int) -> None:
         """Advance by one token of the sequence, whoever chose it."""
         self._num_accepted += 1
+        if self._mirostat is not None:
+            self._mirostat.accept(token_id)
         if self._processors:
             for processor in self._processors:
                 processor.accept(token_id)
@@ -182,7 +188,16 @@ class Sampler:
         """Return a sampler in the same state that goes its own way, as a beam does that splits in two."""
         twin = copy.copy(self)
         twin._processors = tuple(processor.copy() for processor in self._processors)
+        twin._mirostat = None if self._mirostat is None else self._mirostat.copy()
         return twin
+
+    def _draw(self, scores: Logits, filters: Filters) -> int:
+        """Draw a token with the numbers of this position."""
+        uniform = self._uniforms.at(self._num_accepted)
+        if self._mirostat is not None:
+            return self._mirostat.choose(scale(scores, filters), uniform)
+        chance = 1.0 if self._chances is None else self._chances.at(self._num_accepted)
+        return select(scores, filters, uniform, chance)
 
     def _update_flags(self) -> None:
         self.is_argmax = not self._processors and self._filters is None and not self._logprobs

@@ -7,16 +7,18 @@ comparing with a threshold rather than by sorting the vocabulary.
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from genai.config import GenerationConfig
+from genai.config import NEUTRAL_FILTERS, SAMPLERS, GenerationConfig
 from genai.sampling import processors
 from genai.sampling.processors import Logits
 
-__all__ = ["Filters", "find_largest", "select"]
+__all__ = ["Filters", "draw_index", "find_largest", "scale", "select"]
 
 _MIN_GROUPED = 8192  # below this many tokens a plain partition is as fast as group maxima
 _NUM_GROUPS = 2048
@@ -27,55 +29,75 @@ _BLOCK = 512  # cumulative sums are taken per block first, then within one block
 class Filters:
     """The options of a draw, with those that change nothing at their neutral values (top_k 0, the others 1 or 0).
 
-    >>> Filters.of(GenerationConfig(do_sample=True, top_p=0.9))
-    Filters(temperature=1.0, top_k=50, top_p=0.9, min_p=0.0, typical_p=1.0)
+    Args:
+        order: Which of them apply, by their names among `SAMPLERS`, first to last.
+
+    >>> Filters.of(GenerationConfig(do_sample=True, top_p=0.9)).order
+    ('top_k', 'top_p')
     """
 
     temperature: float = 1.0
+    dynatemp_range: float = 0.0
+    dynatemp_exponent: float = 1.0
+    top_n_sigma: float = 0.0
     top_k: int = 0
     top_p: float = 1.0
     min_p: float = 0.0
     typical_p: float = 1.0
+    epsilon_cutoff: float = 0.0
+    eta_cutoff: float = 0.0
+    xtc_probability: float = 0.0
+    xtc_threshold: float = 0.1
+    order: tuple[str, ...] = SAMPLERS
 
     @classmethod
     def of(cls, config: GenerationConfig) -> Filters:
-        """Take the filters of a configuration."""
-        return cls(config.temperature, config.top_k, config.top_p, config.min_p, config.typical_p)
+        """Take the filters of a configuration, without those that are off."""
+        values = {f.name: getattr(config, f.name) for f in dataclasses.fields(cls) if f.name != "order"}
+        found = cls(**values)
+        order = tuple(name for name in config.samplers or SAMPLERS if found.applies(name))
+        return dataclasses.replace(found, order=order)
+
+    def applies(self, name: str) -> bool:
+        """Whether one of `SAMPLERS` changes anything."""
+        if name == "temperature":
+            return self.temperature != 1 or self.dynatemp_range > 0
+        option = "xtc_probability" if name == "xtc" else name
+        return bool(getattr(self, option) != NEUTRAL_FILTERS[option])
 
 
-def select(logits: Logits, filters: Filters, uniform: float) -> int:
+def select(logits: Logits, filters: Filters, uniform: float, chance: float = 1.0) -> int:
     """Draw the token that `uniform` points at in the filtered distribution.
 
     Args:
         logits: float32 [vocab], processed, with a finite maximum; not mutated.
         filters: Temperature and filters.
         uniform: In [0, 1).
+        chance: In [0, 1); the top choices are excluded where it is below `xtc_probability`.
 
     >>> select(np.array([0, 3, 2], np.float32), Filters(top_k=2), 0.99)
     2
     """
     scores = logits
-    if filters.temperature != 1:
-        scores = processors.apply_temperature(logits, filters.temperature)
     ids: NDArray[np.int64] | None = None
-    if 0 < filters.top_k < scores.size:
-        ids, scores = find_largest(scores, filters.top_k)
-    if filters.top_p < 1:
-        ids, scores = _narrow(ids, scores, _find_top_p(scores, filters.top_p))
-    if filters.min_p > 0:
-        ids, scores = _narrow(ids, scores, np.flatnonzero(_weights(scores) >= np.float32(filters.min_p)))
-    if filters.typical_p < 1:
-        kept = processors.keep_typical_p(scores, filters.typical_p)
-        ids, scores = _narrow(ids, scores, np.flatnonzero(kept > -np.inf))
-    index = _draw(scores, uniform)
+    for name in filters.order:
+        if name == "temperature":
+            scores = scale(scores, filters)
+            continue
+        kept = _KEEP[name](scores, filters) if name != "xtc" or chance < filters.xtc_probability else None
+        if kept is not None:
+            ids, scores = (kept if ids is None else ids[kept]), scores[kept]
+    index = draw_index(scores, uniform)
     return index if ids is None else int(ids[index])
 
 
-def _narrow(
-    ids: NDArray[np.int64] | None, scores: Logits, kept: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], Logits]:
-    """Keep these positions of a set of tokens; `None` stands for all ids of the vocabulary."""
-    return kept if ids is None else ids[kept], scores[kept]
+def scale(scores: Logits, filters: Filters) -> Logits:
+    """Apply the temperature, dynamic or not."""
+    if filters.dynatemp_range > 0:
+        return processors.apply_dynamic_temperature(
+            scores, filters.temperature, filters.dynatemp_range, filters.dynatemp_exponent
+        )
+    return scores if filters.temperature == 1 else processors.apply_temperature(scores, filters.temperature)
 
 
 def find_largest(scores: Logits, k: int) -> tuple[NDArray[np.int64], Logits]:
@@ -145,7 +167,7 @@ def _count_within(probabilities: Logits, tail: np.float32, rest: float) -> int:
     return min(count, probabilities.size - 1)
 
 
-def _draw(scores: Logits, uniform: float) -> int:
+def draw_index(scores: Logits, uniform: float) -> int:
     """Return the index at which the cumulative weight first exceeds `uniform` times the total."""
     weights = _weights(scores)
     sums = _block_sums(weights)
@@ -175,3 +197,43 @@ def _first_above(cumulative: NDArray[np.float64], target: float) -> int:
     """Return the first index whose sum exceeds the target, at most the last one that adds to the sum."""
     above = cumulative.searchsorted(target, side="right")
     return int(min(above, cumulative.searchsorted(cumulative[-1], side="left")))
+
+
+_Keep = Callable[[Logits, Filters], NDArray[np.int64] | None]
+
+
+def _keep_by(specification: Callable[[Logits, float], Logits], option: str) -> _Keep:
+    """Return what keeps the positions that a function of the specification keeps, whose cost is a few passes."""
+
+    def keep(scores: Logits, filters: Filters) -> NDArray[np.int64] | None:
+        value = getattr(filters, option)
+        if value == NEUTRAL_FILTERS.get(option):
+            return None
+        return np.flatnonzero(specification(scores, value) > -np.inf)
+
+    return keep
+
+
+def _keep_top_k(scores: Logits, filters: Filters) -> NDArray[np.int64] | None:
+    return find_largest(scores, filters.top_k)[0] if 0 < filters.top_k < scores.size else None
+
+
+def _keep_top_p(scores: Logits, filters: Filters) -> NDArray[np.int64] | None:
+    return _find_top_p(scores, filters.top_p) if filters.top_p < 1 else None
+
+
+def _keep_min_p(scores: Logits, filters: Filters) -> NDArray[np.int64] | None:
+    return np.flatnonzero(_weights(scores) >= np.float32(filters.min_p)) if filters.min_p > 0 else None
+
+
+_KEEP: dict[str, _Keep] = {
+    "top_n_sigma": _keep_by(processors.keep_top_n_sigma, "top_n_sigma"),
+    "top_k": _keep_top_k,
+    "top_p": _keep_top_p,
+    "min_p": _keep_min_p,
+    "typical_p": _keep_by(processors.keep_typical_p, "typical_p"),
+    "epsilon_cutoff": _keep_by(processors.keep_epsilon, "epsilon_cutoff"),
+    "eta_cutoff": _keep_by(processors.keep_eta, "eta_cutoff"),
+    "xtc": _keep_by(processors.exclude_top_choices, "xtc_threshold"),
+}
+"""For each filter, what returns the positions of a set of tokens that it keeps, ascending; None is all of them."""

@@ -64,6 +64,8 @@ class BeamStrategy:
         log_probs = np.stack(
             [beam.sampler.process_logits(log_softmax(row)) for beam, row in zip(beams, logits, strict=True)]
         )
+        if self.request.config.renormalize_logits:
+            log_probs = log_softmax(log_probs)
         self.request.note_first_token()
         continuations = self._search.advance(log_probs)
         if continuations is None:

@@ -6,10 +6,12 @@ options. Nothing here keeps state: a history is passed whole. Semantics are thos
 transformers 5.23, and the order is its `_get_logits_processor`'s:
 
     logit_bias -> repetition, presence and frequency penalties -> bans (n-grams, bad words, min_new_tokens,
-    suppress_tokens) -> temperature -> top_k -> top_p -> min_p -> typical_p -> draw
+    suppress_tokens) -> temperature (or dynamic temperature) -> top_n_sigma -> top_k -> top_p -> min_p -> typical_p ->
+    epsilon_cutoff -> eta_cutoff -> xtc -> draw
 
 Bans come after the penalties so that nothing can lift them (a penalty leaves -inf as it is: bans before penalties
-would give the same). Token ids outside the vocabulary, which a model with more embeddings than logits can have in
+would give the same). The option `samplers` orders what comes from temperature on; mirostat takes the place of all
+filters after the temperature. Token ids outside the vocabulary, which a model with more embeddings than logits can have in
 its prompt, are passed over.
 """
 
@@ -28,9 +30,16 @@ from genai.sampling.processors.distribution import (
     softmax,
 )
 from genai.sampling.processors.filters import (
+    LOWEST_TEMPERATURE,
+    apply_dynamic_temperature,
     apply_temperature,
+    exclude_top_choices,
+    keep_epsilon,
+    keep_eta,
     keep_min_p,
+    keep_surprise,
     keep_top_k,
+    keep_top_n_sigma,
     keep_top_p,
     keep_typical_p,
 )
@@ -41,15 +50,22 @@ from genai.sampling.processors.penalties import (
 )
 
 __all__ = [
+    "LOWEST_TEMPERATURE",
     "Logits",
+    "apply_dynamic_temperature",
     "apply_logit_bias",
     "apply_temperature",
     "ban_bad_words",
     "ban_eos",
     "ban_repeated_ngrams",
     "draw",
+    "exclude_top_choices",
+    "keep_epsilon",
+    "keep_eta",
     "keep_min_p",
+    "keep_surprise",
     "keep_top_k",
+    "keep_top_n_sigma",
     "keep_top_p",
     "keep_typical_p",
     "log_softmax",

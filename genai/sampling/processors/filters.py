@@ -8,12 +8,24 @@ from numpy.typing import NDArray
 from genai.sampling.processors.distribution import Logits, log_softmax, softmax
 
 __all__ = [
+    "LOWEST_TEMPERATURE",
+    "apply_dynamic_temperature",
     "apply_temperature",
+    "entropy",
+    "exclude_top_choices",
+    "keep_epsilon",
+    "keep_eta",
     "keep_min_p",
+    "keep_surprise",
     "keep_top_k",
+    "keep_top_n_sigma",
     "keep_top_p",
     "keep_typical_p",
 ]
+
+
+LOWEST_TEMPERATURE = 1e-5
+"""Below this temperature a draw is the argmax; dividing by less would overflow float32."""
 
 
 def apply_temperature(logits: Logits, temperature: float) -> Logits:
@@ -27,6 +39,46 @@ def apply_temperature(logits: Logits, temperature: float) -> Logits:
     with np.errstate(over="ignore"):
         result: Logits = logits / np.float32(temperature)
     return result
+
+
+def apply_dynamic_temperature(logits: Logits, temperature: float, spread: float, exponent: float) -> Logits:
+    """Divide the logits by a temperature that grows with their entropy, as llama.cpp's dynamic temperature does.
+
+    It is `temperature - spread` where one token is certain and `temperature + spread` where all are equally likely;
+    in between, the entropy's share of its greatest value, to the power of `exponent`, says how far. Tokens that are
+    forbidden do not count among those that could be likely. At least 1e-5, where only the most likely tokens are left.
+
+    Args:
+        logits: float32 [..., vocab].
+        temperature: The middle of the range, above 0.
+        spread: Half the range; what would fall below 0 is 0.
+        exponent: Above 1 the temperature grows late, below 1 early.
+
+    >>> apply_dynamic_temperature(np.zeros(2, np.float32) + 3, 1.0, 0.5, 1.0).tolist()
+    [2.0, 2.0]
+    """
+    num_possible = (logits > -np.inf).sum(axis=-1, keepdims=True)
+    greatest = np.log(np.maximum(num_possible, 2))
+    share = np.clip(entropy(logits) / greatest, 0, 1) ** exponent
+    low, high = max(temperature - spread, 0.0), temperature + spread
+    temperatures = np.where(num_possible > 1, low + (high - low) * share, 1)
+    with np.errstate(over="ignore"):
+        result: Logits = logits / np.maximum(temperatures, LOWEST_TEMPERATURE).astype(np.float32)
+    return result
+
+
+def keep_top_n_sigma(logits: Logits, n: float) -> Logits:
+    """Keep the tokens whose logit is at most n standard deviations below the greatest (Tang et al., 2024).
+
+    The deviation is that of the logits that are not forbidden, to which padding below -1e30 does not belong. The
+    temperature changes nothing about what stays.
+
+    >>> keep_top_n_sigma(np.log(np.array([0.1, 0.2, 0.3, 0.4], np.float32)), 1.0).round(2).tolist()[:2]
+    [-inf, -inf]
+    """
+    counts = logits > -1e30
+    deviation = logits.std(axis=-1, keepdims=True, dtype=np.float64, where=counts)
+    return _forbid(logits, logits < (logits.max(axis=-1, keepdims=True) - n * deviation).astype(np.float32))
 
 
 def keep_top_k(logits: Logits, k: int) -> Logits:
@@ -93,6 +145,70 @@ def keep_typical_p(logits: Logits, mass: float) -> Logits:
     num_below = (cumulative < np.float32(mass)).sum(axis=-1, keepdims=True)
     last = np.take_along_axis(order, num_below.clip(max=logits.shape[-1] - 1), axis=-1)
     return _forbid(logits, distance > np.take_along_axis(distance, last, axis=-1))
+
+
+def keep_epsilon(logits: Logits, epsilon: float) -> Logits:
+    """Keep the tokens of at least this probability, and the most likely ones (Hewitt et al., 2022).
+
+    >>> keep_epsilon(np.log(np.array([0.5, 0.3, 0.2], np.float32)), 0.25).round(2).tolist()[2:]
+    [-inf]
+    """
+    peak = logits.max(axis=-1, keepdims=True)
+    return _forbid(logits, (softmax(logits) < np.float32(epsilon)) & (logits < peak))
+
+
+def keep_eta(logits: Logits, epsilon: float) -> Logits:
+    """Keep the tokens of at least the probability min(epsilon, sqrt(epsilon) * exp(-entropy)) (Hewitt et al., 2022).
+
+    So where nothing is certain less likely tokens stay, too; the most likely ones always do.
+
+    >>> keep_eta(np.log(np.array([0.5, 0.3, 0.2], np.float32)), 0.5).round(2).tolist()[2:]
+    [-inf]
+    """
+    floor = np.minimum(epsilon, np.sqrt(epsilon) * np.exp(-entropy(logits))).astype(np.float32)
+    return _forbid(logits, (softmax(logits) < floor) & (logits < logits.max(axis=-1, keepdims=True)))
+
+
+def exclude_top_choices(logits: Logits, threshold: float) -> Logits:
+    """Forbid all tokens of at least this probability but the least likely one of them (XTC, by p-e-w, 2024).
+
+    Of equal ones the last is the least likely. Where fewer than two reach the threshold nothing changes. Whether XTC
+    applies to a token at all is drawn by the caller.
+
+    >>> exclude_top_choices(np.log(np.array([0.4, 0.3, 0.2, 0.1], np.float32)), 0.19).round(2).tolist()[:2]
+    [-inf, -inf]
+    """
+    probabilities = softmax(logits)
+    is_top = probabilities >= np.float32(threshold)
+    least = np.where(is_top, probabilities, np.float32(np.inf)).min(axis=-1, keepdims=True)
+    is_least = is_top & (probabilities == least)
+    last = logits.shape[-1] - 1 - np.argmax(is_least[..., ::-1], axis=-1)[..., None]
+    is_top &= np.arange(logits.shape[-1]) != last
+    return _forbid(logits, is_top)
+
+
+def keep_surprise(logits: Logits, most: float) -> Logits:
+    """Keep the tokens of at most this surprise, -log2 of their probability, and the most likely one (Basu et al., 2021).
+
+    The filter of mirostat 2, whose limit follows what was drawn before. Of tokens that are equally likely, and too
+    surprising, the first stays.
+
+    >>> keep_surprise(np.log(np.array([0.5, 0.3, 0.2], np.float32)), 2.0).round(2).tolist()[2:]
+    [-inf]
+    """
+    with np.errstate(divide="ignore"):
+        surprising = -np.log2(softmax(logits)) > np.float32(most)
+    np.put_along_axis(surprising, logits.argmax(axis=-1)[..., None], False, axis=-1)
+    return _forbid(logits, surprising)
+
+
+def entropy(logits: Logits) -> NDArray[np.float64]:
+    """Return the entropy of the distribution, in nats, float64 [..., 1]."""
+    log_p = log_softmax(logits)
+    with np.errstate(invalid="ignore"):  # 0 * inf of a forbidden token, whose share is 0
+        terms = np.exp(log_p) * log_p
+    result: NDArray[np.float64] = -np.nansum(terms, axis=-1, keepdims=True, dtype=np.float64)
+    return result
 
 
 def _forbid(logits: Logits, forbidden: NDArray[np.bool_]) -> Logits:
