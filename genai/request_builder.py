@@ -144,8 +144,10 @@ class RequestBuilder:
             config = self._folder.generation
             given = {**self._folder.limits.options(len(token_ids), given), **given}
         config = config.merge(**given)
-        if (config.stop or config.bad_words) and self._tokenizer is None:
-            raise TokenizerError(f"stop and bad_words need a tokenizer: {self._tokenizer_error}")
+        if (config.stop or config.bad_words or config.dry_multiplier) and self._tokenizer is None:
+            raise TokenizerError(
+                f"stop, bad_words and dry_multiplier need a tokenizer: {self._tokenizer_error}"
+            )
         return Request(
             token_ids,
             config,

@@ -133,6 +133,25 @@ def test_repetition_penalty(pair: Pair) -> None:
         assert list(result.token_ids) == pair.expected(prompt, 30, repetition_penalty=1.5)[0]
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"encoder_repetition_penalty": 1.5},
+        {"exponential_decay_length_penalty": (4, 1.3)},
+        {"begin_suppress_tokens": list(range(150))},
+        {"forced_eos_token_id": 2},
+        {"sequence_bias": [[[5], 4.0], [[5, 6], 9.0], [[6, 7], -3.0]]},
+    ],
+    ids=str,
+)
+def test_options_of_transformers(model_folder: Folders, options: dict[str, Any]) -> None:
+    each = Pair(*model_folder("llama"))
+    for prompt in each.prompts[:3]:
+        result = each.generator.generate(token_ids=prompt, max_new_tokens=20, **options)
+        assert list(result.token_ids) == each.expected(prompt, 20, **options)[0]
+    each.generator.close()
+
+
 def test_chunked_prefill_equals_whole(pair: Pair, model_folder: Folders) -> None:
     from genai.engine import Engine
 

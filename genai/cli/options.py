@@ -167,6 +167,21 @@ class GenerationFlags:
     frequency_penalty: Annotated[
         float | None, typer.Option(help="Subtracted per occurrence of a generated token.")
     ] = None
+    repetition_last_n: Annotated[
+        int | None, typer.Option(help="Tokens that the penalties look back at; 0 is none, -1 all.")
+    ] = None
+    dry_multiplier: Annotated[
+        float | None, typer.Option(help="DRY penalty on carrying on a repetition; 0 is off.")
+    ] = None
+    dry_base: Annotated[
+        float | None, typer.Option(help="What each further repeated token multiplies the DRY penalty by.")
+    ] = None
+    dry_allowed_length: Annotated[
+        int | None, typer.Option(help="Tokens that may be repeated without a DRY penalty.")
+    ] = None
+    dry_penalty_last_n: Annotated[
+        int | None, typer.Option(help="Tokens that DRY looks back at; -1 is all.")
+    ] = None
     no_repeat_ngram_size: Annotated[
         int | None, typer.Option(help="No n-gram of this size occurs twice; 0 is off.")
     ] = None

@@ -16,9 +16,12 @@ __all__ = [
     "AnyOf",
     "Biases",
     "Check",
+    "Decay",
     "Flag",
     "Integer",
+    "LastTokens",
     "Number",
+    "SequenceBiases",
     "Texts",
     "TokenIds",
     "as_tuple",
@@ -215,6 +218,54 @@ class Biases:
             if bias != -math.inf:
                 Number()(name, bias)
         return value
+
+
+@dataclass(frozen=True, slots=True)
+class SequenceBiases:
+    """Numbers by token sequence, as a mapping or, as in files, as pairs of a list and a number."""
+
+    range = "{(token ids): number}"
+
+    def __call__(self, name: str, value: Any) -> dict[tuple[int, ...], float]:
+        """Return the numbers by tuples of token ids."""
+        pairs = value.items() if isinstance(value, Mapping) else as_tuple(name, value)
+        found = {}
+        for pair in pairs:
+            if not isinstance(pair, (list, tuple)) or len(pair) != 2:
+                raise OptionError(f"{name} must map sequences of token ids to numbers, not {value!r}")
+            token_ids = TokenIds()(name, pair[0])
+            if not token_ids:
+                raise OptionError(f"{name} names a sequence without tokens")
+            Biases()(name, {token_ids[0]: pair[1]})
+            found[token_ids] = pair[1]
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class LastTokens:
+    """How many of the latest tokens count; `None`, or llama.cpp's -1, is all."""
+
+    range = "integer >= 0 or None"
+
+    def __call__(self, name: str, value: Any) -> int | None:
+        """Return the number, or `None`."""
+        found: int | None = Integer(0, or_none=True)(name, None if value == -1 else value)
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Decay:
+    """A start, in tokens, and a factor; or `None`."""
+
+    range = "(integer >= 0, number > 0) or None"
+
+    def __call__(self, name: str, value: Any) -> tuple[int, float] | None:
+        """Return the two as a tuple."""
+        if value is None:
+            return None
+        if not isinstance(value, (list, tuple)) or len(value) != 2:
+            raise OptionError(f"{name} must be {self.range}, not {value!r}")
+        return Integer(0)(f"{name}[0]", value[0]), Number(0, is_open=True)(f"{name}[1]", value[1])
 
 
 def as_tuple(name: str, value: Any) -> tuple[Any, ...]:

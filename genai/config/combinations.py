@@ -26,6 +26,10 @@ def check_combinations(
     _check_needs(config, options, defaults)
     _check_searches(config)
     _check_filters(config, defaults)
+    if config.exponential_decay_length_penalty is not None and config.ignore_eos:
+        raise OptionError(
+            "exponential_decay_length_penalty makes the end likelier, which ignore_eos goes past: leave one of them out"
+        )
     if config.max_new_tokens is not None and config.min_new_tokens > config.max_new_tokens:
         raise OptionError(
             f"min_new_tokens ({config.min_new_tokens}) must not exceed max_new_tokens ({config.max_new_tokens})"

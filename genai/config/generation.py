@@ -7,7 +7,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Self, Unpack
 
-from genai.config.checks import AnyOf, Biases, Flag, Integer, Number, Texts, TokenIds
+from genai.config.checks import (
+    AnyOf,
+    Biases,
+    Decay,
+    Flag,
+    Integer,
+    LastTokens,
+    Number,
+    SequenceBiases,
+    Texts,
+    TokenIds,
+)
 from genai.config.combinations import check_combinations
 from genai.config.generation_options import GenerationOptions
 from genai.config.option import option, options_of
@@ -53,12 +64,29 @@ class GenerationConfig:
         samplers: The order in which temperature and filters apply, by name; those that are not named do not apply.
             None are the order of the table.
         repetition_penalty: Divides (multiplies, if negative) logits of tokens seen before (Keskar et al., 2019).
+        encoder_repetition_penalty: Above 1 the tokens of the prompt become likelier, by the inverse of a repetition
+            penalty on them.
         presence_penalty: Subtracted once from the logits of tokens generated before (OpenAI's definition).
         frequency_penalty: Subtracted per earlier occurrence among the generated tokens (OpenAI's definition).
+        repetition_last_n: How many of the latest tokens these penalties look at; `None` (or -1) is all, 0 none. Presence
+            and frequency count those of them that were generated.
+        dry_multiplier: The penalty on a token that would carry on a repetition of earlier tokens (DRY, as llama.cpp
+            has it); 0 is off.
+        dry_base: What every repeated token more than are allowed multiplies that penalty by.
+        dry_allowed_length: How many tokens may be repeated without one.
+        dry_penalty_last_n: At how many of the latest tokens DRY looks; `None` (or -1) is all.
+        dry_sequence_breakers: Texts that no repetition reaches across.
+        exponential_decay_length_penalty: (start, factor): after so many tokens the end becomes likelier with each, by
+            the factor's powers.
         no_repeat_ngram_size: Forbid n-grams of this size to occur twice; 0 is off.
         bad_words: Texts that must not be generated.
         logit_bias: Added to the logits, by token id.
+        sequence_bias: Added to the logit of the last token of a sequence, where the others are the latest tokens.
         suppress_tokens: Token ids that are never generated.
+        begin_suppress_tokens: Token ids that are not generated first.
+        forced_bos_token_id: The first token that is generated. (Transformers forces it only where the prompt is a
+            single token.)
+        forced_eos_token_id: What the last token that max_new_tokens, or the context, has room for must be one of.
         num_beams: Beam search over this many sequences; 1 is off.
         num_return_sequences: How many sequences to return per prompt.
         length_penalty: Exponent on the length that a beam's score is divided by.
@@ -134,14 +162,33 @@ class GenerationConfig:
     repetition_penalty: float = option(
         1.0, Number(0, is_open=True), transformers="=", vllm="=", llama_cpp="repeat_penalty"
     )
+    encoder_repetition_penalty: float = option(1.0, Number(0, is_open=True), transformers="=")
     presence_penalty: float = option(0.0, Number(), vllm="=", llama_cpp="=")
     frequency_penalty: float = option(0.0, Number(), vllm="=", llama_cpp="=")
+    repetition_last_n: int | None = option(
+        None,
+        LastTokens(),
+        llama_cpp="repeat_last_n",
+        needs=("repetition_penalty", "presence_penalty", "frequency_penalty"),
+    )
+    dry_multiplier: float = option(0.0, Number(0), llama_cpp="=")
+    dry_base: float = option(1.75, Number(1), llama_cpp="=", needs=("dry_multiplier",))
+    dry_allowed_length: int = option(2, Integer(1), llama_cpp="=", needs=("dry_multiplier",))
+    dry_penalty_last_n: int | None = option(None, LastTokens(), llama_cpp="=", needs=("dry_multiplier",))
+    dry_sequence_breakers: tuple[str, ...] = option(
+        ("\n", ":", '"', "*"), Texts(), llama_cpp="=", needs=("dry_multiplier",)
+    )
+    exponential_decay_length_penalty: tuple[int, float] | None = option(None, Decay(), transformers="=")
     no_repeat_ngram_size: int = option(0, Integer(0), transformers="=")
     bad_words: tuple[str, ...] = option((), Texts(), transformers="bad_words_ids", vllm="=")
     logit_bias: Mapping[int, float] = option(
         {}, Biases(), transformers="sequence_bias", vllm="=", llama_cpp="="
     )
+    sequence_bias: Mapping[tuple[int, ...], float] = option({}, SequenceBiases(), transformers="=")
     suppress_tokens: tuple[int, ...] = option((), TokenIds(), transformers="=")
+    begin_suppress_tokens: tuple[int, ...] = option((), TokenIds(), transformers="=")
+    forced_bos_token_id: int | None = option(None, Integer(0, or_none=True), transformers="=")
+    forced_eos_token_id: tuple[int, ...] = option((), TokenIds(), transformers="=")
     num_beams: int = option(1, Integer(1), transformers="=", without=("greedy", "sampling"))
     num_return_sequences: int = option(
         1, Integer(1), transformers="=", vllm="n", llama_cpp="n", without=("greedy",)
@@ -209,6 +256,7 @@ class GenerationConfig:
         """
         known = {f.name for f in dataclasses.fields(cls)}
         options = {k: v for k, v in values.items() if k in known and v is not None}
+        options.pop("forced_bos_token_id", None)  # there it means something after a prompt of one token only
         options.setdefault("do_sample", False)  # a file may set temperature and still mean greedy decoding
         if options.get("num_beams") not in (None, 1):
             options["do_sample"] = False

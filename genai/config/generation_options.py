@@ -34,12 +34,24 @@ class GenerationOptions(TypedDict, total=False):
     mirostat_eta: float
     samplers: str | Iterable[str]
     repetition_penalty: float
+    encoder_repetition_penalty: float
     presence_penalty: float
     frequency_penalty: float
+    repetition_last_n: int | None
+    dry_multiplier: float
+    dry_base: float
+    dry_allowed_length: int
+    dry_penalty_last_n: int | None
+    dry_sequence_breakers: str | Iterable[str]
+    exponential_decay_length_penalty: tuple[int, float] | None
     no_repeat_ngram_size: int
     bad_words: str | Iterable[str]
     logit_bias: Mapping[int, float]
+    sequence_bias: Mapping[tuple[int, ...], float]
     suppress_tokens: int | Iterable[int]
+    begin_suppress_tokens: int | Iterable[int]
+    forced_bos_token_id: int | None
+    forced_eos_token_id: int | Iterable[int]
     num_beams: int
     num_return_sequences: int
     length_penalty: float

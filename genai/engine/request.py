@@ -30,6 +30,10 @@ class RequestTokenizer(Protocol):
         """Return the text of tokens."""
         ...
 
+    def overlapping(self, text: str, /) -> Sequence[tuple[int, ...]]:
+        """Return the token sequences that a text may be part of, each as short as can be."""
+        ...
+
     def detokenizer(self) -> Detokenizer:
         """Return a fresh streaming detokenizer."""
         ...
@@ -87,10 +91,22 @@ class Request:
         """Whether it has ended, with a result or an error."""
         return self.result is not None or self.error is not None
 
-    def make_sampler(self, *, vocab_size: int, stream: int) -> Sampler:
-        """Return the sampler of the request's sequence number `stream`."""
-        bad_words = []
+    def make_sampler(self, *, vocab_size: int, stream: int, max_length: int) -> Sampler:
+        """Return the sampler of the request's sequence number `stream`.
+
+        Args:
+            vocab_size: Number of logits.
+            stream: Which of the request's sequences it is.
+            max_length: Most tokens, prompt included, that the model takes.
+        """
+        bad_words, breakers = [], []
         if self.tokenizer is not None:
+            if self.config.dry_multiplier:
+                breakers = [
+                    ids
+                    for text in self.config.dry_sequence_breakers
+                    for ids in self.tokenizer.overlapping(text)
+                ]
             # A word counts with and without a space before it, as both are tokens of their own.
             texts = {form for word in self.config.bad_words for form in (word, f" {word}")}
             bad_words = [self.tokenizer.encode(text, add_special_tokens=False) for text in sorted(texts)]
@@ -100,10 +116,18 @@ class Request:
             prompt_token_ids=self.prompt_token_ids,
             eos_token_ids=self.eos_token_ids,
             bad_words_ids=bad_words,
+            dry_breaker_ids=breakers,
+            max_new_tokens=self.max_new_tokens(max_length),
             constraint=None if self.make_constraint is None else self.make_constraint(),
             stream=stream,
             seed=self.seed,
         )
+
+    def max_new_tokens(self, max_length: int) -> int:
+        """Return the most tokens that a sequence of it gets, where the model takes so many, prompt included."""
+        room = max_length - len(self.prompt_token_ids)
+        limit = self.config.max_new_tokens
+        return room if limit is None else min(limit, room)
 
     def note_first_token(self) -> None:
         """Take the time, if this is the first token."""

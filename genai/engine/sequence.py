@@ -43,9 +43,7 @@ class GenerationSequence:
         self._detokenizer = tokenizer.detokenizer() if tokenizer is not None and needs_text else None
         self._stop = StopMatcher(config.stop) if config.stop else None
         self._slot: Slot | None = None
-        self._max_ids = max_length
-        if config.max_new_tokens is not None:
-            self._max_ids = min(max_length, self.num_prompt + config.max_new_tokens)
+        self._max_ids = self.num_prompt + request.max_new_tokens(max_length)
 
     @property
     def slot(self) -> Slot:

@@ -58,6 +58,8 @@ class Sampler:
         prompt_token_ids: Tokens before the first sampled one.
         eos_token_ids: What min_new_tokens forbids.
         bad_words_ids: `config.bad_words` as token sequences.
+        dry_breaker_ids: `config.dry_sequence_breakers` as token sequences.
+        max_new_tokens: At how many tokens the sequence ends; `None` where that is not known.
         constraint: Masks what may not follow, such as a grammar; it comes after the options' own processors.
         stream: Index of the sequence among those that share the seed.
         seed: Seed of the random numbers, 0 to 2**64 - 1.
@@ -104,6 +106,8 @@ class Sampler:
         prompt_token_ids: Sequence[int],
         eos_token_ids: Sequence[int],
         bad_words_ids: Sequence[Sequence[int]] = (),
+        dry_breaker_ids: Sequence[Sequence[int]] = (),
+        max_new_tokens: int | None = None,
         constraint: LogitsProcessor | None = None,
         stream: int = 0,
         seed: int,
@@ -123,6 +127,8 @@ class Sampler:
             prompt_token_ids=prompt_token_ids,
             eos_token_ids=eos_token_ids,
             bad_words_ids=bad_words_ids,
+            dry_breaker_ids=dry_breaker_ids,
+            max_new_tokens=max_new_tokens,
         )
         self._processors = (*processors, *(() if constraint is None else (constraint,)))
         self._update_flags()

@@ -30,17 +30,19 @@ class BeamStrategy:
             GenerationSequence(
                 request,
                 index,
-                request.make_sampler(vocab_size=model.vocab_size, stream=index),
+                request.make_sampler(
+                    vocab_size=model.vocab_size, stream=index, max_length=model.context_length
+                ),
                 max_length=model.context_length,
                 is_final=False,
             )
             for index in range(request.config.num_beams)
         ]
-        config, room = request.config, model.context_length - len(request.prompt_token_ids)
+        config = request.config
         self._search = BeamSearch(
             num_beams=config.num_beams,
             num_stop_tokens=len(request.stop_token_ids),
-            max_new_tokens=min(config.max_new_tokens or room, room),
+            max_new_tokens=request.max_new_tokens(model.context_length),
             length_penalty=config.length_penalty,
             early_stopping=config.early_stopping,
             ends=self._ends,

@@ -21,7 +21,9 @@ class SamplingStrategy:
             GenerationSequence(
                 request,
                 index,
-                request.make_sampler(vocab_size=model.vocab_size, stream=index),
+                request.make_sampler(
+                    vocab_size=model.vocab_size, stream=index, max_length=model.context_length
+                ),
                 max_length=model.context_length,
             )
             for index in range(request.config.num_return_sequences)

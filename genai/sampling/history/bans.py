@@ -11,7 +11,7 @@ import numpy as np
 from genai.sampling.history.processor import Stateless, ids_below
 from genai.sampling.processors import Logits
 
-__all__ = ["BadWordsBan", "EosBan", "NgramBan", "Suppression"]
+__all__ = ["BadWordsBan", "BeginSuppression", "EosBan", "Forcing", "NgramBan", "Suppression"]
 
 
 class Suppression(Stateless):
@@ -43,6 +43,64 @@ class EosBan:
 
     def apply(self, logits: Logits) -> None:
         logits[self._ids] = -np.inf
+
+    def accept(self, token_id: int) -> None:  # noqa: ARG002 - any token counts
+        self._num_left -= 1
+
+    def copy(self) -> Self:
+        return copy.copy(self)
+
+
+class BeginSuppression:
+    """Forbids some tokens at one position: the first, or the one after a token that is forced."""
+
+    __slots__ = ("_ids", "_num_left")
+    option = "begin_suppress_tokens"
+
+    def __init__(self, token_ids: Sequence[int], position: int, vocab_size: int) -> None:
+        self._ids = ids_below(vocab_size, token_ids)
+        self._num_left = position
+
+    @property
+    def is_done(self) -> bool:
+        return self._num_left < 0
+
+    def apply(self, logits: Logits) -> None:
+        if self._num_left == 0:
+            logits[self._ids] = -np.inf
+
+    def accept(self, token_id: int) -> None:  # noqa: ARG002 - any token counts
+        self._num_left -= 1
+
+    def copy(self) -> Self:
+        return copy.copy(self)
+
+
+class Forcing:
+    """Forbids all but some tokens at one position, counted from the first generated one.
+
+    Args:
+        option: Who asks for it.
+        token_ids: The tokens.
+        position: The position.
+        vocab_size: Number of logits.
+    """
+
+    __slots__ = ("_ids", "_num_left", "option")
+
+    def __init__(self, option: str, token_ids: Sequence[int], position: int, vocab_size: int) -> None:
+        self.option = option
+        self._ids = ids_below(vocab_size, token_ids)
+        self._num_left = position
+
+    @property
+    def is_done(self) -> bool:
+        return self._num_left < 0
+
+    def apply(self, logits: Logits) -> None:
+        if self._num_left == 0:
+            logits.fill(-np.inf)
+            logits[self._ids] = 0
 
     def accept(self, token_id: int) -> None:  # noqa: ARG002 - any token counts
         self._num_left -= 1

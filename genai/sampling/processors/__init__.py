@@ -5,8 +5,10 @@ logit -inf. The last axis is the vocabulary; leading axes, where a function acce
 options. Nothing here keeps state: a history is passed whole. Semantics are those of the LogitsProcessor classes of
 transformers 5.23, and the order is its `_get_logits_processor`'s:
 
-    logit_bias -> repetition, presence and frequency penalties -> bans (n-grams, bad words, min_new_tokens,
-    suppress_tokens) -> temperature (or dynamic temperature) -> top_n_sigma -> top_k -> top_p -> min_p -> typical_p ->
+    logit_bias -> sequence_bias -> encoder_repetition_penalty -> repetition, presence and frequency penalties -> DRY ->
+    bans (n-grams, bad words, min_new_tokens) -> forced tokens -> exponential_decay_length_penalty -> suppress_tokens ->
+    begin_suppress_tokens -> functions of the caller -> constraint ->
+    temperature (or dynamic temperature) -> top_n_sigma -> top_k -> top_p -> min_p -> typical_p ->
     epsilon_cutoff -> eta_cutoff -> xtc -> draw
 
 Bans come after the penalties so that nothing can lift them (a penalty leaves -inf as it is: bans before penalties
@@ -21,6 +23,7 @@ from genai.sampling.processors.bans import (
     ban_bad_words,
     ban_eos,
     ban_repeated_ngrams,
+    force_tokens,
     suppress_tokens,
 )
 from genai.sampling.processors.distribution import (
@@ -29,6 +32,7 @@ from genai.sampling.processors.distribution import (
     log_softmax,
     softmax,
 )
+from genai.sampling.processors.dry import max_dry_exponent, penalize_dry
 from genai.sampling.processors.filters import (
     LOWEST_TEMPERATURE,
     apply_dynamic_temperature,
@@ -45,8 +49,11 @@ from genai.sampling.processors.filters import (
 )
 from genai.sampling.processors.penalties import (
     apply_logit_bias,
+    apply_sequence_bias,
+    decay_growth,
     penalize_presence_and_frequency,
     penalize_repetition,
+    raise_eos,
 )
 
 __all__ = [
@@ -54,12 +61,15 @@ __all__ = [
     "Logits",
     "apply_dynamic_temperature",
     "apply_logit_bias",
+    "apply_sequence_bias",
     "apply_temperature",
     "ban_bad_words",
     "ban_eos",
     "ban_repeated_ngrams",
+    "decay_growth",
     "draw",
     "exclude_top_choices",
+    "force_tokens",
     "keep_epsilon",
     "keep_eta",
     "keep_min_p",
@@ -69,8 +79,11 @@ __all__ = [
     "keep_top_p",
     "keep_typical_p",
     "log_softmax",
+    "max_dry_exponent",
+    "penalize_dry",
     "penalize_presence_and_frequency",
     "penalize_repetition",
+    "raise_eos",
     "softmax",
     "suppress_tokens",
 ]

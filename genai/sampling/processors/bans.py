@@ -13,6 +13,7 @@ __all__ = [
     "ban_bad_words",
     "ban_eos",
     "ban_repeated_ngrams",
+    "force_tokens",
     "suppress_tokens",
 ]
 
@@ -25,6 +26,17 @@ def suppress_tokens(logits: Logits, token_ids: Iterable[int]) -> Logits:
     """
     result = logits.copy()
     result[..., ids_within(token_ids, logits)] = -np.inf
+    return result
+
+
+def force_tokens(logits: Logits, token_ids: Iterable[int]) -> Logits:
+    """Forbid all but these tokens, which become equally likely.
+
+    >>> force_tokens(np.ones(3, np.float32), [1]).tolist()
+    [-inf, 0.0, -inf]
+    """
+    result = np.full_like(logits, -np.inf)
+    result[..., ids_within(token_ids, logits)] = 0
     return result
 
 
