@@ -144,10 +144,11 @@ class RequestBuilder:
             config = self._folder.generation
             given = {**self._folder.limits.options(len(token_ids), given), **given}
         config = config.merge(**given)
-        if (config.stop or config.bad_words or config.dry_multiplier) and self._tokenizer is None:
-            raise TokenizerError(
-                f"stop, bad_words and dry_multiplier need a tokenizer: {self._tokenizer_error}"
-            )
+        needing = [
+            name for name in ("stop", "stop_regex", "bad_words", "dry_multiplier") if getattr(config, name)
+        ]
+        if needing and self._tokenizer is None:
+            raise TokenizerError(f"{' and '.join(needing)} needs a tokenizer: {self._tokenizer_error}")
         return Request(
             token_ids,
             config,

@@ -189,6 +189,10 @@ class GenerationFlags:
     stop: Annotated[
         list[str] | None, typer.Option(metavar="TEXT", help="Text that ends generation; may be repeated.")
     ] = None
+    stop_regex: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PATTERN", help="Regular expression that ends generation; may be repeated."),
+    ] = None
     stop_token_ids: Annotated[
         list[int] | None,
         typer.Option("--stop-token-id", metavar="ID", help="Token that ends generation; may be repeated."),
@@ -196,6 +200,7 @@ class GenerationFlags:
     ignore_eos: Annotated[
         bool | None, typer.Option("--ignore-eos", help="Go on past end-of-text tokens.")
     ] = None
+    max_time: Annotated[float | None, typer.Option(help="Seconds after which generation ends.")] = None
     num_beams: Annotated[int | None, typer.Option(help="Beam search over this many; 1 is off.")] = None
     length_penalty: Annotated[
         float | None, typer.Option(help="Exponent on the length that a beam's score is divided by.")

@@ -18,7 +18,7 @@ from genai.config.export import (
     check_block_size,
 )
 from genai.config.generation import GenerationConfig
-from genai.config.generation_options import GenerationOptions
+from genai.config.generation_options import GenerationOptions, LogitsFunction, StoppingCriterion
 from genai.config.message import Message
 from genai.config.option import Option, options_of
 from genai.config.provider_form import FLOAT_TYPES, PROVIDER_FORMS, ProviderForm, provider_form, provider_name
@@ -49,10 +49,12 @@ __all__ = [
     "ExportSettings",
     "GenerationConfig",
     "GenerationOptions",
+    "LogitsFunction",
     "Message",
     "Option",
     "ProviderForm",
     "RunOptions",
+    "StoppingCriterion",
     "check_block_size",
     "check_optimize_for",
     "check_run_options",

@@ -6,7 +6,7 @@ A check returns the value as it is kept: where several are meant, a single one b
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -18,9 +18,11 @@ __all__ = [
     "Check",
     "Decay",
     "Flag",
+    "Functions",
     "Integer",
     "LastTokens",
     "Number",
+    "Patterns",
     "SequenceBiases",
     "Texts",
     "TokenIds",
@@ -54,12 +56,14 @@ class Number:
         high: The greatest.
         is_open: Whether `low` itself is impossible.
         is_open_above: Whether `high` itself is.
+        or_none: Whether `None` is possible too.
     """
 
     low: float = -math.inf
     high: float = math.inf
     is_open: bool = False
     is_open_above: bool = False
+    or_none: bool = False
 
     @property
     def range(self) -> str:
@@ -72,10 +76,13 @@ class Number:
             return "number"
         above = "<" if self.is_open_above else "<="
         upper = f" and {above} {self.high:g}" if self.high < math.inf else ""
-        return f"number {'>' if self.is_open else '>='} {self.low:g}{upper}"
+        none = " or None" if self.or_none else ""
+        return f"number {'>' if self.is_open else '>='} {self.low:g}{upper}{none}"
 
     def __call__(self, name: str, value: Any) -> Any:
         """See that the value is such a number."""
+        if value is None and self.or_none:
+            return None
         good = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
         ends = (self.low,) * self.is_open + (self.high,) * self.is_open_above
         if not good or not self.low <= value <= self.high or value in ends:
@@ -175,6 +182,44 @@ class Texts:
             if not isinstance(text, str) or not text:
                 raise OptionError(f"{name} must be non-empty strings, not {text!r}")
         return texts
+
+
+@dataclass(frozen=True, slots=True)
+class Patterns:
+    """Regular expressions, none of which matches the empty text."""
+
+    range = "regular expressions"
+
+    def __call__(self, name: str, value: Any) -> tuple[str, ...]:
+        """Return the expressions as a tuple."""
+        patterns = Texts()(name, value)
+        for pattern in patterns:
+            import regex  # 20 ms that only those spend who have one
+
+            try:
+                compiled = regex.compile(pattern)
+            except (regex.error, OverflowError, RecursionError) as error:
+                raise OptionError(f"{name} {pattern!r} is no regular expression: {error}") from error
+            if compiled.fullmatch("") is not None:
+                raise OptionError(
+                    f"{name} {pattern!r} matches the empty text, so that nothing could be generated"
+                )
+        return patterns
+
+
+@dataclass(frozen=True, slots=True)
+class Functions:
+    """Python functions; what they take and return is known where they are called."""
+
+    range = "functions"
+
+    def __call__(self, name: str, value: Any) -> tuple[Callable[..., Any], ...]:
+        """Return the functions as a tuple."""
+        functions = (value,) if callable(value) else as_tuple(name, value)
+        for function in functions:
+            if not callable(function):
+                raise OptionError(f"{name} must be functions, not {function!r:.200}")
+        return functions
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,15 +12,17 @@ from genai.config.checks import (
     Biases,
     Decay,
     Flag,
+    Functions,
     Integer,
     LastTokens,
     Number,
+    Patterns,
     SequenceBiases,
     Texts,
     TokenIds,
 )
 from genai.config.combinations import check_combinations
-from genai.config.generation_options import GenerationOptions
+from genai.config.generation_options import GenerationOptions, LogitsFunction, StoppingCriterion
 from genai.config.option import option, options_of
 from genai.config.samplers import NEUTRAL_FILTERS, SamplerOrder
 from genai.errors import OptionError, did_you_mean
@@ -31,6 +33,9 @@ SAMPLING_OPTIONS = frozenset({"temperature", "dynatemp_range", "mirostat", *NEUT
 """Options that imply `do_sample` when a caller sets them."""
 
 MAX_TOP_LOGPROBS = 20
+
+_CODE = ("logits_processors", "stopping_criteria")
+"""Options that no file can hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +99,15 @@ class GenerationConfig:
             "never" only when no better candidate is possible.
         renormalize_logits: Whether beams are scored by probabilities that add up to 1 again after penalties and bans.
         stop: Texts that end the generation; they are not part of the result.
+        stop_regex: Regular expressions whose match ends the generation; it is not part of the result.
         stop_token_ids: Token ids that end the generation, beside the end-of-sequence ids.
         eos_token_ids: End-of-sequence ids; `None` takes the model's.
         ignore_eos: Go on past end-of-sequence tokens.
+        max_time: Seconds from the submission after which the generation ends with what there is.
+        stopping_criteria: Functions of the tokens so far (int64 array, prompt included), called after each token; a true
+            value ends the sequence.
+        logits_processors: Functions of the tokens so far and the logits (float32 [vocab]) that return other logits,
+            called before each draw, after all options that change logits.
         logprobs: Return the log-probability of each generated token.
         top_logprobs: Return this many most likely alternatives per token too; implies logprobs.
         seed: Seed of the random stream; `None` draws a fresh one.
@@ -199,9 +210,13 @@ class GenerationConfig:
     )
     renormalize_logits: bool = option(False, Flag(), transformers="=", without=("greedy", "sampling"))
     stop: tuple[str, ...] = option((), Texts(), transformers="stop_strings", vllm="=", llama_cpp="=")
+    stop_regex: tuple[str, ...] = option((), Patterns())
     stop_token_ids: tuple[int, ...] = option((), TokenIds(), transformers="eos_token_id", vllm="=")
     eos_token_ids: tuple[int, ...] | None = option(None, TokenIds(or_none=True), transformers="eos_token_id")
     ignore_eos: bool = option(False, Flag(), vllm="=", llama_cpp="=")
+    max_time: float | None = option(None, Number(0, is_open=True, or_none=True), transformers="=")
+    stopping_criteria: tuple[StoppingCriterion, ...] = option((), Functions())
+    logits_processors: tuple[LogitsFunction, ...] = option((), Functions())
     logprobs: bool = option(False, Flag(), vllm="=", without=("beams",))
     top_logprobs: int = option(
         0, Integer(0, MAX_TOP_LOGPROBS), vllm="logprobs", llama_cpp="n_probs", without=("beams",)
@@ -256,6 +271,8 @@ class GenerationConfig:
         """
         known = {f.name for f in dataclasses.fields(cls)}
         options = {k: v for k, v in values.items() if k in known and v is not None}
+        for name in _CODE:
+            options.pop(name, None)
         options.pop("forced_bos_token_id", None)  # there it means something after a prompt of one token only
         options.setdefault("do_sample", False)  # a file may set temperature and still mean greedy decoding
         if options.get("num_beams") not in (None, 1):

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Literal, TypedDict
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict
 
-__all__ = ["GenerationOptions"]
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+__all__ = ["GenerationOptions", "LogitsFunction", "StoppingCriterion"]
+
+LogitsFunction: TypeAlias = "Callable[[npt.NDArray[np.int64], npt.NDArray[np.float32]], npt.ArrayLike]"
+"""Takes the tokens so far, prompt included, and the logits of the next one, float32 [vocab]; returns other logits."""
+
+StoppingCriterion: TypeAlias = "Callable[[npt.NDArray[np.int64]], Any]"
+"""Takes the tokens so far, prompt included; a true value ends the sequence."""
 
 
 class GenerationOptions(TypedDict, total=False):
@@ -58,9 +68,13 @@ class GenerationOptions(TypedDict, total=False):
     early_stopping: bool | Literal["never"]
     renormalize_logits: bool
     stop: str | Iterable[str]
+    stop_regex: str | Iterable[str]
     stop_token_ids: int | Iterable[int]
     eos_token_ids: int | Iterable[int] | None
     ignore_eos: bool
+    max_time: float | None
+    stopping_criteria: StoppingCriterion | Iterable[StoppingCriterion]
+    logits_processors: LogitsFunction | Iterable[LogitsFunction]
     logprobs: bool
     top_logprobs: int
     seed: int | None

@@ -62,6 +62,7 @@ class Engine:
             OptionError: The request can never run.
         """
         strategy = self._scheduler.prepare(request)
+        request.note_submission()
         if len(request.prompt_token_ids) == self._model.context_length:
             self._finish(strategy, "length")
             return
@@ -100,7 +101,7 @@ class Engine:
         request.is_cancelled = True
         if self._stepping_thread != threading.get_ident():
             with self._exclusively(urgent=True):
-                self._end_cancelled()
+                self._end_from_outside()
 
     def score(self, token_ids: Sequence[int], *, num_logits: int | None = None) -> npt.NDArray[np.float32]:
         """Return the logits at the last of these tokens, float32 [num_logits, vocab]; waits for a free slot.
@@ -192,7 +193,7 @@ class Engine:
                     self._turn.notify_all()
 
     def _step(self) -> None:
-        self._end_cancelled()
+        self._end_from_outside()
         self._make_room()
         self._scheduler.admit(self._fail)
         batch = self._scheduler.batch(self._prefill_chunk)
@@ -212,10 +213,12 @@ class Engine:
         for strategy, first in batch.searches:
             self._search(strategy, output, first)
 
-    def _end_cancelled(self) -> None:
-        """End what nobody wants any more."""
+    def _end_from_outside(self) -> None:
+        """End what nobody wants any more, and what has had its time."""
         for strategy in self._scheduler.cancelled():
             self._finish(strategy, "cancelled")
+        for strategy in self._scheduler.overdue():
+            self._finish(strategy, "length")
 
     def _make_room(self) -> None:
         """Make room for one more token of whatever decodes; end what finds none."""

@@ -11,8 +11,11 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+import numpy as np
+
 from genai.config import GenerationConfig
 from genai.engine.results import Choice, GenerationResult, GenerationStats, Piece
+from genai.errors import GenerationError
 from genai.sampling import LogitsProcessor, Sampler
 from genai.text import Detokenizer
 
@@ -122,6 +125,35 @@ class Request:
             stream=stream,
             seed=self.seed,
         )
+
+    @property
+    def is_overdue(self) -> bool:
+        """Whether it has taken all the time that it may."""
+        limit = self.config.max_time
+        return limit is not None and time.perf_counter() - self._submitted >= limit
+
+    def note_submission(self) -> None:
+        """Take the time that `max_time` counts from."""
+        self._submitted = time.perf_counter()
+
+    def meets_criterion(self, token_ids: Sequence[int]) -> bool:
+        """Whether one of the caller's functions wants a sequence, prompt included, to end here.
+
+        Raises:
+            GenerationError: A function failed.
+        """
+        criteria = self.config.stopping_criteria
+        if not criteria:
+            return False
+        tokens = np.array(token_ids, np.int64)
+        for criterion in criteria:
+            try:
+                if criterion(tokens):
+                    return True
+            except Exception as error:  # whatever a caller's function raises ends this request alone
+                name = getattr(criterion, "__name__", repr(criterion))
+                raise GenerationError(f"stopping_criteria: {name} failed: {error!r}") from error
+        return False
 
     def max_new_tokens(self, max_length: int) -> int:
         """Return the most tokens that a sequence of it gets, where the model takes so many, prompt included."""

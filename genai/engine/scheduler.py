@@ -177,8 +177,11 @@ class Scheduler:
 
     def cancelled(self) -> list[Strategy]:
         """Return what was cancelled, whether it runs or waits."""
-        everything = (*self.running, *tuple(self.waiting))  # other threads may submit meanwhile
-        return [strategy for strategy in everything if strategy.request.is_cancelled]
+        return [strategy for strategy in self._everything() if strategy.request.is_cancelled]
+
+    def overdue(self) -> list[Strategy]:
+        """Return what has had its time, whether it runs or waits."""
+        return [strategy for strategy in self._everything() if strategy.request.is_overdue]
 
     def release(self, strategy: Strategy, *, is_sound: bool = True) -> None:
         """Give back the slots of ended sequences (of all, if what they hold cannot be trusted); forget what has none."""
@@ -216,6 +219,9 @@ class Scheduler:
         assert all(sequence.has_slot == (sequence.finish_reason is None) for sequence in sequences)
         assert all(sequence.has_slot for sequence in self._prefilling)
         assert all(len(s.ids) - 1 <= self._cache.capacity for s in sequences if s.has_slot)
+
+    def _everything(self) -> tuple[Strategy, ...]:
+        return (*self.running, *tuple(self.waiting))  # other threads may submit meanwhile
 
     def _recompute_with_other_tables(self) -> None:
         """Empty the slots of sequences that have come to a length where the model's position table changes."""

@@ -6,7 +6,7 @@ from genai.cache import Slot
 from genai.engine.request import Request
 from genai.engine.results import Choice, FinishReason, Piece, TokenLogprob
 from genai.sampling import Sample, Sampler
-from genai.text import StopMatcher
+from genai.text import RegexStopMatcher, StopMatcher
 
 __all__ = ["GenerationSequence"]
 
@@ -39,9 +39,13 @@ class GenerationSequence:
         self._unsent = 0  # tokens since the last piece
         config, tokenizer = request.config, request.tokenizer
         self._is_streamed = request.stream and is_final
-        needs_text = (request.stream or bool(config.stop)) and is_final
+        needs_text = (request.stream or bool(config.stop or config.stop_regex)) and is_final
         self._detokenizer = tokenizer.detokenizer() if tokenizer is not None and needs_text else None
-        self._stop = StopMatcher(config.stop) if config.stop else None
+        self._stop: StopMatcher | RegexStopMatcher | None = None
+        if config.stop_regex:
+            self._stop = RegexStopMatcher(config.stop, config.stop_regex)
+        elif config.stop:
+            self._stop = StopMatcher(config.stop)
         self._slot: Slot | None = None
         self._max_ids = self.num_prompt + request.max_new_tokens(max_length)
 
@@ -96,6 +100,8 @@ class GenerationSequence:
                 text = self._detokenizer.push(token_id)
                 if self._stop is not None:
                     text = self._match_stop(text)
+            if self.finish_reason is None and request.meets_criterion(self.ids):
+                self.finish_reason = "stop"
             if self.finish_reason is None and len(self.ids) == self._max_ids:
                 self.finish_reason = "length"
         if self.finish_reason is not None:

@@ -4,7 +4,18 @@ from genai.text.chat_template import ChatTemplate
 from genai.text.detokenizer import Detokenizer
 from genai.text.prefix import prefix_of
 from genai.text.stop import StopMatcher, StopResult
+from genai.text.stop_regex import RegexStopMatcher, find_regex
 from genai.text.text_file import read_utf8
 from genai.text.tokenizer import Tokenizer
 
-__all__ = ["ChatTemplate", "Detokenizer", "StopMatcher", "StopResult", "Tokenizer", "prefix_of", "read_utf8"]
+__all__ = [
+    "ChatTemplate",
+    "Detokenizer",
+    "RegexStopMatcher",
+    "StopMatcher",
+    "StopResult",
+    "Tokenizer",
+    "find_regex",
+    "prefix_of",
+    "read_utf8",
+]

@@ -16,6 +16,7 @@ from genai.engine.strategies.beam_search import BeamSearch, BeamStep, Hypothesis
 from genai.errors import GenerationError
 from genai.model import Model, Span, StepOutput
 from genai.sampling import log_softmax
+from genai.text import RegexStopMatcher, find_regex
 
 __all__ = ["BeamStrategy"]
 
@@ -116,12 +117,15 @@ class BeamStrategy:
     def _ends(self, token_ids: tuple[int, ...]) -> bool:
         """Whether a beam ends with its last token."""
         request = self.request
+        config = request.config
         if token_ids[-1] in request.stop_token_ids:
             return True
-        if not request.config.stop or request.tokenizer is None:
+        if config.stopping_criteria and request.meets_criterion((*request.prompt_token_ids, *token_ids)):
+            return True
+        if not (config.stop or config.stop_regex) or request.tokenizer is None:
             return False
         text = request.tokenizer.decode(token_ids)
-        return any(stop in text for stop in request.config.stop)
+        return any(stop in text for stop in config.stop) or find_regex(config.stop_regex, text)
 
     def _choice(self, hypothesis: Hypothesis) -> Choice:
         request, token_ids = self.request, hypothesis.token_ids
@@ -129,6 +133,14 @@ class BeamStrategy:
             return Choice("", (), hypothesis.finish_reason)
         shown = token_ids[:-1] if token_ids[-1] in request.stop_token_ids else token_ids
         text = request.tokenizer.decode(shown) if request.tokenizer is not None else ""
-        for stop in request.config.stop:
-            text = text.split(stop, 1)[0]
+        if request.config.stop_regex:
+            text = _cut(text, RegexStopMatcher(request.config.stop, request.config.stop_regex))
+        else:
+            for stop in request.config.stop:
+                text = text.split(stop, 1)[0]
         return Choice(text, token_ids, hypothesis.finish_reason, score=hypothesis.score)
+
+
+def _cut(text: str, matcher: RegexStopMatcher) -> str:
+    """Return what of a text comes before the first match."""
+    return matcher.push(text).emit + matcher.finish()

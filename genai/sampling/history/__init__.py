@@ -12,6 +12,7 @@ from genai.config import GenerationConfig
 from genai.errors import OptionError
 from genai.sampling.history.bans import BadWordsBan, BeginSuppression, EosBan, Forcing, NgramBan, Suppression
 from genai.sampling.history.dry import DryPenalty
+from genai.sampling.history.functions import FunctionProcessor
 from genai.sampling.history.penalties import (
     CountPenalty,
     LengthDecay,
@@ -50,6 +51,11 @@ def build_history_processors(
         *_penalties(config, vocab_size, prompt_token_ids, dry_breaker_ids),
         *_bans(config, vocab_size, prompt_token_ids, eos_token_ids, bad_words_ids),
         *_at_positions(config, vocab_size, eos_token_ids, max_new_tokens),
+        *(
+            [FunctionProcessor(config.logits_processors, prompt_token_ids)]
+            if config.logits_processors
+            else []
+        ),
     ]
 
 
@@ -122,8 +128,10 @@ def _check(
     eos_token_ids: Sequence[int],
     bad_words_ids: Sequence[Sequence[int]],
 ) -> None:
-    biases = [("logit_bias", (token_id,), bias) for token_id, bias in config.logit_bias.items()]
-    biases += [("sequence_bias", token_ids, bias) for token_ids, bias in config.sequence_bias.items()]
+    biases: list[tuple[str, tuple[int, ...], float]] = [
+        *(("logit_bias", (token_id,), bias) for token_id, bias in config.logit_bias.items()),
+        *(("sequence_bias", token_ids, bias) for token_ids, bias in config.sequence_bias.items()),
+    ]
     for option, token_ids, bias in biases:
         if max(token_ids) >= vocab_size:
             raise _beyond_vocabulary(option, max(token_ids), vocab_size)

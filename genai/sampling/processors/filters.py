@@ -59,9 +59,9 @@ def apply_dynamic_temperature(logits: Logits, temperature: float, spread: float,
     """
     num_possible = (logits > -np.inf).sum(axis=-1, keepdims=True)
     greatest = np.log(np.maximum(num_possible, 2))
-    share = np.clip(entropy(logits) / greatest, 0, 1) ** exponent
+    share: NDArray[np.float64] = np.power(np.clip(entropy(logits) / greatest, 0, 1), exponent)
     low, high = max(temperature - spread, 0.0), temperature + spread
-    temperatures = np.where(num_possible > 1, low + (high - low) * share, 1)
+    temperatures = np.where(num_possible > 1, low + (high - low) * share, 1.0)
     with np.errstate(over="ignore"):
         result: Logits = logits / np.maximum(temperatures, LOWEST_TEMPERATURE).astype(np.float32)
     return result
@@ -207,8 +207,7 @@ def entropy(logits: Logits) -> NDArray[np.float64]:
     log_p = log_softmax(logits)
     with np.errstate(invalid="ignore"):  # 0 * inf of a forbidden token, whose share is 0
         terms = np.exp(log_p) * log_p
-    result: NDArray[np.float64] = -np.nansum(terms, axis=-1, keepdims=True, dtype=np.float64)
-    return result
+    return -np.asarray(np.nansum(terms, axis=-1, keepdims=True, dtype=np.float64))
 
 
 def _forbid(logits: Logits, forbidden: NDArray[np.bool_]) -> Logits:
