@@ -28,12 +28,14 @@ class ChatOptions(GenerationOptions, total=False):
     """What may go with a conversation, as keyword arguments.
 
     Beside the options of a generation: `config`, whose options they change; `tools`, functions that the model may call;
-    `template_options`, further variables of the model's chat template, such as enable_thinking.
+    `template_options`, further variables of the model's chat template, such as enable_thinking;
+    `continue_final_message`, whether the last message is the beginning of the answer, which goes on from there.
     """
 
     config: GenerationConfig | None
     tools: Tools | None
     template_options: Mapping[str, object] | None
+    continue_final_message: bool
 
 
 class RequestBuilder:
@@ -71,6 +73,7 @@ class RequestBuilder:
         messages: Messages | None = None,
         tools: Tools | None = None,
         template_options: Mapping[str, object] | None = None,
+        continue_final_message: bool = False,
     ) -> list[int]:
         """Return the tokens of one prompt, given as a text, as tokens, or as a conversation.
 
@@ -78,12 +81,14 @@ class RequestBuilder:
             OptionError: Not exactly one of the three is given, or several prompts are; or it is not what it should be.
             ChatTemplateError: The model has no chat template, or it refuses the conversation.
         """
-        if messages is None and (tools is not None or template_options is not None):
-            raise OptionError("tools and template_options are for a conversation: pass messages, too")
+        if messages is None and (tools is not None or template_options is not None or continue_final_message):
+            raise OptionError(
+                "tools, template_options and continue_final_message are for a conversation: pass messages, too"
+            )
         if messages is not None:
             if prompt is not None or token_ids is not None:
                 raise OptionError("pass one of prompt, token_ids and messages")
-            return self._encode_chat(messages, tools, template_options)
+            return self._encode_chat(messages, tools, template_options, continue_final_message)
         if is_batch(prompt, token_ids):
             raise OptionError("one prompt is expected here, not a list: `generate` takes a list")
         return self.encode_prompts(prompt, token_ids)[0]
@@ -108,7 +113,11 @@ class RequestBuilder:
         return [_checked_ids(row) for row in rows]
 
     def _encode_chat(
-        self, messages: Messages, tools: Tools | None, template_options: Mapping[str, object] | None
+        self,
+        messages: Messages,
+        tools: Tools | None,
+        template_options: Mapping[str, object] | None,
+        continue_final_message: bool,
     ) -> list[int]:
         if isinstance(messages, (str, Message, Mapping)):
             raise OptionError('messages must be a list of messages, such as [Message("user", "Hello")]')
@@ -117,6 +126,8 @@ class RequestBuilder:
             raise OptionError(
                 f"template_options must not hold {' and '.join(sorted(taken))}: pass it by itself"
             )
+        if continue_final_message:
+            variables = {**variables, "continue_final_message": True, "add_generation_prompt": False}
         return self.tokenizer.encode_chat(messages, tools=tools, **variables)
 
     def build(
@@ -145,7 +156,9 @@ class RequestBuilder:
             given = {**self._folder.limits.options(len(token_ids), given), **given}
         config = config.merge(**given)
         needing = [
-            name for name in ("stop", "stop_regex", "bad_words", "dry_multiplier") if getattr(config, name)
+            name
+            for name in ("stop", "stop_regex", "bad_words", "dry_multiplier", "echo")
+            if getattr(config, name)
         ]
         if needing and self._tokenizer is None:
             raise TokenizerError(f"{' and '.join(needing)} needs a tokenizer: {self._tokenizer_error}")

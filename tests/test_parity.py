@@ -133,6 +133,17 @@ def test_repetition_penalty(pair: Pair) -> None:
         assert list(result.token_ids) == pair.expected(prompt, 30, repetition_penalty=1.5)[0]
 
 
+def test_log_probabilities_of_a_prompt(pair: Pair) -> None:
+    for prompt in pair.prompts:
+        with torch.no_grad():
+            expected = torch.log_softmax(pair.reference(torch.tensor([prompt])).logits[0].float(), dim=-1)
+        result = pair.generator.generate(token_ids=prompt, max_new_tokens=1, prompt_logprobs=0)
+        assert result.prompt_logprobs is not None
+        ours = [entry.logprob for entry in result.prompt_logprobs[1:] if entry is not None]
+        theirs = [float(row[token]) for row, token in zip(expected, prompt[1:], strict=False)]
+        np.testing.assert_allclose(ours, theirs, atol=1e-3)
+
+
 @pytest.mark.parametrize(
     "options",
     [

@@ -215,6 +215,13 @@ class SequenceFlags:
     logprobs: Annotated[
         bool | None, typer.Option("--logprobs", help="Return each token's log-probability (with --json).")
     ] = None
+    prompt_logprobs: Annotated[
+        int | None,
+        typer.Option(
+            help="Return each prompt token's log-probability, with so many alternatives (with --json)."
+        ),
+    ] = None
+    echo: Annotated[bool | None, typer.Option("--echo", help="Begin the text with the prompt.")] = None
     top_logprobs: Annotated[
         int | None, typer.Option(help="Return this many alternatives per token too (with --json).")
     ] = None

@@ -110,6 +110,9 @@ class GenerationConfig:
             called before each draw, after all options that change logits.
         logprobs: Return the log-probability of each generated token.
         top_logprobs: Return this many most likely alternatives per token too; implies logprobs.
+        prompt_logprobs: Return the log-probability of each token of the prompt after the first, with so many most likely
+            alternatives; `None` is off. No part of the prompt is then taken from the cache.
+        echo: Whether the result's text begins with the prompt's.
         seed: Seed of the random stream; `None` draws a fresh one.
 
     Raises:
@@ -221,6 +224,8 @@ class GenerationConfig:
     top_logprobs: int = option(
         0, Integer(0, MAX_TOP_LOGPROBS), vllm="logprobs", llama_cpp="n_probs", without=("beams",)
     )
+    prompt_logprobs: int | None = option(None, Integer(0, MAX_TOP_LOGPROBS, or_none=True), vllm="=")
+    echo: bool = option(False, Flag())
     seed: int | None = option(None, Integer(0, 2**64 - 1, or_none=True), vllm="=", llama_cpp="=")
 
     def __post_init__(self) -> None:

@@ -77,4 +77,6 @@ class GenerationOptions(TypedDict, total=False):
     logits_processors: LogitsFunction | Iterable[LogitsFunction]
     logprobs: bool
     top_logprobs: int
+    prompt_logprobs: int | None
+    echo: bool
     seed: int | None

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from genai.engine.request import Request
 from genai.engine.results import FinishReason
-from genai.engine.scheduler import NoMemoryError, Scheduler
+from genai.engine.scheduler import Batch, NoMemoryError, Scheduler
 from genai.engine.strategies import Strategy
 from genai.errors import GenaiError, GenerationError, OptionError, OutOfMemoryError
 from genai.model import Model, Span, StepOutput
@@ -210,8 +210,19 @@ class Engine:
             return
         if batch.prompts:
             self._scheduler.note_prompts(batch.prompts)
+            self._score_prompts(batch, output)
         for strategy, first in batch.searches:
             self._search(strategy, output, first)
+
+    def _score_prompts(self, batch: Batch, output: StepOutput) -> None:
+        """Let the prompts whose log-probabilities are wanted take their logits."""
+        for index, sequence in enumerate(batch.prompts):
+            num_logits = batch.spans[index].num_logits
+            if num_logits:
+                try:
+                    sequence.take_prompt_logits(output.logits_of(index, num_logits))
+                except GenaiError as error:
+                    self._fail(self._scheduler.owner_of(sequence), error)
 
     def _end_from_outside(self) -> None:
         """End what nobody wants any more, and what has had its time."""

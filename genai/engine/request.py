@@ -5,16 +5,18 @@ A request ends exactly once, with a result or an error. It knows no model; the e
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
 
 from genai.config import GenerationConfig
-from genai.engine.results import Choice, GenerationResult, GenerationStats, Piece
+from genai.engine.results import Choice, GenerationResult, GenerationStats, Piece, TokenLogprob
 from genai.errors import GenerationError
 from genai.sampling import LogitsProcessor, Sampler
 from genai.text import Detokenizer
@@ -81,6 +83,8 @@ class Request:
         self.error: BaseException | None = None
         self.is_cancelled = False
         self.cached_prompt_tokens = 0
+        self.prompt_logprobs: list[TokenLogprob] = []  # of the tokens after the first
+        self._echoed: set[int] = set()
         self.num_preemptions = 0
         eos = eos_token_ids if config.eos_token_ids is None else config.eos_token_ids
         self.eos_token_ids = tuple(eos)
@@ -168,6 +172,9 @@ class Request:
 
     def emit(self, piece: Piece) -> None:
         """Hand a piece to whoever streams."""
+        if self.config.echo and piece.index not in self._echoed:
+            self._echoed.add(piece.index)
+            piece = dataclasses.replace(piece, text=self._prompt_text + piece.text)
         if self.on_piece is not None:
             self.on_piece(piece)
         else:
@@ -176,7 +183,10 @@ class Request:
     def finish(self, choices: Sequence[Choice]) -> None:
         """End with these sequences, best first."""
         assert not self.is_finished
+        if self.config.echo:
+            choices = [dataclasses.replace(each, text=self._prompt_text + each.text) for each in choices]
         best = choices[0]
+        is_scored = self.config.prompt_logprobs is not None
         self.result = GenerationResult(
             text=best.text,
             token_ids=best.token_ids,
@@ -185,6 +195,7 @@ class Request:
             stats=self._stats(sum(len(choice.token_ids) for choice in choices)),
             logprobs=best.logprobs,
             choices=tuple(choices) if self.config.num_return_sequences > 1 else (),
+            prompt_logprobs=(None, *self.prompt_logprobs) if is_scored else None,
         )
         self._close()
 
@@ -193,6 +204,10 @@ class Request:
         assert not self.is_finished
         self.error = error
         self._close()
+
+    @cached_property
+    def _prompt_text(self) -> str:
+        return self.tokenizer.decode(self.prompt_token_ids) if self.tokenizer is not None else ""
 
     def _close(self) -> None:
         if self.on_piece is not None:

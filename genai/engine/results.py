@@ -13,7 +13,7 @@ FinishReason = Literal["stop", "length", "cancelled"]
 
 @dataclass(frozen=True, slots=True)
 class TokenLogprob:
-    """How likely the model found one generated token.
+    """How likely the model found one token, generated or of the prompt.
 
     Args:
         token_id: The token.
@@ -97,6 +97,8 @@ class GenerationResult:
         stats: What it cost.
         logprobs: One entry per generated token, if asked for.
         choices: All sequences, best first, when more than one was asked for; the other fields are those of the first.
+        prompt_logprobs: One entry per token of the prompt, if asked for, `None` for the first; fewer where the prompt was
+            not read to its end.
     """
 
     text: str
@@ -106,3 +108,4 @@ class GenerationResult:
     stats: GenerationStats
     logprobs: tuple[TokenLogprob, ...] | None = None
     choices: tuple[Choice, ...] = ()
+    prompt_logprobs: tuple[TokenLogprob | None, ...] | None = None

@@ -75,6 +75,13 @@ class Scheduler:
             OptionError: It can never run: too long, too many sequences, or an option does not fit the model.
         """
         self.check_prompt(request.prompt_token_ids)
+        if request.config.prompt_logprobs is not None and (
+            len(request.prompt_token_ids) == self._model.context_length
+        ):
+            raise OptionError(
+                f"prompt_logprobs: the prompt fills the context of {self._model.context_length} tokens, but one token after "
+                "it is generated: shorten the prompt by one"
+            )
         if request.adapter is not None and request.adapter not in self._model.adapters:
             known = ", ".join(sorted(self._model.adapters)) or "none"
             raise OptionError(f'the model has no adapter "{request.adapter}"; it has: {known}')
@@ -155,9 +162,9 @@ class Scheduler:
         batch = Batch()
         unready = [s for each in self.running for s in each.sequences if s.has_slot and not s.is_ready]
         if unready:
-            for sequence, token_ids in self._chunks(unready, max_tokens):
+            for sequence, span in self._chunks(unready, max_tokens):
                 batch.prompts.append(sequence)
-                batch.spans.append(Span(sequence.slot, token_ids))
+                batch.spans.append(span)
         for strategy in self.running:
             if not unready or all(s.is_ready or not s.has_slot for s in strategy.sequences):
                 batch.searches.append((strategy, len(batch.spans)))
@@ -235,8 +242,8 @@ class Scheduler:
 
     def _chunks(
         self, unready: Iterable[GenerationSequence], max_tokens: int
-    ) -> Iterator[tuple[GenerationSequence, list[int]]]:
-        """Yield which sequences are prefilled next, and the tokens: one long prompt's chunk, or several prompts.
+    ) -> Iterator[tuple[GenerationSequence, Span]]:
+        """Yield which sequences are prefilled next, and what runs: one long prompt's chunk, or several prompts.
 
         Which tokens of a long prompt run together does not depend on what else runs.
         """
@@ -264,11 +271,11 @@ class Scheduler:
         for sequence in chosen:
             to_branch = sequence.slot.branch_point - len(sequence.slot.token_ids)
             count = min(max_tokens, to_branch) if to_branch > 0 else max_tokens
-            yield sequence, sequence.pending[:count]
+            yield sequence, Span(sequence.slot, *sequence.next_chunk(count))
 
     def _begin(self, sequence: GenerationSequence) -> None:
         """Take over what other slots hold of a sequence by now."""
-        self._cache.adopt_prefix(sequence.slot, sequence.ids)
+        self._cache.adopt_prefix(sequence.slot, sequence.reusable)
         self._prefilling.add(sequence)
         self._note_cached(sequence)
 
@@ -307,7 +314,7 @@ class Scheduler:
         slots: list[Slot] = []
         try:
             for sequence in sequences:
-                slot = self._cache.acquire(sequence.ids, key=key, least_capacity=least_capacity)
+                slot = self._cache.acquire(sequence.reusable, key=key, least_capacity=least_capacity)
                 if slot is None:
                     break
                 slots.append(slot)

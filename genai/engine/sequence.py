@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import numpy as np
+import numpy.typing as npt
+
 from genai.cache import Slot
 from genai.engine.request import Request
 from genai.engine.results import Choice, FinishReason, Piece, TokenLogprob
-from genai.sampling import Sample, Sampler
+from genai.errors import GenerationError
+from genai.sampling import Sample, Sampler, token_logprob
 from genai.text import RegexStopMatcher, StopMatcher
 
 __all__ = ["GenerationSequence"]
+
+MAX_SCORED = 64
+"""Most tokens of a prompt whose logits are there at once."""
 
 
 class GenerationSequence:
@@ -73,6 +80,46 @@ class GenerationSequence:
     def pending(self) -> list[int]:
         """Tokens to prefill before the last one can be decoded."""
         return self.ids[len(self.slot.token_ids) : -1]
+
+    @property
+    def reusable(self) -> list[int]:
+        """The beginning of `ids` that may be taken from a cache, and one token: all, or what needs no logits any more."""
+        return self.ids[: self._num_scored + 1] if self._wants_prompt_logits else self.ids
+
+    def next_chunk(self, max_tokens: int) -> tuple[list[int], int]:
+        """Return what to prefill next, and at how many of its last tokens logits are wanted: all of them or none."""
+        if not self._wants_prompt_logits:
+            return self.pending[:max_tokens], 0
+        start, scored = len(self.slot.token_ids), self._num_scored
+        if start < scored:  # they had to be computed again
+            return self.pending[: min(max_tokens, scored - start)], 0
+        chunk = self.pending[: min(max_tokens, MAX_SCORED, self.num_prompt - 1 - start)]
+        return chunk, len(chunk)
+
+    def take_prompt_logits(self, logits: npt.NDArray[np.float32]) -> None:
+        """Take the logits at the chunk that has run, float32 [tokens, vocab]: those of the tokens after each of its own.
+
+        Raises:
+            GenerationError: They are not usable.
+        """
+        if not np.isfinite(logits.max(axis=1)).all():
+            raise GenerationError(
+                "the model's logits for the prompt are NaN or infinite: the weights are damaged, or their precision "
+                "overflows; validate the model folder, or export it in fp32"
+            )
+        start = self._num_scored + 1
+        for token_id, row in zip(self.ids[start : start + len(logits)], logits, strict=True):
+            logprob = token_logprob(row, token_id, min(self.request.config.prompt_logprobs or 0, row.size))
+            self.request.prompt_logprobs.append(TokenLogprob(token_id, *logprob))
+
+    @property
+    def _num_scored(self) -> int:
+        return len(self.request.prompt_logprobs)
+
+    @property
+    def _wants_prompt_logits(self) -> bool:
+        wants = self.request.config.prompt_logprobs is not None and self.index == 0
+        return wants and self._num_scored < self.num_prompt - 1
 
     @property
     def is_ready(self) -> bool:

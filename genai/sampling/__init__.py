@@ -6,7 +6,8 @@ Knows options and token ids; knows no model, tokenizer, session or device.
 from __future__ import annotations
 
 from genai.sampling.history import LogitsProcessor
+from genai.sampling.logprobs import token_logprob
 from genai.sampling.processors import log_softmax
 from genai.sampling.sampler import GREEDY_TEMPERATURE, Sample, Sampler
 
-__all__ = ["GREEDY_TEMPERATURE", "LogitsProcessor", "Sample", "Sampler", "log_softmax"]
+__all__ = ["GREEDY_TEMPERATURE", "LogitsProcessor", "Sample", "Sampler", "log_softmax", "token_logprob"]

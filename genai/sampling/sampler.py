@@ -15,7 +15,7 @@ import numpy as np
 from genai.config import GenerationConfig
 from genai.errors import GenerationError
 from genai.sampling.history import LogitsProcessor, build_history_processors
-from genai.sampling.logprobs import log_sum_exp, top_logprobs
+from genai.sampling.logprobs import token_logprob
 from genai.sampling.mirostat import Mirostat
 from genai.sampling.processors import LOWEST_TEMPERATURE, Logits
 from genai.sampling.selection import Filters, scale, select
@@ -154,10 +154,7 @@ class Sampler:
         token_id = best if self._filters is None else self._draw(scores, self._filters)
         if not self._logprobs:
             return Sample(token_id)
-        total = log_sum_exp(logits)
-        return Sample(
-            token_id, float(logits[token_id]) - total, top_logprobs(logits, total, self._num_top_logprobs)
-        )
+        return Sample(token_id, *token_logprob(logits, token_id, self._num_top_logprobs))
 
     def process_logits(self, logits: Logits) -> Logits:
         """Apply biases, penalties and bans, the part that beam search needs too.

@@ -75,6 +75,8 @@ KINDS: list[dict[str, Any]] = [
     {"num_return_sequences": 2, "temperature": 1.0, "seed": 5},
     {"num_beams": 2},
     {"no_repeat_ngram_size": 2, "logprobs": True},
+    {"prompt_logprobs": 1},
+    {"prompt_logprobs": 0, "num_return_sequences": 2, "temperature": 1.0, "seed": 5},
 ]
 
 
@@ -138,6 +140,7 @@ def _assert_as_alone(each: Request, model: FakeModel) -> None:
         assert str(each.error) == str(alone.error)
     else:
         assert each.result.token_ids == alone.result.token_ids
+        assert each.result.prompt_logprobs == alone.result.prompt_logprobs
         assert each.result.finish_reason == alone.result.finish_reason
         assert [c.token_ids for c in each.result.choices] == [c.token_ids for c in alone.result.choices]
 

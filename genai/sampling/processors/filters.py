@@ -59,11 +59,12 @@ def apply_dynamic_temperature(logits: Logits, temperature: float, spread: float,
     """
     num_possible = (logits > -np.inf).sum(axis=-1, keepdims=True)
     greatest = np.log(np.maximum(num_possible, 2))
-    share: NDArray[np.float64] = np.power(np.clip(entropy(logits) / greatest, 0, 1), exponent)
+    share = np.power(np.clip(entropy(logits) / greatest, 0, 1), np.float64(exponent))
     low, high = max(temperature - spread, 0.0), temperature + spread
     temperatures = np.where(num_possible > 1, low + (high - low) * share, 1.0)
+    divisors: Logits = np.maximum(temperatures, LOWEST_TEMPERATURE).astype(np.float32)
     with np.errstate(over="ignore"):
-        result: Logits = logits / np.maximum(temperatures, LOWEST_TEMPERATURE).astype(np.float32)
+        result: Logits = logits / divisors
     return result
 
 
