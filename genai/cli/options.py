@@ -202,6 +202,12 @@ class GenerationFlags:
     ] = None
     max_time: Annotated[float | None, typer.Option(help="Seconds after which generation ends.")] = None
     num_beams: Annotated[int | None, typer.Option(help="Beam search over this many; 1 is off.")] = None
+    num_beam_groups: Annotated[
+        int | None, typer.Option(help="Search in this many groups of beams that avoid each other's tokens.")
+    ] = None
+    diversity_penalty: Annotated[
+        float | None, typer.Option(help="How much a group avoids what those before it have chosen.")
+    ] = None
     length_penalty: Annotated[
         float | None, typer.Option(help="Exponent on the length that a beam's score is divided by.")
     ] = None
@@ -212,6 +218,9 @@ class SequenceFlags:
     """What makes sense for one prompt, but not in a conversation."""
 
     num_return_sequences: Annotated[int | None, typer.Option(help="How many continuations to return.")] = None
+    best_of: Annotated[
+        int | None, typer.Option(help="Draw this many continuations, and return the likeliest.")
+    ] = None
     logprobs: Annotated[
         bool | None, typer.Option("--logprobs", help="Return each token's log-probability (with --json).")
     ] = None

@@ -48,8 +48,6 @@ def _check_needs(
 
 
 def _check_searches(config: GenerationConfig) -> None:
-    if config.num_beams > 1 and config.logprobs:
-        raise OptionError("logprobs are not available with beam search: its scores are in `choices`")
     if config.num_beams > 1 and config.is_sampling:
         raise OptionError(
             "num_beams > 1 cannot be combined with sampling (do_sample, temperature, top_k, top_p, ...): "
@@ -58,6 +56,22 @@ def _check_searches(config: GenerationConfig) -> None:
     if config.num_beams > 1 and config.num_return_sequences > config.num_beams:
         raise OptionError(
             f"num_return_sequences must be at most num_beams, not {config.num_return_sequences} > {config.num_beams}"
+        )
+    if config.num_beams % config.num_beam_groups:
+        raise OptionError(
+            f"num_beams ({config.num_beams}) must be a multiple of num_beam_groups ({config.num_beam_groups})"
+        )
+    if config.num_beam_groups > 1 and not config.diversity_penalty:
+        raise OptionError(
+            "num_beam_groups > 1 needs a diversity_penalty above 0: without one all groups find the same"
+        )
+    if config.best_of is not None and not config.is_sampling:
+        raise OptionError(
+            "best_of chooses among sequences that were drawn: set do_sample=True or a temperature, and num_beams=1"
+        )
+    if config.best_of is not None and config.best_of < config.num_return_sequences:
+        raise OptionError(
+            f"best_of ({config.best_of}) must be at least num_return_sequences ({config.num_return_sequences})"
         )
     if config.num_return_sequences > 1 and config.num_beams == 1 and not config.is_sampling:
         raise OptionError(

@@ -93,7 +93,12 @@ class GenerationConfig:
             single token.)
         forced_eos_token_id: What the last token that max_new_tokens, or the context, has room for must be one of.
         num_beams: Beam search over this many sequences; 1 is off.
+        num_beam_groups: In how many groups the beams search, each of which avoids what those before it have chosen
+            (Vijayakumar et al., 2016).
+        diversity_penalty: Subtracted from a token's score for every beam of an earlier group that chose it at the same
+            step.
         num_return_sequences: How many sequences to return per prompt.
+        best_of: Draw this many sequences, and return the likeliest per token; `None` returns all that are drawn.
         length_penalty: Exponent on the length that a beam's score is divided by.
         early_stopping: When beam search stops: True at num_beams candidates, False by a heuristic,
             "never" only when no better candidate is possible.
@@ -204,9 +209,16 @@ class GenerationConfig:
     forced_bos_token_id: int | None = option(None, Integer(0, or_none=True), transformers="=")
     forced_eos_token_id: tuple[int, ...] = option((), TokenIds(), transformers="=")
     num_beams: int = option(1, Integer(1), transformers="=", without=("greedy", "sampling"))
+    num_beam_groups: int = option(
+        1, Integer(1), transformers="=", without=("greedy", "sampling"), needs=("num_beams",)
+    )
+    diversity_penalty: float = option(
+        0.0, Number(0), transformers="=", without=("greedy", "sampling"), needs=("num_beam_groups",)
+    )
     num_return_sequences: int = option(
         1, Integer(1), transformers="=", vllm="n", llama_cpp="n", without=("greedy",)
     )
+    best_of: int | None = option(None, Integer(1, or_none=True), vllm="=", without=("greedy", "beams"))
     length_penalty: float = option(1.0, Number(), transformers="=", without=("greedy", "sampling"))
     early_stopping: bool | Literal["never"] = option(
         False, AnyOf((True, False, "never")), transformers="=", without=("greedy", "sampling")
@@ -220,10 +232,8 @@ class GenerationConfig:
     max_time: float | None = option(None, Number(0, is_open=True, or_none=True), transformers="=")
     stopping_criteria: tuple[StoppingCriterion, ...] = option((), Functions())
     logits_processors: tuple[LogitsFunction, ...] = option((), Functions())
-    logprobs: bool = option(False, Flag(), vllm="=", without=("beams",))
-    top_logprobs: int = option(
-        0, Integer(0, MAX_TOP_LOGPROBS), vllm="logprobs", llama_cpp="n_probs", without=("beams",)
-    )
+    logprobs: bool = option(False, Flag(), vllm="=")
+    top_logprobs: int = option(0, Integer(0, MAX_TOP_LOGPROBS), vllm="logprobs", llama_cpp="n_probs")
     prompt_logprobs: int | None = option(None, Integer(0, MAX_TOP_LOGPROBS, or_none=True), vllm="=")
     echo: bool = option(False, Flag())
     seed: int | None = option(None, Integer(0, 2**64 - 1, or_none=True), vllm="=", llama_cpp="=")

@@ -63,7 +63,10 @@ class GenerationOptions(TypedDict, total=False):
     forced_bos_token_id: int | None
     forced_eos_token_id: int | Iterable[int]
     num_beams: int
+    num_beam_groups: int
+    diversity_penalty: float
     num_return_sequences: int
+    best_of: int | None
     length_penalty: float
     early_stopping: bool | Literal["never"]
     renormalize_logits: bool

@@ -84,6 +84,7 @@ class Request:
         self.is_cancelled = False
         self.cached_prompt_tokens = 0
         self.prompt_logprobs: list[TokenLogprob] = []  # of the tokens after the first
+        self.num_discarded_tokens = 0  # of sequences that are not returned
         self._echoed: set[int] = set()
         self.num_preemptions = 0
         eos = eos_token_ids if config.eos_token_ids is None else config.eos_token_ids
@@ -192,7 +193,7 @@ class Request:
             token_ids=best.token_ids,
             prompt_token_ids=self.prompt_token_ids,
             finish_reason=best.finish_reason,
-            stats=self._stats(sum(len(choice.token_ids) for choice in choices)),
+            stats=self._stats(sum(len(choice.token_ids) for choice in choices) + self.num_discarded_tokens),
             logprobs=best.logprobs,
             choices=tuple(choices) if self.config.num_return_sequences > 1 else (),
             prompt_logprobs=(None, *self.prompt_logprobs) if is_scored else None,

@@ -88,7 +88,7 @@ class Scheduler:
         strategy = make_strategy(request, self._model)
         if len(strategy.sequences) > self._model.max_batch:
             raise OptionError(
-                f"{len(strategy.sequences)} sequences (num_beams or num_return_sequences) are more than "
+                f"{len(strategy.sequences)} sequences (num_beams, num_return_sequences or best_of) are more than "
                 f"max_batch={self._model.max_batch}"
             )
         return strategy

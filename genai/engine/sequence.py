@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 
@@ -30,10 +32,18 @@ class GenerationSequence:
         sampler: Chooses its tokens.
         max_length: Most tokens, prompt included, that the model takes.
         is_final: Whether its tokens stay as they are committed; a beam's text is told only at the end.
+        is_streamed: Whether its pieces are told as they come, where the request is streamed.
     """
 
     def __init__(
-        self, request: Request, index: int, sampler: Sampler, *, max_length: int, is_final: bool = True
+        self,
+        request: Request,
+        index: int,
+        sampler: Sampler,
+        *,
+        max_length: int,
+        is_final: bool = True,
+        is_streamed: bool = True,
     ) -> None:
         self.request = request
         self.index = index
@@ -45,7 +55,7 @@ class GenerationSequence:
         self._text: list[str] = []
         self._unsent = 0  # tokens since the last piece
         config, tokenizer = request.config, request.tokenizer
-        self._is_streamed = request.stream and is_final
+        self._is_streamed = request.stream and is_final and is_streamed
         needs_text = (request.stream or bool(config.stop or config.stop_regex)) and is_final
         self._detokenizer = tokenizer.detokenizer() if tokenizer is not None and needs_text else None
         self._stop: StopMatcher | RegexStopMatcher | None = None
@@ -75,6 +85,12 @@ class GenerationSequence:
     def token_ids(self) -> list[int]:
         """The generated tokens."""
         return self.ids[self.num_prompt :]
+
+    @property
+    def mean_logprob(self) -> float:
+        """The mean log-probability of its tokens; the lowest where it has none."""
+        values = [entry.logprob for entry in self.logprobs]
+        return sum(values) / len(values) if values else -math.inf
 
     @property
     def pending(self) -> list[int]:

@@ -113,7 +113,7 @@ class Sampler:
         seed: int,
     ) -> None:
         self._vocab_size = vocab_size
-        self._logprobs = config.logprobs
+        self._logprobs = config.logprobs or config.best_of is not None
         self._num_top_logprobs = min(config.top_logprobs, vocab_size)
         is_sampling = config.do_sample and config.temperature >= GREEDY_TEMPERATURE
         self._filters = Filters.of(config) if is_sampling else None

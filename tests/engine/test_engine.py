@@ -75,6 +75,8 @@ KINDS: list[dict[str, Any]] = [
     {"num_return_sequences": 2, "temperature": 1.0, "seed": 5},
     {"num_beams": 2},
     {"no_repeat_ngram_size": 2, "logprobs": True},
+    {"num_beams": 2, "num_beam_groups": 2, "diversity_penalty": 0.5, "logprobs": True},
+    {"best_of": 2, "temperature": 1.0, "seed": 5},
     {"prompt_logprobs": 1},
     {"prompt_logprobs": 0, "num_return_sequences": 2, "temperature": 1.0, "seed": 5},
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from genai.engine.request import Request
-from genai.engine.results import Choice, FinishReason
+from genai.engine.results import Choice, FinishReason, Piece
 from genai.engine.sequence import GenerationSequence
 from genai.model import Model, Span, StepOutput
 
@@ -13,10 +13,15 @@ __all__ = ["SamplingStrategy"]
 
 
 class SamplingStrategy:
-    """One sequence for each that is to be returned; every one draws for itself."""
+    """One sequence for each that is to be returned; every one draws for itself.
+
+    Where `best_of` asks for more than are returned, the likeliest per token are, each as one piece at the end.
+    """
 
     def __init__(self, request: Request, model: Model) -> None:
         self.request = request
+        count = request.config.best_of or request.config.num_return_sequences
+        self._is_ranked = request.config.best_of is not None
         self.sequences = [
             GenerationSequence(
                 request,
@@ -25,8 +30,9 @@ class SamplingStrategy:
                     vocab_size=model.vocab_size, stream=index, max_length=model.context_length
                 ),
                 max_length=model.context_length,
+                is_streamed=not self._is_ranked,
             )
-            for index in range(request.config.num_return_sequences)
+            for index in range(count)
         ]
         self._running = list(self.sequences)
 
@@ -68,5 +74,16 @@ class SamplingStrategy:
         self._running = []
 
     def finish(self) -> Sequence[Choice]:
-        """Return the continuations in order."""
-        return [sequence.choice() for sequence in self.sequences]
+        """Return the continuations in order, of draw or of rank."""
+        if not self._is_ranked:
+            return [sequence.choice() for sequence in self.sequences]
+        ranked = sorted(self.sequences, key=lambda sequence: -sequence.mean_logprob)
+        request, count = self.request, self.request.config.num_return_sequences
+        request.num_discarded_tokens = sum(len(sequence.token_ids) for sequence in ranked[count:])
+        choices = [sequence.choice() for sequence in ranked[:count]]
+        if request.stream:
+            for index, choice in enumerate(choices):
+                request.emit(
+                    Piece(choice.text, choice.token_ids, choice.finish_reason, choice.logprobs, index)
+                )
+        return choices
