@@ -160,6 +160,8 @@ class RequestBuilder:
             for name in ("stop", "stop_regex", "bad_words", "dry_multiplier", "echo")
             if getattr(config, name)
         ]
+        if isinstance(config.negative_prompt, str):
+            needing.append("negative_prompt")
         if needing and self._tokenizer is None:
             raise TokenizerError(f"{' and '.join(needing)} needs a tokenizer: {self._tokenizer_error}")
         return Request(

@@ -133,6 +133,22 @@ def test_repetition_penalty(pair: Pair) -> None:
         assert list(result.token_ids) == pair.expected(prompt, 30, repetition_penalty=1.5)[0]
 
 
+@pytest.mark.parametrize("family", ["llama", "phi3", "lfm2"])
+def test_guidance(model_folder: Folders, family: str) -> None:
+    """Transformers computes both prompts whole at every step."""
+    each = Pair(*model_folder(family))
+    negative = [5, 9, 40]
+    for prompt in each.prompts[:3]:
+        for options in ({"negative_prompt": negative}, {}):
+            theirs = {"negative_prompt_ids": torch.tensor([negative])} if options else {}
+            result = each.generator.generate(
+                token_ids=prompt, max_new_tokens=12, guidance_scale=1.7, **options
+            )
+            expected = each.expected(prompt, 12, guidance_scale=1.7, use_cache=False, **theirs)[0]
+            assert list(result.token_ids) == expected[: len(result.token_ids)]
+    each.generator.close()
+
+
 def test_log_probabilities_of_a_prompt(pair: Pair) -> None:
     for prompt in pair.prompts:
         with torch.no_grad():

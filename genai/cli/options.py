@@ -201,6 +201,12 @@ class GenerationFlags:
         bool | None, typer.Option("--ignore-eos", help="Go on past end-of-text tokens.")
     ] = None
     max_time: Annotated[float | None, typer.Option(help="Seconds after which generation ends.")] = None
+    guidance_scale: Annotated[
+        float | None, typer.Option(help="How far to follow the prompt; 1 is as the model does.")
+    ] = None
+    negative_prompt: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="What guidance leads away from.")
+    ] = None
     num_beams: Annotated[int | None, typer.Option(help="Beam search over this many; 1 is off.")] = None
     num_beam_groups: Annotated[
         int | None, typer.Option(help="Search in this many groups of beams that avoid each other's tokens.")

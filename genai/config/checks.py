@@ -23,6 +23,7 @@ __all__ = [
     "LastTokens",
     "Number",
     "Patterns",
+    "Prompt",
     "SequenceBiases",
     "Texts",
     "TokenIds",
@@ -182,6 +183,24 @@ class Texts:
             if not isinstance(text, str) or not text:
                 raise OptionError(f"{name} must be non-empty strings, not {text!r}")
         return texts
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A text, or its token ids; or `None`."""
+
+    range = "text, token ids or None"
+
+    def __call__(self, name: str, value: Any) -> str | tuple[int, ...] | None:
+        """Return the text, or the ids as a tuple."""
+        if value is None or isinstance(value, str):
+            return value
+        token_ids = TokenIds()(name, value)
+        if not token_ids:
+            raise OptionError(
+                f"{name} has no tokens: leave it out, and the prompt's last token takes its place"
+            )
+        return token_ids
 
 
 @dataclass(frozen=True, slots=True)

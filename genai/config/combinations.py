@@ -53,6 +53,8 @@ def _check_searches(config: GenerationConfig) -> None:
             "num_beams > 1 cannot be combined with sampling (do_sample, temperature, top_k, top_p, ...): "
             "set do_sample=False or num_beams=1"
         )
+    if config.num_beams > 1 and config.guidance_scale != 1:
+        raise OptionError("guidance_scale cannot be combined with num_beams > 1: set num_beams=1")
     if config.num_beams > 1 and config.num_return_sequences > config.num_beams:
         raise OptionError(
             f"num_return_sequences must be at most num_beams, not {config.num_return_sequences} > {config.num_beams}"

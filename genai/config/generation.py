@@ -17,6 +17,7 @@ from genai.config.checks import (
     LastTokens,
     Number,
     Patterns,
+    Prompt,
     SequenceBiases,
     Texts,
     TokenIds,
@@ -92,6 +93,9 @@ class GenerationConfig:
         forced_bos_token_id: The first token that is generated. (Transformers forces it only where the prompt is a
             single token.)
         forced_eos_token_id: What the last token that max_new_tokens, or the context, has room for must be one of.
+        guidance_scale: How far to follow the prompt: log-probabilities go this many times as far from those without it
+            as the prompt alone moves them (Sanchez et al., 2023). Every sequence then runs twice.
+        negative_prompt: What takes the prompt's place there, a text or token ids; `None` is the prompt's last token.
         num_beams: Beam search over this many sequences; 1 is off.
         num_beam_groups: In how many groups the beams search, each of which avoids what those before it have chosen
             (Vijayakumar et al., 2016).
@@ -208,6 +212,10 @@ class GenerationConfig:
     begin_suppress_tokens: tuple[int, ...] = option((), TokenIds(), transformers="=")
     forced_bos_token_id: int | None = option(None, Integer(0, or_none=True), transformers="=")
     forced_eos_token_id: tuple[int, ...] = option((), TokenIds(), transformers="=")
+    guidance_scale: float = option(1.0, Number(0, is_open=True), transformers="=", without=("beams",))
+    negative_prompt: str | tuple[int, ...] | None = option(
+        None, Prompt(), transformers="negative_prompt_ids", without=("beams",), needs=("guidance_scale",)
+    )
     num_beams: int = option(1, Integer(1), transformers="=", without=("greedy", "sampling"))
     num_beam_groups: int = option(
         1, Integer(1), transformers="=", without=("greedy", "sampling"), needs=("num_beams",)

@@ -62,6 +62,8 @@ class GenerationOptions(TypedDict, total=False):
     begin_suppress_tokens: int | Iterable[int]
     forced_bos_token_id: int | None
     forced_eos_token_id: int | Iterable[int]
+    guidance_scale: float
+    negative_prompt: str | Iterable[int] | None
     num_beams: int
     num_beam_groups: int
     diversity_penalty: float

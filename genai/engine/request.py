@@ -74,6 +74,7 @@ class Request:
         self.prompt_token_ids = tuple(prompt_token_ids)
         self.config = config
         self.tokenizer = tokenizer
+        self.negative_token_ids = self._encode_negative() if config.guidance_scale != 1 else ()
         self.stream = stream
         self.pieces: deque[Piece] = deque()
         self.on_piece: Callable[[Piece | None], None] | None = None
@@ -162,7 +163,7 @@ class Request:
 
     def max_new_tokens(self, max_length: int) -> int:
         """Return the most tokens that a sequence of it gets, where the model takes so many, prompt included."""
-        room = max_length - len(self.prompt_token_ids)
+        room = max_length - max(len(self.prompt_token_ids), len(self.negative_token_ids))
         limit = self.config.max_new_tokens
         return room if limit is None else min(limit, room)
 
@@ -205,6 +206,13 @@ class Request:
         assert not self.is_finished
         self.error = error
         self._close()
+
+    def _encode_negative(self) -> tuple[int, ...]:
+        """Return what takes the prompt's place in guidance."""
+        negative: str | Sequence[int] | None = self.config.negative_prompt
+        if isinstance(negative, str):
+            negative = self.tokenizer.encode(negative) if self.tokenizer is not None else ()
+        return tuple(negative or self.prompt_token_ids[-1:])
 
     @cached_property
     def _prompt_text(self) -> str:

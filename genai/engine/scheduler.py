@@ -75,6 +75,8 @@ class Scheduler:
             OptionError: It can never run: too long, too many sequences, or an option does not fit the model.
         """
         self.check_prompt(request.prompt_token_ids)
+        if request.negative_token_ids:
+            self._check_negative(request.negative_token_ids)
         if request.config.prompt_logprobs is not None and (
             len(request.prompt_token_ids) == self._model.context_length
         ):
@@ -88,7 +90,7 @@ class Scheduler:
         strategy = make_strategy(request, self._model)
         if len(strategy.sequences) > self._model.max_batch:
             raise OptionError(
-                f"{len(strategy.sequences)} sequences (num_beams, num_return_sequences or best_of) are more than "
+                f"{len(strategy.sequences)} sequences (num_beams, num_return_sequences or best_of; twice as many with guidance_scale) are more than "
                 f"max_batch={self._model.max_batch}"
             )
         return strategy
@@ -110,6 +112,14 @@ class Scheduler:
             raise OptionError(
                 f"token ids must be at least 0 and less than {self._model.vocab_size}, the vocabulary"
             )
+
+    def _check_negative(self, token_ids: Sequence[int]) -> None:
+        try:
+            self.check_prompt(token_ids)
+        except OptionError as error:
+            raise OptionError(f"negative_prompt: {error}") from error
+        if len(token_ids) == self._model.context_length:
+            raise OptionError(f"negative_prompt fills the context of {len(token_ids)} tokens: shorten it")
 
     def key_of(self, length: int, adapter: str | None = None) -> PrefixKey:
         """Return how a sequence of this length is computed."""

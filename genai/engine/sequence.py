@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +33,7 @@ class GenerationSequence:
         sampler: Chooses its tokens.
         max_length: Most tokens, prompt included, that the model takes.
         is_final: Whether its tokens stay as they are committed; a beam's text is told only at the end.
+        prompt_token_ids: What it continues; `None` is the request's prompt.
         is_streamed: Whether its pieces are told as they come, where the request is streamed.
     """
 
@@ -44,11 +46,12 @@ class GenerationSequence:
         max_length: int,
         is_final: bool = True,
         is_streamed: bool = True,
+        prompt_token_ids: Sequence[int] | None = None,
     ) -> None:
         self.request = request
         self.index = index
         self.sampler = sampler
-        self.ids = list(request.prompt_token_ids)
+        self.ids = list(request.prompt_token_ids if prompt_token_ids is None else prompt_token_ids)
         self.num_prompt = len(self.ids)
         self.finish_reason: FinishReason | None = None
         self.logprobs: list[TokenLogprob] = []

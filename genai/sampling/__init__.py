@@ -7,7 +7,15 @@ from __future__ import annotations
 
 from genai.sampling.history import LogitsProcessor
 from genai.sampling.logprobs import token_logprob
-from genai.sampling.processors import log_softmax
+from genai.sampling.processors import guide, log_softmax
 from genai.sampling.sampler import GREEDY_TEMPERATURE, Sample, Sampler
 
-__all__ = ["GREEDY_TEMPERATURE", "LogitsProcessor", "Sample", "Sampler", "log_softmax", "token_logprob"]
+__all__ = [
+    "GREEDY_TEMPERATURE",
+    "LogitsProcessor",
+    "Sample",
+    "Sampler",
+    "guide",
+    "log_softmax",
+    "token_logprob",
+]

@@ -133,11 +133,12 @@ class Sampler:
         self._processors = (*processors, *(() if constraint is None else (constraint,)))
         self._update_flags()
 
-    def sample(self, logits: Logits) -> Sample:
+    def sample(self, logits: Logits, *, told: Logits | None = None) -> Sample:
         """Choose the next token.
 
         Args:
             logits: float32 [vocab] of the last position; not mutated.
+            told: Those whose log-probabilities are told, where others than these.
 
         Raises:
             GenerationError: The logits hold NaN or +inf, all are -inf, or the options leave no token.
@@ -154,7 +155,8 @@ class Sampler:
         token_id = best if self._filters is None else self._draw(scores, self._filters)
         if not self._logprobs:
             return Sample(token_id)
-        return Sample(token_id, *token_logprob(logits, token_id, self._num_top_logprobs))
+        raw = logits if told is None else told
+        return Sample(token_id, *token_logprob(raw, token_id, self._num_top_logprobs))
 
     def process_logits(self, logits: Logits) -> Logits:
         """Apply biases, penalties and bans, the part that beam search needs too.

@@ -77,6 +77,7 @@ KINDS: list[dict[str, Any]] = [
     {"no_repeat_ngram_size": 2, "logprobs": True},
     {"num_beams": 2, "num_beam_groups": 2, "diversity_penalty": 0.5, "logprobs": True},
     {"best_of": 2, "temperature": 1.0, "seed": 5},
+    {"guidance_scale": 1.5, "negative_prompt": [2, 1, 0, 1], "logprobs": True},
     {"prompt_logprobs": 1},
     {"prompt_logprobs": 0, "num_return_sequences": 2, "temperature": 1.0, "seed": 5},
 ]

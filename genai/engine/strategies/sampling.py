@@ -9,31 +9,15 @@ from genai.engine.results import Choice, FinishReason, Piece
 from genai.engine.sequence import GenerationSequence
 from genai.model import Model, Span, StepOutput
 
-__all__ = ["SamplingStrategy"]
+__all__ = ["SamplingStrategy", "finish_draws", "make_draws"]
 
 
 class SamplingStrategy:
-    """One sequence for each that is to be returned; every one draws for itself.
-
-    Where `best_of` asks for more than are returned, the likeliest per token are, each as one piece at the end.
-    """
+    """One sequence for each that is to be returned; every one draws for itself."""
 
     def __init__(self, request: Request, model: Model) -> None:
         self.request = request
-        count = request.config.best_of or request.config.num_return_sequences
-        self._is_ranked = request.config.best_of is not None
-        self.sequences = [
-            GenerationSequence(
-                request,
-                index,
-                request.make_sampler(
-                    vocab_size=model.vocab_size, stream=index, max_length=model.context_length
-                ),
-                max_length=model.context_length,
-                is_streamed=not self._is_ranked,
-            )
-            for index in range(count)
-        ]
+        self.sequences = make_draws(request, model)
         self._running = list(self.sequences)
 
     max_row_tokens = 1
@@ -75,15 +59,36 @@ class SamplingStrategy:
 
     def finish(self) -> Sequence[Choice]:
         """Return the continuations in order, of draw or of rank."""
-        if not self._is_ranked:
-            return [sequence.choice() for sequence in self.sequences]
-        ranked = sorted(self.sequences, key=lambda sequence: -sequence.mean_logprob)
-        request, count = self.request, self.request.config.num_return_sequences
-        request.num_discarded_tokens = sum(len(sequence.token_ids) for sequence in ranked[count:])
-        choices = [sequence.choice() for sequence in ranked[:count]]
-        if request.stream:
-            for index, choice in enumerate(choices):
-                request.emit(
-                    Piece(choice.text, choice.token_ids, choice.finish_reason, choice.logprobs, index)
-                )
-        return choices
+        return finish_draws(self.request, self.sequences)
+
+
+def make_draws(request: Request, model: Model) -> list[GenerationSequence]:
+    """Return a sequence for each continuation that is to be drawn."""
+    config = request.config
+    return [
+        GenerationSequence(
+            request,
+            index,
+            request.make_sampler(vocab_size=model.vocab_size, stream=index, max_length=model.context_length),
+            max_length=model.context_length,
+            is_streamed=config.best_of is None,
+        )
+        for index in range(config.best_of or config.num_return_sequences)
+    ]
+
+
+def finish_draws(request: Request, sequences: Sequence[GenerationSequence]) -> list[Choice]:
+    """Return the continuations in order; where `best_of` has more drawn, the likeliest per token.
+
+    Which these are is known only now, so each is emitted as one piece.
+    """
+    if request.config.best_of is None:
+        return [sequence.choice() for sequence in sequences]
+    ranked = sorted(sequences, key=lambda sequence: -sequence.mean_logprob)
+    count = request.config.num_return_sequences
+    request.num_discarded_tokens = sum(len(sequence.token_ids) for sequence in ranked[count:])
+    choices = [sequence.choice() for sequence in ranked[:count]]
+    if request.stream:
+        for index, choice in enumerate(choices):
+            request.emit(Piece(choice.text, choice.token_ids, choice.finish_reason, choice.logprobs, index))
+    return choices

@@ -5,7 +5,7 @@ logit -inf. The last axis is the vocabulary; leading axes, where a function acce
 options. Nothing here keeps state: a history is passed whole. Semantics are those of the LogitsProcessor classes of
 transformers 5.23, and the order is its `_get_logits_processor`'s:
 
-    logit_bias -> sequence_bias -> encoder_repetition_penalty -> repetition, presence and frequency penalties -> DRY ->
+    guidance -> logit_bias -> sequence_bias -> encoder_repetition_penalty -> repetition, presence and frequency penalties -> DRY ->
     bans (n-grams, bad words, min_new_tokens) -> forced tokens -> exponential_decay_length_penalty -> suppress_tokens ->
     begin_suppress_tokens -> functions of the caller -> constraint ->
     temperature (or dynamic temperature) -> top_n_sigma -> top_k -> top_p -> min_p -> typical_p ->
@@ -47,6 +47,7 @@ from genai.sampling.processors.filters import (
     keep_top_p,
     keep_typical_p,
 )
+from genai.sampling.processors.guidance import guide
 from genai.sampling.processors.penalties import (
     apply_logit_bias,
     apply_sequence_bias,
@@ -70,6 +71,7 @@ __all__ = [
     "draw",
     "exclude_top_choices",
     "force_tokens",
+    "guide",
     "keep_epsilon",
     "keep_eta",
     "keep_min_p",
