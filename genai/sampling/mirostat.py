@@ -12,8 +12,8 @@ from typing import Self
 
 import numpy as np
 
-from genai.sampling.processors import Logits, keep_surprise
-from genai.sampling.selection import draw_index
+from genai.sampling.processors import Logits
+from genai.sampling.selection import draw_index, keep_surprise
 
 __all__ = ["Mirostat"]
 
@@ -48,7 +48,7 @@ class Mirostat:
             scores: float32 [vocab], after the temperature; not mutated.
             uniform: In [0, 1).
         """
-        ids = np.flatnonzero(keep_surprise(scores, self.limit) > -np.inf)
+        ids = keep_surprise(scores, self.limit)
         kept = scores[ids]
         index = draw_index(kept, uniform)
         shifted = kept - kept.max()

@@ -18,7 +18,7 @@ from genai.config import NEUTRAL_FILTERS, SAMPLERS, GenerationConfig
 from genai.sampling import processors
 from genai.sampling.processors import Logits
 
-__all__ = ["Filters", "draw_index", "find_largest", "scale", "select"]
+__all__ = ["Filters", "draw_index", "find_largest", "keep_surprise", "scale", "select"]
 
 _MIN_GROUPED = 8192  # below this many tokens a plain partition is as fast as group maxima
 _NUM_GROUPS = 2048
@@ -202,18 +202,6 @@ def _first_above(cumulative: NDArray[np.float64], target: float) -> int:
 _Keep = Callable[[Logits, Filters], NDArray[np.int64] | None]
 
 
-def _keep_by(specification: Callable[[Logits, float], Logits], option: str) -> _Keep:
-    """Return what keeps the positions that a function of the specification keeps, whose cost is a few passes."""
-
-    def keep(scores: Logits, filters: Filters) -> NDArray[np.int64] | None:
-        value = getattr(filters, option)
-        if value == NEUTRAL_FILTERS.get(option):
-            return None
-        return np.flatnonzero(specification(scores, value) > -np.inf)
-
-    return keep
-
-
 def _keep_top_k(scores: Logits, filters: Filters) -> NDArray[np.int64] | None:
     return find_largest(scores, filters.top_k)[0] if 0 < filters.top_k < scores.size else None
 
@@ -226,14 +214,72 @@ def _keep_min_p(scores: Logits, filters: Filters) -> NDArray[np.int64] | None:
     return np.flatnonzero(_weights(scores) >= np.float32(filters.min_p)) if filters.min_p > 0 else None
 
 
+def _keep_typical_p(scores: Logits, filters: Filters) -> NDArray[np.int64] | None:
+    if filters.typical_p >= 1:
+        return None
+    return np.flatnonzero(processors.keep_typical_p(scores, filters.typical_p) > -np.inf)
+
+
+def _keep_epsilon(scores: Logits, filters: Filters) -> NDArray[np.int64] | None:
+    return _keep_likely(scores, np.float32(filters.epsilon_cutoff)) if filters.epsilon_cutoff else None
+
+
+def _keep_eta(scores: Logits, filters: Filters) -> NDArray[np.int64] | None:
+    epsilon = filters.eta_cutoff
+    return _keep_likely(scores, processors.eta_floor(scores, epsilon)[0]) if epsilon else None
+
+
+def _keep_likely(scores: Logits, floor: np.float32) -> NDArray[np.int64]:
+    """Return the positions of at least a probability, or of the most likely tokens."""
+    kept, probabilities = _at_least(scores, float(floor))
+    kept = kept[probabilities >= floor]
+    return kept if kept.size else np.flatnonzero(scores == scores.max())
+
+
+def _keep_top_n_sigma(scores: Logits, filters: Filters) -> NDArray[np.int64] | None:
+    if not filters.top_n_sigma:
+        return None
+    deviation = scores[scores > -1e30].std(dtype=np.float64)
+    kept = np.flatnonzero(scores >= np.float32(scores.max() - filters.top_n_sigma * deviation))
+    return kept[scores[kept] > -np.inf]
+
+
+def _exclude_top_choices(scores: Logits, filters: Filters) -> NDArray[np.int64] | None:
+    top, probabilities = _at_least(scores, filters.xtc_threshold)
+    is_top = probabilities >= np.float32(filters.xtc_threshold)
+    top, probabilities = top[is_top], probabilities[is_top]
+    if top.size < 2:
+        return None
+    last = np.flatnonzero(probabilities == probabilities.min())[-1]
+    is_kept = np.ones(scores.size, np.bool_)
+    is_kept[np.delete(top, last)] = False
+    return np.flatnonzero(is_kept)
+
+
+def keep_surprise(scores: Logits, most: float) -> NDArray[np.int64]:
+    """Return the positions that `processors.keep_surprise` keeps, ascending."""
+    kept, probabilities = _at_least(scores, 2.0**-most)
+    with np.errstate(divide="ignore"):
+        kept = kept[-np.log2(probabilities) <= np.float32(most)]
+    return kept if kept.size else np.array([scores.argmax()])
+
+
+def _at_least(scores: Logits, probability: float) -> tuple[NDArray[np.int64], Logits]:
+    """Return the positions of at least a probability, or a little less, ascending, and their probabilities."""
+    weights = _weights(scores)
+    total = np.float32(weights.sum(dtype=np.float64))
+    positions = np.flatnonzero(weights >= np.float32(0.999 * probability * float(total)))
+    return positions, weights[positions] / total
+
+
 _KEEP: dict[str, _Keep] = {
-    "top_n_sigma": _keep_by(processors.keep_top_n_sigma, "top_n_sigma"),
+    "top_n_sigma": _keep_top_n_sigma,
     "top_k": _keep_top_k,
     "top_p": _keep_top_p,
     "min_p": _keep_min_p,
-    "typical_p": _keep_by(processors.keep_typical_p, "typical_p"),
-    "epsilon_cutoff": _keep_by(processors.keep_epsilon, "epsilon_cutoff"),
-    "eta_cutoff": _keep_by(processors.keep_eta, "eta_cutoff"),
-    "xtc": _keep_by(processors.exclude_top_choices, "xtc_threshold"),
+    "typical_p": _keep_typical_p,
+    "epsilon_cutoff": _keep_epsilon,
+    "eta_cutoff": _keep_eta,
+    "xtc": _exclude_top_choices,
 }
 """For each filter, what returns the positions of a set of tokens that it keeps, ascending; None is all of them."""

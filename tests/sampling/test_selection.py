@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from genai.config import SAMPLERS, GenerationConfig
 from genai.sampling import processors
-from genai.sampling.selection import Filters, select
+from genai.sampling.selection import Filters, keep_surprise, select
 
 from .strategies import logits_rows, seeds
 
@@ -98,6 +98,12 @@ def test_any_order_of_all_filters_on_a_large_vocabulary(seed, vocab, rounded, fi
     if rounded:
         logits = np.round(logits * 4) / np.float32(4)
     assert_equal(logits, filters, rng.random(3).tolist(), chance)
+
+
+@given(logits_rows(), st.sampled_from([-1.0, 0.0, 0.5, 1.0, 2.0, 3.0, 30.0]))
+def test_surprise_is_kept_as_specified(logits, most):
+    expected = np.flatnonzero(processors.keep_surprise(logits, most) > -np.inf)
+    np.testing.assert_array_equal(keep_surprise(logits, most), expected)
 
 
 def test_what_is_off_costs_nothing():

@@ -12,6 +12,7 @@ __all__ = [
     "apply_dynamic_temperature",
     "apply_temperature",
     "entropy",
+    "eta_floor",
     "exclude_top_choices",
     "keep_epsilon",
     "keep_eta",
@@ -166,8 +167,13 @@ def keep_eta(logits: Logits, epsilon: float) -> Logits:
     >>> keep_eta(np.log(np.array([0.5, 0.3, 0.2], np.float32)), 0.5).round(2).tolist()[2:]
     [-inf]
     """
-    floor = np.minimum(epsilon, np.sqrt(epsilon) * np.exp(-entropy(logits))).astype(np.float32)
-    return _forbid(logits, (softmax(logits) < floor) & (logits < logits.max(axis=-1, keepdims=True)))
+    rare = softmax(logits) < eta_floor(logits, epsilon)
+    return _forbid(logits, rare & (logits < logits.max(axis=-1, keepdims=True)))
+
+
+def eta_floor(logits: Logits, epsilon: float) -> Logits:
+    """Return the least probability that `keep_eta` keeps, float32 [..., 1]."""
+    return np.minimum(epsilon, np.sqrt(epsilon) * np.exp(-entropy(logits))).astype(np.float32)
 
 
 def exclude_top_choices(logits: Logits, threshold: float) -> Logits:
@@ -204,11 +210,18 @@ def keep_surprise(logits: Logits, most: float) -> Logits:
 
 
 def entropy(logits: Logits) -> NDArray[np.float64]:
-    """Return the entropy of the distribution, in nats, float64 [..., 1]."""
-    log_p = log_softmax(logits)
-    with np.errstate(invalid="ignore"):  # 0 * inf of a forbidden token, whose share is 0
-        terms = np.exp(log_p) * log_p
-    return -np.asarray(np.nansum(terms, axis=-1, keepdims=True, dtype=np.float64))
+    """Return the entropy of the distribution, in nats, float64 [..., 1].
+
+    >>> entropy(np.array([0, 0, -np.inf], np.float32)).round(4).tolist()
+    [0.6931]
+    """
+    shifted = np.maximum(
+        logits - logits.max(axis=-1, keepdims=True), np.float32(-1e30)
+    )  # 0 times -inf is none
+    weights = np.exp(shifted)
+    total = weights.sum(axis=-1, keepdims=True, dtype=np.float64)
+    shifted *= weights
+    return np.asarray(np.log(total) - shifted.sum(axis=-1, keepdims=True, dtype=np.float64) / total)
 
 
 def _forbid(logits: Logits, forbidden: NDArray[np.bool_]) -> Logits:
