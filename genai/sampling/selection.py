@@ -170,6 +170,9 @@ def _count_within(probabilities: Logits, tail: np.float32, rest: float) -> int:
 def draw_index(scores: Logits, uniform: float) -> int:
     """Return the index at which the cumulative weight first exceeds `uniform` times the total."""
     weights = _weights(scores)
+    if weights.size <= _BLOCK:  # sums in the specification's order, equal to the last bit
+        sums = weights.cumsum(dtype=np.float64)
+        return _first_above(sums, uniform * float(sums[-1]))
     sums = _block_sums(weights)
     target = uniform * float(sums[-1])
     block = _first_above(sums, target)

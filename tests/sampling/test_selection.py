@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from genai.config import SAMPLERS, GenerationConfig
@@ -80,6 +80,7 @@ def assert_equal(logits, filters, uniforms, chance=1.0):
         )
 
 
+@example(np.array([0] * 8 + [29] + [0] * 8, np.float32), Filters(temperature=0.8), [])
 @given(logits_rows(), filter_options, st.lists(st.floats(0, 1, exclude_max=True), min_size=1, max_size=3))
 def test_small_vocabulary(logits, filters, uniforms):
     assert_equal(logits, filters, [0.0, *uniforms, 1 - 2**-53])
