@@ -30,6 +30,7 @@ from genai.config.run import (
     check_run_options,
 )
 from genai.config.samplers import NEUTRAL_FILTERS, SAMPLERS
+from genai.config.watermark import WatermarkSettings
 
 __all__ = [
     "ACTIVATIONS",
@@ -55,6 +56,7 @@ __all__ = [
     "ProviderForm",
     "RunOptions",
     "StoppingCriterion",
+    "WatermarkSettings",
     "check_block_size",
     "check_optimize_for",
     "check_run_options",

@@ -89,6 +89,11 @@ def _check_filters(config: GenerationConfig, defaults: Mapping[str, Any]) -> Non
                 f"mirostat chooses by itself how many tokens are left to draw from, so it cannot be combined with "
                 f"{name}: leave one of them out, or set {name}={NEUTRAL_FILTERS[name]:g}"
             )
+        if config.watermarking_config is not None:
+            raise OptionError(
+                "mirostat measures the surprise of the model's own distribution, which watermarking_config changes: "
+                "leave one of them out"
+            )
         if config.samplers:
             raise OptionError("mirostat follows the temperature and nothing else: leave samplers out")
     if config.samplers:

@@ -26,6 +26,7 @@ from genai.config.combinations import check_combinations
 from genai.config.generation_options import GenerationOptions, LogitsFunction, StoppingCriterion
 from genai.config.option import option, options_of
 from genai.config.samplers import NEUTRAL_FILTERS, SamplerOrder
+from genai.config.watermark import Watermarking, WatermarkSettings
 from genai.errors import OptionError, did_you_mean
 
 __all__ = ["GenerationConfig"]
@@ -93,6 +94,7 @@ class GenerationConfig:
         forced_bos_token_id: The first token that is generated. (Transformers forces it only where the prompt is a
             single token.)
         forced_eos_token_id: What the last token that max_new_tokens, or the context, has room for must be one of.
+        watermarking_config: Settings of a watermark (Kirchenbauer et al., 2023) by name, as `WatermarkSettings` has them.
         guidance_scale: How far to follow the prompt: log-probabilities go this many times as far from those without it
             as the prompt alone moves them (Sanchez et al., 2023). Every sequence then runs twice.
         negative_prompt: What takes the prompt's place there, a text or token ids; `None` is the prompt's last token.
@@ -212,6 +214,9 @@ class GenerationConfig:
     begin_suppress_tokens: tuple[int, ...] = option((), TokenIds(), transformers="=")
     forced_bos_token_id: int | None = option(None, Integer(0, or_none=True), transformers="=")
     forced_eos_token_id: tuple[int, ...] = option((), TokenIds(), transformers="=")
+    watermarking_config: WatermarkSettings | None = option(  # noqa: RUF009 - a field, as all of these
+        None, Watermarking(), transformers="="
+    )
     guidance_scale: float = option(1.0, Number(0, is_open=True), transformers="=", without=("beams",))
     negative_prompt: str | tuple[int, ...] | None = option(
         None, Prompt(), transformers="negative_prompt_ids", without=("beams",), needs=("guidance_scale",)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict
 
+from genai.config.watermark import WatermarkSettings
+
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
@@ -62,6 +64,7 @@ class GenerationOptions(TypedDict, total=False):
     begin_suppress_tokens: int | Iterable[int]
     forced_bos_token_id: int | None
     forced_eos_token_id: int | Iterable[int]
+    watermarking_config: WatermarkSettings | Mapping[str, Any] | None
     guidance_scale: float
     negative_prompt: str | Iterable[int] | None
     num_beams: int

@@ -15,10 +15,11 @@ import numpy as np
 from genai.config import GenerationConfig
 from genai.errors import GenerationError
 from genai.sampling.history import LogitsProcessor, build_history_processors
+from genai.sampling.history.watermark import Watermark
 from genai.sampling.logprobs import token_logprob
 from genai.sampling.mirostat import Mirostat
 from genai.sampling.processors import LOWEST_TEMPERATURE, Logits
-from genai.sampling.selection import Filters, scale, select
+from genai.sampling.selection import Filters, draw_index, narrow, scale, select
 from genai.sampling.uniforms import UniformStream
 
 __all__ = ["GREEDY_TEMPERATURE", "Sample", "Sampler"]
@@ -95,6 +96,7 @@ class Sampler:
         "_processors",
         "_uniforms",
         "_vocab_size",
+        "_watermark",
         "is_argmax",
     )
 
@@ -131,6 +133,13 @@ class Sampler:
             max_new_tokens=max_new_tokens,
         )
         self._processors = (*processors, *(() if constraint is None else (constraint,)))
+        self._watermark: Watermark | None = None
+        if config.watermarking_config is not None:
+            watermark = Watermark(config.watermarking_config, prompt_token_ids, vocab_size)
+            if is_sampling:
+                self._watermark = watermark  # after the filters
+            else:
+                self._processors += (watermark,)
         self._update_flags()
 
     def sample(self, logits: Logits, *, told: Logits | None = None) -> Sample:
@@ -182,6 +191,8 @@ class Sampler:
         self._num_accepted += 1
         if self._mirostat is not None:
             self._mirostat.accept(token_id)
+        if self._watermark is not None:
+            self._watermark.accept(token_id)
         if self._processors:
             for processor in self._processors:
                 processor.accept(token_id)
@@ -194,6 +205,7 @@ class Sampler:
         twin = copy.copy(self)
         twin._processors = tuple(processor.copy() for processor in self._processors)
         twin._mirostat = None if self._mirostat is None else self._mirostat.copy()
+        twin._watermark = None if self._watermark is None else self._watermark.copy()
         return twin
 
     def _draw(self, scores: Logits, filters: Filters) -> int:
@@ -202,7 +214,13 @@ class Sampler:
         if self._mirostat is not None:
             return self._mirostat.choose(scale(scores, filters), uniform)
         chance = 1.0 if self._chances is None else self._chances.at(self._num_accepted)
-        return select(scores, filters, uniform, chance)
+        if self._watermark is None:
+            return select(scores, filters, uniform, chance)
+        ids, scores = narrow(scores, filters, chance)
+        marked = np.full(self._vocab_size, -np.inf, np.float32)
+        marked[slice(None) if ids is None else ids] = scores
+        self._watermark.apply(marked)
+        return draw_index(marked, uniform)
 
     def _update_flags(self) -> None:
         self.is_argmax = not self._processors and self._filters is None and not self._logprobs

@@ -18,7 +18,7 @@ from genai.config import NEUTRAL_FILTERS, SAMPLERS, GenerationConfig
 from genai.sampling import processors
 from genai.sampling.processors import Logits
 
-__all__ = ["Filters", "draw_index", "find_largest", "keep_surprise", "scale", "select"]
+__all__ = ["Filters", "draw_index", "find_largest", "keep_surprise", "narrow", "scale", "select"]
 
 _MIN_GROUPED = 8192  # below this many tokens a plain partition is as fast as group maxima
 _NUM_GROUPS = 2048
@@ -78,6 +78,13 @@ def select(logits: Logits, filters: Filters, uniform: float, chance: float = 1.0
     >>> select(np.array([0, 3, 2], np.float32), Filters(top_k=2), 0.99)
     2
     """
+    ids, scores = narrow(logits, filters, chance)
+    index = draw_index(scores, uniform)
+    return index if ids is None else int(ids[index])
+
+
+def narrow(logits: Logits, filters: Filters, chance: float = 1.0) -> tuple[NDArray[np.int64] | None, Logits]:
+    """Return what the filters leave: ids, ascending, and their scaled logits; ids of `None` are all."""
     scores = logits
     ids: NDArray[np.int64] | None = None
     for name in filters.order:
@@ -87,8 +94,7 @@ def select(logits: Logits, filters: Filters, uniform: float, chance: float = 1.0
         kept = _KEEP[name](scores, filters) if name != "xtc" or chance < filters.xtc_probability else None
         if kept is not None:
             ids, scores = (kept if ids is None else ids[kept]), scores[kept]
-    index = draw_index(scores, uniform)
-    return index if ids is None else int(ids[index])
+    return ids, scores
 
 
 def scale(scores: Logits, filters: Filters) -> Logits:

@@ -13,7 +13,9 @@ __all__ = ["OPTION_NAMES", "format_value", "parse_value"]
 OPTION_NAMES = tuple(field.name for field in dataclasses.fields(GenerationConfig))
 
 _WORDS = {"true": True, "on": True, "yes": True, "false": False, "off": False, "no": False, "none": None}
-_TEXT_OPTIONS = frozenset({"stop", "bad_words"})
+_TEXT_OPTIONS = frozenset(
+    {"stop", "stop_regex", "bad_words", "dry_sequence_breakers", "negative_prompt", "samplers"}
+)
 
 
 def parse_value(name: str, text: str) -> Any:

@@ -9,7 +9,7 @@ transformers 5.23, and the order is its `_get_logits_processor`'s:
     bans (n-grams, bad words, min_new_tokens) -> forced tokens -> exponential_decay_length_penalty -> suppress_tokens ->
     begin_suppress_tokens -> functions of the caller -> constraint ->
     temperature (or dynamic temperature) -> top_n_sigma -> top_k -> top_p -> min_p -> typical_p ->
-    epsilon_cutoff -> eta_cutoff -> xtc -> draw
+    epsilon_cutoff -> eta_cutoff -> xtc -> watermark -> draw
 
 Bans come after the penalties so that nothing can lift them (a penalty leaves -inf as it is: bans before penalties
 would give the same). The option `samplers` orders what comes from temperature on; mirostat takes the place of all

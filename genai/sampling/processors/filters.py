@@ -173,7 +173,8 @@ def keep_eta(logits: Logits, epsilon: float) -> Logits:
 
 def eta_floor(logits: Logits, epsilon: float) -> Logits:
     """Return the least probability that `keep_eta` keeps, float32 [..., 1]."""
-    return np.minimum(epsilon, np.sqrt(epsilon) * np.exp(-entropy(logits))).astype(np.float32)
+    floor: Logits = np.minimum(epsilon, np.sqrt(epsilon) * np.exp(-entropy(logits))).astype(np.float32)
+    return floor
 
 
 def exclude_top_choices(logits: Logits, threshold: float) -> Logits:
