@@ -30,7 +30,7 @@ from genai.config.run import (
     check_run_options,
 )
 from genai.config.samplers import NEUTRAL_FILTERS, SAMPLERS
-from genai.config.watermark import WatermarkSettings
+from genai.config.watermark import GreenListSettings, SynthIDSettings, WatermarkSettings
 
 __all__ = [
     "ACTIVATIONS",
@@ -50,12 +50,14 @@ __all__ = [
     "ExportSettings",
     "GenerationConfig",
     "GenerationOptions",
+    "GreenListSettings",
     "LogitsFunction",
     "Message",
     "Option",
     "ProviderForm",
     "RunOptions",
     "StoppingCriterion",
+    "SynthIDSettings",
     "WatermarkSettings",
     "check_block_size",
     "check_optimize_for",

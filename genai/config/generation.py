@@ -94,7 +94,8 @@ class GenerationConfig:
         forced_bos_token_id: The first token that is generated. (Transformers forces it only where the prompt is a
             single token.)
         forced_eos_token_id: What the last token that max_new_tokens, or the context, has room for must be one of.
-        watermarking_config: Settings of a watermark (Kirchenbauer et al., 2023) by name, as `WatermarkSettings` has them.
+        watermarking_config: Settings of a watermark by name: those of `GreenListSettings` (Kirchenbauer et al., 2023) or of
+            `SynthIDSettings` (Dathathri et al., 2024).
         guidance_scale: How far to follow the prompt: log-probabilities go this many times as far from those without it
             as the prompt alone moves them (Sanchez et al., 2023). Every sequence then runs twice.
         negative_prompt: What takes the prompt's place there, a text or token ids; `None` is the prompt's last token.

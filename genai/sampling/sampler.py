@@ -14,8 +14,7 @@ import numpy as np
 
 from genai.config import GenerationConfig
 from genai.errors import GenerationError
-from genai.sampling.history import LogitsProcessor, build_history_processors
-from genai.sampling.history.watermark import Watermark
+from genai.sampling.history import LogitsProcessor, build_history_processors, make_watermark
 from genai.sampling.logprobs import token_logprob
 from genai.sampling.mirostat import Mirostat
 from genai.sampling.processors import LOWEST_TEMPERATURE, Logits
@@ -133,9 +132,9 @@ class Sampler:
             max_new_tokens=max_new_tokens,
         )
         self._processors = (*processors, *(() if constraint is None else (constraint,)))
-        self._watermark: Watermark | None = None
+        self._watermark: LogitsProcessor | None = None
         if config.watermarking_config is not None:
-            watermark = Watermark(config.watermarking_config, prompt_token_ids, vocab_size)
+            watermark = make_watermark(config.watermarking_config, prompt_token_ids, vocab_size)
             if is_sampling:
                 self._watermark = watermark  # after the filters
             else:

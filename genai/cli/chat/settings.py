@@ -6,7 +6,7 @@ import dataclasses
 import json
 from typing import Any
 
-from genai.config import GenerationConfig, WatermarkSettings
+from genai.config import GenerationConfig, GreenListSettings, SynthIDSettings
 
 __all__ = ["OPTION_NAMES", "format_value", "parse_value"]
 
@@ -44,12 +44,12 @@ def format_value(value: Any) -> str:
 
     >>> format_value(None), format_value(("a",)), format_value(0.5)
     ('none', '["a"]', '0.5')
-    >>> format_value({(1, 2): 0.5}), format_value(WatermarkSettings(bias=1.0))
+    >>> format_value({(1, 2): 0.5}), format_value(GreenListSettings(bias=1.0))
     ('[[[1, 2], 0.5]]', '{"greenlist_ratio": 0.25, "bias": 1.0, "hashing_key": 15485863}')
     """
     if value is None:
         return "none"
-    if isinstance(value, WatermarkSettings):
+    if isinstance(value, (GreenListSettings, SynthIDSettings)):
         value = dataclasses.asdict(value)
     elif isinstance(value, dict) and any(isinstance(key, tuple) for key in value):
         value = list(value.items())

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from genai.config import GenerationConfig
+from genai.config import GenerationConfig, GreenListSettings, WatermarkSettings
 from genai.errors import OptionError
 from genai.sampling.history.bans import BadWordsBan, BeginSuppression, EosBan, Forcing, NgramBan, Suppression
 from genai.sampling.history.dry import DryPenalty
 from genai.sampling.history.functions import FunctionProcessor
+from genai.sampling.history.green_list import GreenListWatermark
 from genai.sampling.history.penalties import (
     CountPenalty,
     LengthDecay,
@@ -22,8 +23,9 @@ from genai.sampling.history.penalties import (
     SequenceBias,
 )
 from genai.sampling.history.processor import LogitsProcessor
+from genai.sampling.history.synthid import SynthIDWatermark
 
-__all__ = ["LogitsProcessor", "build_history_processors"]
+__all__ = ["LogitsProcessor", "build_history_processors", "make_watermark"]
 
 _MAX_BIAS = 1e30  # far above any logit, and finite in float32 after penalties and temperature
 
@@ -57,6 +59,15 @@ def build_history_processors(
             else []
         ),
     ]
+
+
+def make_watermark(
+    settings: WatermarkSettings, prompt_token_ids: Sequence[int], vocab_size: int
+) -> LogitsProcessor:
+    """Return what marks one sequence."""
+    if isinstance(settings, GreenListSettings):
+        return GreenListWatermark(settings, prompt_token_ids, vocab_size)
+    return SynthIDWatermark(settings)
 
 
 def _penalties(

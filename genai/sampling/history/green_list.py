@@ -1,4 +1,4 @@
-"""A watermark: after each token a share of the vocabulary is favoured (Kirchenbauer et al., 2023, algorithm 2).
+"""A green list: after each token a share of the vocabulary is favoured (Kirchenbauer et al., 2023, algorithm 2).
 
 Which tokens these are is transformers' choice, so that its WatermarkDetector finds them: the beginning of the permutation
 of the vocabulary that PyTorch draws on a CPU, with the generator MT19937, seeded with the secret times the last token.
@@ -13,23 +13,23 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from genai.config import WatermarkSettings
+from genai.config import GreenListSettings
 from genai.sampling.processors import Logits
 
-__all__ = ["Watermark", "green_tokens"]
+__all__ = ["GreenListWatermark", "green_tokens"]
 
 MAX_KEPT = 256
 """Of how many last tokens the favoured ones are kept; copies of a watermark share them."""
 
 
-class Watermark:
+class GreenListWatermark:
     """Favours tokens after the last one; what has no tokens yet is left as it is."""
 
     __slots__ = ("_bias", "_count", "_hashing_key", "_kept", "_last", "_vocab_size")
     option = "watermarking_config"
     is_done = False
 
-    def __init__(self, settings: WatermarkSettings, prompt_token_ids: Sequence[int], vocab_size: int) -> None:
+    def __init__(self, settings: GreenListSettings, prompt_token_ids: Sequence[int], vocab_size: int) -> None:
         self._bias = np.float32(settings.bias)
         self._hashing_key = settings.hashing_key
         self._count = int(vocab_size * settings.greenlist_ratio)
