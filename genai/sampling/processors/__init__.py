@@ -5,16 +5,16 @@ logit -inf. The last axis is the vocabulary; leading axes, where a function acce
 options. Nothing here keeps state: a history is passed whole. Semantics are those of the LogitsProcessor classes of
 transformers 5.23, and the order is its `_get_logits_processor`'s:
 
-    guidance -> logit_bias -> sequence_bias -> encoder_repetition_penalty -> repetition, presence and frequency penalties -> DRY ->
-    bans (n-grams, bad words, min_new_tokens) -> forced tokens -> exponential_decay_length_penalty -> suppress_tokens ->
-    begin_suppress_tokens -> functions of the caller -> constraint ->
-    temperature (or dynamic temperature) -> top_n_sigma -> top_k -> top_p -> min_p -> typical_p ->
-    epsilon_cutoff -> eta_cutoff -> xtc -> watermark -> draw
+    guidance -> logit_bias -> sequence_bias -> encoder_repetition_penalty -> repetition, presence and frequency
+    penalties -> DRY -> bans (n-grams, bad words, min_new_tokens) -> forced tokens -> exponential_decay_length_penalty
+    -> suppress_tokens -> begin_suppress_tokens -> functions of the caller -> constraint -> temperature (or dynamic
+    temperature) -> top_n_sigma -> top_k -> top_p -> min_p -> typical_p -> epsilon_cutoff -> eta_cutoff -> xtc ->
+    watermark -> draw
 
-Bans come after the penalties so that nothing can lift them (a penalty leaves -inf as it is: bans before penalties
-would give the same). The option `samplers` orders what comes from temperature on; mirostat takes the place of all
-filters after the temperature. Token ids outside the vocabulary, which a model with more embeddings than logits can have in
-its prompt, are passed over.
+Bans come after the penalties so that none can lift them (a penalty leaves -inf as it is: bans before penalties would
+give the same); what is forced lifts the bans before it, as in transformers. The option `samplers` orders what comes
+from temperature to xtc, and mirostat takes the place of the filters. Token ids outside the vocabulary, which a model with
+more embeddings than logits can have in its prompt, are passed over.
 """
 
 from __future__ import annotations
