@@ -301,7 +301,9 @@ class Generator:
         Args:
             messages: The conversation so far, the last message usually the user's.
             options: `config` and options by name as for `generate`, and those of `ChatOptions`: `tools`, functions that
-                the model may call, and `template_options`, further variables of its chat template.
+                the model may call, `template_options`, further variables of its chat template, and
+                `continue_final_message`, whether the last message is the beginning of the answer, such as
+                `Message("assistant", "Sure, ")`; the answer is then what comes after it.
 
         Raises:
             ChatTemplateError: The model has no chat template, or it refuses the conversation.
@@ -357,6 +359,7 @@ class Generator:
         messages: Messages | None = None,
         tools: Tools | None = None,
         template_options: Mapping[str, object] | None = None,
+        continue_final_message: bool = False,
         config: GenerationConfig | None = None,
         stream: bool = True,
         **options: Unpack[GenerationOptions],
@@ -369,6 +372,7 @@ class Generator:
             messages: Instead of both, a conversation.
             tools: For a conversation, functions that the model may call, in OpenAI's form.
             template_options: For a conversation, further variables of the chat template, such as enable_thinking.
+            continue_final_message: For a conversation, whether to go on with its last message.
             config: Options; None takes the model's defaults.
             stream: Whether pieces are wanted as they come; without, the stream ends with its result alone.
             options: Options by name, over those of `config`.
@@ -384,6 +388,7 @@ class Generator:
             messages=messages,
             tools=tools,
             template_options=template_options,
+            continue_final_message=continue_final_message,
             room=self._builder.room_for(config, options),
         )
         return self._builder.build(

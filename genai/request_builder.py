@@ -29,12 +29,14 @@ class ChatOptions(GenerationOptions, total=False):
     """What may go with a conversation, as keyword arguments.
 
     Beside the options of a generation: `config`, whose options they change; `tools`, functions that the model may call;
-    `template_options`, further variables of the model's chat template, such as enable_thinking.
+    `template_options`, further variables of the model's chat template, such as enable_thinking;
+    `continue_final_message`, whether the last message is the beginning of the answer, which goes on from there.
     """
 
     config: GenerationConfig | None
     tools: Tools | None
     template_options: Mapping[str, object] | None
+    continue_final_message: bool
 
 
 class Conversation(TypedDict, total=False):
@@ -85,6 +87,7 @@ class RequestBuilder:
         messages: Messages | None = None,
         tools: Tools | None = None,
         template_options: Mapping[str, object] | None = None,
+        continue_final_message: bool = False,
         room: int | None = None,
     ) -> list[int]:
         """Return the tokens of one prompt, given as a text, as tokens, or as a conversation.
@@ -95,18 +98,21 @@ class RequestBuilder:
             messages: A conversation.
             tools: The functions that go with it.
             template_options: Further variables of the chat template.
+            continue_final_message: Whether the answer goes on with the last message.
             room: Tokens beyond which the conversation's oldest turns are left out; see `room_for`.
 
         Raises:
             OptionError: Not exactly one of the three is given, or several prompts are; or it is not what it should be.
             ChatTemplateError: The model has no chat template, or it refuses the conversation.
         """
-        if messages is None and (tools is not None or template_options is not None):
-            raise OptionError("tools and template_options are for a conversation: pass messages, too")
+        if messages is None and (tools is not None or template_options is not None or continue_final_message):
+            raise OptionError(
+                "tools, template_options and continue_final_message are for a conversation: pass messages, too"
+            )
         if messages is not None:
             if prompt is not None or token_ids is not None:
                 raise OptionError("pass one of prompt, token_ids and messages")
-            return self._encode_chat(messages, tools, template_options, room)
+            return self._encode_chat(messages, tools, template_options, continue_final_message, room)
         if is_batch(prompt, token_ids):
             raise OptionError("one prompt is expected here, not a list: `generate` takes a list")
         return self.encode_prompts(prompt, token_ids)[0]
@@ -163,6 +169,7 @@ class RequestBuilder:
         messages: Messages,
         tools: Tools | None,
         template_options: Mapping[str, object] | None,
+        continue_final_message: bool,
         room: int | None,
     ) -> list[int]:
         if isinstance(messages, (str, Message, Mapping)):
@@ -172,6 +179,8 @@ class RequestBuilder:
             raise OptionError(
                 f"template_options must not hold {' and '.join(sorted(taken))}: pass it by itself"
             )
+        if continue_final_message:
+            variables = {**variables, "continue_final_message": True, "add_generation_prompt": False}
 
         def encode(some: Messages) -> list[int]:
             return self.tokenizer.encode_chat(some, tools=tools, **variables)
@@ -212,8 +221,15 @@ class RequestBuilder:
             raise OptionError(
                 f'context_policy "{config.context_policy}" is for a conversation: pass messages, or leave it out'
             )
-        if (config.stop or config.bad_words) and self._tokenizer is None:
-            raise TokenizerError(f"stop and bad_words need a tokenizer: {self._tokenizer_error}")
+        needing = [
+            name
+            for name in ("stop", "stop_regex", "bad_words", "dry_multiplier", "echo")
+            if getattr(config, name)
+        ]
+        if isinstance(config.negative_prompt, str):
+            needing.append("negative_prompt")
+        if needing and self._tokenizer is None:
+            raise TokenizerError(f"{' and '.join(needing)} needs a tokenizer: {self._tokenizer_error}")
         grammar = self._grammar(config)
         ends = self._end_token_ids(config)
         tokenizer = self._tokenizer

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from genai.errors import GenerationError
-from genai.sampling import log_sum_exp
+from genai.sampling import token_logprob
 
 __all__ = ["LogitsOf", "TokenScores", "read_chunks", "score_tokens"]
 
@@ -61,9 +61,7 @@ def score_tokens(logits_of: LogitsOf, token_ids: Sequence[int], *, num_scored: i
             raise GenerationError(
                 "the model's logits are NaN or infinite, so it scores nothing: `genai validate` shows more"
             )
-        logprobs += [
-            float(row[token_id]) - log_sum_exp(row) for token_id, row in zip(chunk, logits, strict=True)
-        ]
+        logprobs += [token_logprob(row, token_id, 0)[0] for token_id, row in zip(chunk, logits, strict=True)]
     return TokenScores(tuple(token_ids[len(token_ids) - num_scored :]), tuple(logprobs))
 
 

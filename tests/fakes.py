@@ -226,6 +226,9 @@ class ByteTokenizer:
     def decode(self, token_ids: Sequence[int]) -> str:
         return bytes(t for t in token_ids if t < 256).decode(errors="replace")
 
+    def overlapping(self, text: str) -> list[tuple[int, ...]]:
+        return [tuple(text.encode())]
+
     def detokenizer(self) -> ByteDetokenizer:
         return ByteDetokenizer(self)
 

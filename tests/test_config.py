@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any
 
 import pytest
+import transformers
 
 from genai import GenerationConfig, GenerationOptions, OptionError
 
@@ -54,9 +55,7 @@ def test_sampling_options_imply_do_sample_and_beams_turn_it_off() -> None:
         GenerationConfig().merge(num_beams=2, temperature=0.5)
 
 
-def test_logprobs_of_beams_are_refused_and_numbers_are_finite() -> None:
-    with pytest.raises(OptionError, match="logprobs are not available"):
-        GenerationConfig(num_beams=2, logprobs=True)
+def test_numbers_are_finite() -> None:
     with pytest.raises(OptionError, match="temperature"):
         GenerationConfig(temperature=float("inf"))
     assert GenerationConfig(logit_bias={1: float("-inf")}).logit_bias == {1: float("-inf")}
@@ -65,3 +64,26 @@ def test_logprobs_of_beams_are_refused_and_numbers_are_finite() -> None:
 def test_options_by_name_are_the_fields_of_the_config() -> None:
     fields = [field.name for field in dataclasses.fields(GenerationConfig)]
     assert list(GenerationOptions.__annotations__) == fields
+
+
+def test_neutral_values_of_a_whole_file_are_read() -> None:
+    """What transformers 4 writes with `to_dict`, and what version 5 does."""
+    old = {
+        "num_beam_groups": 1,
+        "diversity_penalty": 0.0,
+        "encoder_repetition_penalty": 1.0,
+        "epsilon_cutoff": 0.0,
+        "eta_cutoff": 0.0,
+        "exponential_decay_length_penalty": None,
+        "forced_bos_token_id": None,
+        "forced_eos_token_id": None,
+        "begin_suppress_tokens": None,
+        "guidance_scale": None,
+        "max_time": None,
+        "renormalize_logits": False,
+        "sequence_bias": None,
+        "watermarking_config": None,
+    }
+    plain = GenerationConfig.from_dict({})
+    assert GenerationConfig.from_dict(old) == plain
+    assert GenerationConfig.from_dict(transformers.GenerationConfig().to_dict()) == plain

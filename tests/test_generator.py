@@ -228,3 +228,17 @@ def test_a_long_conversation_loses_its_oldest_turns_if_that_is_asked_for() -> No
         for generate in (demo.stream, demo.generate):
             with pytest.raises(OptionError, match="context_policy"):
                 generate("Hello", context_policy="truncate_turns")
+
+
+def test_an_answer_goes_on_from_its_beginning(generator: Generator) -> None:
+    messages = [*MESSAGES, Message("assistant", "jumps over ")]
+    begun = generator.build_request(messages=messages, continue_final_message=True)
+    text = generator.tokenizer.apply_chat_template(
+        messages, continue_final_message=True, add_generation_prompt=False
+    )
+    assert list(begun.prompt_token_ids) == generator.tokenizer.encode(text, add_special_tokens=False)
+    assert text.rstrip().endswith("jumps over")
+    answer = generator.chat(messages, continue_final_message=True, max_new_tokens=4)
+    assert answer.prompt_token_ids == begun.prompt_token_ids
+    with pytest.raises(OptionError, match="continue_final_message are for a conversation"):
+        generator.build_request("text", continue_final_message=True)

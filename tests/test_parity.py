@@ -106,6 +106,7 @@ def test_beam_search(pair: Pair) -> None:
         {"length_penalty": -0.5, "early_stopping": True},
         {"length_penalty": 2.0, "early_stopping": "never"},
         {"repetition_penalty": 1.3},
+        {"repetition_penalty": 1.3, "renormalize_logits": True},
     ],
     ids=str,
 )
@@ -130,6 +131,52 @@ def test_repetition_penalty(pair: Pair) -> None:
     for prompt in pair.prompts:
         result = pair.generator.generate(token_ids=prompt, max_new_tokens=30, repetition_penalty=1.5)
         assert list(result.token_ids) == pair.expected(prompt, 30, repetition_penalty=1.5)[0]
+
+
+@pytest.mark.parametrize("family", ["llama", "phi3", "lfm2"])
+def test_guidance(model_folder: Folders, family: str) -> None:
+    """Transformers computes both prompts whole at every step."""
+    each = Pair(*model_folder(family))
+    negative = [5, 9, 40]
+    for prompt in each.prompts[:3]:
+        for options in ({"negative_prompt": negative}, {}):
+            theirs = {"negative_prompt_ids": torch.tensor([negative])} if options else {}
+            result = each.generator.generate(
+                token_ids=prompt, max_new_tokens=12, guidance_scale=1.7, **options
+            )
+            expected = each.expected(prompt, 12, guidance_scale=1.7, use_cache=False, **theirs)[0]
+            assert list(result.token_ids) == expected[: len(result.token_ids)]
+    each.generator.close()
+
+
+def test_log_probabilities_of_a_prompt(pair: Pair) -> None:
+    for prompt in pair.prompts:
+        with torch.no_grad():
+            expected = torch.log_softmax(pair.reference(torch.tensor([prompt])).logits[0].float(), dim=-1)
+        result = pair.generator.generate(token_ids=prompt, max_new_tokens=1, prompt_logprobs=0)
+        assert result.prompt_logprobs is not None
+        ours = [entry.logprob for entry in result.prompt_logprobs[1:] if entry is not None]
+        theirs = [float(row[token]) for row, token in zip(expected, prompt[1:], strict=False)]
+        np.testing.assert_allclose(ours, theirs, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"encoder_repetition_penalty": 1.5},
+        {"exponential_decay_length_penalty": (4, 1.3)},
+        {"begin_suppress_tokens": list(range(150))},
+        {"forced_eos_token_id": 2},
+        {"sequence_bias": [[[5], 4.0], [[5, 6], 9.0], [[6, 7], -3.0]]},
+    ],
+    ids=str,
+)
+def test_options_of_transformers(model_folder: Folders, options: dict[str, Any]) -> None:
+    each = Pair(*model_folder("llama"))
+    for prompt in each.prompts[:3]:
+        result = each.generator.generate(token_ids=prompt, max_new_tokens=20, **options)
+        assert list(result.token_ids) == each.expected(prompt, 20, **options)[0]
+    each.generator.close()
 
 
 def test_chunked_prefill_equals_whole(pair: Pair, model_folder: Folders) -> None:

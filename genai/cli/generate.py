@@ -51,7 +51,8 @@ def generate(
     The model sees the text as it is, without a chat template.
     """
     options = given_options(generation, sequences, form)
-    if not json and (sequences.logprobs or sequences.top_logprobs):
+    wants_logprobs = sequences.logprobs or sequences.top_logprobs or sequences.prompt_logprobs is not None
+    if not json and wants_logprobs:
         raise OptionError("log-probabilities are part of the JSON output: pass --json too")
     text = read_standard_input() if prompt == "-" else prompt
     with open_generator(model, runs, draft=draft) as generator:

@@ -144,6 +144,31 @@ class GenerationFlags:
     typical_p: Annotated[float | None, typer.Option(help="Keep locally typical tokens up to this mass.")] = (
         None
     )
+    top_n_sigma: Annotated[
+        float | None, typer.Option(help="Keep logits this many deviations below the greatest; 0 is off.")
+    ] = None
+    xtc_probability: Annotated[
+        float | None, typer.Option(help="How often XTC leaves out the most likely tokens; 0 is off.")
+    ] = None
+    xtc_threshold: Annotated[
+        float | None, typer.Option(help="Probability that makes a token one of the most likely, for XTC.")
+    ] = None
+    dynatemp_range: Annotated[
+        float | None, typer.Option(help="Let the temperature follow the entropy, up and down by this much.")
+    ] = None
+    mirostat: Annotated[
+        int | None, typer.Option(help="2 keeps the surprise of tokens near a target; 0 is off.")
+    ] = None
+    mirostat_tau: Annotated[float | None, typer.Option(help="Mirostat's target, in bits.")] = None
+    mirostat_eta: Annotated[float | None, typer.Option(help="How fast mirostat corrects itself.")] = None
+    samplers: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--sampler",
+            metavar="NAME",
+            help="A step of the draw, in order (temperature, top_k, ...); repeat it.",
+        ),
+    ] = None
     repetition_penalty: Annotated[
         float | None, typer.Option(help="Penalty on tokens that occurred; 1 is none.")
     ] = None
@@ -153,12 +178,31 @@ class GenerationFlags:
     frequency_penalty: Annotated[
         float | None, typer.Option(help="Subtracted per occurrence of a generated token.")
     ] = None
+    repetition_last_n: Annotated[
+        int | None, typer.Option(help="Tokens that the penalties look back at; 0 is none, -1 all.")
+    ] = None
+    dry_multiplier: Annotated[
+        float | None, typer.Option(help="DRY penalty on carrying on a repetition; 0 is off.")
+    ] = None
+    dry_base: Annotated[
+        float | None, typer.Option(help="What each further repeated token multiplies the DRY penalty by.")
+    ] = None
+    dry_allowed_length: Annotated[
+        int | None, typer.Option(help="Tokens that may be repeated without a DRY penalty.")
+    ] = None
+    dry_penalty_last_n: Annotated[
+        int | None, typer.Option(help="Tokens that DRY looks back at; -1 is all.")
+    ] = None
     no_repeat_ngram_size: Annotated[
         int | None, typer.Option(help="No n-gram of this size occurs twice; 0 is off.")
     ] = None
     seed: Annotated[int | None, typer.Option(help="Seed of the random stream.")] = None
     stop: Annotated[
         list[str] | None, typer.Option(metavar="TEXT", help="Text that ends generation; may be repeated.")
+    ] = None
+    stop_regex: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PATTERN", help="Regular expression that ends generation; may be repeated."),
     ] = None
     stop_token_ids: Annotated[
         list[int] | None,
@@ -174,7 +218,20 @@ class GenerationFlags:
     num_draft_tokens: Annotated[int | None, typer.Option(help="Most tokens that are guessed at a time.")] = (
         None
     )
+    max_time: Annotated[float | None, typer.Option(help="Seconds after which generation ends.")] = None
+    guidance_scale: Annotated[
+        float | None, typer.Option(help="How far to follow the prompt; 1 is as the model does.")
+    ] = None
+    negative_prompt: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="What guidance leads away from.")
+    ] = None
     num_beams: Annotated[int | None, typer.Option(help="Beam search over this many; 1 is off.")] = None
+    num_beam_groups: Annotated[
+        int | None, typer.Option(help="Search in this many groups of beams that avoid each other's tokens.")
+    ] = None
+    diversity_penalty: Annotated[
+        float | None, typer.Option(help="How much a group avoids what those before it have chosen.")
+    ] = None
     length_penalty: Annotated[
         float | None, typer.Option(help="Exponent on the length that a beam's score is divided by.")
     ] = None
@@ -198,9 +255,19 @@ class SequenceFlags:
     """What makes sense for one prompt, but not in a conversation."""
 
     num_return_sequences: Annotated[int | None, typer.Option(help="How many continuations to return.")] = None
+    best_of: Annotated[
+        int | None, typer.Option(help="Draw this many continuations, and return the likeliest.")
+    ] = None
     logprobs: Annotated[
         bool | None, typer.Option("--logprobs", help="Return each token's log-probability (with --json).")
     ] = None
+    prompt_logprobs: Annotated[
+        int | None,
+        typer.Option(
+            help="Return each prompt token's log-probability, with so many alternatives (with --json)."
+        ),
+    ] = None
+    echo: Annotated[bool | None, typer.Option("--echo", help="Begin the text with the prompt.")] = None
     top_logprobs: Annotated[
         int | None, typer.Option(help="Return this many alternatives per token too (with --json).")
     ] = None

@@ -17,7 +17,8 @@ from genai.config.export import (
     ExportSettings,
     check_block_size,
 )
-from genai.config.generation import GenerationConfig, GenerationOptions
+from genai.config.generation import GenerationConfig
+from genai.config.generation_options import GenerationOptions, LogitsFunction, StoppingCriterion
 from genai.config.message import Message
 from genai.config.option import Option, options_of
 from genai.config.provider_form import FLOAT_TYPES, PROVIDER_FORMS, ProviderForm, provider_form, provider_name
@@ -29,6 +30,8 @@ from genai.config.run import (
     check_optimize_for,
     check_run_options,
 )
+from genai.config.samplers import NEUTRAL_FILTERS, SAMPLERS
+from genai.config.watermark import GreenListSettings, SynthIDSettings, WatermarkSettings
 
 __all__ = [
     "ACTIVATIONS",
@@ -36,22 +39,29 @@ __all__ = [
     "EXPORT_VERSION",
     "FLOAT_TYPES",
     "KV_PRECISIONS",
+    "NEUTRAL_FILTERS",
     "OPTIMIZE_FOR",
     "PRECISIONS",
     "PROVIDER_FORMS",
     "QUANTIZE_METHODS",
+    "SAMPLERS",
     "SHARE_OF_FREE_MEMORY",
     "VIAS",
     "ExportOptions",
     "ExportSettings",
     "GenerationConfig",
     "GenerationOptions",
+    "GreenListSettings",
+    "LogitsFunction",
     "Message",
     "Option",
     "ProviderForm",
     "ResponseFormat",
     "ResponseFormatLike",
     "RunOptions",
+    "StoppingCriterion",
+    "SynthIDSettings",
+    "WatermarkSettings",
     "check_block_size",
     "check_optimize_for",
     "check_run_options",

@@ -6,7 +6,7 @@ A check returns the value as it is kept: where several are meant, a single one b
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -16,11 +16,18 @@ __all__ = [
     "AnyOf",
     "Biases",
     "Check",
+    "Decay",
     "Flag",
+    "Functions",
     "Integer",
+    "LastTokens",
     "Number",
+    "Patterns",
+    "Prompt",
+    "SequenceBiases",
     "Texts",
     "TokenIds",
+    "as_tuple",
 ]
 
 
@@ -49,11 +56,15 @@ class Number:
         low: The least.
         high: The greatest.
         is_open: Whether `low` itself is impossible.
+        is_open_above: Whether `high` itself is.
+        or_none: Whether `None` is possible too.
     """
 
     low: float = -math.inf
     high: float = math.inf
     is_open: bool = False
+    is_open_above: bool = False
+    or_none: bool = False
 
     @property
     def range(self) -> str:
@@ -64,13 +75,18 @@ class Number:
         """
         if self.low == -math.inf:
             return "number"
-        upper = f" and <= {self.high:g}" if self.high < math.inf else ""
-        return f"number {'>' if self.is_open else '>='} {self.low:g}{upper}"
+        above = "<" if self.is_open_above else "<="
+        upper = f" and {above} {self.high:g}" if self.high < math.inf else ""
+        none = " or None" if self.or_none else ""
+        return f"number {'>' if self.is_open else '>='} {self.low:g}{upper}{none}"
 
     def __call__(self, name: str, value: Any) -> Any:
         """See that the value is such a number."""
+        if value is None and self.or_none:
+            return None
         good = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-        if not good or not self.low <= value <= self.high or (self.is_open and value == self.low):
+        ends = (self.low,) * self.is_open + (self.high,) * self.is_open_above
+        if not good or not self.low <= value <= self.high or value in ends:
             raise OptionError(f"{name} must be a {self.range}, not {value!r}")
         return value
 
@@ -162,11 +178,67 @@ class Texts:
 
     def __call__(self, name: str, value: Any) -> tuple[str, ...]:
         """Return the texts as a tuple."""
-        texts = _as_tuple(name, value)
+        texts = as_tuple(name, value)
         for text in texts:
             if not isinstance(text, str) or not text:
                 raise OptionError(f"{name} must be non-empty strings, not {text!r}")
         return texts
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A text, or its token ids; or `None`."""
+
+    range = "text, token ids or None"
+
+    def __call__(self, name: str, value: Any) -> str | tuple[int, ...] | None:
+        """Return the text, or the ids as a tuple."""
+        if value is None or isinstance(value, str):
+            return value
+        token_ids = TokenIds()(name, value)
+        if not token_ids:
+            raise OptionError(
+                f"{name} has no tokens: leave it out, and the prompt's last token takes its place"
+            )
+        return token_ids
+
+
+@dataclass(frozen=True, slots=True)
+class Patterns:
+    """Regular expressions, none of which matches the empty text."""
+
+    range = "regular expressions"
+
+    def __call__(self, name: str, value: Any) -> tuple[str, ...]:
+        """Return the expressions as a tuple."""
+        patterns = Texts()(name, value)
+        for pattern in patterns:
+            import regex  # 20 ms that only those spend who have one
+
+            try:
+                compiled = regex.compile(pattern)
+            except (regex.error, OverflowError, RecursionError) as error:
+                raise OptionError(f"{name} {pattern!r} is no regular expression: {error}") from error
+            if compiled.fullmatch("") is not None:
+                raise OptionError(
+                    f"{name} {pattern!r} matches the empty text, so that nothing could be generated"
+                )
+        return patterns
+
+
+@dataclass(frozen=True, slots=True)
+class Functions:
+    """Python functions; what they take and return is known where they are called."""
+
+    range = "functions"
+
+    def __call__(self, name: str, value: Any) -> tuple[Callable[..., Any], ...]:
+        """Return the functions as a tuple."""
+        functions = (value,) if callable(value) else as_tuple(name, value)
+        for function in functions:
+            if not callable(function):
+                raise OptionError(f"{name} must be functions, not {function!r:.200}")
+        return functions
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +260,7 @@ class TokenIds:
         """Return the ids as a tuple."""
         if value is None and self.or_none:
             return None
-        token_ids = _as_tuple(name, value)
+        token_ids = as_tuple(name, value)
         for token_id in token_ids:
             if not isinstance(token_id, int) or isinstance(token_id, bool) or token_id < 0:
                 raise OptionError(f"{name} must be token ids (integers >= 0), not {token_id!r}")
@@ -212,7 +284,56 @@ class Biases:
         return value
 
 
-def _as_tuple(name: str, value: Any) -> tuple[Any, ...]:
+@dataclass(frozen=True, slots=True)
+class SequenceBiases:
+    """Numbers by token sequence, as a mapping or, as in files, as pairs of a list and a number."""
+
+    range = "{(token ids): number}"
+
+    def __call__(self, name: str, value: Any) -> dict[tuple[int, ...], float]:
+        """Return the numbers by tuples of token ids."""
+        pairs = value.items() if isinstance(value, Mapping) else as_tuple(name, value)
+        found = {}
+        for pair in pairs:
+            if not isinstance(pair, (list, tuple)) or len(pair) != 2:
+                raise OptionError(f"{name} must map sequences of token ids to numbers, not {value!r}")
+            token_ids = TokenIds()(name, pair[0])
+            if not token_ids:
+                raise OptionError(f"{name} names a sequence without tokens")
+            Biases()(name, {token_ids[0]: pair[1]})
+            found[token_ids] = pair[1]
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class LastTokens:
+    """How many of the latest tokens count; `None`, or llama.cpp's -1, is all."""
+
+    range = "integer >= 0 or None"
+
+    def __call__(self, name: str, value: Any) -> int | None:
+        """Return the number, or `None`."""
+        found: int | None = Integer(0, or_none=True)(name, None if value == -1 else value)
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Decay:
+    """A start, in tokens, and a factor; or `None`."""
+
+    range = "(integer >= 0, number > 0) or None"
+
+    def __call__(self, name: str, value: Any) -> tuple[int, float] | None:
+        """Return the two as a tuple."""
+        if value is None:
+            return None
+        if not isinstance(value, (list, tuple)) or len(value) != 2:
+            raise OptionError(f"{name} must be {self.range}, not {value!r}")
+        return Integer(0)(f"{name}[0]", value[0]), Number(0, is_open=True)(f"{name}[1]", value[1])
+
+
+def as_tuple(name: str, value: Any) -> tuple[Any, ...]:
+    """Return one or several values as a tuple."""
     if value is None:
         return ()
     if isinstance(value, (str, int)):

@@ -31,6 +31,7 @@ class Option:
         vllm: What vLLM's SamplingParams call it.
         llama_cpp: What llama.cpp's server calls it.
         without: The searches that it does not go with.
+        needs: Other options of which one has to be set for it to mean anything.
     """
 
     check: Check
@@ -38,6 +39,7 @@ class Option:
     vllm: str | None = None
     llama_cpp: str | None = None
     without: tuple[Search, ...] = ()
+    needs: tuple[str, ...] = ()
 
 
 def option(
@@ -48,9 +50,10 @@ def option(
     vllm: str | None = None,
     llama_cpp: str | None = None,
     without: tuple[Search, ...] = (),
+    needs: tuple[str, ...] = (),
 ) -> Any:
     """Declare a field of a frozen dataclass as an option; see `Option`."""
-    known = {_KEY: Option(check, transformers, vllm, llama_cpp, without)}
+    known = {_KEY: Option(check, transformers, vllm, llama_cpp, without, needs)}
     if isinstance(default, Mapping):
         return dataclasses.field(default_factory=dict, metadata=known)
     return dataclasses.field(default=default, metadata=known)

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from genai.cache import CachedPrefix, Slot
 from genai.engine.request import Request
 from genai.engine.results import FinishReason
-from genai.engine.scheduler import NoMemoryError, Scheduler
+from genai.engine.scheduler import Batch, NoMemoryError, Scheduler
 from genai.engine.speculation import Speculation
 from genai.engine.strategies import Strategy
 from genai.errors import GenaiError, GenerationError, OptionError, OutOfMemoryError
@@ -72,6 +72,7 @@ class Engine:
             OptionError: The request can never run.
         """
         strategy = self._scheduler.prepare(request)
+        request.note_submission()
         if len(request.prompt_token_ids) == self._model.context_length:
             self._finish(strategy, "length")
             return
@@ -110,7 +111,7 @@ class Engine:
         request.is_cancelled = True
         if self._stepping_thread != threading.get_ident():
             with self._exclusively(urgent=True):
-                self._end_cancelled()
+                self._end_from_outside()
 
     def score(self, token_ids: Sequence[int], *, num_logits: int | None = None) -> npt.NDArray[np.float32]:
         """Return the logits at the last of these tokens, float32 [num_logits, vocab]; waits for a free slot.
@@ -225,7 +226,7 @@ class Engine:
                     self._turn.notify_all()
 
     def _step(self) -> None:
-        self._end_cancelled()
+        self._end_from_outside()
         self._make_room()
         self._scheduler.admit(self._fail)
         batch = self._scheduler.batch(self._prefill_chunk)
@@ -243,15 +244,28 @@ class Engine:
             return
         if batch.prompts:
             self._scheduler.note_prompts(batch.prompts)
+            self._score_prompts(batch, output)
         for strategy, first in batch.searches:
             self._search(strategy, output, first)
         if not batch.prompts:
             self._speculation.note_step(batch.spans, time.perf_counter() - begin)
 
-    def _end_cancelled(self) -> None:
-        """End what nobody wants any more."""
+    def _score_prompts(self, batch: Batch, output: StepOutput) -> None:
+        """Let the prompts whose log-probabilities are wanted take their logits."""
+        for index, sequence in enumerate(batch.prompts):
+            num_logits = batch.spans[index].num_logits
+            if num_logits:
+                try:
+                    sequence.take_prompt_logits(output.logits_of(index, num_logits))
+                except GenaiError as error:
+                    self._fail(self._scheduler.owner_of(sequence), error)
+
+    def _end_from_outside(self) -> None:
+        """End what nobody wants any more, and what has had its time."""
         for strategy in self._scheduler.cancelled():
             self._finish(strategy, "cancelled")
+        for strategy in self._scheduler.overdue():
+            self._finish(strategy, "length")
 
     def _make_room(self) -> None:
         """Make room for one more token of whatever decodes; end what finds none."""

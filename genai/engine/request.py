@@ -5,15 +5,20 @@ A request ends exactly once, with a result or an error. It knows no model; the e
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import Any, Protocol
 
+import numpy as np
+
 from genai.config import GenerationConfig
-from genai.engine.results import Choice, GenerationResult, GenerationStats, Piece
+from genai.engine.results import Choice, GenerationResult, GenerationStats, Piece, TokenLogprob
+from genai.errors import GenerationError
 from genai.sampling import Constraint, Sampler
 from genai.text import Detokenizer
 
@@ -29,6 +34,10 @@ class RequestTokenizer(Protocol):
 
     def decode(self, token_ids: Sequence[int], /) -> str:
         """Return the text of tokens."""
+        ...
+
+    def overlapping(self, text: str, /) -> Sequence[tuple[int, ...]]:
+        """Return the token sequences that a text may be part of, each as short as can be."""
         ...
 
     def detokenizer(self) -> Detokenizer:
@@ -68,6 +77,7 @@ class Request:
         self.prompt_token_ids = tuple(prompt_token_ids)
         self.config = config
         self.tokenizer = tokenizer
+        self.negative_token_ids = self._encode_negative() if config.guidance_scale != 1 else ()
         self.stream = stream
         self.pieces: deque[Piece] = deque()
         self.on_piece: Callable[[Piece | None], None] | None = None
@@ -78,6 +88,9 @@ class Request:
         self.error: BaseException | None = None
         self.is_cancelled = False
         self.cached_prompt_tokens = 0
+        self.prompt_logprobs: list[TokenLogprob] = []  # of the tokens after the first
+        self.num_discarded_tokens = 0  # of sequences that are not returned
+        self._echoed: set[int] = set()
         self.num_preemptions = 0
         self.drafted_tokens = self.accepted_tokens = 0
         eos = eos_token_ids if config.eos_token_ids is None else config.eos_token_ids
@@ -109,10 +122,22 @@ class Request:
             self._result, self._parse = replace(result, parsed=parsed, choices=choices), None
         return self._result
 
-    def make_sampler(self, *, vocab_size: int, stream: int) -> Sampler:
-        """Return the sampler of the request's sequence number `stream`."""
-        bad_words = []
+    def make_sampler(self, *, vocab_size: int, stream: int, max_length: int) -> Sampler:
+        """Return the sampler of the request's sequence number `stream`.
+
+        Args:
+            vocab_size: Number of logits.
+            stream: Which of the request's sequences it is.
+            max_length: Most tokens, prompt included, that the model takes.
+        """
+        bad_words, breakers = [], []
         if self.tokenizer is not None:
+            if self.config.dry_multiplier:
+                breakers = [
+                    ids
+                    for text in self.config.dry_sequence_breakers
+                    for ids in self.tokenizer.overlapping(text)
+                ]
             # A word counts with and without a space before it, as both are tokens of their own.
             texts = {form for word in self.config.bad_words for form in (word, f" {word}")}
             bad_words = [self.tokenizer.encode(text, add_special_tokens=False) for text in sorted(texts)]
@@ -122,10 +147,47 @@ class Request:
             prompt_token_ids=self.prompt_token_ids,
             eos_token_ids=self.eos_token_ids,
             bad_words_ids=bad_words,
+            dry_breaker_ids=breakers,
+            max_new_tokens=self.max_new_tokens(max_length),
             constraint=None if self.make_constraint is None else self.make_constraint(),
             stream=stream,
             seed=self.seed,
         )
+
+    @property
+    def is_overdue(self) -> bool:
+        """Whether it has taken all the time that it may."""
+        limit = self.config.max_time
+        return limit is not None and time.perf_counter() - self._submitted >= limit
+
+    def note_submission(self) -> None:
+        """Take the time that `max_time` counts from."""
+        self._submitted = time.perf_counter()
+
+    def meets_criterion(self, token_ids: Sequence[int]) -> bool:
+        """Whether one of the caller's functions wants a sequence, prompt included, to end here.
+
+        Raises:
+            GenerationError: A function failed.
+        """
+        criteria = self.config.stopping_criteria
+        if not criteria:
+            return False
+        tokens = np.array(token_ids, np.int64)
+        for criterion in criteria:
+            try:
+                if criterion(tokens):
+                    return True
+            except Exception as error:  # whatever a caller's function raises ends this request alone
+                name = getattr(criterion, "__name__", repr(criterion))
+                raise GenerationError(f"stopping_criteria: {name} failed: {error!r}") from error
+        return False
+
+    def max_new_tokens(self, max_length: int) -> int:
+        """Return the most tokens that a sequence of it gets, where the model takes so many, prompt included."""
+        room = max_length - max(len(self.prompt_token_ids), len(self.negative_token_ids))
+        limit = self.config.max_new_tokens
+        return room if limit is None else min(limit, room)
 
     def note_first_token(self) -> None:
         """Take the time, if this is the first token."""
@@ -134,6 +196,9 @@ class Request:
 
     def emit(self, piece: Piece) -> None:
         """Hand a piece to whoever streams."""
+        if self.config.echo and piece.index not in self._echoed:
+            self._echoed.add(piece.index)
+            piece = dataclasses.replace(piece, text=self._prompt_text + piece.text)
         if self.on_piece is not None:
             self.on_piece(piece)
         else:
@@ -142,15 +207,19 @@ class Request:
     def finish(self, choices: Sequence[Choice]) -> None:
         """End with these sequences, best first."""
         assert not self.is_finished
+        if self.config.echo:
+            choices = [dataclasses.replace(each, text=self._prompt_text + each.text) for each in choices]
         best = choices[0]
+        is_scored = self.config.prompt_logprobs is not None
         self._result = GenerationResult(
             text=best.text,
             token_ids=best.token_ids,
             prompt_token_ids=self.prompt_token_ids,
             finish_reason=best.finish_reason,
-            stats=self._stats(sum(len(choice.token_ids) for choice in choices)),
+            stats=self._stats(sum(len(choice.token_ids) for choice in choices) + self.num_discarded_tokens),
             logprobs=best.logprobs,
             choices=tuple(choices) if self.config.num_return_sequences > 1 else (),
+            prompt_logprobs=(None, *self.prompt_logprobs) if is_scored else None,
         )
         self._close()
 
@@ -159,6 +228,17 @@ class Request:
         assert not self.is_finished
         self.error = error
         self._close()
+
+    def _encode_negative(self) -> tuple[int, ...]:
+        """Return what takes the prompt's place in guidance."""
+        negative: str | Sequence[int] | None = self.config.negative_prompt
+        if isinstance(negative, str):
+            negative = self.tokenizer.encode(negative) if self.tokenizer is not None else ()
+        return tuple(negative or self.prompt_token_ids[-1:])
+
+    @cached_property
+    def _prompt_text(self) -> str:
+        return self.tokenizer.decode(self.prompt_token_ids) if self.tokenizer is not None else ""
 
     def _close(self) -> None:
         if self.on_piece is not None:

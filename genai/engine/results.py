@@ -13,7 +13,7 @@ FinishReason = Literal["stop", "length", "cancelled"]
 
 @dataclass(frozen=True, slots=True)
 class TokenLogprob:
-    """How likely the model found one generated token.
+    """How likely the model found one token, generated or of the prompt.
 
     Args:
         token_id: The token.
@@ -106,6 +106,8 @@ class GenerationResult:
         parsed: What a text of a `response_format` stands for: the JSON value, an instance of the class that was given, or
             the text itself where it is no JSON. None where the text is not complete, because it ended for another reason
             than "stop", or was cut by a stop text.
+        prompt_logprobs: One entry per token of the prompt, if asked for, `None` for the first; fewer where the prompt was
+            not read to its end.
     """
 
     text: str
@@ -116,3 +118,4 @@ class GenerationResult:
     logprobs: tuple[TokenLogprob, ...] | None = None
     choices: tuple[Choice, ...] = ()
     parsed: Any = None
+    prompt_logprobs: tuple[TokenLogprob | None, ...] | None = None

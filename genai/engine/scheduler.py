@@ -81,6 +81,15 @@ class Scheduler:
             OptionError: It can never run: too long, too many sequences, or an option does not fit the model.
         """
         self.check_prompt(request.prompt_token_ids)
+        if request.negative_token_ids:
+            self._check_negative(request.negative_token_ids)
+        if request.config.prompt_logprobs is not None and (
+            len(request.prompt_token_ids) == self._model.context_length
+        ):
+            raise OptionError(
+                f"prompt_logprobs: the prompt fills the context of {self._model.context_length} tokens, but one token after "
+                "it is generated: shorten the prompt by one"
+            )
         if request.adapter is not None and request.adapter not in self._model.adapters:
             known = ", ".join(sorted(self._model.adapters)) or "none"
             raise OptionError(f'the model has no adapter "{request.adapter}"; it has: {known}')
@@ -88,7 +97,7 @@ class Scheduler:
         strategy = make_strategy(request, self._model)
         if len(strategy.sequences) > self._model.max_batch:
             raise OptionError(
-                f"{len(strategy.sequences)} sequences (num_beams or num_return_sequences) are more than "
+                f"{len(strategy.sequences)} sequences (num_beams, num_return_sequences or best_of; twice as many with guidance_scale) are more than "
                 f"max_batch={self._model.max_batch}"
             )
         return strategy
@@ -110,6 +119,14 @@ class Scheduler:
             raise OptionError(
                 f"token ids must be at least 0 and less than {self._model.vocab_size}, the vocabulary"
             )
+
+    def _check_negative(self, token_ids: Sequence[int]) -> None:
+        try:
+            self.check_prompt(token_ids)
+        except OptionError as error:
+            raise OptionError(f"negative_prompt: {error}") from error
+        if len(token_ids) == self._model.context_length:
+            raise OptionError(f"negative_prompt fills the context of {len(token_ids)} tokens: shorten it")
 
     def key_of(self, length: int, adapter: str | None = None) -> PrefixKey:
         """Return how a sequence of this length is computed."""
@@ -162,9 +179,9 @@ class Scheduler:
         batch = Batch()
         unready = [s for each in self.running for s in each.sequences if s.has_slot and not s.is_ready]
         if unready:
-            for sequence, token_ids in self._chunks(unready, max_tokens):
+            for sequence, span in self._chunks(unready, max_tokens):
                 batch.prompts.append(sequence)
-                batch.spans.append(Span(sequence.slot, token_ids))
+                batch.spans.append(span)
         decoding = self.running
         if unready:
             decoding = [
@@ -189,8 +206,11 @@ class Scheduler:
 
     def cancelled(self) -> list[Strategy]:
         """Return what was cancelled, whether it runs or waits."""
-        everything = (*self.running, *tuple(self.waiting))  # other threads may submit meanwhile
-        return [strategy for strategy in everything if strategy.request.is_cancelled]
+        return [strategy for strategy in self._everything() if strategy.request.is_cancelled]
+
+    def overdue(self) -> list[Strategy]:
+        """Return what has had its time, whether it runs or waits."""
+        return [strategy for strategy in self._everything() if strategy.request.is_overdue]
 
     def release(self, strategy: Strategy, *, is_sound: bool = True) -> None:
         """Give back the slots of ended sequences (of all, if what they hold cannot be trusted); forget what has none."""
@@ -231,6 +251,9 @@ class Scheduler:
         assert all(sequence.has_slot for sequence in self._prefilling)
         assert all(len(s.slot.token_ids) <= self._cache.capacity for s in sequences if s.has_slot)
 
+    def _everything(self) -> tuple[Strategy, ...]:
+        return (*self.running, *tuple(self.waiting))  # other threads may submit meanwhile
+
     def _recompute_with_other_tables(self) -> None:
         """Empty the slots of sequences that have come to a length where the model's position table changes."""
         for strategy in self.running:
@@ -243,8 +266,8 @@ class Scheduler:
 
     def _chunks(
         self, unready: Iterable[GenerationSequence], max_tokens: int
-    ) -> Iterator[tuple[GenerationSequence, list[int]]]:
-        """Yield which sequences are prefilled next, and the tokens: one long prompt's chunk, or several prompts.
+    ) -> Iterator[tuple[GenerationSequence, Span]]:
+        """Yield which sequences are prefilled next, and what runs: one long prompt's chunk, or several prompts.
 
         Which tokens of a long prompt run together does not depend on what else runs.
         """
@@ -272,11 +295,11 @@ class Scheduler:
         for sequence in chosen:
             to_branch = sequence.slot.branch_point - len(sequence.slot.token_ids)
             count = min(max_tokens, to_branch) if to_branch > 0 else max_tokens
-            yield sequence, sequence.pending[:count]
+            yield sequence, Span(sequence.slot, *sequence.next_chunk(count))
 
     def _begin(self, sequence: GenerationSequence) -> None:
         """Take over what other slots hold of a sequence by now."""
-        self._cache.adopt_prefix(sequence.slot, sequence.ids)
+        self._cache.adopt_prefix(sequence.slot, sequence.reusable)
         self._prefilling.add(sequence)
         self._note_cached(sequence)
 
@@ -316,7 +339,7 @@ class Scheduler:
         slots: list[Slot] = []
         try:
             for sequence in sequences:
-                slot = self._cache.acquire(sequence.ids, key=key, least_capacity=least_capacity)
+                slot = self._cache.acquire(sequence.reusable, key=key, least_capacity=least_capacity)
                 if slot is None:
                     break
                 slots.append(slot)

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
 
 from genai.cache import Slot
 from genai.engine.request import Request
 from genai.engine.results import Choice, FinishReason, Piece, TokenLogprob
-from genai.sampling import Sample, Sampler
-from genai.text import StopMatcher
+from genai.errors import GenerationError
+from genai.sampling import Sample, Sampler, token_logprob
+from genai.text import RegexStopMatcher, StopMatcher
 
 __all__ = ["GenerationSequence"]
+
+MAX_SCORED = 64
+"""Most tokens of a prompt whose logits are there at once."""
 
 
 class GenerationSequence:
@@ -27,15 +35,25 @@ class GenerationSequence:
         sampler: Chooses its tokens.
         max_length: Most tokens, prompt included, that the model takes.
         is_final: Whether its tokens stay as they are committed; a beam's text is told only at the end.
+        prompt_token_ids: What it continues; `None` is the request's prompt.
+        is_streamed: Whether its pieces are told as they come, where the request is streamed.
     """
 
     def __init__(
-        self, request: Request, index: int, sampler: Sampler, *, max_length: int, is_final: bool = True
+        self,
+        request: Request,
+        index: int,
+        sampler: Sampler,
+        *,
+        max_length: int,
+        is_final: bool = True,
+        is_streamed: bool = True,
+        prompt_token_ids: Sequence[int] | None = None,
     ) -> None:
         self.request = request
         self.index = index
         self.sampler = sampler
-        self.ids = list(request.prompt_token_ids)
+        self.ids = list(request.prompt_token_ids if prompt_token_ids is None else prompt_token_ids)
         self.num_prompt = len(self.ids)
         self._num_forced = 0  # tokens after the last one that logits have chosen
         self.finish_reason: FinishReason | None = None
@@ -44,14 +62,16 @@ class GenerationSequence:
         self._text: list[str] = []
         self._unsent = 0  # tokens since the last piece
         config, tokenizer = request.config, request.tokenizer
-        self._is_streamed = request.stream and is_final
-        needs_text = (request.stream or bool(config.stop)) and is_final
+        self._is_streamed = request.stream and is_final and is_streamed
+        needs_text = (request.stream or bool(config.stop or config.stop_regex)) and is_final
         self._detokenizer = tokenizer.detokenizer() if tokenizer is not None and needs_text else None
-        self._stop = StopMatcher(config.stop) if config.stop else None
+        self._stop: StopMatcher | RegexStopMatcher | None = None
+        if config.stop_regex:
+            self._stop = RegexStopMatcher(config.stop, config.stop_regex)
+        elif config.stop:
+            self._stop = StopMatcher(config.stop)
         self._slot: Slot | None = None
-        self._max_ids = max_length
-        if config.max_new_tokens is not None:
-            self._max_ids = min(max_length, self.num_prompt + config.max_new_tokens)
+        self._max_ids = self.num_prompt + request.max_new_tokens(max_length)
 
     @property
     def slot(self) -> Slot:
@@ -78,6 +98,12 @@ class GenerationSequence:
         return len(self.ids) - 1 - self._num_forced
 
     @property
+    def mean_logprob(self) -> float:
+        """The mean log-probability of its tokens; the lowest where it has none."""
+        values = [entry.logprob for entry in self.logprobs]
+        return sum(values) / len(values) if values else -math.inf
+
+    @property
     def pending(self) -> list[int]:
         """Tokens to prefill before the next row can be decoded."""
         return self.ids[len(self.slot.token_ids) : self._row_start]
@@ -86,6 +112,46 @@ class GenerationSequence:
     def row(self) -> list[int]:
         """The tokens of the next row: the last one, after those before it that have not run."""
         return self.ids[len(self.slot.token_ids) :]
+
+    @property
+    def reusable(self) -> list[int]:
+        """The beginning of `ids` that may be taken from a cache, and one token: all, or what needs no logits any more."""
+        return self.ids[: self._num_scored + 1] if self._wants_prompt_logits else self.ids
+
+    def next_chunk(self, max_tokens: int) -> tuple[list[int], int]:
+        """Return what to prefill next, and at how many of its last tokens logits are wanted: all of them or none."""
+        if not self._wants_prompt_logits:
+            return self.pending[:max_tokens], 0
+        start, scored = len(self.slot.token_ids), self._num_scored
+        if start < scored:  # they had to be computed again
+            return self.pending[: min(max_tokens, scored - start)], 0
+        chunk = self.pending[: min(max_tokens, MAX_SCORED, self.num_prompt - 1 - start)]
+        return chunk, len(chunk)
+
+    def take_prompt_logits(self, logits: npt.NDArray[np.float32]) -> None:
+        """Take the logits at the chunk that has run, float32 [tokens, vocab]: those of the tokens after each of its own.
+
+        Raises:
+            GenerationError: They are not usable.
+        """
+        if not np.isfinite(logits.max(axis=1)).all():
+            raise GenerationError(
+                "the model's logits for the prompt are NaN or infinite: the weights are damaged, or their precision "
+                "overflows; validate the model folder, or export it in fp32"
+            )
+        start = self._num_scored + 1
+        for token_id, row in zip(self.ids[start : start + len(logits)], logits, strict=True):
+            logprob = token_logprob(row, token_id, min(self.request.config.prompt_logprobs or 0, row.size))
+            self.request.prompt_logprobs.append(TokenLogprob(token_id, *logprob))
+
+    @property
+    def _num_scored(self) -> int:
+        return len(self.request.prompt_logprobs)
+
+    @property
+    def _wants_prompt_logits(self) -> bool:
+        wants = self.request.config.prompt_logprobs is not None and self.index == 0
+        return wants and self._num_scored < self.num_prompt - 1
 
     @property
     def is_ready(self) -> bool:
@@ -126,6 +192,8 @@ class GenerationSequence:
                 text = self._detokenizer.push(token_id)
                 if self._stop is not None:
                     text = self._match_stop(text)
+            if self.finish_reason is None and request.meets_criterion(self.ids):
+                self.finish_reason = "stop"
             if self.finish_reason is None and len(self.ids) == self._max_ids:
                 self.finish_reason = "length"
         if self.finish_reason is not None:

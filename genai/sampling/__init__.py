@@ -6,8 +6,8 @@ Knows options and token ids; knows no model, tokenizer, session or device.
 from __future__ import annotations
 
 from genai.sampling.history import Constraint, LogitsProcessor
-from genai.sampling.logprobs import log_sum_exp
-from genai.sampling.processors import log_softmax
+from genai.sampling.logprobs import token_logprob
+from genai.sampling.processors import guide, log_softmax
 from genai.sampling.sampler import GREEDY_TEMPERATURE, Sample, Sampler
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "LogitsProcessor",
     "Sample",
     "Sampler",
+    "guide",
     "log_softmax",
-    "log_sum_exp",
+    "token_logprob",
 ]

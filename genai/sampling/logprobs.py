@@ -7,7 +7,7 @@ import numpy as np
 from genai.sampling.processors import Logits
 from genai.sampling.selection import find_largest
 
-__all__ = ["log_sum_exp", "top_logprobs"]
+__all__ = ["log_sum_exp", "token_logprob", "top_logprobs"]
 
 
 def log_sum_exp(logits: Logits) -> float:
@@ -41,3 +41,13 @@ def top_logprobs(logits: Logits, total: float, n: int) -> tuple[tuple[int, float
     ids, values = find_largest(logits, n)
     order = np.argsort(-values, kind="stable")[:n]
     return tuple((int(ids[i]), float(values[i]) - total) for i in order)
+
+
+def token_logprob(logits: Logits, token_id: int, n: int) -> tuple[float, tuple[tuple[int, float], ...]]:
+    """Return the log-probability of a token, and the n most likely ones with theirs.
+
+    >>> token_logprob(np.array([0, 0], np.float32), 1, 0)
+    (-0.6931471805599453, ())
+    """
+    total = log_sum_exp(logits)
+    return float(logits[token_id]) - total, top_logprobs(logits, total, n)

@@ -14,16 +14,26 @@ import numpy as np
 
 from genai.config import GenerationConfig
 from genai.errors import GenerationError
-from genai.sampling.history import Constraint, LogitsProcessor, build_history_processors, only_penalize
-from genai.sampling.logprobs import log_sum_exp, top_logprobs
-from genai.sampling.processors import Logits
-from genai.sampling.selection import Filters, select
+from genai.sampling.history import (
+    Constraint,
+    LogitsProcessor,
+    build_history_processors,
+    make_watermark,
+    only_penalize,
+)
+from genai.sampling.logprobs import token_logprob
+from genai.sampling.mirostat import Mirostat
+from genai.sampling.processors import LOWEST_TEMPERATURE, Logits
+from genai.sampling.selection import Filters, draw_index, narrow, scale, select
 from genai.sampling.uniforms import UniformStream
 
 __all__ = ["GREEDY_TEMPERATURE", "Sample", "Sampler"]
 
-GREEDY_TEMPERATURE = 1e-5
-"""Below this temperature a draw is the argmax; dividing by less would overflow float32."""
+GREEDY_TEMPERATURE = LOWEST_TEMPERATURE
+"""Below this temperature a draw is the argmax."""
+
+_TOKEN, _EXCLUSION = range(2)
+"""What the uniforms of a position are for: which token is drawn, and whether XTC excludes the top choices."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +55,8 @@ class Sample:
 class Sampler:
     """Chooses the tokens of one sequence and keeps what its options need to know of the earlier ones.
 
-    `sample` is a function of the logits and of the tokens accepted so far: it changes no state, and the uniform that
-    it uses belongs to the position (see `uniforms`), so sampling a position again gives the same token.
+    `sample` is a function of the logits and of the tokens accepted so far, and the uniforms that it uses belong to the
+    position (see `uniforms`), so sampling a position again gives the same token.
 
     Args:
         config: Options; those about beams, stopping and lengths other than min_new_tokens are not looked at.
@@ -54,6 +64,8 @@ class Sampler:
         prompt_token_ids: Tokens before the first sampled one.
         eos_token_ids: What min_new_tokens forbids.
         bad_words_ids: `config.bad_words` as token sequences.
+        dry_breaker_ids: `config.dry_sequence_breakers` as token sequences.
+        max_new_tokens: At how many tokens the sequence ends; `None` where that is not known.
         constraint: Masks what may not follow, such as a grammar; it comes after the options' own processors.
         stream: Index of the sequence among those that share the seed.
         seed: Seed of the random numbers, 0 to 2**64 - 1.
@@ -80,14 +92,17 @@ class Sampler:
     """
 
     __slots__ = (
+        "_chances",
         "_constraint",
         "_filters",
         "_logprobs",
+        "_mirostat",
         "_num_accepted",
         "_num_top_logprobs",
         "_processors",
         "_uniforms",
         "_vocab_size",
+        "_watermark",
         "is_argmax",
     )
 
@@ -99,16 +114,20 @@ class Sampler:
         prompt_token_ids: Sequence[int],
         eos_token_ids: Sequence[int],
         bad_words_ids: Sequence[Sequence[int]] = (),
+        dry_breaker_ids: Sequence[Sequence[int]] = (),
+        max_new_tokens: int | None = None,
         constraint: Constraint | None = None,
         stream: int = 0,
         seed: int,
     ) -> None:
         self._vocab_size = vocab_size
-        self._logprobs = config.logprobs
+        self._logprobs = config.logprobs or config.best_of is not None
         self._num_top_logprobs = min(config.top_logprobs, vocab_size)
         is_sampling = config.do_sample and config.temperature >= GREEDY_TEMPERATURE
         self._filters = Filters.of(config) if is_sampling else None
-        self._uniforms = UniformStream(seed, stream)
+        self._mirostat = Mirostat(config.mirostat_tau, config.mirostat_eta) if config.mirostat else None
+        self._uniforms = UniformStream(seed, stream, _TOKEN)
+        self._chances = UniformStream(seed, stream, _EXCLUSION) if config.xtc_probability else None
         self._num_accepted = 0
         processors = build_history_processors(
             config,
@@ -116,19 +135,29 @@ class Sampler:
             prompt_token_ids=prompt_token_ids,
             eos_token_ids=eos_token_ids,
             bad_words_ids=bad_words_ids,
+            dry_breaker_ids=dry_breaker_ids,
+            max_new_tokens=max_new_tokens,
         )
         self._constraint = constraint
         self._processors: tuple[LogitsProcessor, ...] = (
             *processors,
             *(() if constraint is None else (constraint,)),
         )
+        self._watermark: LogitsProcessor | None = None
+        if config.watermarking_config is not None:
+            watermark = make_watermark(config.watermarking_config, prompt_token_ids, vocab_size)
+            if is_sampling:
+                self._watermark = watermark  # after the filters
+            else:
+                self._processors += (watermark,)
         self._update_flags()
 
-    def sample(self, logits: Logits) -> Sample:
+    def sample(self, logits: Logits, *, told: Logits | None = None) -> Sample:
         """Choose the next token.
 
         Args:
             logits: float32 [vocab] of the last position; not mutated.
+            told: Those whose log-probabilities are told, where others than these.
 
         Raises:
             GenerationError: The logits hold NaN or +inf, all are -inf, or the options leave no token.
@@ -142,17 +171,11 @@ class Sampler:
         best = int(scores.argmax())
         if not np.isfinite(scores[best]):
             raise GenerationError(self._describe_bad_scores(scores))
-        token_id = (
-            best
-            if self._filters is None
-            else select(scores, self._filters, self._uniforms.at(self._num_accepted))
-        )
+        token_id = best if self._filters is None else self._draw(scores, self._filters)
         if not self._logprobs:
             return Sample(token_id)
-        total = log_sum_exp(logits)
-        return Sample(
-            token_id, float(logits[token_id]) - total, top_logprobs(logits, total, self._num_top_logprobs)
-        )
+        raw = logits if told is None else told
+        return Sample(token_id, *token_logprob(raw, token_id, self._num_top_logprobs))
 
     def process_logits(self, logits: Logits) -> Logits:
         """Apply biases, penalties and bans, the part that beam search needs too.
@@ -175,7 +198,7 @@ class Sampler:
 
     def forced_token(self) -> int | None:
         """Return the next token where no logits can change it, as a grammar leaves no other and no logprobs are wanted."""
-        if self._constraint is None or self._logprobs:
+        if self._constraint is None or self._logprobs or self._mirostat is not None:
             return None
         forced = self._constraint.forced_token()
         if forced is None or not only_penalize(p for p in self._processors if p is not self._constraint):
@@ -185,6 +208,10 @@ class Sampler:
     def accept(self, token_id: int) -> None:
         """Advance by one token of the sequence, whoever chose it."""
         self._num_accepted += 1
+        if self._mirostat is not None:
+            self._mirostat.accept(token_id)
+        if self._watermark is not None:
+            self._watermark.accept(token_id)
         if self._processors:
             for processor in self._processors:
                 processor.accept(token_id)
@@ -200,7 +227,23 @@ class Sampler:
             twin._constraint if twin._constraint is not None and each is self._constraint else each.copy()
             for each in self._processors
         )
+        twin._mirostat = None if self._mirostat is None else self._mirostat.copy()
+        twin._watermark = None if self._watermark is None else self._watermark.copy()
         return twin
+
+    def _draw(self, scores: Logits, filters: Filters) -> int:
+        """Draw a token with the numbers of this position."""
+        uniform = self._uniforms.at(self._num_accepted)
+        if self._mirostat is not None:
+            return self._mirostat.choose(scale(scores, filters), uniform)
+        chance = 1.0 if self._chances is None else self._chances.at(self._num_accepted)
+        if self._watermark is None:
+            return select(scores, filters, uniform, chance)
+        ids, scores = narrow(scores, filters, chance)
+        marked = np.full(self._vocab_size, -np.inf, np.float32)
+        marked[slice(None) if ids is None else ids] = scores
+        self._watermark.apply(marked)
+        return draw_index(marked, uniform)
 
     def _update_flags(self) -> None:
         self.is_argmax = not self._processors and self._filters is None and not self._logprobs

@@ -20,6 +20,8 @@ class UniformStream:
     Args:
         seed: 0 to 2**64 - 1.
         stream: Index of the sequence among those that share the seed, 0 to 2**64 - 1.
+        purpose: What the numbers are for, 0 to 2**64 - 1: one that needs a number of its own at every position is given
+            the counters from `purpose << 192` on, which no other reaches.
 
     >>> uniforms = UniformStream(seed=7, stream=0)
     >>> generator = np.random.Generator(np.random.Philox(key=7))
@@ -27,9 +29,10 @@ class UniformStream:
     True
     """
 
-    __slots__ = ("_chunk", "_chunk_index", "_key")
+    __slots__ = ("_chunk", "_chunk_index", "_key", "_start")
 
-    def __init__(self, seed: int, stream: int = 0) -> None:
+    def __init__(self, seed: int, stream: int = 0, purpose: int = 0) -> None:
+        self._start = purpose << 192
         self._key = seed + (stream << 64)
         self._chunk_index = -1
         self._chunk: list[float] = []
@@ -38,7 +41,7 @@ class UniformStream:
         """Return the uniform in [0, 1) of this step."""
         index, offset = divmod(step, _CHUNK)
         if index != self._chunk_index:
-            philox = np.random.Philox(key=self._key, counter=index * (_CHUNK // 4))
+            philox = np.random.Philox(key=self._key, counter=self._start + index * (_CHUNK // 4))
             self._chunk = np.random.Generator(philox).random(_CHUNK).tolist()
             self._chunk_index = index
         return self._chunk[offset]

@@ -55,6 +55,11 @@ class StopMatcher:
         """The stop string that was found, or `None`."""
         return self._matched
 
+    @property
+    def held(self) -> str:
+        """The text that is held back."""
+        return self._held
+
     def push(self, text: str) -> StopResult:
         """Take the next piece of text and return what is settled; after a match all further text is dropped."""
         if not self._stop:

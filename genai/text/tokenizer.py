@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -23,6 +23,7 @@ from genai.text.tokenizer_files import TokenizerFiles, read_tokenizer_files
 __all__ = ["Tokenizer"]
 
 MAX_TOKEN_ID = 2**32 - 1
+MAX_TAIL = 20
 
 
 class Tokenizer:
@@ -37,6 +38,7 @@ class Tokenizer:
     def __init__(self, files: TokenizerFiles) -> None:
         self._files = files
         self._backend = files.backend
+        self._overlapping: dict[str, tuple[tuple[int, ...], ...]] = {}
         self._detokenizers = {
             skip: DetokenizerFactory(
                 self._backend.decoder,
@@ -164,6 +166,37 @@ class Tokenizer:
     def detokenizer(self, *, skip_special_tokens: bool = True) -> Detokenizer:
         """Return a fresh streaming detokenizer: its pieces joined equal `decode` of all ids."""
         return self._detokenizers[skip_special_tokens]()
+
+    # --- the tokens that a text may be part of ---
+
+    def overlapping(self, text: str) -> Sequence[tuple[int, ...]]:
+        """Return the token sequences that this text may be part of, each as short as can be.
+
+        A token that holds the text is one by itself. One that ends with the text's beginning is one with the tokens of the
+        rest, at most `MAX_TAIL` of them. What is found is kept: it takes a pass over the vocabulary.
+        """
+        found = self._overlapping.get(text)
+        if found is None:
+            found = self._overlapping[text] = tuple(self._find_overlapping(text))
+        return found
+
+    def _find_overlapping(self, text: str) -> Iterator[tuple[int, ...]]:
+        tails = [
+            (text[:n], tuple(self.encode(text[n:], add_special_tokens=False))) for n in range(1, len(text))
+        ]
+        for token_id, token in enumerate(self._token_texts):
+            if text in token:
+                yield (token_id,)
+            else:
+                for beginning, tail in tails:
+                    if token.endswith(beginning):
+                        yield (token_id, *tail[:MAX_TAIL])
+
+    @cached_property
+    def _token_texts(self) -> list[str]:
+        """The text of every token."""
+        ids = [[token_id] for token_id in range(self.vocab_size)]
+        return self._backend.decode_batch(ids, skip_special_tokens=False)
 
     # --- conversations ---
 

@@ -84,6 +84,11 @@ def test_several_sequences_are_refused() -> None:
         Session(FakeModel(), settings={"num_return_sequences": 2, "temperature": 1.0})
 
 
+def test_an_echo_is_refused() -> None:
+    with pytest.raises(OptionError, match="echo must be off in a conversation"):
+        Session(FakeModel(), settings={"echo": True})
+
+
 def test_totals() -> None:
     talk = Conversation()
     talk.say("Hello", "Hello")

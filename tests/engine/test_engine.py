@@ -75,6 +75,14 @@ KINDS: list[dict[str, Any]] = [
     {"num_return_sequences": 2, "temperature": 1.0, "seed": 5},
     {"num_beams": 2},
     {"no_repeat_ngram_size": 2, "logprobs": True},
+    {"num_beams": 2, "num_beam_groups": 2, "diversity_penalty": 0.5, "logprobs": True},
+    {"xtc_probability": 0.5, "xtc_threshold": 0.01, "seed": 5},
+    {"mirostat": 2, "mirostat_tau": 2.0, "seed": 5, "dry_multiplier": 0.8},
+    {"watermarking_config": {}, "top_k": 9, "seed": 5},
+    {"best_of": 2, "temperature": 1.0, "seed": 5},
+    {"guidance_scale": 1.5, "negative_prompt": [2, 1, 0, 1], "logprobs": True},
+    {"prompt_logprobs": 1},
+    {"prompt_logprobs": 0, "num_return_sequences": 2, "temperature": 1.0, "seed": 5},
 ]
 
 
@@ -133,11 +141,13 @@ def _assert_as_alone(each: Request, model: FakeModel) -> None:
     engine.run([alone])
     if each.result is not None and each.result.finish_reason == "cancelled":
         expected = alone.result.token_ids[: len(each.result.token_ids)] if alone.result is not None else ()
-        assert expected == each.result.token_ids or each.config.num_beams > 1
+        is_chosen_at_the_end = each.config.num_beams > 1 or each.config.best_of is not None
+        assert is_chosen_at_the_end or expected == each.result.token_ids
     elif alone.result is None or each.result is None:
         assert str(each.error) == str(alone.error)
     else:
         assert each.result.token_ids == alone.result.token_ids
+        assert each.result.prompt_logprobs == alone.result.prompt_logprobs
         assert each.result.finish_reason == alone.result.finish_reason
         assert [c.token_ids for c in each.result.choices] == [c.token_ids for c in alone.result.choices]
 

@@ -20,8 +20,21 @@ VOCAB = 12
 EOS = (3, 40)
 
 
+BREAKERS = [(7,), (1, 2)]
+
+
 def make_sampler(
-    config=None, *, vocab_size=VOCAB, prompt=(), eos=EOS, bad_words=(), stream=0, seed=0, **options
+    config=None,
+    *,
+    vocab_size=VOCAB,
+    prompt=(),
+    eos=EOS,
+    bad_words=(),
+    breakers=(),
+    max_new_tokens=None,
+    stream=0,
+    seed=0,
+    **options,
 ):
     return Sampler(
         config or GenerationConfig(**options),
@@ -29,6 +42,8 @@ def make_sampler(
         prompt_token_ids=prompt,
         eos_token_ids=eos,
         bad_words_ids=bad_words,
+        dry_breaker_ids=breakers,
+        max_new_tokens=max_new_tokens,
         stream=stream,
         seed=seed,
     )
@@ -42,23 +57,48 @@ def process(logits, config, prompt, generated, bad_words):
     """Apply the specification with the whole history."""
     history = [*prompt, *generated]
     bad_words = [word for word in bad_words if list(word) not in [[i] for i in EOS]]
+    last_n = len(history) if config.repetition_last_n is None else config.repetition_last_n
+    start = max(len(history) - last_n, 0)
     scores = processors.apply_logit_bias(logits, config.logit_bias)
-    scores = processors.penalize_repetition(scores, history, config.repetition_penalty)
+    scores = processors.apply_sequence_bias(scores, history, config.sequence_bias)
+    scores = processors.penalize_repetition(scores, prompt, 1 / config.encoder_repetition_penalty)
+    scores = processors.penalize_repetition(scores, history[start:], config.repetition_penalty)
     scores = processors.penalize_presence_and_frequency(
         scores,
-        generated,
+        generated[max(len(generated) - last_n, 0) :],
         presence_penalty=config.presence_penalty,
         frequency_penalty=config.frequency_penalty,
     )
+    if config.dry_multiplier:
+        scores = processors.penalize_dry(
+            scores,
+            history,
+            multiplier=config.dry_multiplier,
+            base=config.dry_base,
+            allowed_length=config.dry_allowed_length,
+            last_n=config.dry_penalty_last_n,
+            breakers=BREAKERS,
+        )
     if config.no_repeat_ngram_size:
         scores = processors.ban_repeated_ngrams(scores, history, config.no_repeat_ngram_size)
     scores = processors.ban_bad_words(scores, history, bad_words)
     scores = processors.ban_eos(
         scores, EOS, num_generated=len(generated), min_new_tokens=config.min_new_tokens
     )
-    return processors.suppress_tokens(scores, config.suppress_tokens)
+    if config.forced_bos_token_id is not None and not generated:
+        scores = processors.force_tokens(scores, [config.forced_bos_token_id])
+    if config.forced_eos_token_id and len(generated) == LAST:
+        scores = processors.force_tokens(scores, config.forced_eos_token_id)
+    if config.exponential_decay_length_penalty is not None:
+        start, factor = config.exponential_decay_length_penalty
+        scores = processors.raise_eos(scores, EOS, num_generated=len(generated), start=start, factor=factor)
+    scores = processors.suppress_tokens(scores, config.suppress_tokens)
+    if len(generated) == int(config.forced_bos_token_id is not None):
+        scores = processors.suppress_tokens(scores, config.begin_suppress_tokens)
+    return scores
 
 
+LAST = 6
 tokens = st.integers(0, VOCAB - 1)
 configs = st.builds(
     GenerationConfig,
@@ -68,8 +108,28 @@ configs = st.builds(
     presence_penalty=st.sampled_from([0.0, 0.5, -1.0]),
     frequency_penalty=st.sampled_from([0.0, 0.25]),
     no_repeat_ngram_size=st.integers(0, 4),
+    encoder_repetition_penalty=st.sampled_from([1.0, 1.5]),
+    sequence_bias=st.dictionaries(
+        st.lists(tokens, min_size=1, max_size=3).map(tuple), st.sampled_from([-np.inf, -2.0, 1.5]), max_size=4
+    ),
+    dry_multiplier=st.sampled_from([0.0, 0.8]),
+    exponential_decay_length_penalty=st.sampled_from([None, (3, 1.05)]),
+    begin_suppress_tokens=st.lists(tokens, max_size=2),
+    forced_bos_token_id=st.sampled_from([None, None, 5]),
+    forced_eos_token_id=st.sampled_from([(), (3,)]),
     logit_bias=st.dictionaries(tokens, st.sampled_from([-np.inf, -2.0, 1.5]), max_size=3),
     suppress_tokens=st.lists(st.integers(0, VOCAB + 5), max_size=2),
+)
+windowed = st.builds(
+    GenerationConfig,
+    repetition_penalty=st.just(1.3),
+    presence_penalty=st.sampled_from([0.0, 0.5]),
+    frequency_penalty=st.sampled_from([0.0, 0.25]),
+    repetition_last_n=st.one_of(st.none(), st.integers(-1, 30)),
+    dry_multiplier=st.just(0.8),
+    dry_base=st.sampled_from([1.0, 1.75, 100.0]),
+    dry_allowed_length=st.integers(1, 4),
+    dry_penalty_last_n=st.one_of(st.none(), st.integers(-1, 30)),
 )
 
 
@@ -84,7 +144,9 @@ configs = st.builds(
 def test_state_equals_whole_history(config, prompt, generated, bad_words, seed):
     logits = random_logits(seed)
     before = logits.copy()
-    sampler = make_sampler(config, prompt=prompt, bad_words=bad_words)
+    sampler = make_sampler(
+        config, prompt=prompt, bad_words=bad_words, breakers=BREAKERS, max_new_tokens=LAST + 1
+    )
     for step in range(len(generated) + 1):
         expected = process(logits, config, prompt, generated[:step], bad_words)
         np.testing.assert_allclose(sampler.process_logits(logits), expected, rtol=1e-6)
@@ -93,11 +155,32 @@ def test_state_equals_whole_history(config, prompt, generated, bad_words, seed):
     np.testing.assert_array_equal(logits, before)
 
 
-@given(configs, st.lists(tokens, max_size=10), st.lists(tokens, min_size=1, max_size=80), seeds)
+@given(
+    windowed,
+    st.lists(st.integers(0, 3) | st.integers(0, VOCAB + 3), max_size=30),
+    st.lists(st.integers(0, 3) | tokens, max_size=60),  # few tokens repeat each other
+    seeds,
+)
+def test_windows_equal_whole_history(config, prompt, generated, seed):
+    logits = random_logits(seed)
+    sampler = make_sampler(config, prompt=prompt, breakers=BREAKERS)
+    for step in range(len(generated) + 1):
+        expected = process(logits, config, prompt, generated[:step], ())
+        np.testing.assert_allclose(sampler.process_logits(logits), expected, rtol=1e-5)
+        if step < len(generated):
+            sampler.accept(generated[step])
+
+
+@given(
+    st.one_of(configs, windowed),
+    st.lists(tokens, max_size=10),
+    st.lists(tokens, min_size=1, max_size=80),
+    seeds,
+)
 def test_copies_go_their_own_ways(config, prompt, generated, seed):
     logits = random_logits(seed)
     bad_words = [[1, 2], [4]]
-    one = make_sampler(config, prompt=prompt, bad_words=bad_words)
+    one = make_sampler(config, prompt=prompt, bad_words=bad_words, breakers=BREAKERS, max_new_tokens=LAST + 1)
     for token_id in generated:
         one.accept(token_id)
     two = one.copy()

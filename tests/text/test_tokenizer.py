@@ -112,6 +112,19 @@ def test_a_batch_is_as_one_by_one(pair):
     assert ours.encode_batch([]) == []
 
 
+@pytest.mark.parametrize("text", ["\n", ":", "o c", "zwei W", "main():"])
+def test_every_way_to_write_a_text_holds_an_overlapping_sequence(text, pair):
+    tokenizer, _ = pair
+    sequences = tokenizer.overlapping(text)
+    for before in ("", "a ", "once", "def zwei"):
+        token_ids = tokenizer.encode(before + text + " and more", add_special_tokens=False)
+        grams = {tuple(token_ids[i : i + n]) for n in (1, 2, 3, 4, 5, 6, 7) for i in range(len(token_ids))}
+        assert grams & set(sequences), (before, token_ids)
+    for sequence in sequences:
+        assert len(sequence) > 1 or text in tokenizer.decode(sequence, skip_special_tokens=False)
+    assert tokenizer.overlapping(text) is sequences
+
+
 def test_padding_and_truncation_of_the_file_are_off(tmp_path):
     backend = KINDS["byte_level"]()
     backend.enable_truncation(2)

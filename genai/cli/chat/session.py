@@ -159,8 +159,11 @@ class Session:
         Raises:
             OptionError: One is unknown or impossible; the settings stay as they are.
         """
-        if self.model.defaults.merge(**settings).num_return_sequences > 1:
+        config = self.model.defaults.merge(**settings)
+        if config.num_return_sequences > 1:
             raise OptionError("num_return_sequences must be 1 in a conversation: there is one answer")
+        if config.echo:
+            raise OptionError("echo must be off in a conversation: the prompt is no part of an answer")
         self.settings = dict(settings)
 
     def exceeds_context(self, text: str) -> bool:

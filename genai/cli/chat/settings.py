@@ -6,14 +6,16 @@ import dataclasses
 import json
 from typing import Any
 
-from genai.config import GenerationConfig
+from genai.config import GenerationConfig, GreenListSettings, SynthIDSettings
 
 __all__ = ["OPTION_NAMES", "format_value", "parse_value"]
 
 OPTION_NAMES = tuple(field.name for field in dataclasses.fields(GenerationConfig))
 
 _WORDS = {"true": True, "on": True, "yes": True, "false": False, "off": False, "no": False, "none": None}
-_TEXT_OPTIONS = frozenset({"stop", "bad_words"})
+_TEXT_OPTIONS = frozenset(
+    {"stop", "stop_regex", "bad_words", "dry_sequence_breakers", "negative_prompt", "samplers"}
+)
 
 
 def parse_value(name: str, text: str) -> Any:
@@ -42,5 +44,13 @@ def format_value(value: Any) -> str:
 
     >>> format_value(None), format_value(("a",)), format_value(0.5)
     ('none', '["a"]', '0.5')
+    >>> format_value({(1, 2): 0.5}), format_value(GreenListSettings(bias=1.0))
+    ('[[[1, 2], 0.5]]', '{"greenlist_ratio": 0.25, "bias": 1.0, "hashing_key": 15485863}')
     """
-    return "none" if value is None else json.dumps(value, ensure_ascii=False)
+    if value is None:
+        return "none"
+    if isinstance(value, (GreenListSettings, SynthIDSettings)):
+        value = dataclasses.asdict(value)
+    elif isinstance(value, dict) and any(isinstance(key, tuple) for key in value):
+        value = list(value.items())
+    return json.dumps(value, ensure_ascii=False)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from genai.engine.request import Request
 from genai.engine.strategies.beams import BeamStrategy
+from genai.engine.strategies.guidance import GuidedStrategy
 from genai.engine.strategies.sampling import SamplingStrategy
 from genai.engine.strategies.strategy import Strategy
 from genai.model import Model
@@ -20,5 +21,8 @@ def make_strategy(request: Request, model: Model) -> Strategy:
     Raises:
         OptionError: An option does not fit the model.
     """
-    kind = BeamStrategy if request.config.num_beams > 1 else SamplingStrategy
-    return kind(request, model)
+    if request.config.num_beams > 1:
+        return BeamStrategy(request, model)
+    if request.config.guidance_scale != 1:
+        return GuidedStrategy(request, model)
+    return SamplingStrategy(request, model)

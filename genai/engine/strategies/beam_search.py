@@ -9,14 +9,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from genai.engine.results import FinishReason
+from genai.engine.results import FinishReason, TokenLogprob
 
 __all__ = ["BeamSearch", "BeamStep", "Hypothesis"]
+
+Describe: TypeAlias = Callable[[int, int], TokenLogprob]
+"""Tells how likely a token is after a beam, given the beam's place and the token's id."""
 
 NEVER = -1.0e9
 """Score of a beam that must not be chosen."""
@@ -37,6 +40,7 @@ class Hypothesis:
     token_ids: tuple[int, ...]
     score: float
     finish_reason: FinishReason
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 class BeamSearch:
@@ -51,6 +55,9 @@ class BeamSearch:
         ends: Tells whether a sequence of generated tokens ends with its last token.
     """
 
+    logprobs: list[tuple[TokenLogprob, ...]]
+    """What is told of each beam's tokens."""
+
     def __init__(
         self,
         *,
@@ -64,6 +71,7 @@ class BeamSearch:
         self.num_beams = num_beams
         self.beams: list[tuple[int, ...]] = [()] * num_beams
         self.hypotheses: list[Hypothesis] = []
+        self.logprobs = [()] * num_beams
         self._scores = np.full(num_beams, NEVER, np.float32)
         self._scores[0] = 0
         self._num_candidates = max(2, 1 + num_stop_tokens) * num_beams
@@ -78,11 +86,14 @@ class BeamSearch:
         """Whether no beam can go on, because every token is forbidden."""
         return bool(self._scores[0] == -np.inf)
 
-    def advance(self, log_probs: npt.NDArray[np.float32]) -> list[BeamStep] | None:
+    def advance(
+        self, log_probs: npt.NDArray[np.float32], describe: Describe | None = None
+    ) -> list[BeamStep] | None:
         """Take one step.
 
         Args:
             log_probs: float32 [num_beams, vocab], of the token after each beam.
+            describe: Tells how likely a beam's next token is; `None` where nobody wants to know.
 
         Returns:
             The next beams, best first; None when the search has ended.
@@ -98,15 +109,20 @@ class BeamSearch:
         running = totals[best] + np.where(ended, np.float32(NEVER), np.float32(0))
         chosen = _top(running, self.num_beams)
 
+        def told(candidate: int) -> tuple[TokenLogprob, ...]:
+            parent, token_id = candidates[candidate]
+            return (*self.logprobs[parent], describe(parent, token_id)) if describe is not None else ()
+
         was_full = len(self.hypotheses) == self.num_beams
         if self._can_improve and not (was_full and self._early_stopping is True):
             for rank in range(min(self.num_beams, len(best))):
-                if (
-                    ended[rank] and totals[best[rank]] > -np.inf
-                ):  # a constraint may leave fewer candidates than beams
+                # A constraint may leave fewer candidates than beams.
+                if ended[rank] and totals[best[rank]] > -np.inf:
                     score = float(totals[best[rank]]) / length**self._length_penalty
-                    self._add(Hypothesis(sequences[rank], score, "stop" if stopped[rank] else "length"))
+                    reason: FinishReason = "stop" if stopped[rank] else "length"
+                    self._add(Hypothesis(sequences[rank], score, reason, told(rank)))
 
+        self.logprobs = [told(int(i)) for i in chosen]
         self.beams = [sequences[i] for i in chosen]
         self._scores = running[chosen]
         self._can_improve = self._can_improve and self._improvement_is_possible(length)
@@ -118,8 +134,8 @@ class BeamSearch:
     def best(self, count: int, *, unfinished: FinishReason) -> list[Hypothesis]:
         """Return the best hypotheses, filled up with beams that were cut off where too few have ended."""
         running = [
-            Hypothesis(beam, float(score) / max(len(beam), 1) ** self._length_penalty, unfinished)
-            for beam, score in zip(self.beams, self._scores, strict=True)
+            Hypothesis(beam, float(score) / max(len(beam), 1) ** self._length_penalty, unfinished, logprobs)
+            for beam, score, logprobs in zip(self.beams, self._scores, self.logprobs, strict=True)
         ]
         return [*self.hypotheses, *(beam for beam in running if beam.score > -math.inf)][:count]
 

@@ -6,75 +6,91 @@ Which beam goes on with which token is `BeamSearch`'s to decide; here the caches
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from genai.engine.request import Request
-from genai.engine.results import Choice, FinishReason, Piece
+from genai.engine.results import Choice, FinishReason, Piece, TokenLogprob
 from genai.engine.sequence import GenerationSequence
 from genai.engine.strategies.beam_search import BeamSearch, BeamStep, Hypothesis
 from genai.errors import GenerationError
 from genai.model import Model, Span, StepOutput
-from genai.sampling import log_softmax
+from genai.sampling import log_softmax, token_logprob
+from genai.text import RegexStopMatcher, find_regex
 
 __all__ = ["BeamStrategy"]
 
 
+@dataclass(slots=True)
+class _Group:
+    """Beams that are searched together; `sequences[i]` holds the search's beam i."""
+
+    search: BeamSearch
+    sequences: list[GenerationSequence]
+
+    @property
+    def goes_on(self) -> bool:
+        return self.sequences[0].finish_reason is None
+
+
 class BeamStrategy:
-    """A sequence for each beam; which beam a sequence holds changes with every step."""
+    """A sequence for each beam; which beam a sequence holds changes with every step.
+
+    Several groups of beams search one after the other (Vijayakumar et al., 2016): what those before a group have chosen at
+    a step is less likely for it, by `diversity_penalty` for every beam that chose it.
+    """
 
     def __init__(self, request: Request, model: Model) -> None:
         self.request = request
         self._cache = model.cache
-        self.sequences = [
-            GenerationSequence(
-                request,
-                index,
-                request.make_sampler(vocab_size=model.vocab_size, stream=index),
-                max_length=model.context_length,
-                is_final=False,
+        config = request.config
+        size = config.num_beams // config.num_beam_groups
+        self._groups = [
+            _Group(
+                self._make_search(size, model),
+                [self._make_sequence(first + index, model) for index in range(size)],
             )
-            for index in range(request.config.num_beams)
+            for first in range(0, config.num_beams, size)
         ]
-        config, room = request.config, model.context_length - len(request.prompt_token_ids)
-        self._search = BeamSearch(
-            num_beams=config.num_beams,
-            num_stop_tokens=len(request.stop_token_ids),
-            max_new_tokens=min(config.max_new_tokens or room, room),
-            length_penalty=config.length_penalty,
-            early_stopping=config.early_stopping,
-            ends=self._ends,
-        )
 
     takes_drafts = False
 
+    @property
+    def sequences(self) -> list[GenerationSequence]:
+        """The beams of all groups."""
+        return [sequence for group in self._groups for sequence in group.sequences]
+
     def rows(self) -> list[Span]:
-        """Return the last token of every beam, best beam first."""
-        return [Span(beam.slot, beam.ids[-1:], 1) for beam in self.sequences]
+        """Return the last token of every beam, group by group, best beam first."""
+        return [
+            Span(beam.slot, beam.ids[-1:], 1)
+            for group in self._groups
+            if group.goes_on
+            for beam in group.sequences
+        ]
 
     def take(self, output: StepOutput, first: int) -> bool:
-        """Take one step of the search and copy the caches of beams that split in two."""
-        beams = self.sequences
-        logits = np.stack([output.logits_of(first + index, 1)[0] for index in range(len(beams))])
-        if not np.isfinite(logits.max(axis=1)).all():
-            raise GenerationError(
-                "the model's logits are NaN or infinite: the weights are damaged, or their precision overflows; "
-                "validate the model folder, or export it in fp32"
-            )
-        log_probs = np.stack(
-            [beam.sampler.process_logits(log_softmax(row)) for beam, row in zip(beams, logits, strict=True)]
-        )
-        self.request.note_first_token()
-        continuations = self._search.advance(log_probs)
-        if self._search.has_no_beam and not self._search.hypotheses:
-            raise GenerationError(
-                "no token is left to generate: the options forbid every token in every beam"
-            )
-        if continuations is None:
-            self.end("length")
-            return True
-        self._follow(continuations)
-        return False
+        """Take one step of each group's search and copy the caches of beams that split in two."""
+        has_ended = False
+        chosen: list[int] = []
+        for group in self._groups:
+            if not group.goes_on:
+                continue
+            beams = group.sequences
+            logits = np.stack([output.logits_of(first + index, 1)[0] for index in range(len(beams))])
+            first += len(beams)
+            continuations = self._advance(group, logits, chosen)
+            self.request.note_first_token()
+            if continuations is None:
+                for beam in beams:
+                    beam.end("length")  # the hypotheses have reasons of their own
+                has_ended = True
+            else:
+                self._follow(group, continuations)
+            chosen += [beam[-1] for beam in group.search.beams]
+        return has_ended
 
     def end(self, reason: FinishReason) -> None:
         """End all beams; the hypotheses have reasons of their own."""
@@ -85,17 +101,86 @@ class BeamStrategy:
     def finish(self) -> Sequence[Choice]:
         """Return the best hypotheses, and emit each as one piece."""
         request = self.request
-        reason = self.sequences[0].finish_reason or "length"
-        best = self._search.best(request.config.num_return_sequences, unfinished=reason)
-        choices = [self._choice(hypothesis) for hypothesis in best]
+        found = [
+            hypothesis
+            for group in self._groups
+            for hypothesis in group.search.best(
+                len(group.sequences), unfinished=group.sequences[0].finish_reason or "length"
+            )
+        ]
+        if len(self._groups) > 1:
+            found.sort(
+                key=lambda hypothesis: -hypothesis.score
+            )  # stable: the earlier group's of equals goes first
+        choices = [self._choice(hypothesis) for hypothesis in found[: request.config.num_return_sequences]]
         if request.stream:
             for index, choice in enumerate(choices):
-                request.emit(Piece(choice.text, choice.token_ids, choice.finish_reason, index=index))
+                request.emit(
+                    Piece(choice.text, choice.token_ids, choice.finish_reason, choice.logprobs, index)
+                )
         return choices
 
-    def _follow(self, continuations: Sequence[BeamStep]) -> None:
+    def _make_sequence(self, index: int, model: Model) -> GenerationSequence:
+        sampler = self.request.make_sampler(
+            vocab_size=model.vocab_size, stream=index, max_length=model.context_length
+        )
+        return GenerationSequence(
+            self.request, index, sampler, max_length=model.context_length, is_final=False
+        )
+
+    def _make_search(self, num_beams: int, model: Model) -> BeamSearch:
+        config = self.request.config
+        return BeamSearch(
+            num_beams=num_beams,
+            num_stop_tokens=len(self.request.stop_token_ids),
+            max_new_tokens=self.request.max_new_tokens(model.context_length),
+            length_penalty=config.length_penalty,
+            early_stopping=config.early_stopping,
+            ends=self._ends,
+        )
+
+    def _advance(
+        self, group: _Group, logits: npt.NDArray[np.float32], chosen: Sequence[int]
+    ) -> list[BeamStep] | None:
+        """Take one step of a group's search.
+
+        Args:
+            group: The group.
+            logits: float32 [beams, vocab].
+            chosen: The tokens that the beams of groups before it go on with.
+        """
+        config = self.request.config
+        if not np.isfinite(logits.max(axis=1)).all():
+            raise GenerationError(
+                "the model's logits are NaN or infinite: the weights are damaged, or their precision overflows; "
+                "validate the model folder, or export it in fp32"
+            )
+        log_probs = np.stack(
+            [
+                beam.sampler.process_logits(log_softmax(row))
+                for beam, row in zip(group.sequences, logits, strict=True)
+            ]
+        )
+        if chosen:
+            counts = np.bincount(chosen, minlength=logits.shape[1]).astype(np.float32)
+            log_probs = log_probs - np.float32(config.diversity_penalty) * counts
+        if config.renormalize_logits:
+            log_probs = log_softmax(log_probs)
+        num_top = min(config.top_logprobs, logits.shape[1])
+
+        def describe(beam: int, token_id: int) -> TokenLogprob:
+            return TokenLogprob(token_id, *token_logprob(logits[beam], token_id, num_top))
+
+        steps = group.search.advance(log_probs, describe if config.logprobs else None)
+        if group.search.has_no_beam and not group.search.hypotheses:
+            raise GenerationError(
+                "no token is left to generate: the options forbid every token in every beam"
+            )
+        return steps
+
+    def _follow(self, group: _Group, continuations: Sequence[BeamStep]) -> None:
         """Let sequences hold the next beams: the first of a beam stays where it is, others go where beams died out."""
-        beams = self.sequences
+        beams = group.sequences
         free = [beams[i] for i in range(len(beams)) if all(c.parent != i for c in continuations)]
         taken: set[int] = set()
         successors = []
@@ -110,25 +195,37 @@ class BeamStrategy:
         for rank, (child, sampler, token_id) in enumerate(successors):
             child.sampler = sampler.copy()
             child.sampler.accept(token_id)
-            child.ids = [*self.request.prompt_token_ids, *self._search.beams[rank]]
-        self.sequences = [child for child, _, _ in successors]
+            child.ids = [*self.request.prompt_token_ids, *group.search.beams[rank]]
+        group.sequences = [child for child, _, _ in successors]
 
     def _ends(self, token_ids: tuple[int, ...]) -> bool:
         """Whether a beam ends with its last token."""
         request = self.request
+        config = request.config
         if token_ids[-1] in request.stop_token_ids:
             return True
-        if not request.config.stop or request.tokenizer is None:
+        if config.stopping_criteria and request.meets_criterion((*request.prompt_token_ids, *token_ids)):
+            return True
+        if not (config.stop or config.stop_regex) or request.tokenizer is None:
             return False
         text = request.tokenizer.decode(token_ids)
-        return any(stop in text for stop in request.config.stop)
+        return any(stop in text for stop in config.stop) or find_regex(config.stop_regex, text)
 
     def _choice(self, hypothesis: Hypothesis) -> Choice:
         request, token_ids = self.request, hypothesis.token_ids
         if not token_ids:  # no step was taken
-            return Choice("", (), hypothesis.finish_reason)
+            return Choice("", (), hypothesis.finish_reason, () if request.config.logprobs else None)
         shown = token_ids[:-1] if token_ids[-1] in request.stop_token_ids else token_ids
         text = request.tokenizer.decode(shown) if request.tokenizer is not None else ""
-        for stop in request.config.stop:
-            text = text.split(stop, 1)[0]
-        return Choice(text, token_ids, hypothesis.finish_reason, score=hypothesis.score)
+        if request.config.stop_regex:
+            text = _cut(text, RegexStopMatcher(request.config.stop, request.config.stop_regex))
+        else:
+            for stop in request.config.stop:
+                text = text.split(stop, 1)[0]
+        logprobs = hypothesis.logprobs if request.config.logprobs else None
+        return Choice(text, token_ids, hypothesis.finish_reason, logprobs, hypothesis.score)
+
+
+def _cut(text: str, matcher: RegexStopMatcher) -> str:
+    """Return what of a text comes before the first match."""
+    return matcher.push(text).emit + matcher.finish()

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from genai.engine.request import Request
-from genai.engine.results import Choice, FinishReason
+from genai.engine.results import Choice, FinishReason, Piece
 from genai.engine.sequence import GenerationSequence
 from genai.model import Model, Span, StepOutput
 
-__all__ = ["SamplingStrategy"]
+__all__ = ["SamplingStrategy", "finish_draws", "make_draws"]
 
 MAX_FORCED_TOKENS = 32
 """Most forced tokens that run in one row with the token before them, so that the step stays short for the other rows."""
@@ -22,15 +22,7 @@ class SamplingStrategy:
         self.request = request
         self.takes_drafts = request.config.speculative != "off" and model.cache.can_truncate
         self._cache = model.cache
-        self.sequences = [
-            GenerationSequence(
-                request,
-                index,
-                request.make_sampler(vocab_size=model.vocab_size, stream=index),
-                max_length=model.context_length,
-            )
-            for index in range(request.config.num_return_sequences)
-        ]
+        self.sequences = make_draws(request, model)
         self._running = list(self.sequences)
 
     def rows(self) -> list[Span]:
@@ -58,8 +50,8 @@ class SamplingStrategy:
         self._running = []
 
     def finish(self) -> Sequence[Choice]:
-        """Return the continuations in order."""
-        return [sequence.choice() for sequence in self.sequences]
+        """Return the continuations in order, of draw or of rank."""
+        return finish_draws(self.request, self.sequences)
 
     def _verify(self, sequence: GenerationSequence, output: StepOutput, index: int) -> None:
         """Choose tokens as long as they are those of the draft, and the one after that; let the slot forget the others.
@@ -98,3 +90,35 @@ def _choose(sequence: GenerationSequence, output: StepOutput, index: int, positi
             return
     sample = sampler.sample(output.logits_of(index, position + 1)[position])
     sequence.commit(sample.token_id, sample)
+
+
+def make_draws(request: Request, model: Model) -> list[GenerationSequence]:
+    """Return a sequence for each continuation that is to be drawn."""
+    config = request.config
+    return [
+        GenerationSequence(
+            request,
+            index,
+            request.make_sampler(vocab_size=model.vocab_size, stream=index, max_length=model.context_length),
+            max_length=model.context_length,
+            is_streamed=config.best_of is None,
+        )
+        for index in range(config.best_of or config.num_return_sequences)
+    ]
+
+
+def finish_draws(request: Request, sequences: Sequence[GenerationSequence]) -> list[Choice]:
+    """Return the continuations in order; where `best_of` has more drawn, the likeliest per token.
+
+    Which these are is known only now, so each is emitted as one piece.
+    """
+    if request.config.best_of is None:
+        return [sequence.choice() for sequence in sequences]
+    ranked = sorted(sequences, key=lambda sequence: -sequence.mean_logprob)
+    count = request.config.num_return_sequences
+    request.num_discarded_tokens = sum(len(sequence.token_ids) for sequence in ranked[count:])
+    choices = [sequence.choice() for sequence in ranked[:count]]
+    if request.stream:
+        for index, choice in enumerate(choices):
+            request.emit(Piece(choice.text, choice.token_ids, choice.finish_reason, choice.logprobs, index))
+    return choices

@@ -40,7 +40,9 @@ def test_the_index_finds_what_a_search_through_all_tokens_finds(ids: list[int], 
 
 def sequence_of(ids: Sequence[int]) -> GenerationSequence:
     request = Request(ids, GenerationConfig())
-    return GenerationSequence(request, 0, request.make_sampler(vocab_size=99, stream=0), max_length=999)
+    return GenerationSequence(
+        request, 0, request.make_sampler(vocab_size=99, stream=0, max_length=999), max_length=999
+    )
 
 
 def test_what_repeats_itself_is_guessed_to_go_on_repeating() -> None:
