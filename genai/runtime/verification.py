@@ -73,4 +73,5 @@ class Verification:
         run(binding)
         self._cache.flip([slot])
         slot.token_ids.extend(span.token_ids)
-        return buffers.logits(1, count, count)[0]
+        logits: npt.NDArray[np.float32] = buffers.logits(1, count, count)[0]
+        return logits
