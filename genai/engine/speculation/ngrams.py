@@ -53,7 +53,7 @@ class NgramIndex:
 class NgramDrafter:
     """Guesses by prompt lookup; the level is the length of what was found, beyond the least.
 
-    The chances are those of SmolLM2-135M-Instruct's answers to the tasks of scripts/measure_speculation.py.
+    The chances are about those of SmolLM2-135M-Instruct's answers to the tasks of scripts/measure_speculation.py.
     """
 
     chances: Sequence[float] = (
