@@ -123,10 +123,12 @@ class FakeModel:
         others = [span for span in batch if span not in steps]
         if prompts := [span for span in others if not span.num_logits]:
             self.runs.append(("prefill", sum(len(span.token_ids) for span in prompts)))
-        logits = {span.slot: self._append(span) for span in others}
+        logits = {span.slot: self._append(span) for span in prompts}
         if steps:
             self.runs.append(("decode", len(steps)))
             logits |= self._step({span.slot: span.token_ids[0] for span in steps})
+        # Last, as the decoder has it: a slot that is filled to the end has no room to run along with the steps.
+        logits |= {span.slot: self._append(span) for span in others if span.num_logits}
         rows, starts = [np.zeros((1, self.vocab_size), np.float32)], []  # a row that nobody asked for
         for span in batch:
             starts.append(sum(map(len, rows)))

@@ -128,10 +128,9 @@ def test_texts_are_the_same_with_drafts_right_and_wrong(model_folder: Folders, f
     speculation = Speculation(decoder, drafters={"ngram": prompter}, costs=FixedCosts(another_row=1.0))
     guessed = run_all(Engine(decoder, speculation=speculation))
     assert [each.token_ids for each in guessed] == [each.token_ids for each in plain]
+    num_accepted = sum(each.stats.accepted_tokens for each in guessed)
+    assert sum(each.stats.drafted_tokens for each in guessed) > num_accepted > 20
     for each, expected in zip(guessed, plain, strict=True):
-        assert each.stats.accepted_tokens > 0
-        has_wrong = len(each.token_ids) > 6  # a text may end before the first guess that is wrong
-        assert each.stats.drafted_tokens >= each.stats.accepted_tokens + has_wrong
         assert [choice.token_ids for choice in each.choices] == [c.token_ids for c in expected.choices]
         for ours, theirs in zip(each.logprobs or (), expected.logprobs or (), strict=True):
             assert ours.token_id == theirs.token_id

@@ -19,10 +19,10 @@ class Acceptance:
         chances: How likely a guess of each level is believed to be right at first; what is beyond counts as the last.
 
     >>> acceptance = Acceptance([0.5])
-    >>> acceptance.expected_tokens(0, 2)
-    1.75
+    >>> acceptance.expected_tokens(0, [1, 2])
+    [1.5, 1.75]
     >>> acceptance.note(0, is_right=True)
-    >>> acceptance.expected_tokens(0, 2) > 1.75
+    >>> acceptance.expected_tokens(0, [2])[0] > 1.75
     True
     """
 
@@ -38,12 +38,16 @@ class Acceptance:
         self._num_right[level] = MEMORY * self._num_right[level] + is_right
         self._num_seen[level] = MEMORY * self._num_seen[level] + 1
 
-    def expected_tokens(self, level: int, count: int) -> float:
-        """Return how many tokens a run gives on average that looks at a guess of so many."""
+    def expected_tokens(self, level: int, counts: Sequence[int]) -> list[float]:
+        """Return how many tokens a run gives on average that looks at a guess of so many, for ascending numbers."""
         expected = chance = 1.0
-        top = len(self._num_seen) - 1
-        for place in range(level, level + count):
-            at = min(place, top)
-            chance *= self._num_right[at] / self._num_seen[at]
-            expected += chance
-        return expected
+        top, place = len(self._num_seen) - 1, 0
+        found = []
+        for count in counts:
+            while place < count:
+                at = min(level + place, top)
+                chance *= self._num_right[at] / self._num_seen[at]
+                expected += chance
+                place += 1
+            found.append(expected)
+        return found

@@ -161,10 +161,12 @@ class Speculation:
         assert track.level is not None
         costs, guess = self._costs, self._cost_of_guessing(drafter)
         best, best_speed = 0, num_rows / costs.plain(num_rows)
-        for count in _numbers_up_to(limit):
-            expected = 1 + CAUTION * (track.acceptance.expected_tokens(track.level, count) - 1)
+        counts = _numbers_up_to(limit)
+        for count, expected in zip(
+            counts, track.acceptance.expected_tokens(track.level, counts), strict=True
+        ):
             cost = costs.plain(num_rows - 1) + costs.verification(count + 1) + count * guess
-            speed = (num_rows - 1 + expected) / cost
+            speed = (num_rows + CAUTION * (expected - 1)) / cost
             if speed > best_speed:
                 best, best_speed = count, speed
         return best if drafter.is_free else track.tried_again(best, min(limit, NUM_DRAFTED[1]))

@@ -55,13 +55,13 @@ def test_what_repeats_itself_is_guessed_to_go_on_repeating() -> None:
 
 def test_expected_tokens_are_one_and_the_chances_of_each_more() -> None:
     acceptance = Acceptance([0.5, 1.0])
-    assert acceptance.expected_tokens(0, 3) == pytest.approx(1 + 0.5 + 0.5 + 0.5)
-    assert acceptance.expected_tokens(5, 3) == pytest.approx(4)
+    assert acceptance.expected_tokens(0, [1, 3]) == pytest.approx([1.5, 1 + 0.5 + 0.5 + 0.5])
+    assert acceptance.expected_tokens(5, [3]) == pytest.approx([4])
     for _ in range(200):
         acceptance.note(0, is_right=False)
         acceptance.note(7, is_right=True)
-    assert acceptance.expected_tokens(0, 3) < 1.01
-    assert acceptance.expected_tokens(1, 15) > 15.9
+    assert acceptance.expected_tokens(0, [3])[0] < 1.01
+    assert acceptance.expected_tokens(1, [15])[0] > 15.9
 
 
 def note(costs: RunCosts, num_tokens: int, seconds: float, *, times: int = 20) -> None:
