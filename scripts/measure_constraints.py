@@ -53,7 +53,9 @@ def main() -> None:
     """Print a table for each model's tokenizer."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("folders", nargs="+", type=Path)
-    parser.add_argument("--padded", type=int, default=0, help="number of logits, where they are more than tokens")
+    parser.add_argument(
+        "--padded", type=int, default=0, help="number of logits, where they are more than tokens"
+    )
     arguments = parser.parse_args()
     for folder in arguments.folders:
         tokenizer = Tokenizer.from_folder(folder)
