@@ -28,6 +28,7 @@ from genai.config.run import (
     check_optimize_for,
     check_run_options,
 )
+from genai.config.tool_call import ToolCall
 
 __all__ = [
     "ACTIVATIONS",
@@ -49,6 +50,7 @@ __all__ = [
     "Option",
     "ProviderForm",
     "RunOptions",
+    "ToolCall",
     "check_block_size",
     "check_optimize_for",
     "check_run_options",

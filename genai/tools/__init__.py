@@ -1,0 +1,28 @@
+"""Tools and reasoning: what models write in place of plain text, taken apart, and the functions that they may call.
+
+Knows texts, schemas and Python's functions; no tokenizer, model or engine.
+"""
+
+from __future__ import annotations
+
+from genai.tools.delta import Answer, AnswerDelta, AnswerParts, ToolCallDelta
+from genai.tools.format import ReasoningFormat, ToolFormat
+from genai.tools.formats import FORMATS, GENERIC, find_format
+from genai.tools.parser import AnswerParser, parse_answer
+from genai.tools.reasoning import find_reasoning, opens_reasoning
+
+__all__ = [
+    "FORMATS",
+    "GENERIC",
+    "Answer",
+    "AnswerDelta",
+    "AnswerParser",
+    "AnswerParts",
+    "ReasoningFormat",
+    "ToolCallDelta",
+    "ToolFormat",
+    "find_format",
+    "find_reasoning",
+    "opens_reasoning",
+    "parse_answer",
+]
