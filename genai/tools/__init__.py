@@ -8,6 +8,8 @@ from __future__ import annotations
 from genai.tools.delta import Answer, AnswerDelta, AnswerParts, ToolCallDelta
 from genai.tools.format import ReasoningFormat, ToolFormat
 from genai.tools.formats import FORMATS, GENERIC, find_format
+from genai.tools.function import Tool, ToolLike, as_tools, tool
+from genai.tools.grammar import grammar_of_calls
 from genai.tools.parser import AnswerParser, parse_answer
 from genai.tools.reasoning import find_reasoning, opens_reasoning
 
@@ -19,10 +21,15 @@ __all__ = [
     "AnswerParser",
     "AnswerParts",
     "ReasoningFormat",
+    "Tool",
     "ToolCallDelta",
     "ToolFormat",
+    "ToolLike",
+    "as_tools",
     "find_format",
     "find_reasoning",
+    "grammar_of_calls",
     "opens_reasoning",
     "parse_answer",
+    "tool",
 ]

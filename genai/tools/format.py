@@ -33,12 +33,12 @@ class Name:
     Args:
         pattern: A regular expression of the whole word, with the group `name` where there is more than the name.
         is_id: Whether the word is the call's id, too.
-        written: How a grammar writes a call of `{name}`.
+        written: What a grammar writes before and after the name; the second is a regular expression.
     """
 
     pattern: str = r"(?P<name>[\w.-]+)"
     is_id: bool = False
-    written: str = "{name}"
+    written: tuple[str, str] = ("", "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +107,8 @@ class Block:
         end: What ends it, if anything does; it may be missing.
         brackets: Around the calls, where they are a list with commas.
         needs_brackets: Whether a single call must stand in brackets, too.
+        writes_brackets: Whether a grammar writes them around a single call.
+        holds_several: Whether a grammar writes several calls into one block, instead of a block for each.
         separator: Between calls that are no list.
         at_start: Whether it counts only where an answer begins.
     """
@@ -116,6 +118,8 @@ class Block:
     end: str = ""
     brackets: tuple[str, str] | None = None
     needs_brackets: bool = False
+    writes_brackets: bool = False
+    holds_several: bool = False
     separator: str = ""
     at_start: bool = False
 
@@ -165,9 +169,11 @@ class ReasoningFormat:
         begin: What begins reasoning.
         end: What ends it.
         silent: Markers that are no part of an answer.
+        then: What a grammar writes between reasoning and a call.
     """
 
     found_by: tuple[str, ...]
     begin: str
     end: str
     silent: tuple[str, ...] = ()
+    then: str = ""

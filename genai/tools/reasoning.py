@@ -7,7 +7,12 @@ from genai.tools.format import ReasoningFormat
 __all__ = ["REASONINGS", "find_reasoning", "opens_reasoning"]
 
 REASONINGS = (
-    ReasoningFormat(("<|channel|>", "<|message|>"), "<|channel|>analysis<|message|>", "<|end|>"),  # gpt-oss
+    ReasoningFormat(
+        ("<|channel|>", "<|message|>"),
+        "<|channel|>analysis<|message|>",
+        "<|end|>",
+        then="<|start|>assistant",
+    ),  # gpt-oss
     ReasoningFormat(("<|channel>thought",), "<|channel>thought", "<channel|>"),  # Gemma 4
     ReasoningFormat(("[THINK]",), "[THINK]", "[/THINK]"),  # Magistral
     ReasoningFormat(("<|START_THINKING|>",), "<|START_THINKING|>", "<|END_THINKING|>"),  # Command

@@ -28,6 +28,7 @@ COMMAND = ToolFormat(
             ),
             end="<|END_ACTION|>",
             brackets=("[", "]"),
+            writes_brackets=True,
         ),
     ),
     silent=("<|START_RESPONSE|>", "<|END_RESPONSE|>", "<|START_TEXT|>", "<|END_TEXT|>"),

@@ -39,7 +39,10 @@ _PLAIN: tuple[Part, ...] = (
 
 def _blocks(call: tuple[Part, ...]) -> tuple[Block, ...]:
     end = "<｜tool▁calls▁end｜>"
-    return (Block(begin="<｜tool▁calls▁begin｜>", call=call, end=end), Block(call=call, end=end))
+    return (
+        Block(begin="<｜tool▁calls▁begin｜>", call=call, end=end, holds_several=True),
+        Block(call=call, end=end),
+    )
 
 
 DEEPSEEK_V3 = ToolFormat(

@@ -17,7 +17,7 @@ GRANITE = ToolFormat(
     name="granite",
     found_by=(("<|tool_call|>", "<|start_of_role|>"),),
     blocks=tuple(
-        Block(begin=begin, call=(CallObject(),), end=end, brackets=("[", "]"))
+        Block(begin=begin, call=(CallObject(),), end=end, brackets=("[", "]"), writes_brackets=True)
         for begin, end in (("<|tool_call|>", ""), ("<tool_call>", "</tool_call>"))
     ),
 )

@@ -15,7 +15,7 @@ __all__ = ["KIMI"]
 
 _CALL: tuple[Part, ...] = (
     "<|tool_call_begin|>",
-    Name(r"(?:functions\.)?(?P<name>[\w.-]+):\d+", is_id=True, written="functions.{name}:[0-9]{1,3}"),
+    Name(r"(?:functions\.)?(?P<name>[\w.-]+):\d+", is_id=True, written=("functions.", ":[0-9]{1,3}")),
     "<|tool_call_argument_begin|>",
     Arguments(),
     "<|tool_call_end|>",
@@ -26,7 +26,7 @@ KIMI = ToolFormat(
     name="kimi",
     found_by=(("<|tool_call_begin|>",), ("<|im_middle|>",)),
     blocks=(
-        Block(begin="<|tool_calls_section_begin|>", call=_CALL, end=_END),
+        Block(begin="<|tool_calls_section_begin|>", call=_CALL, end=_END, holds_several=True),
         Block(call=_CALL, end=_END),
     ),
 )

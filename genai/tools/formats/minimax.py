@@ -29,6 +29,7 @@ MINIMAX = ToolFormat(
                 "</invoke>\n",
             ),
             end="</minimax:tool_call>",
+            holds_several=True,
         ),
     ),
 )

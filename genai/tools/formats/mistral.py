@@ -26,6 +26,7 @@ _LIST = Block(
     begin="[TOOL_CALLS]",
     call=(CallObject(id="id"),),
     brackets=("[", "]"),
+    writes_brackets=True,
 )
 _NAMED = Block(begin="[TOOL_CALLS]", call=(Name(), Maybe(("[ARGS]",)), Arguments()))
 

@@ -16,7 +16,13 @@ PHI4 = ToolFormat(
     name="phi4",
     found_by=(("<|/tool_call|>",), ("<|/tool|>",), ("functools[",)),
     blocks=(
-        Block(begin="<|tool_call|>", call=(CallObject(),), end="<|/tool_call|>", brackets=("[", "]")),
+        Block(
+            begin="<|tool_call|>",
+            call=(CallObject(),),
+            end="<|/tool_call|>",
+            brackets=("[", "]"),
+            writes_brackets=True,
+        ),
         Block(begin="functools", call=(CallObject(),), brackets=("[", "]"), needs_brackets=True),
     ),
 )

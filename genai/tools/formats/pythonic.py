@@ -19,13 +19,27 @@ PYTHONIC = ToolFormat(
     name="pythonic",
     found_by=(("<|python_start|>",), ("[func_name1(",)),
     blocks=(
-        Block(call=_CALL, brackets=("[", "]"), needs_brackets=True, at_start=True),
-        Block(begin="<|python_start|>", call=_CALL, end="<|python_end|>", brackets=("[", "]")),
+        Block(call=_CALL, brackets=("[", "]"), needs_brackets=True, writes_brackets=True, at_start=True),
+        Block(
+            begin="<|python_start|>",
+            call=_CALL,
+            end="<|python_end|>",
+            brackets=("[", "]"),
+            writes_brackets=True,
+        ),
     ),
 )
 
 LFM2 = ToolFormat(
     name="lfm2",
     found_by=(("<|tool_call_start|>",), ("<|tool_list_start|>",)),
-    blocks=(Block(begin="<|tool_call_start|>", call=_CALL, end="<|tool_call_end|>", brackets=("[", "]")),),
+    blocks=(
+        Block(
+            begin="<|tool_call_start|>",
+            call=_CALL,
+            end="<|tool_call_end|>",
+            brackets=("[", "]"),
+            writes_brackets=True,
+        ),
+    ),
 )
