@@ -6,7 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from genai._version import __version__
-from genai.config import GenerationConfig, GenerationOptions, Message
+from genai.config import GenerationConfig, GenerationOptions, Message, ToolCall
 from genai.errors import (
     ChatTemplateError,
     CheckpointError,
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from genai.export import export_model
     from genai.folder import ModelFolder
     from genai.generator import Generator
+    from genai.tools import Tool, ToolCallDelta, tool
 
 __all__ = [
     "AsyncGenerationStream",
@@ -56,9 +57,13 @@ __all__ = [
     "ProviderError",
     "Request",
     "TokenizerError",
+    "Tool",
+    "ToolCall",
+    "ToolCallDelta",
     "UnsupportedModelError",
     "__version__",
     "export_model",
+    "tool",
 ]
 
 # These need ONNX Runtime (or the export stack); they load on first use, so that `import genai` is quick and
@@ -72,7 +77,10 @@ _LAZY = {
     "ModelFolder": "genai.folder",
     "Piece": "genai.engine",
     "Request": "genai.engine",
+    "Tool": "genai.tools",
+    "ToolCallDelta": "genai.tools",
     "export_model": "genai.export",
+    "tool": "genai.tools",
 }
 
 

@@ -13,6 +13,7 @@ from typing import Any, Self, TypeVar, Unpack, overload
 import numpy as np
 import numpy.typing as npt
 
+from genai.chat_prompt import ChatPrompt
 from genai.config import GenerationConfig, GenerationOptions, check_optimize_for
 from genai.engine import (
     AsyncGenerationStream,
@@ -25,11 +26,14 @@ from genai.engine import (
 )
 from genai.errors import GenerationError, OptionError
 from genai.folder import ModelFolder
+from genai.generator_checks import check_bools, check_nothing_to_choose, device_ids
 from genai.prepare import prepare_model
 from genai.request_builder import ChatOptions, Messages, RequestBuilder, TokenIds, Tools, is_batch
 from genai.runtime import Decoder
 from genai.runtime.providers import preferred_provider
 from genai.text import Tokenizer
+from genai.tool_rounds import ToolRounds
+from genai.tools import ToolChoiceLike
 
 __all__ = ["Generator"]
 
@@ -93,12 +97,12 @@ class Generator:
         strict: bool = False,
         optimize_for: str = "auto",
     ) -> None:
-        device_ids = _device_ids(device_id, devices)
-        _check_bools(offline=offline, strict=strict)
+        numbers = device_ids(device_id, devices)
+        check_bools(offline=offline, strict=strict)
         check_optimize_for(optimize_for)
         first = preferred_provider({"provider": provider, "provider_library": provider_library})
         if isinstance(model, ModelFolder):
-            _check_nothing_to_choose(revision=revision, precision=precision, variant=variant)
+            check_nothing_to_choose(revision=revision, precision=precision, variant=variant)
             self.folder = model
         else:
             self.folder = prepare_model(
@@ -124,9 +128,9 @@ class Generator:
                 strict=strict,
                 optimize_for=optimize_for,
             )
-            for each in device_ids
+            for each in numbers
         ]
-        self._device_id, self._provider_library = device_ids[0], provider_library
+        self._device_id, self._provider_library = numbers[0], provider_library
         # What `close` takes away; whoever uses one of these goes through `_open`.
         self._decoder: Decoder | None = decoders[0]
         self._engine: EnginePool | None = EnginePool([Engine(decoder) for decoder in decoders])
@@ -236,7 +240,7 @@ class Generator:
         """
         self._open(self._engine)
         requests = [
-            self._builder.build(ids, config=config, options=options, stream=False)
+            self._builder.build(ChatPrompt(ids), config=config, options=options, stream=False)
             for ids in self._builder.encode_prompts(prompt, token_ids)
         ]
         results = self._run(requests)
@@ -257,11 +261,21 @@ class Generator:
         """
         return self.submit(self.build_request(prompt, token_ids=token_ids, config=config, **options))
 
-    def chat(self, messages: Messages, **options: Unpack[ChatOptions]) -> GenerationResult:
+    def chat(
+        self,
+        messages: Messages,
+        *,
+        auto_call: bool = False,
+        max_rounds: int = 8,
+        **options: Unpack[ChatOptions],
+    ) -> GenerationResult:
         """Answer a conversation.
 
         Args:
             messages: The conversation so far, the last message usually the user's.
+            auto_call: Call the functions that the model asks for, tell it what they return, and let it answer again. What
+                a function raises is told, too. Without, the calls are in the result's `tool_calls`.
+            max_rounds: Most answers whose calls are carried out; those of one more stay in the result.
             options: `config` and options by name as for `generate`, and those of `ChatOptions`: `tools`, functions that
                 the model may call, and `template_options`, further variables of its chat template.
 
@@ -269,8 +283,12 @@ class Generator:
             ChatTemplateError: The model has no chat template, or it refuses the conversation.
             OptionError, GenerationError: As for `generate`.
         """
-        request = self.build_request(messages=messages, stream=False, **options)
-        return self._run([request])[0]
+        rounds = ToolRounds(messages, options, auto_call=auto_call, max_rounds=max_rounds)
+        while True:
+            request = self.build_request(messages=rounds.messages, stream=False, **rounds.options)
+            result = self._run([request])[0]
+            if not rounds.take(result):
+                return rounds.finish(result)
 
     def stream_chat(self, messages: Messages, **options: Unpack[ChatOptions]) -> GenerationStream:
         """Answer a conversation, yielding text as it comes; arguments as for `chat`, otherwise as `stream`."""
@@ -302,10 +320,23 @@ class Generator:
         """
         return self.asubmit(self.build_request(prompt, token_ids=token_ids, config=config, **options))
 
-    async def achat(self, messages: Messages, **options: Unpack[ChatOptions]) -> GenerationResult:
-        """Answer a conversation without blocking the event loop; arguments as for `chat`."""
-        request = self.build_request(messages=messages, stream=False, **options)
-        return await self._run_in_background(request)
+    async def achat(
+        self,
+        messages: Messages,
+        *,
+        auto_call: bool = False,
+        max_rounds: int = 8,
+        **options: Unpack[ChatOptions],
+    ) -> GenerationResult:
+        """Answer a conversation without blocking the event loop; as `chat`, whose functions run in a thread."""
+        import asyncio  # 6 MB that only asynchronous callers need, and have
+
+        rounds = ToolRounds(messages, options, auto_call=auto_call, max_rounds=max_rounds)
+        while True:
+            request = self.build_request(messages=rounds.messages, stream=False, **rounds.options)
+            result = await self._run_in_background(request)
+            if not await asyncio.to_thread(rounds.take, result):
+                return rounds.finish(result)
 
     def astream_chat(self, messages: Messages, **options: Unpack[ChatOptions]) -> AsyncGenerationStream:
         """Answer a conversation, yielding text as it comes; arguments as for `chat`, otherwise as `astream`."""
@@ -318,6 +349,7 @@ class Generator:
         token_ids: TokenIds | None = None,
         messages: Messages | None = None,
         tools: Tools | None = None,
+        tool_choice: ToolChoiceLike = "auto",
         template_options: Mapping[str, object] | None = None,
         config: GenerationConfig | None = None,
         stream: bool = True,
@@ -329,7 +361,8 @@ class Generator:
             prompt: A text.
             token_ids: Instead of a text, its tokens.
             messages: Instead of both, a conversation.
-            tools: For a conversation, functions that the model may call, in OpenAI's form.
+            tools: For a conversation, functions that the model may call, or their JSON schemas in OpenAI's form.
+            tool_choice: Whether it must call: "none", "auto", "required", or a function's name.
             template_options: For a conversation, further variables of the chat template, such as enable_thinking.
             config: Options; None takes the model's defaults.
             stream: Whether pieces are wanted as they come; without, the stream ends with its result alone.
@@ -340,10 +373,15 @@ class Generator:
             OptionError: An option is unknown or impossible.
         """
         self._open(self._engine)
-        ids = self._builder.encode(
-            prompt, token_ids=token_ids, messages=messages, tools=tools, template_options=template_options
+        made = self._builder.prompt(
+            prompt,
+            token_ids=token_ids,
+            messages=messages,
+            tools=tools,
+            tool_choice=tool_choice,
+            template_options=template_options,
         )
-        return self._builder.build(ids, config=config, options=options, stream=stream)
+        return self._builder.build(made, config=config, options=options, stream=stream)
 
     def submit(self, request: Request) -> GenerationStream:
         """Queue a request and return its stream, whose iteration runs it.
@@ -451,40 +489,6 @@ class Generator:
         if part is None:
             raise GenerationError("this Generator was closed; make a new one")
         return part
-
-
-def _check_nothing_to_choose(**choices: str | None) -> None:
-    for name, value in choices.items():
-        if value is not None:
-            raise OptionError(
-                f"{name} chooses a model folder, and the model is one already: leave {name} out"
-            )
-
-
-def _check_bools(**options: object) -> None:
-    for name, value in options.items():
-        if not isinstance(value, bool):
-            raise OptionError(f"{name} must be True or False, not {value!r}")
-
-
-def _device_ids(device_id: int, devices: Sequence[int] | None) -> Sequence[int]:
-    """Return the devices to load the model on."""
-    if devices is None:
-        if not _is_number(device_id):
-            raise OptionError(f"device_id must be a number of at least 0, not {device_id!r}")
-        return [device_id]
-    if device_id:
-        raise OptionError("device_id names one device and devices several: give one of them")
-    numbers = list(devices) if isinstance(devices, Sequence) and not isinstance(devices, str) else []
-    if not numbers or not all(map(_is_number, numbers)) or len(set(numbers)) < len(numbers):
-        raise OptionError(
-            f"devices must be a list of different device numbers, such as [0, 1], not {devices!r}"
-        )
-    return numbers
-
-
-def _is_number(device: object) -> bool:
-    return isinstance(device, int) and not isinstance(device, bool) and device >= 0
 
 
 def _cancel(engine: EnginePool, requests: Sequence[Request]) -> None:

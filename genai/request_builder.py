@@ -8,11 +8,13 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from genai.chat_prompt import ChatPrompt, make_chat_prompt
 from genai.config import GenerationConfig, GenerationOptions, Message
 from genai.engine import Request
 from genai.errors import OptionError, TokenizerError
 from genai.folder import ModelFolder
 from genai.text import Tokenizer
+from genai.tools import ToolChoiceLike, ToolLike
 
 __all__ = ["ChatOptions", "Messages", "RequestBuilder", "TokenIds", "Tools", "is_batch"]
 
@@ -20,19 +22,21 @@ TokenIds: TypeAlias = Sequence[int | np.integer[Any]] | npt.NDArray[np.integer[A
 """The tokens of one prompt."""
 Messages: TypeAlias = Sequence[Message | Mapping[str, object]]
 """A conversation, oldest message first."""
-Tools: TypeAlias = Sequence[Mapping[str, object]]
-"""JSON schemas of functions that a model may call, in OpenAI's form."""
+Tools: TypeAlias = Sequence[ToolLike]
+"""Functions that a model may call, or their JSON schemas in OpenAI's form."""
 
 
 class ChatOptions(GenerationOptions, total=False):
     """What may go with a conversation, as keyword arguments.
 
     Beside the options of a generation: `config`, whose options they change; `tools`, functions that the model may call;
-    `template_options`, further variables of the model's chat template, such as enable_thinking.
+    `tool_choice`, whether it must ("none", "auto", "required", or a function's name); `template_options`, further
+    variables of the model's chat template, such as enable_thinking.
     """
 
     config: GenerationConfig | None
     tools: Tools | None
+    tool_choice: ToolChoiceLike
     template_options: Mapping[str, object] | None
 
 
@@ -63,27 +67,52 @@ class RequestBuilder:
             raise TokenizerError(f"{self._tokenizer_error}; pass token_ids instead of text")
         return self._tokenizer
 
-    def encode(
+    def prompt(
         self,
         prompt: str | None = None,
         *,
         token_ids: TokenIds | None = None,
         messages: Messages | None = None,
         tools: Tools | None = None,
+        tool_choice: ToolChoiceLike = "auto",
         template_options: Mapping[str, object] | None = None,
-    ) -> list[int]:
-        """Return the tokens of one prompt, given as a text, as tokens, or as a conversation.
+    ) -> ChatPrompt:
+        """Return one prompt, given as a text, as tokens, or as a conversation, and how its answer is read.
 
         Raises:
             OptionError: Not exactly one of the three is given, or several prompts are; or it is not what it should be.
             ChatTemplateError: The model has no chat template, or it refuses the conversation.
         """
-        if messages is None and (tools is not None or template_options is not None):
-            raise OptionError("tools and template_options are for a conversation: pass messages, too")
-        if messages is not None:
-            if prompt is not None or token_ids is not None:
-                raise OptionError("pass one of prompt, token_ids and messages")
-            return self._encode_chat(messages, tools, template_options)
+        if messages is None:
+            if tools is not None or template_options is not None or tool_choice != "auto":
+                raise OptionError(
+                    "tools, tool_choice and template_options are for a conversation: pass messages, too"
+                )
+            return ChatPrompt(self.encode(prompt, token_ids=token_ids))
+        if prompt is not None or token_ids is not None:
+            raise OptionError("pass one of prompt, token_ids and messages")
+        if isinstance(messages, (str, Message, Mapping)):
+            raise OptionError('messages must be a list of messages, such as [Message("user", "Hello")]')
+        variables: dict[str, Any] = {**(template_options or {})}
+        if taken := variables.keys() & {"messages", "tools"}:
+            raise OptionError(
+                f"template_options must not hold {' and '.join(sorted(taken))}: pass it by itself"
+            )
+        return make_chat_prompt(
+            self.tokenizer,
+            messages,
+            tools=tools,
+            tool_choice=tool_choice,
+            variables=variables,
+            eos_token_ids=self._folder.eos_token_ids,
+        )
+
+    def encode(self, prompt: str | None = None, *, token_ids: TokenIds | None = None) -> list[int]:
+        """Return the tokens of one prompt, given as a text or as tokens.
+
+        Raises:
+            OptionError: Neither is given, or both, or several prompts are; or it is not what it should be.
+        """
         if is_batch(prompt, token_ids):
             raise OptionError("one prompt is expected here, not a list: `generate` takes a list")
         return self.encode_prompts(prompt, token_ids)[0]
@@ -107,21 +136,9 @@ class RequestBuilder:
         rows: Any = token_ids if is_batch(None, token_ids) else [token_ids]
         return [_checked_ids(row) for row in rows]
 
-    def _encode_chat(
-        self, messages: Messages, tools: Tools | None, template_options: Mapping[str, object] | None
-    ) -> list[int]:
-        if isinstance(messages, (str, Message, Mapping)):
-            raise OptionError('messages must be a list of messages, such as [Message("user", "Hello")]')
-        variables: dict[str, Any] = {**(template_options or {})}
-        if taken := variables.keys() & {"messages", "tools"}:
-            raise OptionError(
-                f"template_options must not hold {' and '.join(sorted(taken))}: pass it by itself"
-            )
-        return self.tokenizer.encode_chat(messages, tools=tools, **variables)
-
     def build(
         self,
-        token_ids: Sequence[int],
+        prompt: ChatPrompt,
         *,
         config: GenerationConfig | None,
         options: GenerationOptions,
@@ -130,7 +147,7 @@ class RequestBuilder:
         """Return the request to continue a prompt.
 
         Args:
-            token_ids: The prompt.
+            prompt: The prompt, and how its answer is read.
             config: Options; None takes the model's defaults.
             options: Options over those of `config`.
             stream: Whether pieces are wanted as they come.
@@ -140,19 +157,38 @@ class RequestBuilder:
             TokenizerError: An option needs a tokenizer, and the folder has none.
         """
         given: dict[str, Any] = {**options}
+        if prompt.grammar is not None:
+            given["response_format"] = _grammar_format(prompt.grammar, given)
         if config is None:
             config = self._folder.generation
-            given = {**self._folder.limits.options(len(token_ids), given), **given}
+            given = {**self._folder.limits.options(len(prompt.token_ids), given), **given}
         config = config.merge(**given)
         if (config.stop or config.bad_words) and self._tokenizer is None:
             raise TokenizerError(f"stop and bad_words need a tokenizer: {self._tokenizer_error}")
+        kept = prompt.kept_ids
         return Request(
-            token_ids,
+            prompt.token_ids,
             config,
-            tokenizer=self._tokenizer,
+            tokenizer=self._tokenizer.keeping(kept)
+            if self._tokenizer is not None and kept
+            else self._tokenizer,
             eos_token_ids=self._folder.eos_token_ids,
             stream=stream,
+            make_parser=None if prompt.is_plain else prompt.make_parser,
         )
+
+
+def _grammar_format(grammar: str, options: Mapping[str, object]) -> Mapping[str, str]:
+    """Return the form of an answer that must consist of calls.
+
+    Raises:
+        OptionError: The options ask for another one.
+    """
+    if options.get("response_format") is not None:
+        raise OptionError(
+            "tool_choice cannot be combined with response_format: both say what the answer must be; leave one of them out"
+        )
+    return {"type": "grammar", "grammar": grammar}
 
 
 def is_batch(prompt: str | Sequence[str] | None, token_ids: TokenIds | Sequence[TokenIds] | None) -> bool:

@@ -15,6 +15,7 @@ from genai.config import GenerationConfig
 from genai.engine.results import Choice, GenerationResult, GenerationStats, Piece
 from genai.sampling import LogitsProcessor, Sampler
 from genai.text import Detokenizer
+from genai.tools import Answer, AnswerParser, parse_answer
 
 __all__ = ["Request", "RequestTokenizer"]
 
@@ -46,6 +47,7 @@ class Request:
         stream: Whether pieces are wanted as they come.
         adapter: The adapter that it is computed with; None is the model without one.
         make_constraint: Makes what masks the logits of one sequence, such as a grammar; called once per sequence.
+        make_parser: Makes what takes one sequence's text apart into text, reasoning and calls; without, all is text.
 
     Pieces gather in `pieces`. Where `on_piece` is set, it is called instead with each piece, and with None when the
     request has ended, in the thread that runs the step.
@@ -61,6 +63,7 @@ class Request:
         stream: bool = False,
         adapter: str | None = None,
         make_constraint: Callable[[], LogitsProcessor] | None = None,
+        make_parser: Callable[[], AnswerParser] | None = None,
     ) -> None:
         self.prompt_token_ids = tuple(prompt_token_ids)
         self.config = config
@@ -70,6 +73,7 @@ class Request:
         self.on_piece: Callable[[Piece | None], None] | None = None
         self.adapter = adapter
         self.make_constraint = make_constraint
+        self.make_parser = make_parser
         self.result: GenerationResult | None = None
         self.error: BaseException | None = None
         self.is_cancelled = False
@@ -105,6 +109,10 @@ class Request:
             seed=self.seed,
         )
 
+    def take_apart(self, text: str) -> Answer:
+        """Return what a whole text holds: in a conversation, text, reasoning and calls."""
+        return Answer(text) if self.make_parser is None else parse_answer(self.make_parser(), text)
+
     def note_first_token(self) -> None:
         """Take the time, if this is the first token."""
         if self._first_token is None:
@@ -129,6 +137,8 @@ class Request:
             stats=self._stats(sum(len(choice.token_ids) for choice in choices)),
             logprobs=best.logprobs,
             choices=tuple(choices) if self.config.num_return_sequences > 1 else (),
+            reasoning=best.reasoning,
+            tool_calls=best.tool_calls,
         )
         self._close()
 

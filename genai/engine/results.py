@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from genai.config import Message, ToolCall
+from genai.tools import ToolCallDelta
+
 __all__ = ["Choice", "FinishReason", "GenerationResult", "GenerationStats", "Piece", "TokenLogprob"]
 
 FinishReason = Literal["stop", "length", "cancelled"]
@@ -36,6 +39,8 @@ class Piece:
         finish_reason: Why the sequence ended; None before the last piece.
         logprobs: One entry per token, if asked for.
         index: Which of several sequences of one prompt.
+        reasoning: More of what the model thinks before it answers, in a conversation.
+        tool_calls: Pieces of the functions that it wants called.
     """
 
     text: str
@@ -43,6 +48,8 @@ class Piece:
     finish_reason: FinishReason | None = None
     logprobs: tuple[TokenLogprob, ...] | None = None
     index: int = 0
+    reasoning: str = ""
+    tool_calls: tuple[ToolCallDelta, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +83,8 @@ class Choice:
         finish_reason: Why it ended.
         logprobs: One entry per token, if asked for.
         score: Beam search's score: the sum of log-probabilities over length ** length_penalty.
+        reasoning: What the model thought before it answered, in a conversation; not part of the text.
+        tool_calls: The functions that it wants called; not part of the text either.
     """
 
     text: str
@@ -83,6 +92,8 @@ class Choice:
     finish_reason: FinishReason
     logprobs: tuple[TokenLogprob, ...] | None = None
     score: float | None = None
+    reasoning: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +108,9 @@ class GenerationResult:
         stats: What it cost.
         logprobs: One entry per generated token, if asked for.
         choices: All sequences, best first, when more than one was asked for; the other fields are those of the first.
+        reasoning: What the model thought before it answered, in a conversation; not part of the text.
+        tool_calls: The functions that it wants called; not part of the text either.
+        messages: Where `auto_call` has called functions: what was added to the conversation, this answer included.
     """
 
     text: str
@@ -106,3 +120,16 @@ class GenerationResult:
     stats: GenerationStats
     logprobs: tuple[TokenLogprob, ...] | None = None
     choices: tuple[Choice, ...] = ()
+    reasoning: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
+    messages: tuple[Message, ...] = ()
+
+    @property
+    def message(self) -> Message:
+        """The answer as a message, for a conversation that goes on."""
+        return Message(
+            "assistant",
+            self.text,
+            tool_calls=self.tool_calls or None,
+            reasoning_content=self.reasoning or None,
+        )

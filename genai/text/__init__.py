@@ -4,7 +4,19 @@ from genai.text.chat_template import ChatTemplate
 from genai.text.detokenizer import Detokenizer
 from genai.text.prefix import prefix_of
 from genai.text.stop import StopMatcher, StopResult
+from genai.text.template_probe import tools_as_text, with_arguments_as
 from genai.text.text_file import read_utf8
-from genai.text.tokenizer import Tokenizer
+from genai.text.tokenizer import KeepingTokenizer, Tokenizer
 
-__all__ = ["ChatTemplate", "Detokenizer", "StopMatcher", "StopResult", "Tokenizer", "prefix_of", "read_utf8"]
+__all__ = [
+    "ChatTemplate",
+    "Detokenizer",
+    "KeepingTokenizer",
+    "StopMatcher",
+    "StopResult",
+    "Tokenizer",
+    "prefix_of",
+    "read_utf8",
+    "tools_as_text",
+    "with_arguments_as",
+]

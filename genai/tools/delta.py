@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Self
 
 from genai.config import ToolCall
 
@@ -29,6 +30,11 @@ class ToolCallDelta:
     arguments: str = ""
     is_withdrawn: bool = False
 
+    @classmethod
+    def of(cls, index: int, call: ToolCall) -> Self:
+        """Return a whole call as one piece."""
+        return cls(index, call.id, call.name, call.arguments_json)
+
 
 @dataclass(frozen=True, slots=True)
 class AnswerDelta:
@@ -46,6 +52,12 @@ class AnswerDelta:
 
     def __bool__(self) -> bool:
         return bool(self.text or self.reasoning or self.tool_calls)
+
+    def plus(self, other: AnswerDelta) -> AnswerDelta:
+        """Return this and the next one as one."""
+        return AnswerDelta(
+            self.text + other.text, self.reasoning + other.reasoning, self.tool_calls + other.tool_calls
+        )
 
 
 @dataclass(frozen=True, slots=True)

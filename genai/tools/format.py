@@ -159,6 +159,27 @@ class ToolFormat:
     silent: tuple[str, ...] = ()
     make_id: Callable[[], str] | None = None
 
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """All texts that may stand around a call."""
+        around = [text for block in self.blocks for text in (block.begin, block.end)]
+        inside = [text for block in self.blocks for part in block.call for text in _texts_of(part)]
+        return (*around, *inside, *self.silent)
+
+
+def _texts_of(part: Part) -> tuple[str, ...]:
+    match part:
+        case str():
+            return (part,)
+        case Maybe(texts):
+            return texts
+        case Parameters():
+            return (part.begin, *part.after_key, part.end)
+        case Arguments(syntax):
+            return syntax.quotes
+        case _:
+            return ()
+
 
 @dataclass(frozen=True, slots=True)
 class ReasoningFormat:
@@ -177,3 +198,8 @@ class ReasoningFormat:
     end: str
     silent: tuple[str, ...] = ()
     then: str = ""
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """All texts that may stand around reasoning."""
+        return (self.begin, self.end, self.then, *self.silent)

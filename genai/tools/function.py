@@ -20,6 +20,7 @@ from __future__ import annotations
 import functools
 import inspect
 import re
+import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -184,8 +185,13 @@ def _parameters(function: Callable[..., Any], name: str) -> Mapping[str, inspect
 
 def _hints(function: Callable[..., Any], name: str) -> Mapping[str, Any]:
     target = inspect.unwrap(function.func if isinstance(function, functools.partial) else function)
+    written = {k: v for k, v in getattr(target, "__annotations__", {}).items() if k != "return"}
     try:
-        hints = typing.get_type_hints(target, include_extras=True)
+        hints = typing.get_type_hints(
+            types.SimpleNamespace(__annotations__=written),  # what it returns need not be readable
+            globalns=getattr(target, "__globals__", {}),
+            include_extras=True,
+        )
     except (NameError, TypeError) as error:
         raise OptionError(f"{name}: its type hints cannot be read: {error}") from error
     for each in _parameters(function, name):

@@ -41,6 +41,7 @@ def grammar_of_calls(
     reasoning: ReasoningFormat | None = None,
     is_reasoning: bool = False,
     is_single: bool = False,
+    ends: frozenset[str] = frozenset(),
 ) -> str:
     """Return the grammar of an answer that consists of calls.
 
@@ -51,8 +52,9 @@ def grammar_of_calls(
         reasoning: How the model may reason before.
         is_reasoning: Whether the prompt has begun the reasoning already.
         is_single: Whether there is exactly one call, instead of one or several.
+        ends: Tokens that end an answer, which a grammar must not ask for.
     """
-    rules = Rules(tokens or {})
+    rules = Rules(tokens or {}, left_out=ends)
     block = tool_format.blocks[0]
     calls = " | ".join(rules.add("call", _call(rules, block.call, tool)) for tool in tools)
     call = rules.add("any_call", calls)

@@ -17,10 +17,12 @@ class Rules:
 
     Args:
         tokens: Ids of the texts that are tokens of their own.
+        left_out: Tokens that are not written.
     """
 
-    def __init__(self, tokens: Mapping[str, int]) -> None:
+    def __init__(self, tokens: Mapping[str, int], *, left_out: frozenset[str] = frozenset()) -> None:
         self._tokens = tokens
+        self._left_out = left_out
         ordered = sorted(filter(None, tokens), key=len, reverse=True)
         self._token = re.compile(f"({'|'.join(map(re.escape, ordered))})") if ordered else None
         self._definitions: dict[str, str] = {}
@@ -54,7 +56,7 @@ class Rules:
         return " ".join(
             f"<[{self._tokens[part]}]>" if part in self._tokens else json.dumps(part, ensure_ascii=False)
             for part in parts
-            if part
+            if part and part not in self._left_out
         )
 
     def text_until(self, end: str) -> str:

@@ -16,6 +16,7 @@ from genai.engine.strategies.beam_search import BeamSearch, BeamStep, Hypothesis
 from genai.errors import GenerationError
 from genai.model import Model, Span, StepOutput
 from genai.sampling import log_softmax
+from genai.tools import ToolCallDelta
 
 __all__ = ["BeamStrategy"]
 
@@ -86,7 +87,18 @@ class BeamStrategy:
         choices = [self._choice(hypothesis) for hypothesis in best]
         if request.stream:
             for index, choice in enumerate(choices):
-                request.emit(Piece(choice.text, choice.token_ids, choice.finish_reason, index=index))
+                request.emit(
+                    Piece(
+                        choice.text,
+                        choice.token_ids,
+                        choice.finish_reason,
+                        index=index,
+                        reasoning=choice.reasoning,
+                        tool_calls=tuple(
+                            map(ToolCallDelta.of, range(len(choice.tool_calls)), choice.tool_calls)
+                        ),
+                    )
+                )
         return choices
 
     def _follow(self, continuations: Sequence[BeamStep]) -> None:
@@ -127,4 +139,12 @@ class BeamStrategy:
         text = request.tokenizer.decode(shown) if request.tokenizer is not None else ""
         for stop in request.config.stop:
             text = text.split(stop, 1)[0]
-        return Choice(text, token_ids, hypothesis.finish_reason, score=hypothesis.score)
+        answer = request.take_apart(text)
+        return Choice(
+            answer.text,
+            token_ids,
+            hypothesis.finish_reason,
+            score=hypothesis.score,
+            reasoning=answer.reasoning,
+            tool_calls=answer.tool_calls,
+        )
