@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from genai.chat_prompt import ChatPrompt
-from genai.config import GenerationConfig, GenerationOptions, check_optimize_for
+from genai.config import GenerationConfig, GenerationOptions, ToolChoiceLike, check_optimize_for
 from genai.engine import (
     AsyncGenerationStream,
     BackgroundDriver,
@@ -33,7 +33,6 @@ from genai.runtime import Decoder
 from genai.runtime.providers import preferred_provider
 from genai.text import Tokenizer
 from genai.tool_rounds import ToolRounds
-from genai.tools import ToolChoiceLike
 
 __all__ = ["Generator"]
 
@@ -273,8 +272,7 @@ class Generator:
 
         Args:
             messages: The conversation so far, the last message usually the user's.
-            auto_call: Call the functions that the model asks for, tell it what they return, and let it answer again. What
-                a function raises is told, too. Without, the calls are in the result's `tool_calls`.
+            auto_call: Call the functions that the model asks for, tell it what they return or raise, and let it go on.
             max_rounds: Most answers whose calls are carried out; those of one more stay in the result.
             options: `config` and options by name as for `generate`, and those of `ChatOptions`: `tools`, functions that
                 the model may call, and `template_options`, further variables of its chat template.
@@ -329,13 +327,11 @@ class Generator:
         **options: Unpack[ChatOptions],
     ) -> GenerationResult:
         """Answer a conversation without blocking the event loop; as `chat`, whose functions run in a thread."""
-        import asyncio  # 6 MB that only asynchronous callers need, and have
-
         rounds = ToolRounds(messages, options, auto_call=auto_call, max_rounds=max_rounds)
         while True:
             request = self.build_request(messages=rounds.messages, stream=False, **rounds.options)
             result = await self._run_in_background(request)
-            if not await asyncio.to_thread(rounds.take, result):
+            if not await rounds.take_in_thread(result):
                 return rounds.finish(result)
 
     def astream_chat(self, messages: Messages, **options: Unpack[ChatOptions]) -> AsyncGenerationStream:

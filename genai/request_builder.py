@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from genai.chat_prompt import ChatPrompt, make_chat_prompt
-from genai.config import GenerationConfig, GenerationOptions, Message
+from genai.chat_prompt import ChatPrompt
+from genai.config import GenerationConfig, GenerationOptions, Message, ToolChoiceLike
 from genai.engine import Request
 from genai.errors import OptionError, TokenizerError
 from genai.folder import ModelFolder
 from genai.text import Tokenizer
-from genai.tools import ToolChoiceLike, ToolLike
+
+if TYPE_CHECKING:
+    from genai.tools import ToolLike
 
 __all__ = ["ChatOptions", "Messages", "RequestBuilder", "TokenIds", "Tools", "is_batch"]
 
@@ -22,7 +24,7 @@ TokenIds: TypeAlias = Sequence[int | np.integer[Any]] | npt.NDArray[np.integer[A
 """The tokens of one prompt."""
 Messages: TypeAlias = Sequence[Message | Mapping[str, object]]
 """A conversation, oldest message first."""
-Tools: TypeAlias = Sequence[ToolLike]
+Tools: TypeAlias = "Sequence[ToolLike]"
 """Functions that a model may call, or their JSON schemas in OpenAI's form."""
 
 
@@ -98,6 +100,8 @@ class RequestBuilder:
             raise OptionError(
                 f"template_options must not hold {' and '.join(sorted(taken))}: pass it by itself"
             )
+        from genai.conversation import make_chat_prompt  # with what only conversations need
+
         return make_chat_prompt(
             self.tokenizer,
             messages,

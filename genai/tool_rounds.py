@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from genai.config import Message, ToolCall
 from genai.engine import GenerationResult
 from genai.errors import OptionError
 from genai.request_builder import ChatOptions, Messages, Tools
-from genai.tools import Tool, as_tools
+
+if TYPE_CHECKING:
+    from genai.tools import Tool
 
 __all__ = ["ToolRounds"]
 
@@ -64,6 +66,12 @@ class ToolRounds:
             self._added.append(Message("tool", content, name=call.name, tool_call_id=call.id))
         return True
 
+    async def take_in_thread(self, result: GenerationResult) -> bool:
+        """Do as `take` in a thread, since functions may block."""
+        import asyncio  # 6 MB that only asynchronous callers need, and have
+
+        return await asyncio.to_thread(self.take, result)
+
     def finish(self, result: GenerationResult) -> GenerationResult:
         """Return the last answer with all that was added to the conversation."""
         return dataclasses.replace(result, messages=tuple(self._added))
@@ -72,6 +80,8 @@ class ToolRounds:
 def _callable_tools(tools: Tools | None) -> dict[str, Tool]:
     if not tools:
         raise OptionError("auto_call needs tools: pass the functions that the model may call")
+    from genai.tools import as_tools
+
     made = {tool.name: tool for tool in as_tools(tools)}
     for name, tool in made.items():
         if tool.function is None:

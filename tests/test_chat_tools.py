@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from genai import GenerationResult, Generator, Message, OptionError, Piece, ToolCall, tool
-from genai.chat_prompt import make_chat_prompt
+from genai.conversation import make_chat_prompt
 from genai.text import Tokenizer
 from genai.tools import AnswerDelta, AnswerParts
 from tests.scripted import CHATML, THINKING, ScriptedModel, make_scripted

@@ -28,7 +28,7 @@ from genai.config.run import (
     check_optimize_for,
     check_run_options,
 )
-from genai.config.tool_call import ToolCall
+from genai.config.tool_call import ToolCall, ToolChoiceLike
 
 __all__ = [
     "ACTIVATIONS",
@@ -51,6 +51,7 @@ __all__ = [
     "ProviderForm",
     "RunOptions",
     "ToolCall",
+    "ToolChoiceLike",
     "check_block_size",
     "check_optimize_for",
     "check_run_options",

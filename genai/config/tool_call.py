@@ -1,12 +1,15 @@
-"""A call of a function that a model asked for, as a frozen value."""
+"""A call of a function that a model asked for, as a frozen value, and what says whether it must ask."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
-__all__ = ["ToolCall"]
+__all__ = ["ToolCall", "ToolChoiceLike"]
+
+ToolChoiceLike: TypeAlias = str | Mapping[str, Any]
+"""Whether a model must call: "none", "auto", "required", a function's name, or OpenAI's object with a name."""
 
 
 @dataclass(frozen=True, slots=True)

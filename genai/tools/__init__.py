@@ -5,15 +5,20 @@ Knows texts, schemas and Python's functions; no tokenizer, model or engine.
 
 from __future__ import annotations
 
-from genai.tools.choice import ToolChoice, ToolChoiceLike
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from genai.tools.delta import Answer, AnswerDelta, AnswerParts, ToolCallDelta
 from genai.tools.format import ReasoningFormat, ToolFormat
-from genai.tools.formats import FORMATS, GENERIC, find_format
-from genai.tools.function import Tool, ToolLike, as_tools, tool
-from genai.tools.grammar import grammar_of_calls
 from genai.tools.parser import AnswerParser, parse_answer
-from genai.tools.plain_prompt import tell_tools
-from genai.tools.reasoning import find_reasoning, opens_reasoning
+
+if TYPE_CHECKING:
+    from genai.tools.choice import ToolChoice
+    from genai.tools.formats import FORMATS, GENERIC, find_format
+    from genai.tools.function import Tool, ToolLike, as_tools, tool
+    from genai.tools.grammar import grammar_of_calls
+    from genai.tools.plain_prompt import tell_tools
+    from genai.tools.reasoning import find_reasoning, opens_reasoning
 
 __all__ = [
     "FORMATS",
@@ -26,7 +31,6 @@ __all__ = [
     "Tool",
     "ToolCallDelta",
     "ToolChoice",
-    "ToolChoiceLike",
     "ToolFormat",
     "ToolLike",
     "as_tools",
@@ -38,3 +42,25 @@ __all__ = [
     "tell_tools",
     "tool",
 ]
+
+# The engine needs none of these: they load with the first conversation.
+_LAZY = {
+    "FORMATS": "formats",
+    "GENERIC": "formats",
+    "Tool": "function",
+    "ToolChoice": "choice",
+    "ToolLike": "function",
+    "as_tools": "function",
+    "find_format": "formats",
+    "find_reasoning": "reasoning",
+    "grammar_of_calls": "grammar",
+    "opens_reasoning": "reasoning",
+    "tell_tools": "plain_prompt",
+    "tool": "function",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'genai.tools' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"genai.tools.{_LAZY[name]}"), name)

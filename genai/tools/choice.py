@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Self, TypeAlias
+from typing import Literal, Self
 
+from genai.config import ToolChoiceLike
 from genai.errors import OptionError, did_you_mean
 from genai.tools.function import Tool
 
-__all__ = ["ToolChoice", "ToolChoiceLike"]
-
-ToolChoiceLike: TypeAlias = str | Mapping[str, Any]
-"""What stands for a `ToolChoice`: "none", "auto", "required", a function's name, or OpenAI's object with a name."""
+__all__ = ["ToolChoice"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,15 +10,15 @@ Ids have nine letters and digits, which its templates insist on.
 
 from __future__ import annotations
 
-import secrets
-import string
-
 from genai.tools.format import Arguments, Block, CallObject, Maybe, Name, ToolFormat
 
 __all__ = ["MISTRAL", "MISTRAL_NAMED"]
 
 
 def _make_id() -> str:
+    import secrets
+    import string
+
     return "".join(secrets.choice(string.ascii_letters + string.digits) for _ in range(9))
 
 
