@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -13,6 +13,7 @@ from genai.config import GenerationConfig, GenerationOptions, Message, ToolChoic
 from genai.engine import Request
 from genai.errors import OptionError, TokenizerError
 from genai.folder import ModelFolder
+from genai.sampling import ReasoningLimit
 from genai.text import Tokenizer
 
 if TYPE_CHECKING:
@@ -178,8 +179,27 @@ class RequestBuilder:
             else self._tokenizer,
             eos_token_ids=self._folder.eos_token_ids,
             stream=stream,
+            make_reasoning_limit=self._reasoning_limit(prompt, config.max_reasoning_tokens),
             make_parser=None if prompt.is_plain else prompt.make_parser,
         )
+
+    def _reasoning_limit(self, prompt: ChatPrompt, limit: int | None) -> Callable[[], ReasoningLimit] | None:
+        if limit is None:
+            return None
+        if prompt.reasoning is None:
+            raise OptionError(
+                "max_reasoning_tokens needs a conversation, and a model whose chat template marks reasoning; leave it out"
+            )
+        begin, end = (
+            self.tokenizer.encode(text, add_special_tokens=False)
+            for text in (prompt.reasoning.begin, prompt.reasoning.end)
+        )
+        if len(end) != 1:
+            raise OptionError(
+                f'max_reasoning_tokens needs the end of reasoning, "{prompt.reasoning.end}", to be one token, and in this '
+                f"model's vocabulary it is {len(end)}; leave it out"
+            )
+        return lambda: ReasoningLimit(limit, begin=begin, end=end[0], is_open=prompt.is_reasoning)
 
 
 def _grammar_format(grammar: str, options: Mapping[str, object]) -> Mapping[str, str]:

@@ -95,6 +95,42 @@ def test_reasoning_needs_no_tools(make: Make) -> None:
     assert stopped.reasoning
 
 
+@pytest.mark.parametrize("limit", [0, 1, 5])
+@pytest.mark.parametrize(
+    "template", [THINKING, THINKING.replace("<think>\n", "")], ids=["begun", "not begun"]
+)
+def test_reasoning_ends_at_its_limit(make: Make, template: str, limit: int) -> None:
+    """The scripted model goes on with what it would have said in that place, had it ended by itself."""
+    thought = "one two three four five six seven eight nine ten"
+    said = thought if template == THINKING else f"<think>{thought}"
+    generator, _ = make([f"{said} Done."], template=template, special_tokens=["<think>", "</think>"])
+    result = generator.chat(ASK, max_reasoning_tokens=limit)
+    tokenizer = generator.tokenizer
+    end = tokenizer.token_to_id("</think>")
+    num_before = limit + (template != THINKING)
+    assert end not in result.token_ids[:num_before]
+    assert result.token_ids[num_before] == end
+    assert end not in result.token_ids[num_before + 1 :]
+    assert thought.startswith(result.reasoning)
+    assert result.text.endswith("Done.")
+    assert of(generator.chat(ASK, max_reasoning_tokens=limit, num_beams=2))[1] == result.reasoning
+    assert generator.chat(ASK, max_reasoning_tokens=1000).reasoning == f"{thought} Done."
+
+
+def test_answers_without_reasoning_have_no_limit(make: Make) -> None:
+    template = THINKING.replace("<think>\n", "")
+    generator, _ = make(["It is mild."], template=template, special_tokens=["<think>", "</think>"])
+    assert of(generator.chat(ASK, max_reasoning_tokens=0)) == ("It is mild.", "", [])
+
+
+def test_a_limit_that_cannot_be_kept_is_refused(make: Make) -> None:
+    generator, _ = make([], template=THINKING)
+    with pytest.raises(OptionError, match='the end of reasoning, "</think>", to be one token'):
+        generator.chat(ASK, max_reasoning_tokens=5)
+    with pytest.raises(OptionError, match="max_reasoning_tokens needs a conversation"):
+        generator.generate("Hello", max_reasoning_tokens=5)
+
+
 @pytest.mark.parametrize("tools", [None, [], [{"name": "other"}]], ids=str)
 def test_calls_of_nothing_known_stay_text(make: Make, tools: Any) -> None:
     generator, _ = make([CALL])

@@ -156,6 +156,9 @@ class GenerationFlags:
     ignore_eos: Annotated[
         bool | None, typer.Option("--ignore-eos", help="Go on past end-of-text tokens.")
     ] = None
+    max_reasoning_tokens: Annotated[
+        int | None, typer.Option(help="Most tokens to think before an answer; a conversation's.")
+    ] = None
     num_beams: Annotated[int | None, typer.Option(help="Beam search over this many; 1 is off.")] = None
     length_penalty: Annotated[
         float | None, typer.Option(help="Exponent on the length that a beam's score is divided by.")

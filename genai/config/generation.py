@@ -48,6 +48,7 @@ class GenerationOptions(TypedDict, total=False):
     stop_token_ids: int | Iterable[int]
     eos_token_ids: int | Iterable[int] | None
     ignore_eos: bool
+    max_reasoning_tokens: int | None
     logprobs: bool
     top_logprobs: int
     seed: int | None
@@ -83,6 +84,8 @@ class GenerationConfig:
         stop_token_ids: Token ids that end the generation, beside the end-of-sequence ids.
         eos_token_ids: End-of-sequence ids; `None` takes the model's.
         ignore_eos: Go on past end-of-sequence tokens.
+        max_reasoning_tokens: In a conversation, most tokens that a model thinks before its answer: then the token that ends
+            the reasoning is forced. `None` is no limit.
         logprobs: Return the log-probability of each generated token.
         top_logprobs: Return this many most likely alternatives per token too; implies logprobs.
         seed: Seed of the random stream; `None` draws a fresh one.
@@ -145,6 +148,7 @@ class GenerationConfig:
     stop_token_ids: tuple[int, ...] = option((), TokenIds(), transformers="eos_token_id", vllm="=")
     eos_token_ids: tuple[int, ...] | None = option(None, TokenIds(or_none=True), transformers="eos_token_id")
     ignore_eos: bool = option(False, Flag(), vllm="=", llama_cpp="=")
+    max_reasoning_tokens: int | None = option(None, Integer(0, or_none=True))
     logprobs: bool = option(False, Flag(), vllm="=", without=("beams",))
     top_logprobs: int = option(
         0, Integer(0, MAX_TOP_LOGPROBS), vllm="logprobs", llama_cpp="n_probs", without=("beams",)

@@ -47,6 +47,7 @@ class Request:
         stream: Whether pieces are wanted as they come.
         adapter: The adapter that it is computed with; None is the model without one.
         make_constraint: Makes what masks the logits of one sequence, such as a grammar; called once per sequence.
+        make_reasoning_limit: Makes what ends one sequence's reasoning; called once per sequence.
         make_parser: Makes what takes one sequence's text apart into text, reasoning and calls; without, all is text.
 
     Pieces gather in `pieces`. Where `on_piece` is set, it is called instead with each piece, and with None when the
@@ -63,6 +64,7 @@ class Request:
         stream: bool = False,
         adapter: str | None = None,
         make_constraint: Callable[[], LogitsProcessor] | None = None,
+        make_reasoning_limit: Callable[[], LogitsProcessor] | None = None,
         make_parser: Callable[[], AnswerParser] | None = None,
     ) -> None:
         self.prompt_token_ids = tuple(prompt_token_ids)
@@ -73,6 +75,7 @@ class Request:
         self.on_piece: Callable[[Piece | None], None] | None = None
         self.adapter = adapter
         self.make_constraint = make_constraint
+        self.make_reasoning_limit = make_reasoning_limit
         self.make_parser = make_parser
         self.result: GenerationResult | None = None
         self.error: BaseException | None = None
@@ -105,6 +108,7 @@ class Request:
             eos_token_ids=self.eos_token_ids,
             bad_words_ids=bad_words,
             constraint=None if self.make_constraint is None else self.make_constraint(),
+            reasoning_limit=None if self.make_reasoning_limit is None else self.make_reasoning_limit(),
             stream=stream,
             seed=self.seed,
         )

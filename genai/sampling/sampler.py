@@ -55,6 +55,7 @@ class Sampler:
         eos_token_ids: What min_new_tokens forbids.
         bad_words_ids: `config.bad_words` as token sequences.
         constraint: Masks what may not follow, such as a grammar; it comes after the options' own processors.
+        reasoning_limit: Ends reasoning that has gone on for too long.
         stream: Index of the sequence among those that share the seed.
         seed: Seed of the random numbers, 0 to 2**64 - 1.
 
@@ -99,6 +100,7 @@ class Sampler:
         eos_token_ids: Sequence[int],
         bad_words_ids: Sequence[Sequence[int]] = (),
         constraint: LogitsProcessor | None = None,
+        reasoning_limit: LogitsProcessor | None = None,
         stream: int = 0,
         seed: int,
     ) -> None:
@@ -116,7 +118,8 @@ class Sampler:
             eos_token_ids=eos_token_ids,
             bad_words_ids=bad_words_ids,
         )
-        self._processors = (*processors, *(() if constraint is None else (constraint,)))
+        masks = [mask for mask in (reasoning_limit, constraint) if mask is not None]
+        self._processors = (*processors, *masks)
         self._update_flags()
 
     def sample(self, logits: Logits) -> Sample:
