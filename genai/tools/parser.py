@@ -275,6 +275,8 @@ class _Markers:
     def __init__(self, markers: Sequence[str]) -> None:
         ordered = sorted({marker for marker in markers if marker}, key=lambda marker: (-len(marker), marker))
         self._pattern = re.compile("|".join(map(re.escape, ordered))) if ordered else None
+        firsts = re.escape("".join(sorted({marker[0] for marker in ordered})))
+        self._first = re.compile(f"[{firsts}]") if ordered else None
         self._prefixes = frozenset(marker[:n] for marker in ordered for n in range(1, len(marker)))
         self._longest = max(map(len, ordered), default=0)
 
@@ -290,9 +292,10 @@ class _Markers:
 
     def _first_possible(self, text: str) -> int:
         """Return where the longest end of the text begins that may become a marker."""
-        for start in range(max(len(text) - self._longest + 1, 0), len(text)):
-            if text[start:] in self._prefixes:
-                return start
+        assert self._first is not None
+        for found in self._first.finditer(text, max(len(text) - self._longest + 1, 0)):
+            if text[found.start() :] in self._prefixes:
+                return found.start()
         return len(text)
 
 
