@@ -7,6 +7,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from genai.tools.schema import without_annotations
+
 __all__ = ["Rules"]
 
 _ANYTHING = "/(?s:.*)/"
@@ -68,7 +70,7 @@ class Rules:
 
     def json(self, schema: Mapping[str, Any]) -> str:
         """Return what stands for a JSON value of a schema."""
-        return self.add("json", f"%json {json.dumps(schema, ensure_ascii=False)}")
+        return self.add("json", f"%json {json.dumps(without_annotations(schema), ensure_ascii=False)}")
 
     def write(self, start: str) -> str:
         """Return the grammar of `start`."""

@@ -56,7 +56,9 @@ class AnswerParser:
         self._blocks = [block for block in blocks if not block.at_start]
         self._first_blocks = [block for block in blocks if block.at_start]
         self._reasoning = reasoning
-        self._silent = frozenset((*(tool_format or _NOTHING).silent, *(reasoning or _NOTHING).silent))
+        self._silent = frozenset(
+            text for each in (tool_format, reasoning) if each is not None for text in each.silent
+        )
         self._make_id = make_id or (tool_format and tool_format.make_id) or make_call_id
         begins = [reasoning.begin] if reasoning is not None else []
         self._markers = _Markers([*(block.marker for block in self._blocks), *self._silent, *begins])
@@ -252,7 +254,7 @@ class AnswerParser:
 
     def _read_call(self, block: Block) -> Reading[None]:
         self._call = CallReader(
-            self._source, self._tools, index=self._num_calls, make_id=self._make_id, tell=self._pieces_append
+            self._source, self._tools, index=self._num_calls, make_id=self._make_id, tell=self._tell_piece
         )
         yield from self._call.read(block.call)
         self._call = None
@@ -260,7 +262,7 @@ class AnswerParser:
         self._source.unread_space(self._kept)
         self._kept = self._source.position
 
-    def _pieces_append(self, piece: ToolCallDelta) -> None:
+    def _tell_piece(self, piece: ToolCallDelta) -> None:
         self._pieces.append(piece)
 
     def _withdraw(self) -> None:
@@ -286,7 +288,7 @@ class _Markers:
             return len(text), None
         found = self._pattern.search(text)
         begin = len(text) if is_finished else self._first_possible(text)
-        if found is not None and (found.start() < begin):
+        if found is not None and found.start() < begin:
             return found.start(), found[0]
         return begin, None
 
@@ -299,15 +301,8 @@ class _Markers:
         return len(text)
 
 
-class _Nothing:
-    silent: tuple[str, ...] = ()
-
-
-_NOTHING = _Nothing()
-
-
 def parse_answer(parser: AnswerParser, text: str) -> Answer:
-    """Take a whole answer apart with a fresh parser."""
+    """Take a whole answer apart with a parser that has read nothing."""
     parts = AnswerParts()
     parts.add([parser.push(text), parser.finish()])
     return parts.answer

@@ -7,10 +7,22 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["coerce", "parameters_of", "parse_json", "resolve", "type_of", "types_of"]
+__all__ = ["coerce", "parameters_of", "parse_json", "resolve", "type_of", "types_of", "without_annotations"]
 
 _EVERY_TYPE = frozenset({"string", "integer", "number", "boolean", "null", "array", "object"})
 _PYTHON_WORDS: Mapping[str, Any] = {"True": True, "False": False, "None": None}
+_ANNOTATIONS = (
+    "title",
+    "description",
+    "examples",
+    "default",
+    "$comment",
+    "deprecated",
+    "readOnly",
+    "writeOnly",
+)
+_BY_NAME = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
+_VALUES = ("enum", "const", "required")
 MAX_REFERENCES = 16
 
 
@@ -75,6 +87,27 @@ def type_of(value: Any) -> str:
         if isinstance(value, kind):
             return name
     return "array" if isinstance(value, (list, tuple)) else "object"
+
+
+def without_annotations(schema: Any) -> Any:
+    """Return a schema without what only people and models read: titles, descriptions, examples, defaults.
+
+    >>> without_annotations({"title": "T", "properties": {"title": {"type": "string", "default": ""}}})
+    {'properties': {'title': {'type': 'string'}}}
+    """
+    if isinstance(schema, (list, tuple)):
+        return [without_annotations(each) for each in schema]
+    if not isinstance(schema, Mapping):
+        return schema
+    kept: dict[str, Any] = {}
+    for key, value in schema.items():
+        if key in _VALUES:
+            kept[key] = value
+        elif key in _BY_NAME and isinstance(value, Mapping):
+            kept[key] = {name: without_annotations(each) for name, each in value.items()}
+        elif key not in _ANNOTATIONS:
+            kept[key] = without_annotations(value)
+    return kept
 
 
 def coerce(text: str, schema: Mapping[str, Any] | None, root: Mapping[str, Any]) -> Any:

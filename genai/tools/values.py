@@ -71,7 +71,10 @@ def _unescape_python(text: str) -> str:
     def replace(found: re.Match[str]) -> str:
         escape = found[1]
         if len(escape) > 1:
-            return chr(int(escape[1:], 16))
+            code = int(escape[1:], 16)
+            if 0xD800 <= code < 0xE000:  # half a character
+                raise Damaged
+            return chr(code)
         return _PYTHON_CHARACTERS.get(escape, found[0])
 
     return _PYTHON_ESCAPE.sub(replace, text)
