@@ -360,3 +360,17 @@ def test_the_demo_model_takes_tools() -> None:
             generator.chat(asked, max_new_tokens=12).text
             == generator.chat(asked, tools=None, max_new_tokens=12).text
         )
+
+
+@pytest.mark.parametrize("choice", ["required", "get_weather"])
+def test_a_choice_is_enforced(choice: str) -> None:
+    """The demo model, which would never call by itself, writes what the grammar leaves it."""
+    pytest.importorskip("genai.structured", reason="grammars are not enforced yet")
+    with Generator("demo", provider="cpu") as generator:
+        options: Any = {"tools": [get_weather], "tool_choice": choice, "max_new_tokens": 200}
+        result = generator.chat(ASK, **options)
+        assert put_together(list(generator.stream_chat(ASK, **options))) == of(result)
+        if result.finish_reason == "stop":
+            assert result.text == ""
+            assert {call.name for call in result.tool_calls} == {"get_weather"}
+            assert all(isinstance(call.arguments["city"], str) for call in result.tool_calls)

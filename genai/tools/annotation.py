@@ -151,34 +151,33 @@ def _class_schema(
         definitions |= schema.pop("$defs", {})
         definitions[name] = schema
         return reference
-    if dataclasses.is_dataclass(hint):
-        required = [
-            each.name
-            for each in dataclasses.fields(hint)
-            if each.default is dataclasses.MISSING and each.default_factory is dataclasses.MISSING
-        ]
-        names = [each.name for each in dataclasses.fields(hint) if each.init]
-    elif typing.is_typeddict(hint):
-        names, required = list(hint.__annotations__), []
-    else:
+    if not dataclasses.is_dataclass(hint) and not typing.is_typeddict(hint):
         raise _no_counterpart(hint, where)
     definitions[name] = {}  # a class may contain itself
     hints = typing.get_type_hints(hint, include_extras=True)
-    if typing.is_typeddict(hint):
-        optional = typing.NotRequired if hint.__total__ else None
-        origins = {each: typing.get_origin(hints[each]) for each in names}
-        required = [
-            each
-            for each in names
-            if origins[each] is typing.Required or (hint.__total__ and origins[each] is not optional)
-        ]
+    is_required = _fields(hint, hints)
     definitions[name] = {
         "type": "object",
-        "properties": {each: inner(hints[each]) for each in names},
-        "required": required,
+        "properties": {each: inner(hints[each]) for each in is_required},
+        "required": [each for each, needed in is_required.items() if needed],
         "additionalProperties": False,
     }
     return reference
+
+
+def _fields(kind: Any, hints: Mapping[str, Any]) -> dict[str, bool]:
+    """Return the fields of a dataclass or a TypedDict, and whether each must be there."""
+    if dataclasses.is_dataclass(kind):
+        return {
+            field.name: field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+            for field in dataclasses.fields(kind)
+            if field.init
+        }
+    origins = {name: typing.get_origin(hint) for name, hint in hints.items()}
+    return {  # not __required_keys__, which cannot read annotations that are texts
+        name: origin is typing.Required or (kind.__total__ and origin is not typing.NotRequired)
+        for name, origin in origins.items()
+    }
 
 
 def _no_counterpart(hint: Any, where: str) -> OptionError:

@@ -135,7 +135,7 @@ class CallReader:
                 value = yield from read_value(source, syntax)
                 if not isinstance(value, dict):
                     raise Damaged
-                self._add(self._dump({name: self._typed(name, each) for name, each in value.items()}))
+                self._add(_dump({name: self._typed(name, each) for name, each in value.items()}))
 
     def _read_name(self, part: Name) -> Reading[None]:
         word = yield from self._source.read_word()
@@ -197,7 +197,7 @@ class CallReader:
             value = yield from source.read_until(part.end.strip())
             if part.trims:
                 value = value.removeprefix("\n").removesuffix("\n")
-            self._add(f"{'{' if is_first else ', '}{self._dump(key)}: {self._dump(self._typed(key, value))}")
+            self._add(f"{'{' if is_first else ', '}{_dump(key)}: {_dump(self._typed(key, value))}")
             is_first = False
             yield from source.skip_space()
         self._add("{}" if is_first else "}")
@@ -218,7 +218,7 @@ class CallReader:
                 raise Damaged
             yield from source.expect("=")
             value = yield from read_value(source, PYTHON)
-            self._add(f"{'{' if is_first else ', '}{self._dump(key)}: {self._dump(value)}")
+            self._add(f"{'{' if is_first else ', '}{_dump(key)}: {_dump(value)}")
             is_first = False
         self._add("{}" if is_first else "}")
 
@@ -239,8 +239,9 @@ class CallReader:
         schema = self._tools[self._name]
         return coerce(value, parameters_of(schema).get(name), schema) if isinstance(value, str) else value
 
-    def _dump(self, value: Any) -> str:
-        return json.dumps(value, ensure_ascii=False)
+
+def _dump(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _object_text(text: str) -> str:

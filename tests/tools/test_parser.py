@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from genai.tools import FORMATS, Answer, AnswerDelta, AnswerParser, AnswerParts, ReasoningFormat, parse_answer
@@ -76,6 +76,17 @@ def test_no_cut_changes_what_an_answer_means(recorded: Recorded) -> None:
 
 @given(st.data(), st.sampled_from(RECORDED))
 def test_damage_and_cuts_together(data: st.DataObject, recorded: Recorded) -> None:
+    check_damage_and_cuts(data, recorded)
+
+
+@pytest.mark.slow
+@settings(max_examples=5000)
+@given(st.data(), st.sampled_from(RECORDED))
+def test_much_damage_and_many_cuts(data: st.DataObject, recorded: Recorded) -> None:
+    check_damage_and_cuts(data, recorded)
+
+
+def check_damage_and_cuts(data: st.DataObject, recorded: Recorded) -> None:
     """What is damaged anywhere, and cut anyhow, raises nothing and means the same whole and in pieces."""
     place = st.integers(0, len(recorded.text))
     first, second = sorted((data.draw(place), data.draw(place)))
