@@ -6,7 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from genai._version import __version__
-from genai.config import GenerationConfig, GenerationOptions, Message, ResponseFormat
+from genai.config import GenerationConfig, GenerationOptions, Message, ResponseFormat, ToolCall
 from genai.errors import (
     CacheFileError,
     ChatTemplateError,
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from genai.folder import ModelFolder
     from genai.generator import Generator
     from genai.scoring import TokenScores
+    from genai.tools import Tool, ToolCallDelta, tool
 
 __all__ = [
     "AsyncGenerationStream",
@@ -61,9 +62,13 @@ __all__ = [
     "ResponseFormat",
     "TokenScores",
     "TokenizerError",
+    "Tool",
+    "ToolCall",
+    "ToolCallDelta",
     "UnsupportedModelError",
     "__version__",
     "export_model",
+    "tool",
 ]
 
 # These need ONNX Runtime (or the export stack); they load on first use, so that `import genai` is quick and
@@ -78,7 +83,10 @@ _LAZY = {
     "Piece": "genai.engine",
     "Request": "genai.engine",
     "TokenScores": "genai.scoring",
+    "Tool": "genai.tools",
+    "ToolCallDelta": "genai.tools",
     "export_model": "genai.export",
+    "tool": "genai.tools",
 }
 
 

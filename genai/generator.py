@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from genai.cache import CachedPrefix
-from genai.config import GenerationConfig, GenerationOptions, check_optimize_for
+from genai.chat_prompt import ChatPrompt
+from genai.config import GenerationConfig, GenerationOptions, ToolChoiceLike, check_optimize_for
 from genai.draft_folder import prepare_draft
 from genai.embedding import Embedder, Pooling
 from genai.engine import (
@@ -29,6 +30,7 @@ from genai.engine import (
 )
 from genai.errors import GenerationError, OptionError
 from genai.folder import ModelFolder, fingerprint_of
+from genai.generator_checks import check_bools, check_nothing_to_choose, device_ids
 from genai.prepare import prepare_model
 from genai.request_builder import (
     ChatOptions,
@@ -43,6 +45,7 @@ from genai.runtime import Decoder
 from genai.runtime.providers import preferred_provider
 from genai.scoring import TokenScores, score_tokens
 from genai.text import Tokenizer
+from genai.tool_rounds import ToolRounds
 
 __all__ = ["Generator"]
 
@@ -110,12 +113,12 @@ class Generator:
         optimize_for: str = "auto",
         draft: str | Path | ModelFolder | None = None,
     ) -> None:
-        device_ids = _device_ids(device_id, devices)
-        _check_bools(offline=offline, strict=strict)
+        numbers = device_ids(device_id, devices)
+        check_bools(offline=offline, strict=strict)
         check_optimize_for(optimize_for)
         first = preferred_provider({"provider": provider, "provider_library": provider_library})
         if isinstance(model, ModelFolder):
-            _check_nothing_to_choose(revision=revision, precision=precision, variant=variant)
+            check_nothing_to_choose(revision=revision, precision=precision, variant=variant)
             self.folder = model
         else:
             self.folder = prepare_model(
@@ -150,14 +153,14 @@ class Generator:
                 **self._placement,
             )
 
-        decoders = [load(self.folder, each, max_context) for each in device_ids]
+        decoders = [load(self.folder, each, max_context) for each in numbers]
         drafts: list[Decoder | None] = [None] * len(decoders)
         if draft_folder is not None:
             longest = min(decoders[0].context_length, draft_folder.decoder.context_length)
-            drafts = [load(draft_folder, each, longest) for each in device_ids]
+            drafts = [load(draft_folder, each, longest) for each in numbers]
         speculations = [Speculation(*pair) for pair in zip(decoders, drafts, strict=True)]
         self._builder = RequestBuilder(self.folder, context_length=decoders[0].context_length)
-        self._device_id, self._provider_library = device_ids[0], provider_library
+        self._device_id, self._provider_library = numbers[0], provider_library
         # What `close` takes away; whoever uses one of these goes through `_open`.
         self._decoder: Decoder | None = decoders[0]
         self._engine: EnginePool | None = EnginePool(
@@ -274,7 +277,7 @@ class Generator:
         """
         self._open(self._engine)
         requests = [
-            self._builder.build(ids, config=config, options=options, stream=False)
+            self._builder.build(ChatPrompt(ids), config=config, options=options, stream=False)
             for ids in self._builder.encode_prompts(prompt, token_ids)
         ]
         results = self._run(requests)
@@ -295,13 +298,22 @@ class Generator:
         """
         return self.submit(self.build_request(prompt, token_ids=token_ids, config=config, **options))
 
-    def chat(self, messages: Messages, **options: Unpack[ChatOptions]) -> GenerationResult:
+    def chat(
+        self,
+        messages: Messages,
+        *,
+        auto_call: bool = False,
+        max_rounds: int = 8,
+        **options: Unpack[ChatOptions],
+    ) -> GenerationResult:
         """Answer a conversation.
 
         Args:
             messages: The conversation so far, the last message usually the user's.
+            auto_call: Call the functions that the model asks for, tell it what they return or raise, and let it go on.
+            max_rounds: Most answers whose calls are carried out; those of one more stay in the result.
             options: `config` and options by name as for `generate`, and those of `ChatOptions`: `tools`, functions that
-                the model may call, `template_options`, further variables of its chat template, and
+                the model may call, `tool_choice`, `template_options`, further variables of its chat template, and
                 `continue_final_message`, whether the last message is the beginning of the answer, such as
                 `Message("assistant", "Sure, ")`; the answer is then what comes after it.
 
@@ -309,8 +321,12 @@ class Generator:
             ChatTemplateError: The model has no chat template, or it refuses the conversation.
             OptionError, GenerationError: As for `generate`.
         """
-        request = self.build_request(messages=messages, stream=False, **options)
-        return self._run([request])[0]
+        rounds = ToolRounds(messages, options, auto_call=auto_call, max_rounds=max_rounds)
+        while True:
+            request = self.build_request(messages=rounds.messages, stream=False, **rounds.options)
+            result = self._run([request])[0]
+            if not rounds.take(result):
+                return rounds.finish(result)
 
     def stream_chat(self, messages: Messages, **options: Unpack[ChatOptions]) -> GenerationStream:
         """Answer a conversation, yielding text as it comes; arguments as for `chat`, otherwise as `stream`."""
@@ -342,10 +358,21 @@ class Generator:
         """
         return self.asubmit(self.build_request(prompt, token_ids=token_ids, config=config, **options))
 
-    async def achat(self, messages: Messages, **options: Unpack[ChatOptions]) -> GenerationResult:
-        """Answer a conversation without blocking the event loop; arguments as for `chat`."""
-        request = self.build_request(messages=messages, stream=False, **options)
-        return await self._run_in_background(request)
+    async def achat(
+        self,
+        messages: Messages,
+        *,
+        auto_call: bool = False,
+        max_rounds: int = 8,
+        **options: Unpack[ChatOptions],
+    ) -> GenerationResult:
+        """Answer a conversation without blocking the event loop; as `chat`, whose functions run in a thread."""
+        rounds = ToolRounds(messages, options, auto_call=auto_call, max_rounds=max_rounds)
+        while True:
+            request = self.build_request(messages=rounds.messages, stream=False, **rounds.options)
+            result = await self._run_in_background(request)
+            if not await rounds.take_in_thread(result):
+                return rounds.finish(result)
 
     def astream_chat(self, messages: Messages, **options: Unpack[ChatOptions]) -> AsyncGenerationStream:
         """Answer a conversation, yielding text as it comes; arguments as for `chat`, otherwise as `astream`."""
@@ -358,6 +385,7 @@ class Generator:
         token_ids: TokenIds | None = None,
         messages: Messages | None = None,
         tools: Tools | None = None,
+        tool_choice: ToolChoiceLike = "auto",
         template_options: Mapping[str, object] | None = None,
         continue_final_message: bool = False,
         config: GenerationConfig | None = None,
@@ -370,7 +398,8 @@ class Generator:
             prompt: A text.
             token_ids: Instead of a text, its tokens.
             messages: Instead of both, a conversation.
-            tools: For a conversation, functions that the model may call, in OpenAI's form.
+            tools: For a conversation, functions that the model may call, or their JSON schemas in OpenAI's form.
+            tool_choice: Whether it must call: "none", "auto", "required", or a function's name.
             template_options: For a conversation, further variables of the chat template, such as enable_thinking.
             continue_final_message: For a conversation, whether to go on with its last message.
             config: Options; None takes the model's defaults.
@@ -382,17 +411,18 @@ class Generator:
             OptionError: An option is unknown or impossible.
         """
         self._open(self._engine)
-        ids = self._builder.encode(
+        made = self._builder.prompt(
             prompt,
             token_ids=token_ids,
             messages=messages,
             tools=tools,
+            tool_choice=tool_choice,
             template_options=template_options,
             continue_final_message=continue_final_message,
             room=self._builder.room_for(config, options),
         )
         return self._builder.build(
-            ids, config=config, options=options, stream=stream, is_conversation=messages is not None
+            made, config=config, options=options, stream=stream, is_conversation=messages is not None
         )
 
     def submit(self, request: Request) -> GenerationStream:
@@ -524,7 +554,7 @@ class Generator:
             ChatTemplateError: The model has no chat template, or it refuses the conversation.
         """
         self._open(self._engine)
-        return len(self._builder.encode(prompt, **conversation))
+        return len(self._builder.prompt(prompt, **conversation).token_ids)
 
     def save_cache(
         self,
@@ -546,8 +576,10 @@ class Generator:
             OptionError: The text is empty, or leaves no room for another token.
             OSError: The file cannot be written.
         """
-        ids = self._builder.encode(prompt, token_ids=token_ids, **conversation)
-        (result,) = self._run([self._builder.build(ids, config=_ONE_TOKEN, options={}, stream=False)])
+        ids = self._builder.prompt(prompt, token_ids=token_ids, **conversation).token_ids
+        (result,) = self._run(
+            [self._builder.build(ChatPrompt(ids), config=_ONE_TOKEN, options={}, stream=False)]
+        )
         prefix = self._open(self._engine).read_prefix([*ids, *result.token_ids])
         prefix.save(Path(path), model=fingerprint_of(self.folder))
         return len(prefix.token_ids)
@@ -634,40 +666,6 @@ class Generator:
         if part is None:
             raise GenerationError("this Generator was closed; make a new one")
         return part
-
-
-def _check_nothing_to_choose(**choices: str | None) -> None:
-    for name, value in choices.items():
-        if value is not None:
-            raise OptionError(
-                f"{name} chooses a model folder, and the model is one already: leave {name} out"
-            )
-
-
-def _check_bools(**options: object) -> None:
-    for name, value in options.items():
-        if not isinstance(value, bool):
-            raise OptionError(f"{name} must be True or False, not {value!r}")
-
-
-def _device_ids(device_id: int, devices: Sequence[int] | None) -> Sequence[int]:
-    """Return the devices to load the model on."""
-    if devices is None:
-        if not _is_number(device_id):
-            raise OptionError(f"device_id must be a number of at least 0, not {device_id!r}")
-        return [device_id]
-    if device_id:
-        raise OptionError("device_id names one device and devices several: give one of them")
-    numbers = list(devices) if isinstance(devices, Sequence) and not isinstance(devices, str) else []
-    if not numbers or not all(map(_is_number, numbers)) or len(set(numbers)) < len(numbers):
-        raise OptionError(
-            f"devices must be a list of different device numbers, such as [0, 1], not {devices!r}"
-        )
-    return numbers
-
-
-def _is_number(device: object) -> bool:
-    return isinstance(device, int) and not isinstance(device, bool) and device >= 0
 
 
 def _cancel(engine: EnginePool, requests: Sequence[Request]) -> None:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypeAlias, TypedDict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
 
 import numpy as np
 import numpy.typing as npt
 
-from genai.config import GenerationConfig, GenerationOptions, Message
-from genai.engine import Request
+from genai.chat_prompt import ChatPrompt
+from genai.config import GenerationConfig, GenerationOptions, Message, ResponseFormat, ToolChoiceLike
+from genai.engine import Request, RequestTokenizer
 from genai.errors import OptionError, TokenizerError
 from genai.folder import ModelFolder
+from genai.sampling import ReasoningLimit
 from genai.structured import Grammar, GrammarCompiler
 from genai.text import Tokenizer, drop_oldest_turns
+
+if TYPE_CHECKING:
+    from genai.tools import ToolLike
 
 __all__ = ["ChatOptions", "Conversation", "Messages", "RequestBuilder", "TokenIds", "Tools", "is_batch"]
 
@@ -21,20 +26,22 @@ TokenIds: TypeAlias = Sequence[int | np.integer[Any]] | npt.NDArray[np.integer[A
 """The tokens of one prompt."""
 Messages: TypeAlias = Sequence[Message | Mapping[str, object]]
 """A conversation, oldest message first."""
-Tools: TypeAlias = Sequence[Mapping[str, object]]
-"""JSON schemas of functions that a model may call, in OpenAI's form."""
+Tools: TypeAlias = "Sequence[ToolLike]"
+"""Functions that a model may call, or their JSON schemas in OpenAI's form."""
 
 
 class ChatOptions(GenerationOptions, total=False):
     """What may go with a conversation, as keyword arguments.
 
     Beside the options of a generation: `config`, whose options they change; `tools`, functions that the model may call;
-    `template_options`, further variables of the model's chat template, such as enable_thinking;
-    `continue_final_message`, whether the last message is the beginning of the answer, which goes on from there.
+    `tool_choice`, whether it must ("none", "auto", "required", or a function's name); `template_options`, further
+    variables of the model's chat template, such as enable_thinking; `continue_final_message`, whether the last message is
+    the beginning of the answer, which goes on from there.
     """
 
     config: GenerationConfig | None
     tools: Tools | None
+    tool_choice: ToolChoiceLike
     template_options: Mapping[str, object] | None
     continue_final_message: bool
 
@@ -79,24 +86,26 @@ class RequestBuilder:
             raise TokenizerError(f"{self._tokenizer_error}; pass token_ids instead of text")
         return self._tokenizer
 
-    def encode(
+    def prompt(
         self,
         prompt: str | None = None,
         *,
         token_ids: TokenIds | None = None,
         messages: Messages | None = None,
         tools: Tools | None = None,
+        tool_choice: ToolChoiceLike = "auto",
         template_options: Mapping[str, object] | None = None,
         continue_final_message: bool = False,
         room: int | None = None,
-    ) -> list[int]:
-        """Return the tokens of one prompt, given as a text, as tokens, or as a conversation.
+    ) -> ChatPrompt:
+        """Return one prompt, given as a text, as tokens, or as a conversation, and how its answer is read.
 
         Args:
             prompt: A text.
             token_ids: Its tokens.
             messages: A conversation.
             tools: The functions that go with it.
+            tool_choice: Whether one must be called, and which.
             template_options: Further variables of the chat template.
             continue_final_message: Whether the answer goes on with the last message.
             room: Tokens beyond which the conversation's oldest turns are left out; see `room_for`.
@@ -105,14 +114,60 @@ class RequestBuilder:
             OptionError: Not exactly one of the three is given, or several prompts are; or it is not what it should be.
             ChatTemplateError: The model has no chat template, or it refuses the conversation.
         """
-        if messages is None and (tools is not None or template_options is not None or continue_final_message):
+        if messages is None:
+            is_set = tools is not None or template_options is not None or tool_choice != "auto"
+            if is_set or continue_final_message:
+                raise OptionError(
+                    "tools, tool_choice, template_options and continue_final_message are for a conversation: pass messages, "
+                    "too"
+                )
+            return ChatPrompt(self.encode(prompt, token_ids=token_ids))
+        if prompt is not None or token_ids is not None:
+            raise OptionError("pass one of prompt, token_ids and messages")
+        if isinstance(messages, (str, Message, Mapping)):
+            raise OptionError('messages must be a list of messages, such as [Message("user", "Hello")]')
+        variables: dict[str, Any] = {**(template_options or {})}
+        if taken := variables.keys() & {"messages", "tools"}:
             raise OptionError(
-                "tools, template_options and continue_final_message are for a conversation: pass messages, too"
+                f"template_options must not hold {' and '.join(sorted(taken))}: pass it by itself"
             )
-        if messages is not None:
-            if prompt is not None or token_ids is not None:
-                raise OptionError("pass one of prompt, token_ids and messages")
-            return self._encode_chat(messages, tools, template_options, continue_final_message, room)
+        if continue_final_message:
+            variables |= {"continue_final_message": True, "add_generation_prompt": False}
+        from genai.conversation import make_chat_prompt  # with what only conversations need
+
+        def make(some: Messages) -> ChatPrompt:
+            return make_chat_prompt(
+                self.tokenizer,
+                some,
+                tools=tools,
+                tool_choice=tool_choice,
+                variables=variables,
+                eos_token_ids=self._folder.eos_token_ids,
+            )
+
+        if room is None:
+            return make(messages)
+        values = [each.to_dict() if isinstance(each, Message) else each for each in messages]
+        return make(drop_oldest_turns(values, lambda some: len(make(some).token_ids), room=room))
+
+    def room_for(self, config: GenerationConfig | None, options: GenerationOptions) -> int | None:
+        """Return how many tokens of a conversation leave room for an answer; `None` where all of it has to be taken.
+
+        Raises:
+            OptionError: An option is unknown or impossible.
+        """
+        merged = (config or self._folder.generation).merge(**options)
+        if merged.context_policy == "stop":
+            return None
+        half = self._context_length // 2
+        return self._context_length - min(merged.max_new_tokens or half, half)
+
+    def encode(self, prompt: str | None = None, *, token_ids: TokenIds | None = None) -> list[int]:
+        """Return the tokens of one prompt, given as a text or as tokens.
+
+        Raises:
+            OptionError: Neither is given, or both, or several prompts are; or it is not what it should be.
+        """
         if is_batch(prompt, token_ids):
             raise OptionError("one prompt is expected here, not a list: `generate` takes a list")
         return self.encode_prompts(prompt, token_ids)[0]
@@ -152,57 +207,19 @@ class RequestBuilder:
             raise OptionError("there is no token to score: a text's first token has nothing before it")
         return ids, len(ids) - num_before
 
-    def room_for(self, config: GenerationConfig | None, options: GenerationOptions) -> int | None:
-        """Return how many tokens of a conversation leave room for an answer; `None` where all of it has to be taken.
-
-        Raises:
-            OptionError: An option is unknown or impossible.
-        """
-        merged = (config or self._folder.generation).merge(**options)
-        if merged.context_policy == "stop":
-            return None
-        half = self._context_length // 2
-        return self._context_length - min(merged.max_new_tokens or half, half)
-
-    def _encode_chat(
-        self,
-        messages: Messages,
-        tools: Tools | None,
-        template_options: Mapping[str, object] | None,
-        continue_final_message: bool,
-        room: int | None,
-    ) -> list[int]:
-        if isinstance(messages, (str, Message, Mapping)):
-            raise OptionError('messages must be a list of messages, such as [Message("user", "Hello")]')
-        variables: dict[str, Any] = {**(template_options or {})}
-        if taken := variables.keys() & {"messages", "tools"}:
-            raise OptionError(
-                f"template_options must not hold {' and '.join(sorted(taken))}: pass it by itself"
-            )
-        if continue_final_message:
-            variables = {**variables, "continue_final_message": True, "add_generation_prompt": False}
-
-        def encode(some: Messages) -> list[int]:
-            return self.tokenizer.encode_chat(some, tools=tools, **variables)
-
-        if room is None:
-            return encode(messages)
-        values = [each.to_dict() if isinstance(each, Message) else each for each in messages]
-        return encode(drop_oldest_turns(values, lambda some: len(encode(some)), room=room))
-
     def build(
         self,
-        token_ids: Sequence[int],
+        prompt: ChatPrompt,
         *,
         config: GenerationConfig | None,
         options: GenerationOptions,
         stream: bool,
         is_conversation: bool = False,
     ) -> Request:
-        """Return the request to continue a prompt; a `response_format` is compiled here, in the caller's thread.
+        """Return the request to continue a prompt; what compiles a `response_format` is the caller's thread.
 
         Args:
-            token_ids: The prompt.
+            prompt: The prompt, and how its answer is read.
             config: Options; None takes the model's defaults.
             options: Options over those of `config`.
             stream: Whether pieces are wanted as they come.
@@ -213,13 +230,36 @@ class RequestBuilder:
             TokenizerError: An option needs a tokenizer, and the folder has none.
         """
         given: dict[str, Any] = {**options}
+        if prompt.grammar is not None:
+            given["response_format"] = _grammar_format(prompt.grammar, given)
         if config is None:
             config = self._folder.generation
-            given = {**self._folder.limits.options(len(token_ids), given), **given}
+            given = {**self._folder.limits.options(len(prompt.token_ids), given), **given}
         config = config.merge(**given)
+        self._check(config, prompt, is_conversation=is_conversation)
+        grammar = self._grammar(config)
+        ends = self._end_token_ids(config)
+        return Request(
+            prompt.token_ids,
+            config,
+            tokenizer=self._answer_tokenizer(prompt, is_in_form=grammar is not None),
+            eos_token_ids=self._folder.eos_token_ids,
+            stream=stream,
+            make_constraint=None if grammar is None else lambda: grammar.constraint(ends),
+            parse=None if grammar is None else grammar.parse,
+            make_reasoning_limit=self._reasoning_limit(prompt, config.max_reasoning_tokens),
+            make_parser=None if prompt.is_plain else prompt.make_parser,
+        )
+
+    def _check(self, config: GenerationConfig, prompt: ChatPrompt, *, is_conversation: bool) -> None:
         if config.context_policy != "stop" and not is_conversation:
             raise OptionError(
                 f'context_policy "{config.context_policy}" is for a conversation: pass messages, or leave it out'
+            )
+        if config.response_format is not None and prompt.grammar is None and prompt.is_reasoning:
+            raise OptionError(
+                "response_format cannot be combined with a prompt in which the model has begun to reason, since the form "
+                "would be that of the reasoning: switch it off, template_options={'enable_thinking': False} in many templates"
             )
         needing = [
             name
@@ -230,18 +270,14 @@ class RequestBuilder:
             needing.append("negative_prompt")
         if needing and self._tokenizer is None:
             raise TokenizerError(f"{' and '.join(needing)} needs a tokenizer: {self._tokenizer_error}")
-        grammar = self._grammar(config)
-        ends = self._end_token_ids(config)
-        tokenizer = self._tokenizer
-        return Request(
-            token_ids,
-            config,
-            tokenizer=tokenizer.verbatim if tokenizer is not None and grammar is not None else tokenizer,
-            eos_token_ids=self._folder.eos_token_ids,
-            stream=stream,
-            make_constraint=None if grammar is None else lambda: grammar.constraint(ends),
-            parse=None if grammar is None else grammar.parse,
-        )
+
+    def _answer_tokenizer(self, prompt: ChatPrompt, *, is_in_form: bool) -> RequestTokenizer | None:
+        """Return what reads an answer's tokens: with its markers, and as they are where it has a form."""
+        if self._tokenizer is None:
+            return None
+        if prompt.kept_ids:
+            return self._tokenizer.keeping(prompt.kept_ids)
+        return self._tokenizer.verbatim if is_in_form else self._tokenizer
 
     def _grammar(self, config: GenerationConfig) -> Grammar | None:
         if config.response_format is None:
@@ -257,6 +293,37 @@ class RequestBuilder:
     def _end_token_ids(self, config: GenerationConfig) -> tuple[int, ...]:
         eos = self._folder.eos_token_ids if config.eos_token_ids is None else config.eos_token_ids
         return (*eos, *config.stop_token_ids)
+
+    def _reasoning_limit(self, prompt: ChatPrompt, limit: int | None) -> Callable[[], ReasoningLimit] | None:
+        if limit is None:
+            return None
+        if prompt.reasoning is None:
+            raise OptionError(
+                "max_reasoning_tokens needs a conversation, and a model whose chat template marks reasoning; leave it out"
+            )
+        begin, end = (
+            self.tokenizer.encode(text, add_special_tokens=False)
+            for text in (prompt.reasoning.begin, prompt.reasoning.end)
+        )
+        if len(end) != 1:
+            raise OptionError(
+                f'max_reasoning_tokens needs the end of reasoning, "{prompt.reasoning.end}", to be one token, and in this '
+                f"model's vocabulary it is {len(end)}; leave it out"
+            )
+        return lambda: ReasoningLimit(limit, begin=begin, end=end[0], is_open=prompt.is_reasoning)
+
+
+def _grammar_format(grammar: str, options: Mapping[str, object]) -> ResponseFormat:
+    """Return the form of an answer that must consist of calls.
+
+    Raises:
+        OptionError: The options ask for another one.
+    """
+    if options.get("response_format") is not None:
+        raise OptionError(
+            "tool_choice cannot be combined with response_format: both say what the answer must be; leave one of them out"
+        )
+    return ResponseFormat.grammar(grammar, syntax="lark")
 
 
 def is_batch(prompt: str | Sequence[str] | None, token_ids: TokenIds | Sequence[TokenIds] | None) -> bool:

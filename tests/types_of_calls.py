@@ -24,6 +24,8 @@ from genai import (
     Piece,
     Request,
     ResponseFormat,
+    ToolCall,
+    ToolCallDelta,
 )
 
 
@@ -68,6 +70,15 @@ def chat(generator: Generator, texts: list[dict[str, str]], messages: list[Messa
     assert_type(generator.chat([Message("user", "Hi"), {"role": "user", "content": "Hi"}]), GenerationResult)
     assert_type(generator.stream_chat(messages, config=GenerationConfig(), seed=1), GenerationStream)
 
+    assert_type(
+        generator.chat(messages, tools=[len], tool_choice="required", auto_call=True), GenerationResult
+    )
+    assert_type(generator.chat(messages).tool_calls, tuple[ToolCall, ...])
+    assert_type(next(generator.stream_chat(messages)).tool_calls, tuple[ToolCallDelta, ...])
+    assert_type(generator.chat(messages).message, Message)
+
+    generator.chat(messages, tool_choice=5)  # type: ignore[arg-type]
+    generator.stream_chat(messages, auto_call=True)  # type: ignore[call-arg]
     generator.chat("Hello")  # type: ignore[arg-type]
     generator.chat(["Hello"])  # type: ignore[list-item]
     generator.stream_chat(messages, temprature=0.5)  # type: ignore[call-arg]

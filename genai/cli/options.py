@@ -225,6 +225,9 @@ class GenerationFlags:
     negative_prompt: Annotated[
         str | None, typer.Option(metavar="TEXT", help="What guidance leads away from.")
     ] = None
+    max_reasoning_tokens: Annotated[
+        int | None, typer.Option(help="Most tokens to think before an answer; a conversation's.")
+    ] = None
     num_beams: Annotated[int | None, typer.Option(help="Beam search over this many; 1 is off.")] = None
     num_beam_groups: Annotated[
         int | None, typer.Option(help="Search in this many groups of beams that avoid each other's tokens.")

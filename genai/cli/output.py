@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Any, TextIO
 import typer
 
 if TYPE_CHECKING:
+    from genai.config import ToolCall
     from genai.engine import GenerationStats
 
 __all__ = [
     "dim",
     "format_bytes",
+    "format_calls",
     "format_stats",
     "format_table",
     "is_terminal",
@@ -28,6 +30,7 @@ __all__ = [
     "print_result",
     "uses_color",
     "write_text",
+    "write_thought",
 ]
 
 # What a model may not do to a terminal: move the cursor, change colours, ring the bell.
@@ -74,6 +77,12 @@ def write_text(text: str) -> None:
     sys.stdout.flush()
 
 
+def write_thought(text: str) -> None:
+    """Write what a model thinks before it answers: on stderr, receding, without control characters."""
+    sys.stderr.write(dim(text.translate(_CONTROL_CHARACTERS), sys.stderr))
+    sys.stderr.flush()
+
+
 def prepare_streams() -> None:
     """Make the standard streams safe to use.
 
@@ -100,6 +109,14 @@ def format_bytes(num_bytes: float) -> str:
             return f"{num_bytes:.0f} {unit}" if unit == "B" or num_bytes >= 100 else f"{num_bytes:.1f} {unit}"
         num_bytes /= 1000
     return f"{num_bytes:.1f} GB"
+
+
+def format_calls(calls: Sequence[ToolCall]) -> list[str]:
+    """Return calls of functions as lines of JSON, one each."""
+    return [
+        json.dumps({"id": call.id, "name": call.name, "arguments": dict(call.arguments)}, ensure_ascii=False)
+        for call in calls
+    ]
 
 
 def format_stats(stats: GenerationStats) -> str:

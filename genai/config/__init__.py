@@ -31,6 +31,7 @@ from genai.config.run import (
     check_run_options,
 )
 from genai.config.samplers import NEUTRAL_FILTERS, SAMPLERS
+from genai.config.tool_call import ToolCall, ToolChoiceLike
 from genai.config.watermark import GreenListSettings, SynthIDSettings, WatermarkSettings
 
 __all__ = [
@@ -61,6 +62,8 @@ __all__ = [
     "RunOptions",
     "StoppingCriterion",
     "SynthIDSettings",
+    "ToolCall",
+    "ToolChoiceLike",
     "WatermarkSettings",
     "check_block_size",
     "check_optimize_for",

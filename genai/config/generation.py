@@ -122,6 +122,8 @@ class GenerationConfig:
             value ends the sequence.
         logits_processors: Functions of the tokens so far and the logits (float32 [vocab]) that return other logits,
             called before each draw, after all options that change logits.
+        max_reasoning_tokens: In a conversation, most tokens that a model thinks before its answer: then the token that ends
+            the reasoning is forced. `None` is no limit.
         logprobs: Return the log-probability of each generated token.
         top_logprobs: Return this many most likely alternatives per token too; implies logprobs.
         prompt_logprobs: Return the log-probability of each token of the prompt after the first, with so many most likely
@@ -254,6 +256,7 @@ class GenerationConfig:
     max_time: float | None = option(None, Number(0, is_open=True, or_none=True), transformers="=")
     stopping_criteria: tuple[StoppingCriterion, ...] = option((), Functions())
     logits_processors: tuple[LogitsFunction, ...] = option((), Functions())
+    max_reasoning_tokens: int | None = option(None, Integer(0, or_none=True))
     logprobs: bool = option(False, Flag(), vllm="=")
     top_logprobs: int = option(0, Integer(0, MAX_TOP_LOGPROBS), vllm="logprobs", llama_cpp="n_probs")
     prompt_logprobs: int | None = option(None, Integer(0, MAX_TOP_LOGPROBS, or_none=True), vllm="=")

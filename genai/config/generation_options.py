@@ -84,6 +84,7 @@ class GenerationOptions(TypedDict, total=False):
     max_time: float | None
     stopping_criteria: StoppingCriterion | Iterable[StoppingCriterion]
     logits_processors: LogitsFunction | Iterable[LogitsFunction]
+    max_reasoning_tokens: int | None
     logprobs: bool
     top_logprobs: int
     prompt_logprobs: int | None

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
+from genai.config.tool_call import ToolCall
 from genai.errors import OptionError, did_you_mean
 
 __all__ = ["Message"]
@@ -20,15 +21,15 @@ class Message:
         role: "system", "user", "assistant" or "tool"; a template may know more.
         content: The text, or a list of parts as the template expects them; `None` beside tool calls.
         name: The name of the speaker or tool.
-        tool_calls: The calls that an assistant made, in Hugging Face's (OpenAI's) form.
+        tool_calls: The calls that an assistant made, as a result has them or in OpenAI's form.
         tool_call_id: The call that a tool message answers.
         reasoning_content: The reasoning before the answer, for templates that show it.
     """
 
     role: str
-    content: str | Sequence[Mapping[str, Any]] | None
+    content: str | Sequence[Mapping[str, Any]] | None = None
     name: str | None = None
-    tool_calls: Sequence[Mapping[str, Any]] | None = None
+    tool_calls: Sequence[ToolCall | Mapping[str, Any]] | None = None
     tool_call_id: str | None = None
     reasoning_content: str | None = None
 
@@ -39,6 +40,10 @@ class Message:
         {'role': 'user', 'content': 'Hello'}
         """
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        if self.tool_calls is not None:
+            values["tool_calls"] = [
+                call.to_dict() if isinstance(call, ToolCall) else call for call in self.tool_calls
+            ]
         return {k: v for k, v in values.items() if v is not None or k == "content"}
 
     @classmethod

@@ -3,7 +3,7 @@
 from genai.engine.background import BackgroundDriver
 from genai.engine.engine import Engine
 from genai.engine.pool import EnginePool
-from genai.engine.request import Request
+from genai.engine.request import Request, RequestTokenizer
 from genai.engine.results import Choice, GenerationResult, GenerationStats, Piece, TokenLogprob
 from genai.engine.speculation import Speculation
 from genai.engine.stream import AsyncGenerationStream, GenerationStream
@@ -19,6 +19,7 @@ __all__ = [
     "GenerationStream",
     "Piece",
     "Request",
+    "RequestTokenizer",
     "Speculation",
     "TokenLogprob",
 ]

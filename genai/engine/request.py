@@ -19,8 +19,9 @@ import numpy as np
 from genai.config import GenerationConfig
 from genai.engine.results import Choice, GenerationResult, GenerationStats, Piece, TokenLogprob
 from genai.errors import GenerationError
-from genai.sampling import Constraint, Sampler
+from genai.sampling import Constraint, LogitsProcessor, Sampler
 from genai.text import Detokenizer
+from genai.tools import Answer, AnswerParser, parse_answer
 
 __all__ = ["Request", "RequestTokenizer"]
 
@@ -57,6 +58,8 @@ class Request:
         adapter: The adapter that it is computed with; None is the model without one.
         make_constraint: Makes what masks the logits of one sequence, such as a grammar; called once per sequence.
         parse: Reads what a text stands for that has stopped by itself; called when somebody first asks for the result.
+        make_reasoning_limit: Makes what ends one sequence's reasoning; called once per sequence.
+        make_parser: Makes what takes one sequence's text apart into text, reasoning and calls; without, all is text.
 
     Pieces gather in `pieces`. Where `on_piece` is set, it is called instead with each piece, and with None when the
     request has ended, in the thread that runs the step.
@@ -73,6 +76,8 @@ class Request:
         adapter: str | None = None,
         make_constraint: Callable[[], Constraint] | None = None,
         parse: Callable[[str], Any] | None = None,
+        make_reasoning_limit: Callable[[], LogitsProcessor] | None = None,
+        make_parser: Callable[[], AnswerParser] | None = None,
     ) -> None:
         self.prompt_token_ids = tuple(prompt_token_ids)
         self.config = config
@@ -85,6 +90,8 @@ class Request:
         self.make_constraint = make_constraint
         self._parse = parse
         self._result: GenerationResult | None = None
+        self.make_reasoning_limit = make_reasoning_limit
+        self.make_parser = make_parser
         self.error: BaseException | None = None
         self.is_cancelled = False
         self.cached_prompt_tokens = 0
@@ -150,6 +157,7 @@ class Request:
             dry_breaker_ids=breakers,
             max_new_tokens=self.max_new_tokens(max_length),
             constraint=None if self.make_constraint is None else self.make_constraint(),
+            reasoning_limit=None if self.make_reasoning_limit is None else self.make_reasoning_limit(),
             stream=stream,
             seed=self.seed,
         )
@@ -189,6 +197,10 @@ class Request:
         limit = self.config.max_new_tokens
         return room if limit is None else min(limit, room)
 
+    def take_apart(self, text: str) -> Answer:
+        """Return what a whole text holds: in a conversation, text, reasoning and calls."""
+        return Answer(text) if self.make_parser is None else parse_answer(self.make_parser(), text)
+
     def note_first_token(self) -> None:
         """Take the time, if this is the first token."""
         if self._first_token is None:
@@ -220,6 +232,8 @@ class Request:
             logprobs=best.logprobs,
             choices=tuple(choices) if self.config.num_return_sequences > 1 else (),
             prompt_logprobs=(None, *self.prompt_logprobs) if is_scored else None,
+            reasoning=best.reasoning,
+            tool_calls=best.tool_calls,
         )
         self._close()
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from genai.config import Message, ToolCall
+from genai.tools import ToolCallDelta
+
 __all__ = ["Choice", "FinishReason", "GenerationResult", "GenerationStats", "Piece", "TokenLogprob"]
 
 FinishReason = Literal["stop", "length", "cancelled"]
@@ -36,6 +39,8 @@ class Piece:
         finish_reason: Why the sequence ended; None before the last piece.
         logprobs: One entry per token, if asked for.
         index: Which of several sequences of one prompt.
+        reasoning: More of what the model thinks before it answers, in a conversation.
+        tool_calls: Pieces of the functions that it wants called.
     """
 
     text: str
@@ -43,6 +48,8 @@ class Piece:
     finish_reason: FinishReason | None = None
     logprobs: tuple[TokenLogprob, ...] | None = None
     index: int = 0
+    reasoning: str = ""
+    tool_calls: tuple[ToolCallDelta, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +88,8 @@ class Choice:
         logprobs: One entry per token, if asked for.
         score: Beam search's score: the sum of log-probabilities over length ** length_penalty.
         parsed: What a text of a `response_format` stands for; see `GenerationResult`.
+        reasoning: What the model thought before it answered, in a conversation; not part of the text.
+        tool_calls: The functions that it wants called; not part of the text either.
     """
 
     text: str
@@ -89,6 +98,8 @@ class Choice:
     logprobs: tuple[TokenLogprob, ...] | None = None
     score: float | None = None
     parsed: Any = None
+    reasoning: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +119,9 @@ class GenerationResult:
             than "stop", or was cut by a stop text.
         prompt_logprobs: One entry per token of the prompt, if asked for, `None` for the first; fewer where the prompt was
             not read to its end.
+        reasoning: What the model thought before it answered, in a conversation; not part of the text.
+        tool_calls: The functions that it wants called; not part of the text either.
+        messages: Where `auto_call` has called functions: what was added to the conversation, this answer included.
     """
 
     text: str
@@ -119,3 +133,16 @@ class GenerationResult:
     choices: tuple[Choice, ...] = ()
     parsed: Any = None
     prompt_logprobs: tuple[TokenLogprob | None, ...] | None = None
+    reasoning: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
+    messages: tuple[Message, ...] = ()
+
+    @property
+    def message(self) -> Message:
+        """The answer as a message, for a conversation that goes on."""
+        return Message(
+            "assistant",
+            self.text,
+            tool_calls=self.tool_calls or None,
+            reasoning_content=self.reasoning or None,
+        )

@@ -14,6 +14,7 @@ from genai.engine.results import Choice, FinishReason, Piece, TokenLogprob
 from genai.errors import GenerationError
 from genai.sampling import Sample, Sampler, token_logprob
 from genai.text import RegexStopMatcher, StopMatcher
+from genai.tools import AnswerDelta, AnswerParts
 
 __all__ = ["GenerationSequence"]
 
@@ -59,7 +60,7 @@ class GenerationSequence:
         self.finish_reason: FinishReason | None = None
         self.draft: Sequence[int] = ()
         self.logprobs: list[TokenLogprob] = []
-        self._text: list[str] = []
+        self._parts = AnswerParts()
         self._unsent = 0  # tokens since the last piece
         config, tokenizer = request.config, request.tokenizer
         self._is_streamed = request.stream and is_final and is_streamed
@@ -70,6 +71,8 @@ class GenerationSequence:
             self._stop = RegexStopMatcher(config.stop, config.stop_regex)
         elif config.stop:
             self._stop = StopMatcher(config.stop)
+        is_parsed = self._detokenizer is not None and request.make_parser is not None
+        self._parser = request.make_parser() if is_parsed and request.make_parser is not None else None
         self._slot: Slot | None = None
         self._max_ids = self.num_prompt + request.max_new_tokens(max_length)
 
@@ -198,28 +201,42 @@ class GenerationSequence:
                 self.finish_reason = "length"
         if self.finish_reason is not None:
             text += self._rest()
-        if self._detokenizer is not None and text:
-            self._text.append(text)
-        if self._is_streamed and (text or self.finish_reason or request.tokenizer is None):
-            self._emit(text)
+        delta = self._take(text)
+        if self._is_streamed and (delta or self.finish_reason or request.tokenizer is None):
+            self._emit(delta)
 
     def end(self, reason: FinishReason) -> None:
         """End for a reason that is not the last token: nobody wants more, or there is no room for more."""
         self.finish_reason = reason
-        text = self._rest()
-        self._text.append(text)
+        delta = self._take(self._rest())
         if self._is_streamed:
-            self._emit(text)
+            self._emit(delta)
 
     def choice(self) -> Choice:
         """Return the ended sequence."""
         assert self.finish_reason is not None
+        has_text = self._detokenizer is not None
+        answer = self._parts.answer if has_text else self.request.take_apart(self._decode())
         return Choice(
-            text="".join(self._text) if self._detokenizer is not None else self._decode(),
+            text=answer.text,
             token_ids=tuple(self.token_ids),
             finish_reason=self.finish_reason,
             logprobs=tuple(self.logprobs) if self.request.config.logprobs else None,
+            reasoning=answer.reasoning,
+            tool_calls=answer.tool_calls,
         )
+
+    def _take(self, text: str) -> AnswerDelta:
+        """Take text that is settled, and return what it holds."""
+        if self._parser is None:
+            delta = AnswerDelta(text)
+        else:
+            delta = self._parser.push(text)
+            if self.finish_reason is not None:
+                delta = delta.plus(self._parser.finish())
+        if delta:
+            self._parts.add([delta])
+        return delta
 
     def _match_stop(self, text: str) -> str:
         assert self._stop is not None
@@ -241,12 +258,20 @@ class GenerationSequence:
             return found.emit
         return found.emit + self._stop.finish()
 
-    def _emit(self, text: str) -> None:
+    def _emit(self, delta: AnswerDelta) -> None:
         first = len(self.ids) - self._unsent
         logprobs = None
         if self.request.config.logprobs:
             logprobs = tuple(self.logprobs[len(self.logprobs) - self._unsent :])
-        piece = Piece(text, tuple(self.ids[first:]), self.finish_reason, logprobs, self.index)
+        piece = Piece(
+            delta.text,
+            tuple(self.ids[first:]),
+            self.finish_reason,
+            logprobs,
+            self.index,
+            delta.reasoning,
+            delta.tool_calls,
+        )
         self._unsent = 0
         self.request.emit(piece)
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 from genai.sampling.history import Constraint, LogitsProcessor
 from genai.sampling.logprobs import token_logprob
 from genai.sampling.processors import guide, log_softmax
+from genai.sampling.reasoning_limit import ReasoningLimit
 from genai.sampling.sampler import GREEDY_TEMPERATURE, Sample, Sampler
 
 __all__ = [
     "GREEDY_TEMPERATURE",
     "Constraint",
     "LogitsProcessor",
+    "ReasoningLimit",
     "Sample",
     "Sampler",
     "guide",

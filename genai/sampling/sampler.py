@@ -67,6 +67,7 @@ class Sampler:
         dry_breaker_ids: `config.dry_sequence_breakers` as token sequences.
         max_new_tokens: At how many tokens the sequence ends; `None` where that is not known.
         constraint: Masks what may not follow, such as a grammar; it comes after the options' own processors.
+        reasoning_limit: Ends reasoning that has gone on for too long.
         stream: Index of the sequence among those that share the seed.
         seed: Seed of the random numbers, 0 to 2**64 - 1.
 
@@ -117,6 +118,7 @@ class Sampler:
         dry_breaker_ids: Sequence[Sequence[int]] = (),
         max_new_tokens: int | None = None,
         constraint: Constraint | None = None,
+        reasoning_limit: LogitsProcessor | None = None,
         stream: int = 0,
         seed: int,
     ) -> None:
@@ -139,10 +141,8 @@ class Sampler:
             max_new_tokens=max_new_tokens,
         )
         self._constraint = constraint
-        self._processors: tuple[LogitsProcessor, ...] = (
-            *processors,
-            *(() if constraint is None else (constraint,)),
-        )
+        masks = [mask for mask in (reasoning_limit, constraint) if mask is not None]
+        self._processors: tuple[LogitsProcessor, ...] = (*processors, *masks)
         self._watermark: LogitsProcessor | None = None
         if config.watermarking_config is not None:
             watermark = make_watermark(config.watermarking_config, prompt_token_ids, vocab_size)

@@ -5,13 +5,15 @@ from genai.text.detokenizer import Detokenizer
 from genai.text.prefix import prefix_of
 from genai.text.stop import StopMatcher, StopResult
 from genai.text.stop_regex import RegexStopMatcher, find_regex
+from genai.text.template_probe import tools_as_text, with_arguments_as
 from genai.text.text_file import read_utf8
-from genai.text.tokenizer import Tokenizer
+from genai.text.tokenizer import KeepingTokenizer, Tokenizer
 from genai.text.turns import drop_oldest_turns
 
 __all__ = [
     "ChatTemplate",
     "Detokenizer",
+    "KeepingTokenizer",
     "RegexStopMatcher",
     "StopMatcher",
     "StopResult",
@@ -20,4 +22,6 @@ __all__ = [
     "find_regex",
     "prefix_of",
     "read_utf8",
+    "tools_as_text",
+    "with_arguments_as",
 ]

@@ -15,8 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from genai.config import Message
+from genai.config import Message, ToolCall
 from genai.errors import ChatTemplateError
+from genai.text.template_probe import ToolPlace, find_tool_place, takes_objects
 
 __all__ = ["ChatTemplate"]
 
@@ -59,6 +60,8 @@ class ChatTemplate:
         self.source = source
         self.name = name
         self._special_tokens = dict(special_tokens or {})
+        self._takes_objects: bool | None = None
+        self._tool_place: ToolPlace | None = None
         self._lock = threading.Lock()  # the environment counts the steps of one rendering at a time
         self._environment = TemplateEnvironment()
         try:
@@ -108,6 +111,20 @@ class ChatTemplate:
         )
         return self._cut_at_tag(text, opening) if continue_final_message else text
 
+    @property
+    def tool_place(self) -> ToolPlace:
+        """Where the template looks for tools; found out by rendering one when first asked."""
+        if self._tool_place is None:
+            self._tool_place = find_tool_place(self._render_probe)
+        return self._tool_place
+
+    @property
+    def takes_objects(self) -> bool:
+        """Whether the arguments of calls are to be objects, as most templates want them, or JSON texts; found out likewise."""
+        if self._takes_objects is None:
+            self._takes_objects = takes_objects(self._render_probe)
+        return self._takes_objects
+
     def _conversation(self, messages: Sequence[Message | Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Return the messages as a template sees them: plain data, without what is None, reasoning by every name."""
         if not messages:
@@ -125,6 +142,15 @@ class ChatTemplate:
                 plain = {"thinking": reasoning, **plain, "reasoning_content": reasoning}
             conversation.append(plain)
         return conversation
+
+    def _render_probe(self, messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None = None) -> str:
+        return self._render(
+            **self._special_tokens,
+            messages=messages,
+            tools=tools,
+            documents=None,
+            add_generation_prompt=False,
+        )
 
     # --- rendering ---
 
@@ -211,6 +237,8 @@ def _plain(value: Any) -> Any:
     """
     if value is None or type(value) in (str, int, float, bool):
         return value
+    if isinstance(value, ToolCall):
+        return _plain(value.to_dict())
     if isinstance(value, Mapping):
         return {_plain(key): _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

@@ -20,7 +20,7 @@ from genai.text.chat_template import ChatTemplate
 from genai.text.detokenizer import Detokenizer, DetokenizerFactory, clean_up_spaces
 from genai.text.tokenizer_files import TokenizerFiles, read_tokenizer_files
 
-__all__ = ["Tokenizer"]
+__all__ = ["KeepingTokenizer", "Tokenizer"]
 
 MAX_TOKEN_ID = 2**32 - 1
 MAX_TAIL = 20
@@ -39,14 +39,7 @@ class Tokenizer:
         self._files = files
         self._backend = files.backend
         self._overlapping: dict[str, tuple[tuple[int, ...], ...]] = {}
-        self._detokenizers = {
-            skip: DetokenizerFactory(
-                self._backend.decoder,
-                self._ordinary_token if skip else self._backend.id_to_token,
-                clean_up=files.clean_up_spaces,
-            )
-            for skip in (False, True)
-        }
+        self._detokenizers: dict[frozenset[int], DetokenizerFactory] = {}
 
     @classmethod
     def from_folder(cls, path: str | os.PathLike[str]) -> Self:
@@ -85,6 +78,11 @@ class Tokenizer:
     def special_ids(self) -> frozenset[int]:
         """The ids that `skip_special_tokens` leaves out of decoded text."""
         return self._files.special_ids
+
+    @cached_property
+    def added_tokens(self) -> Mapping[str, int]:
+        """The ids of the texts that are tokens of their own, special ones and others, wherever they stand."""
+        return {token.content: i for i, token in self._backend.get_added_tokens_decoder().items()}
 
     @property
     def bos_token_id(self) -> int | None:
@@ -163,9 +161,28 @@ class Tokenizer:
             clean_up_spaces(text) if (self._files.clean_up_spaces if clean_up is None else clean_up) else text
         )
 
-    def detokenizer(self, *, skip_special_tokens: bool = True) -> Detokenizer:
-        """Return a fresh streaming detokenizer: its pieces joined equal `decode` of all ids."""
-        return self._detokenizers[skip_special_tokens]()
+    def detokenizer(
+        self, *, skip_special_tokens: bool = True, keep: frozenset[int] = frozenset()
+    ) -> Detokenizer:
+        """Return a fresh streaming detokenizer: its pieces joined equal `decode` of all ids.
+
+        Args:
+            skip_special_tokens: Leave out `special_ids`.
+            keep: Special tokens that are not left out.
+        """
+        skipped = self.special_ids - keep if skip_special_tokens else frozenset()
+        factory = self._detokenizers.get(skipped)
+        if factory is None:
+            factory = self._detokenizers[skipped] = DetokenizerFactory(
+                self._backend.decoder,
+                lambda token_id: None if token_id in skipped else self._backend.id_to_token(token_id),
+                clean_up=self._files.clean_up_spaces,
+            )
+        return factory()
+
+    def keeping(self, token_ids: Iterable[int]) -> KeepingTokenizer:
+        """Return the tokenizer as it is where these special tokens are part of decoded text."""
+        return KeepingTokenizer(self, frozenset(token_ids))
 
     # --- the tokens that a text may be part of ---
 
@@ -225,13 +242,21 @@ class Tokenizer:
         Raises:
             ChatTemplateError: The model has no chat template, or the template refuses the conversation.
         """
-        template = self.chat_template if tools is None else self._tool_template
+        return self.template_for(has_tools=tools is not None).render(messages, tools=tools, **options)
+
+    def template_for(self, *, has_tools: bool) -> ChatTemplate:
+        """Return the chat template of conversations with or without tools, which a folder may have apart.
+
+        Raises:
+            ChatTemplateError: The model has no chat template.
+        """
+        template = self._tool_template if has_tools else self.chat_template
         if template is None:
             raise ChatTemplateError(
                 "this model has no chat template, so it cannot be talked to with messages: pass a plain prompt to "
                 "generate instead, or put the template it was trained with into the folder as chat_template.jinja"
             )
-        return template.render(messages, tools=tools, **options)
+        return template
 
     def encode_chat(self, messages: Sequence[Message | Mapping[str, Any]], **options: Any) -> list[int]:
         """Return the token ids of a conversation; options as `apply_chat_template`."""
@@ -243,9 +268,6 @@ class Tokenizer:
         token = self.special_tokens.get(name)
         return None if token is None else self._backend.token_to_id(token)
 
-    def _ordinary_token(self, token_id: int) -> str | None:
-        return None if token_id in self._files.special_ids else self._backend.id_to_token(token_id)
-
     def _find_template(self, *, has_tools: bool) -> ChatTemplate | None:
         """Choose among the folder's templates by transformers' rule."""
         sources = self._files.chat_templates
@@ -256,6 +278,36 @@ class Tokenizer:
             names = ", ".join(sorted(sources))
             raise ChatTemplateError(f'this model has chat templates ({names}), but none is called "default"')
         return ChatTemplate(sources[name], name=name, special_tokens=self.special_tokens)
+
+
+class KeepingTokenizer:
+    """A tokenizer whose decoded text keeps some special tokens, for those who read markers in it.
+
+    Args:
+        tokenizer: The tokenizer.
+        kept: The special tokens that decoding does not leave out.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, kept: frozenset[int]) -> None:
+        self._tokenizer = tokenizer
+        self._kept = kept
+
+    def encode(self, text: str, *, add_special_tokens: bool = True) -> list[int]:
+        """Return the token ids of a text; see `Tokenizer.encode`."""
+        return self._tokenizer.encode(text, add_special_tokens=add_special_tokens)
+
+    def decode(self, token_ids: Iterable[int]) -> str:
+        """Return the text of token ids, with the special tokens that are kept."""
+        detokenizer = self.detokenizer()
+        return "".join([*map(detokenizer.push, token_ids), detokenizer.finish()])
+
+    def overlapping(self, text: str) -> Sequence[tuple[int, ...]]:
+        """Return the token sequences that a text may be part of; see `Tokenizer.overlapping`."""
+        return self._tokenizer.overlapping(text)
+
+    def detokenizer(self) -> Detokenizer:
+        """Return a fresh streaming detokenizer, which gives what `decode` does."""
+        return self._tokenizer.detokenizer(keep=self._kept)
 
 
 def _check_text(text: object) -> None:

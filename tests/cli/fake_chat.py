@@ -81,12 +81,16 @@ class RecordingScreen:
 
     def __init__(self) -> None:
         self.answers: list[str] = [""]
+        self.reasonings: list[str] = []
         self.texts: list[str] = []
         self.notes: list[str] = []
         self.errors: list[str] = []
 
     def answer(self, text: str) -> None:
         self.answers[-1] += text
+
+    def reasoning(self, text: str) -> None:
+        self.reasonings.append(text)
 
     def end_answer(self) -> None:
         self.answers.append("")

@@ -119,3 +119,18 @@ def test_text_that_needs_cleaning_is_held_only_briefly():
     pieces = stream(detokenizer, tokenizer.encode("The model didn't jump, it's lazy."))
     assert "".join(pieces) == clean_up_spaces("".join(pieces))
     assert sum(map(bool, pieces)) > 5
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(st.data())
+@settings(max_examples=15)
+def test_special_tokens_can_be_kept(kind: str, data: st.DataObject) -> None:
+    """What is kept reads as it does where nothing is skipped; the rest is as if it had not been there."""
+    tokenizer = tokenizer_of(kind)
+    ids = data.draw(ids_of(tokenizer))
+    kept = frozenset(data.draw(st.sets(st.sampled_from(sorted(tokenizer.special_ids)))))
+    keeping = tokenizer.keeping(kept)
+    shown = [each for each in ids if each in kept or each not in tokenizer.special_ids]
+    assert keeping.decode(ids) == tokenizer.decode(shown, skip_special_tokens=False)
+    assert "".join(stream(keeping.detokenizer(), ids)) == keeping.decode(ids)
+    assert tokenizer.keeping(()).decode(ids) == tokenizer.decode(ids)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import json as json_module
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -22,7 +24,15 @@ from genai.cli.options import (
     RunFlags,
     given_options,
 )
-from genai.cli.output import format_bytes, format_stats, is_terminal, print_json, print_note
+from genai.cli.output import (
+    format_bytes,
+    format_calls,
+    format_stats,
+    is_terminal,
+    print_json,
+    print_note,
+    print_result,
+)
 from genai.cli.standard_input import read_standard_input
 from genai.errors import ChatTemplateError, OptionError
 
@@ -56,6 +66,15 @@ def chat(
     think: Annotated[
         bool | None, typer.Option("--think/--no-think", help="Let a reasoning model reason first, or not.")
     ] = None,
+    hide_thinking: Annotated[
+        bool, typer.Option("--hide-thinking", help="Do not show what a reasoning model thinks.")
+    ] = False,
+    tools: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Functions that the model may call, as JSON schemas; calls are printed."
+        ),
+    ] = None,
     stats: Annotated[
         bool | None, typer.Option("--stats/--no-stats", help="End answers with tokens and speed.")
     ] = None,
@@ -64,6 +83,7 @@ def chat(
     """Talk to a model. With a PROMPT, or text through a pipe: one answer, then exit."""
     options = given_options(generation, conversation, form)
     text = _single_message(prompt)
+    functions = None if tools is None else _read_tools(tools)
     if json and text is None:
         raise OptionError("--json prints one answer: give a PROMPT, or pipe one in")
     with open_generator(model, runs, draft=draft, choose_context=_choose_context) as generator:
@@ -71,13 +91,15 @@ def chat(
         from genai.cli.chat.session import Session
 
         template_options: dict[str, Any] = {} if think is None else {"enable_thinking": think}
-        chat_model = GeneratorModel(generator, model.model, template_options=template_options)
+        chat_model = GeneratorModel(
+            generator, model.model, template_options=template_options, tools=functions
+        )
         _check_template(generator, model.model)
         session = Session(chat_model, system=system, settings=options)
         if text is None:
-            _converse(session, chat_model, shows_stats=stats is not False)
+            _converse(session, chat_model, shows_stats=stats is not False, hides_thinking=hide_thinking)
         else:
-            _answer_once(session, text, shows_stats=bool(stats), json=json)
+            _answer_once(session, text, shows_stats=bool(stats), json=json, hides_thinking=hide_thinking)
 
 
 def _choose_context(folder: ModelFolder) -> int | None:
@@ -115,10 +137,27 @@ def _check_template(generator: Generator, name: str) -> None:
         )
 
 
-def _answer_once(session: Session, text: str, *, shows_stats: bool, json: bool) -> None:
+def _read_tools(path: Path) -> list[dict[str, Any]]:
+    """Return the JSON schemas in a file: a list of them, or an object with the key "tools"."""
+    from genai.tools import as_tools
+
+    try:
+        values = json_module.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise OptionError(f"cannot read {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise OptionError(f"{path} is no JSON: {error}") from error
+    schemas = values.get("tools") if isinstance(values, dict) else values
+    if not isinstance(schemas, list):
+        raise OptionError(f"{path} must hold a list of JSON schemas of functions")
+    return [dict(tool.schema) for tool in as_tools(schemas)]
+
+
+def _answer_once(session: Session, text: str, *, shows_stats: bool, json: bool, hides_thinking: bool) -> None:
     from genai.cli.chat.screen import StandardScreen
 
-    screen = StandardScreen()
+    screen = StandardScreen(shows_reasoning=not (json or hides_thinking))
+    session.show_reasoning = screen.reasoning
     with interrupts_call(session.cancel) as interruption:
         try:
             result = session.ask(text, (lambda _text: None) if json else screen.answer)
@@ -126,13 +165,16 @@ def _answer_once(session: Session, text: str, *, shows_stats: bool, json: bool) 
             screen.end_answer()
     if json:
         print_json({"model": session.model.name, **dataclasses.asdict(result)})
+    else:
+        for line in format_calls(result.tool_calls):
+            print_result(line)
     if shows_stats:
         print_note(format_stats(result.stats))
     if interruption.happened:
         raise typer.Exit(EXIT_INTERRUPTED)
 
 
-def _converse(session: Session, model: GeneratorModel, *, shows_stats: bool) -> None:
+def _converse(session: Session, model: GeneratorModel, *, shows_stats: bool, hides_thinking: bool) -> None:
     from genai.cli.chat.presenter import Presenter
     from genai.cli.chat.repl import Repl
     from genai.cli.chat.screen import StandardScreen
@@ -144,5 +186,6 @@ def _converse(session: Session, model: GeneratorModel, *, shows_stats: bool) -> 
         f"context of {model.context_length} tokens"
     )
     print_note("/help lists the commands, Ctrl-C stops an answer, Ctrl-D leaves.")
-    repl = Repl(Presenter(session, StandardScreen(), shows_stats=shows_stats))
+    screen = StandardScreen(shows_reasoning=not hides_thinking)
+    repl = Repl(Presenter(session, screen, shows_stats=shows_stats))
     converse(repl, history_path=genai_home() / "chat_history")

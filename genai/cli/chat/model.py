@@ -69,12 +69,19 @@ class GeneratorModel:
         generator: The model; stays the caller's.
         name: What the user called it.
         template_options: Further variables of the chat template.
+        tools: Functions that the model may call, as JSON schemas.
     """
 
     def __init__(
-        self, generator: Generator, name: str, *, template_options: Mapping[str, Any] | None = None
+        self,
+        generator: Generator,
+        name: str,
+        *,
+        template_options: Mapping[str, Any] | None = None,
+        tools: Sequence[Mapping[str, Any]] | None = None,
     ) -> None:
         self._generator = generator
+        self._tools = tools
         self._template_options = dict(template_options or {})
         self.name = name
         self.defaults = generator.folder.generation
@@ -88,10 +95,15 @@ class GeneratorModel:
 
     def answer(self, messages: Sequence[Message], options: Mapping[str, Any]) -> Answer:
         """Begin to answer; see `ChatModel`."""
-        return self._generator.stream_chat(messages, template_options=self._template_options, **options)
+        return self._generator.stream_chat(
+            messages, tools=self._tools, template_options=self._template_options, **options
+        )
 
     def count_tokens(self, messages: Sequence[Message]) -> int:
         """Return how many tokens of the context a conversation takes."""
         if not messages:
             return 0
-        return len(self._generator.tokenizer.encode_chat(messages, **self._template_options))
+        request = self._generator.build_request(
+            messages=messages, tools=self._tools, template_options=self._template_options
+        )
+        return len(request.prompt_token_ids)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from genai.cli.chat.screen import Screen
 from genai.cli.chat.session import Session
 from genai.cli.interrupts import interrupts_call
-from genai.cli.output import format_stats
+from genai.cli.output import format_calls, format_stats
 from genai.errors import ChatTemplateError, OptionError
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ class Presenter:
         self.screen = screen
         self._shows_stats = shows_stats
         self._interrupts = interrupts
+        session.show_reasoning = screen.reasoning
 
     def ask(self, text: str) -> None:
         """Show the answer to a message.
@@ -71,6 +72,8 @@ class Presenter:
                 result = answer()
         finally:
             self.screen.end_answer()
+        for line in format_calls(result.tool_calls):
+            self.screen.answer(f"{line}\n")
         if result.finish_reason == "cancelled":
             self.screen.note(
                 "Stopped." if result.token_ids else "Stopped before the answer began; nothing is kept."

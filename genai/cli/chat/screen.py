@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Protocol
 
 import typer
 
-from genai.cli.output import print_note, write_text
+from genai.cli.output import is_terminal, print_note, write_text, write_thought
 
 __all__ = ["Screen", "StandardScreen"]
 
@@ -16,6 +17,10 @@ class Screen(Protocol):
 
     def answer(self, text: str) -> None:
         """Show a piece of an answer, at once."""
+        ...
+
+    def reasoning(self, text: str) -> None:
+        """Show a piece of what is thought before an answer, at once."""
         ...
 
     def end_answer(self) -> None:
@@ -36,22 +41,41 @@ class Screen(Protocol):
 
 
 class StandardScreen:
-    """Shows a conversation on this process's stdout and stderr."""
+    """Shows a conversation on this process's stdout and stderr.
 
-    def __init__(self) -> None:
+    Args:
+        shows_reasoning: Whether a person who watches is to see what the model thinks.
+    """
+
+    def __init__(self, *, shows_reasoning: bool = True) -> None:
+        self._shows_reasoning = shows_reasoning and is_terminal(sys.stderr)
         self._is_at_line_start = True
+        self._is_reasoning = False
+
+    def reasoning(self, text: str) -> None:
+        """Show a piece of what is thought before an answer: receding, and on stderr, for it is no result."""
+        if text and self._shows_reasoning:
+            write_thought(text)
+            self._is_reasoning = True
 
     def answer(self, text: str) -> None:
         """Show a piece of an answer, at once."""
         if text:
+            self._end_reasoning()
             write_text(text)
             self._is_at_line_start = text.endswith("\n")
 
     def end_answer(self) -> None:
         """End the answer's last line."""
+        self._end_reasoning()
         if not self._is_at_line_start:
             write_text("\n")
             self._is_at_line_start = True
+
+    def _end_reasoning(self) -> None:
+        if self._is_reasoning:
+            write_thought("\n\n")
+            self._is_reasoning = False
 
     def text(self, text: str) -> None:
         """Show what a command was asked for."""

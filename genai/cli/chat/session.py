@@ -57,6 +57,7 @@ class Session:
         settings: Generation options that differ from the model's defaults; change them through `set_option`.
         last: The last answer and what it cost.
         totals: What all answers cost.
+        show_reasoning: Called with what the model thinks before it answers, as it comes.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class Session:
         self.replace_settings(settings or {})
         self.last: GenerationResult | None = None
         self.totals = Totals()
+        self.show_reasoning: Show = _ignore
         self._answer: Answer | None = None
         self._is_cancelled = False
 
@@ -180,6 +182,8 @@ class Session:
         try:
             for piece in answer:
                 parts.append(piece.text)
+                if piece.reasoning:
+                    self.show_reasoning(piece.reasoning)
                 show(piece.text)
         finally:
             answer.close()
@@ -187,8 +191,8 @@ class Session:
         result = answer.result
         assert result is not None
         text = "".join(parts)
-        if text or result.finish_reason == "stop":
-            self.messages = [*messages, Message("assistant", text)]
+        if text or result.tool_calls or result.finish_reason == "stop":
+            self.messages = [*messages, Message("assistant", text, tool_calls=result.tool_calls or None)]
         self.last = result
         self.totals = self.totals.plus(result.stats)
         return result
@@ -200,3 +204,7 @@ class Session:
 
     def _with_system(self, messages: list[Message]) -> list[Message]:
         return messages if self.system is None else [Message("system", self.system), *messages]
+
+
+def _ignore(_text: str) -> None:
+    pass

@@ -19,6 +19,7 @@ from genai.errors import GenerationError
 from genai.model import Model, Span, StepOutput
 from genai.sampling import log_softmax, token_logprob
 from genai.text import RegexStopMatcher, find_regex
+from genai.tools import ToolCallDelta
 
 __all__ = ["BeamStrategy"]
 
@@ -116,7 +117,17 @@ class BeamStrategy:
         if request.stream:
             for index, choice in enumerate(choices):
                 request.emit(
-                    Piece(choice.text, choice.token_ids, choice.finish_reason, choice.logprobs, index)
+                    Piece(
+                        choice.text,
+                        choice.token_ids,
+                        choice.finish_reason,
+                        choice.logprobs,
+                        index,
+                        reasoning=choice.reasoning,
+                        tool_calls=tuple(
+                            map(ToolCallDelta.of, range(len(choice.tool_calls)), choice.tool_calls)
+                        ),
+                    )
                 )
         return choices
 
@@ -222,8 +233,16 @@ class BeamStrategy:
         else:
             for stop in request.config.stop:
                 text = text.split(stop, 1)[0]
-        logprobs = hypothesis.logprobs if request.config.logprobs else None
-        return Choice(text, token_ids, hypothesis.finish_reason, logprobs, hypothesis.score)
+        answer = request.take_apart(text)
+        return Choice(
+            answer.text,
+            token_ids,
+            hypothesis.finish_reason,
+            hypothesis.logprobs if request.config.logprobs else None,
+            hypothesis.score,
+            reasoning=answer.reasoning,
+            tool_calls=answer.tool_calls,
+        )
 
 
 def _cut(text: str, matcher: RegexStopMatcher) -> str:

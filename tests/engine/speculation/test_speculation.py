@@ -420,7 +420,10 @@ def test_a_useless_draft_model_is_tried_ever_more_seldom() -> None:
 def test_sequences_are_what_a_model_drafter_knows_them_by() -> None:
     drafter = ModelDrafter(FakeModel(), vocab_size=300)
     sequence = GenerationSequence(
-        make(PROMPT, {}), 0, make(PROMPT, {}).make_sampler(vocab_size=300, stream=0, max_length=64), max_length=64
+        make(PROMPT, {}),
+        0,
+        make(PROMPT, {}).make_sampler(vocab_size=300, stream=0, max_length=64),
+        max_length=64,
     )
     drafter.forget(sequence)  # of which nothing is kept
     drafter.check()

@@ -1,0 +1,78 @@
+"""The text of a grammar: its rules, and how literals, special tokens, free texts and JSON are written in Lark."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from genai.tools.schema import without_annotations
+
+__all__ = ["Rules"]
+
+_ANYTHING = "/(?s:.*)/"
+
+
+class Rules:
+    """Collects the rules of one grammar; equal rules are one.
+
+    Args:
+        tokens: Ids of the texts that are tokens of their own.
+        left_out: Tokens that are not written.
+    """
+
+    def __init__(self, tokens: Mapping[str, int], *, left_out: frozenset[str] = frozenset()) -> None:
+        self._tokens = tokens
+        self._left_out = left_out
+        ordered = sorted(filter(None, tokens), key=len, reverse=True)
+        self._token = re.compile(f"({'|'.join(map(re.escape, ordered))})") if ordered else None
+        self._definitions: dict[str, str] = {}
+        self._name_of: dict[str, str] = {}
+
+    def add(self, kind: str, body: str, *, attributes: str = "") -> str:
+        """Return the name of a rule with this body."""
+        definition = f"{attributes}: {body}"
+        if definition not in self._name_of:
+            name = self._name_of[definition] = self.reserve(kind)
+            self._definitions[name] = definition
+        return self._name_of[definition]
+
+    def reserve(self, kind: str) -> str:
+        """Return the name of a rule that `define` defines, for one that refers to itself."""
+        name = f"{kind}_{len(self._definitions)}"
+        self._definitions[name] = ""
+        return name
+
+    def define(self, name: str, body: str) -> None:
+        """Define a reserved rule."""
+        self._definitions[name] = f": {body}"
+
+    def literal(self, text: str) -> str:
+        r"""Return what stands for exactly this text; nothing for an empty one.
+
+        >>> Rules({"<s>": 7}).literal('<s>"a"')
+        '<[7]> "\\"a\\""'
+        """
+        parts = self._token.split(text) if self._token is not None else [text]
+        return " ".join(
+            f"<[{self._tokens[part]}]>" if part in self._tokens else json.dumps(part, ensure_ascii=False)
+            for part in parts
+            if part and part not in self._left_out
+        )
+
+    def text_until(self, end: str) -> str:
+        """Return what stands for any text and the end of it, which does not stand in the text itself."""
+        if self._token is None or self._token.search(end) is None:
+            suffix = json.dumps(end, ensure_ascii=False)
+            return self.add("text", _ANYTHING, attributes=f"[suffix={suffix}]")
+        return f"{self.add('text', _ANYTHING)} {self.literal(end)}"
+
+    def json(self, schema: Mapping[str, Any]) -> str:
+        """Return what stands for a JSON value of a schema."""
+        return self.add("json", f"%json {json.dumps(without_annotations(schema), ensure_ascii=False)}")
+
+    def write(self, start: str) -> str:
+        """Return the grammar of `start`."""
+        rules = [f"{name}{definition}" for name, definition in self._definitions.items()]
+        return "\n".join([f"start: {start.strip()}", *rules, ""])

@@ -1,0 +1,308 @@
+"""Taking an answer apart as it comes: text, reasoning and calls of functions.
+
+What comes out depends on the text alone, never on how it was cut. A call that is damaged (no JSON, a function that does
+not exist, cut off) comes back as the text that it was.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from genai.tools.call_reader import CallReader, make_call_id
+from genai.tools.delta import Answer, AnswerDelta, AnswerParts, ToolCallDelta
+from genai.tools.format import Block, ReasoningFormat, ToolFormat
+from genai.tools.source import Damaged, Reading, Source
+
+__all__ = ["AnswerParser", "parse_answer"]
+
+_BETWEEN_REASONINGS = "\n\n"
+
+
+class AnswerParser:
+    r"""Takes one answer apart.
+
+    White space beside a marker belongs to it: the text keeps what separates two parts of it, and loses what stands at
+    its ends because reasoning or a call stood there.
+
+    Args:
+        tool_format: How calls are written; `None` looks for none.
+        tools: The schemas of the parameters of the functions that may be called, by name; without any, none is looked
+            for.
+        reasoning: How reasoning is marked; `None` looks for none.
+        is_reasoning: Whether the prompt has begun the reasoning already.
+        make_id: Makes the ids of calls that have none; `None` does as the format does.
+
+    >>> from genai.tools import find_format
+    >>> parser = AnswerParser(find_format("<tool_call>"), {"now": {}}, make_id=lambda: "call_1")
+    >>> parser.push('Let me see.\n<tool_call>{"name": "now", "argu').text
+    'Let me see.'
+    >>> parser.push('ments": {}}</tool_call>').tool_calls
+    (ToolCallDelta(index=0, id='call_1', name='now', arguments='{}', is_withdrawn=False),)
+    """
+
+    def __init__(
+        self,
+        tool_format: ToolFormat | None = None,
+        tools: Mapping[str, Mapping[str, Any]] | None = None,
+        *,
+        reasoning: ReasoningFormat | None = None,
+        is_reasoning: bool = False,
+        make_id: Callable[[], str] | None = None,
+    ) -> None:
+        self._tools = tools or {}
+        blocks = tool_format.blocks if tool_format is not None and self._tools else ()
+        self._blocks = [block for block in blocks if not block.at_start]
+        self._first_blocks = [block for block in blocks if block.at_start]
+        self._reasoning = reasoning
+        self._silent = frozenset(
+            text for each in (tool_format, reasoning) if each is not None for text in each.silent
+        )
+        self._make_id = make_id or (tool_format and tool_format.make_id) or make_call_id
+        begins = [reasoning.begin] if reasoning is not None else []
+        self._markers = _Markers([*(block.marker for block in self._blocks), *self._silent, *begins])
+        self._source = Source()
+        self._call: CallReader | None = None
+        self._num_calls = 0
+        self._kept = 0  # what was taken of the block that is being read
+        # The text's state: space that is told only if more text follows, whether there was text, what came last.
+        self._space = ""
+        self._has_text = self._is_after_marker = self._has_reasoning = False
+        self._texts: list[str] = []
+        self._reasonings: list[str] = []
+        self._pieces: list[ToolCallDelta] = []
+        self._run = self._read(is_reasoning=is_reasoning)
+
+    def push(self, text: str) -> AnswerDelta:
+        """Take the next piece of the answer and return what it settles."""
+        self._source.text += text
+        next(self._run, None)
+        return self._delta()
+
+    def finish(self) -> AnswerDelta:
+        """Return what was held back, now that nothing follows; the parser is then spent."""
+        self._source.is_finished = True
+        next(self._run, None)
+        return self._delta()
+
+    def _delta(self) -> AnswerDelta:
+        if self._call is not None:
+            self._call.flush()
+        delta = AnswerDelta("".join(self._texts), "".join(self._reasonings), tuple(self._pieces))
+        self._texts, self._reasonings, self._pieces = [], [], []
+        return delta
+
+    # --- the answer ---
+
+    def _read(self, *, is_reasoning: bool) -> Reading[None]:
+        if is_reasoning:
+            self._pass_marker()
+            yield from self._read_reasoning()
+        yield from self._read_first_block()
+        while (marker := (yield from self._read_text())) is not None:
+            if self._reasoning is not None and marker == self._reasoning.begin:
+                self._source.position += len(marker)
+                self._pass_marker()
+                yield from self._read_reasoning()
+                yield from self._read_first_block()
+            elif marker in self._silent and not any(block.marker == marker for block in self._blocks):
+                self._source.position += len(marker)
+                self._pass_marker()
+            else:
+                yield from self._read_block([block for block in self._blocks if block.marker == marker])
+        if not self._is_after_marker:
+            self._texts.append(self._space)
+
+    def _read_text(self) -> Reading[str | None]:
+        """Tell text up to the next marker, and return that marker; `None` at the end."""
+        source = self._source
+        while True:
+            source.drop_read()
+            start, marker = self._markers.find(source.text, is_finished=source.is_finished)
+            self._tell_text(source.text[:start])
+            source.position = start
+            if marker is not None:
+                return marker
+            if source.is_finished:
+                return None
+            yield
+
+    def _read_reasoning(self) -> Reading[None]:
+        """Tell reasoning up to its end, without the space at its ends."""
+        assert self._reasoning is not None
+        source, end = self._source, _Markers([self._reasoning.end])
+        lead, space = (_BETWEEN_REASONINGS if self._has_reasoning else ""), ""
+        is_first = True
+        while True:
+            source.drop_read()
+            start, marker = end.find(source.text, is_finished=source.is_finished)
+            text = space + source.text[:start]
+            text = text.lstrip() if is_first else text
+            told = text.rstrip()
+            space = text[len(told) :]
+            if told:
+                self._reasonings.append(lead + told)
+                lead, is_first, self._has_reasoning = "", False, True
+            source.position = start + len(marker or "")
+            if marker is not None:
+                self._pass_marker()
+                return
+            if source.is_finished:
+                return
+            yield
+
+    def _tell_text(self, text: str) -> None:
+        text = self._space + text
+        if self._is_after_marker and not self._has_text:
+            text = text.lstrip()
+        told = text.rstrip()
+        self._space = text[len(told) :]
+        if told:
+            self._texts.append(told)
+            self._has_text, self._is_after_marker = True, False
+
+    def _pass_marker(self) -> None:
+        self._is_after_marker = True
+        if not self._has_text:
+            self._space = ""
+
+    # --- calls ---
+
+    def _read_first_block(self) -> Reading[None]:
+        """Read a block that counts only where an answer begins."""
+        if not self._first_blocks or self._has_text:
+            return
+        source = self._source
+        source.drop_read()
+        yield from source.skip_space()
+        start = source.position
+        fitting = []
+        for block in self._first_blocks:
+            source.position = start
+            if (yield from source.match(block.marker)) or (
+                block.brackets is not None
+                and not block.begin
+                and not block.needs_brackets
+                and block.call_marker
+                and (yield from source.match(block.call_marker))
+            ):
+                fitting.append(block)
+        source.position = start
+        if fitting:
+            self._tell_text(source.text[:start])
+            yield from self._read_block(fitting)
+        else:
+            source.position = 0
+
+    def _read_block(self, blocks: Sequence[Block]) -> Reading[None]:
+        """Read calls as the first of these blocks that fits; what fits none becomes text."""
+        source = self._source
+        start, furthest, num_before = source.position, source.position + 1, self._num_calls
+        for block in blocks:
+            source.position = self._kept = start
+            try:
+                yield from self._read_calls(block)
+            except Damaged:
+                self._withdraw()
+                furthest = max(furthest, source.position)
+                if self._num_calls == num_before:
+                    continue
+                furthest = source.position
+            else:
+                source.unread_space(start)
+                self._pass_marker()
+                return
+            break
+        if self._num_calls > num_before:
+            self._pass_marker()
+        source.position = furthest
+        self._tell_text(source.text[self._kept : furthest])
+
+    def _read_calls(self, block: Block) -> Reading[None]:
+        source = self._source
+        if block.begin:
+            yield from source.expect(block.begin.strip())
+        is_list = False
+        if block.brackets is not None:
+            yield from source.skip_space()
+            is_list = yield from source.match(block.brackets[0])
+            if not is_list and block.needs_brackets:
+                raise Damaged
+        while True:
+            yield from self._read_call(block)
+            yield from source.skip_space()
+            if not (yield from self._goes_on(block, is_list=is_list)):
+                break
+        yield from source.match_end(block.end.strip())
+
+    def _goes_on(self, block: Block, *, is_list: bool) -> Reading[bool]:
+        """Read what stands after a call, and return whether another one follows."""
+        source = self._source
+        if is_list:
+            assert block.brackets is not None
+            if (yield from source.match(",")):
+                return True
+            yield from source.match_end(block.brackets[1])
+            return False
+        if block.separator and (yield from source.match(block.separator)):
+            yield from source.skip_space()
+        here = source.position
+        follows = bool(block.call_marker) and (yield from source.match(block.call_marker))
+        source.position = here
+        return follows
+
+    def _read_call(self, block: Block) -> Reading[None]:
+        self._call = CallReader(
+            self._source, self._tools, index=self._num_calls, make_id=self._make_id, tell=self._tell_piece
+        )
+        yield from self._call.read(block.call)
+        self._call = None
+        self._num_calls += 1
+        self._source.unread_space(self._kept)
+        self._kept = self._source.position
+
+    def _tell_piece(self, piece: ToolCallDelta) -> None:
+        self._pieces.append(piece)
+
+    def _withdraw(self) -> None:
+        if self._call is not None and self._call.is_announced:
+            self._pieces.append(ToolCallDelta(self._num_calls, is_withdrawn=True))
+        self._call = None
+
+
+class _Markers:
+    """Finds the first of some texts, the longest of those that begin at one place."""
+
+    def __init__(self, markers: Sequence[str]) -> None:
+        ordered = sorted({marker for marker in markers if marker}, key=lambda marker: (-len(marker), marker))
+        self._pattern = re.compile("|".join(map(re.escape, ordered))) if ordered else None
+        firsts = re.escape("".join(sorted({marker[0] for marker in ordered})))
+        self._first = re.compile(f"[{firsts}]") if ordered else None
+        self._prefixes = frozenset(marker[:n] for marker in ordered for n in range(1, len(marker)))
+        self._longest = max(map(len, ordered), default=0)
+
+    def find(self, text: str, *, is_finished: bool) -> tuple[int, str | None]:
+        """Return where the first marker begins, and the marker; without one, how much of the text is none for sure."""
+        if self._pattern is None:
+            return len(text), None
+        found = self._pattern.search(text)
+        begin = len(text) if is_finished else self._first_possible(text)
+        if found is not None and found.start() < begin:
+            return found.start(), found[0]
+        return begin, None
+
+    def _first_possible(self, text: str) -> int:
+        """Return where the longest end of the text begins that may become a marker."""
+        assert self._first is not None
+        for found in self._first.finditer(text, max(len(text) - self._longest + 1, 0)):
+            if text[found.start() :] in self._prefixes:
+                return found.start()
+        return len(text)
+
+
+def parse_answer(parser: AnswerParser, text: str) -> Answer:
+    """Take a whole answer apart with a parser that has read nothing."""
+    parts = AnswerParts()
+    parts.add([parser.push(text), parser.finish()])
+    return parts.answer

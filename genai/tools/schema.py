@@ -1,0 +1,157 @@
+"""JSON schemas of functions: which types a parameter may have, and a text as a value of one of them."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = ["coerce", "parameters_of", "parse_json", "resolve", "type_of", "types_of", "without_annotations"]
+
+_EVERY_TYPE = frozenset({"string", "integer", "number", "boolean", "null", "array", "object"})
+_PYTHON_WORDS: Mapping[str, Any] = {"True": True, "False": False, "None": None}
+_ANNOTATIONS = (
+    "title",
+    "description",
+    "examples",
+    "default",
+    "$comment",
+    "deprecated",
+    "readOnly",
+    "writeOnly",
+)
+_BY_NAME = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
+_VALUES = ("enum", "const", "required")
+MAX_REFERENCES = 16
+
+
+def parameters_of(schema: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Return the schemas of a function's parameters, by name."""
+    properties = schema.get("properties")
+    if not isinstance(properties, Mapping):
+        return {}
+    return {str(name): value for name, value in properties.items() if isinstance(value, Mapping)}
+
+
+def types_of(
+    schema: Mapping[str, Any], root: Mapping[str, Any], *, references: int = MAX_REFERENCES
+) -> frozenset[str]:
+    """Return the JSON types that a schema allows.
+
+    Args:
+        schema: The schema of one parameter.
+        root: The schema that holds its definitions.
+        references: Most references to follow.
+
+    >>> sorted(types_of({"anyOf": [{"type": "integer"}, {"type": "null"}]}, {}))
+    ['integer', 'null']
+    """
+    if not references:
+        return _EVERY_TYPE
+    if isinstance(reference := schema.get("$ref"), str):
+        target = resolve(reference, root)
+        return _EVERY_TYPE if target is None else types_of(target, root, references=references - 1)
+    if isinstance(kind := schema.get("type"), str):
+        return frozenset({kind})
+    if isinstance(kind, (list, tuple)):
+        return frozenset(map(str, kind))
+    if "const" in schema:
+        return frozenset({type_of(schema["const"])})
+    if isinstance(values := schema.get("enum"), (list, tuple)):
+        return frozenset(map(type_of, values))
+    for key in ("anyOf", "oneOf", "allOf"):
+        if isinstance(options := schema.get(key), (list, tuple)):
+            each = [types_of(option, root, references=references - 1) for option in options]
+            return frozenset().union(*each) if each else _EVERY_TYPE
+    return _EVERY_TYPE
+
+
+def resolve(reference: str, root: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return what a reference within a schema points to; `None` where there is nothing."""
+    target: Any = root
+    for key in reference.removeprefix("#").strip("/").split("/"):
+        target = target.get(key) if isinstance(target, Mapping) else None
+    return target if isinstance(target, Mapping) else None
+
+
+def type_of(value: Any) -> str:
+    """Return the JSON type of a value.
+
+    >>> type_of(True), type_of(1), type_of(1.5), type_of(None)
+    ('boolean', 'integer', 'number', 'null')
+    """
+    if value is None:
+        return "null"
+    for kind, name in ((bool, "boolean"), (int, "integer"), (float, "number"), (str, "string")):
+        if isinstance(value, kind):
+            return name
+    return "array" if isinstance(value, (list, tuple)) else "object"
+
+
+def without_annotations(schema: Any) -> Any:
+    """Return a schema without what only people and models read: titles, descriptions, examples, defaults.
+
+    >>> without_annotations({"title": "T", "properties": {"title": {"type": "string", "default": ""}}})
+    {'properties': {'title': {'type': 'string'}}}
+    """
+    if isinstance(schema, (list, tuple)):
+        return [without_annotations(each) for each in schema]
+    if not isinstance(schema, Mapping):
+        return schema
+    kept: dict[str, Any] = {}
+    for key, value in schema.items():
+        if key in _VALUES:
+            kept[key] = value
+        elif key in _BY_NAME and isinstance(value, Mapping):
+            kept[key] = {name: without_annotations(each) for name, each in value.items()}
+        elif key not in _ANNOTATIONS:
+            kept[key] = without_annotations(value)
+    return kept
+
+
+def coerce(text: str, schema: Mapping[str, Any] | None, root: Mapping[str, Any]) -> Any:
+    """Return the value that a text without quotes stands for; what fits no type of the schema stays text.
+
+    >>> coerce("5", {"type": "integer"}, {}), coerce("5", {"type": "string"}, {}), coerce("5", None, {})
+    (5, '5', '5')
+    """
+    if schema is None:
+        return text
+    types = types_of(schema, root)
+    if types == {"string"}:
+        return text
+    stripped = text.strip()
+    try:
+        value = _PYTHON_WORDS[stripped] if stripped in _PYTHON_WORDS else parse_json(stripped)
+    except ValueError:
+        return text
+    kind = type_of(value)
+    if kind == "number" and "number" not in types and "integer" in types and value.is_integer():
+        return int(value)
+    if kind == "string" and kind in types:
+        return text  # one that happens to stand in quotes
+    return value if kind in types or (kind == "integer" and "number" in types) else text
+
+
+def parse_json(text: str) -> Any:
+    """Return the value of a JSON text, as RFC 8259 has it: finite, and nested no deeper than Python can follow.
+
+    Raises:
+        ValueError: It is none.
+    """
+    try:
+        return json.loads(text, parse_constant=_refuse, parse_float=_finite)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+
+
+def _refuse(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON")
+
+
+def _finite(digits: str) -> float:
+    value = float(digits)
+    if not math.isfinite(value):
+        raise ValueError(f"{digits} is too large")
+    return value

@@ -1,0 +1,96 @@
+"""Tools and reasoning in `genai chat`: calls as lines of JSON, reasoning apart, and both in --json."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from genai.cli.chat.screen import StandardScreen
+from genai.engine import Piece
+from tests.cli.conftest import Outcome
+from tests.cli.fake_chat import Conversation, FakeAnswer
+from tests.scripted import THINKING, make_scripted
+
+Cli = Callable[..., Outcome]
+ANSWER = '\nIn Paris?\n</think>\n\nI look.<tool_call>{"name": "get_weather", "arguments": {"city": "Köln"}}</tool_call>'
+TOOLS = [{"type": "function", "function": {"name": "get_weather", "parameters": {"type": "object"}}}]
+
+
+@pytest.fixture
+def arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    make_scripted(tmp_path / "model", monkeypatch, [ANSWER], template=THINKING)
+    (tmp_path / "tools.json").write_text(json.dumps(TOOLS), "utf-8")
+    return ["chat", "Hello", "-m", tmp_path / "model", "--tools", tmp_path / "tools.json"]
+
+
+def test_calls_are_lines_of_json(cli: Cli, arguments: list[Any]) -> None:
+    done = cli(*arguments)
+    assert (done.code, done.stderr) == (0, "")
+    said, call = done.stdout.splitlines()
+    assert said == "I look."
+    value = json.loads(call)
+    assert value.pop("id").startswith("call_")
+    assert value == {"name": "get_weather", "arguments": {"city": "Köln"}}
+
+
+def test_json_has_both(cli: Cli, arguments: list[Any]) -> None:
+    value = json.loads(cli(*arguments, "--json").stdout)
+    assert (value["text"], value["reasoning"]) == ("I look.", "In Paris?")
+    assert [call["arguments"] for call in value["tool_calls"]] == [{"city": "Köln"}]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "cannot read .*tools.json"),
+        ("{", "tools.json is no JSON"),
+        ('{"a": 1}', "tools.json must hold a list of JSON schemas of functions"),
+        ('[{"type": "function"}]', "a tool's schema must have the form"),
+    ],
+)
+def test_a_file_without_tools_is_refused(
+    cli: Cli, arguments: list[Any], content: str | None, message: str
+) -> None:
+    path = Path(arguments[-1])
+    path.unlink()
+    if content is not None:
+        path.write_text(content, "utf-8")
+    done = cli(*arguments)
+    assert done.code == 2
+    assert re.search(message, done.error), done.error
+
+
+def test_a_conversation_shows_reasoning_apart() -> None:
+    talk = Conversation()
+
+    class Thinking(FakeAnswer):
+        def __iter__(self) -> Any:
+            yield Piece("", (0,), reasoning="Hm")
+            yield from super().__iter__()
+
+    talk.model.answer = lambda *_: Thinking(["Good ", "day"], 1)  # type: ignore[method-assign]
+    talk.say("Hello")
+    assert talk.screen.reasonings == ["Hm"]
+    assert talk.screen.answers[0] == "Good day"
+    assert talk.said[-1] == ("assistant", "Good day")
+
+
+@pytest.mark.parametrize(("is_terminal", "shows"), [(True, True), (True, False), (False, True)])
+def test_reasoning_recedes_on_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], is_terminal: bool, shows: bool
+) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: is_terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    screen = StandardScreen(shows_reasoning=shows)
+    screen.reasoning("H\x1b[2Jm")
+    screen.answer("Good day")
+    screen.end_answer()
+    out, err = capsys.readouterr()
+    assert out == "Good day\n"
+    assert err == ("\x1b[2mH\ufffd[2Jm\x1b[0m\x1b[2m\n\n\x1b[0m" if is_terminal and shows else "")
