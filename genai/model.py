@@ -115,6 +115,11 @@ class Model(Protocol):
         ...
 
     @property
+    def rounds_activations(self) -> bool:
+        """Whether it rounds activations so coarsely that tokens which run together may come out otherwise than alone."""
+        ...
+
+    @property
     def can_pad(self) -> bool:
         """Whether new prompts of different lengths may run together, the shorter ones padded."""
         ...

@@ -126,7 +126,7 @@ class Comparison:
         )
 
 
-def compare(generator: Generator, text: str, num_tokens: int, rounds: int) -> Comparison:
+def compare(generator: Generator, text: str, who: str, num_tokens: int, rounds: int) -> Comparison:
     """Decode a task in turns."""
     pool, decoder, knowing = generator._engine, generator._decoder, Knowing()
     assert pool is not None
@@ -135,7 +135,7 @@ def compare(generator: Generator, text: str, num_tokens: int, rounds: int) -> Co
     speeds: dict[str, list[float]] = {"plain": [], "guessed": [], "known": []}
     for each in range(WARM_UPS + rounds):
         plain = decode(generator, text, num_tokens, "off")
-        guessed = decode(generator, text, num_tokens, "auto")
+        guessed = decode(generator, text, num_tokens, who)
         generator._engine, knowing.answer = known, knowing.answer or guessed.token_ids
         best = decode(generator, text, num_tokens, "ngram")
         generator._engine, knowing.answer = pool, best.token_ids
@@ -158,10 +158,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--task", default="", help="only tasks whose name has this in it")
     arguments = parser.parse_args()
+    who = "draft" if arguments.draft else "ngram"
     with Generator(arguments.model, draft=arguments.draft, max_context=2048) as generator:
         for name, text in TASKS.items():
             if arguments.task in name:
-                comparison = compare(generator, text, arguments.new_tokens, arguments.rounds)
+                comparison = compare(generator, text, who, arguments.new_tokens, arguments.rounds)
                 print(f"{name:26} {comparison}", flush=True)
 
 

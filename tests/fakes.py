@@ -108,6 +108,10 @@ class FakeModel:
         self.fail_next = False
 
     @property
+    def rounds_activations(self) -> bool:
+        return False
+
+    @property
     def can_pad(self) -> bool:
         return self.cache.can_truncate
 

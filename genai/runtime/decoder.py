@@ -142,6 +142,11 @@ class Decoder:
         return ()
 
     @property
+    def rounds_activations(self) -> bool:
+        """Whether products round activations to 8 bits: what rounds a little otherwise may then part texts."""
+        return self._session.facts.rounds_activations
+
+    @property
     def can_pad(self) -> bool:
         """Whether new prompts of different lengths may run together; a state would take in the padding."""
         return self.cache.can_truncate

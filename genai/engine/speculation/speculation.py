@@ -83,14 +83,17 @@ class Speculation:
 
     def draft(self, strategies: Sequence[Strategy]) -> None:
         """Give every sequence of these that runs next a draft, or none."""
-        speculating = [strategy for strategy in strategies if strategy.takes_drafts]
+        speculating = [
+            (strategy, drafter)
+            for strategy in strategies
+            if strategy.takes_drafts and (drafter := self._drafter_of(strategy.request.config)) is not None
+        ]
         if not speculating:
             return
         num_rows = sum(sequence.has_slot for strategy in strategies for sequence in strategy.sequences)
         wanted: dict[Drafter, dict[GenerationSequence, int]] = {}
-        for strategy in speculating:
+        for strategy, drafter in speculating:
             config = strategy.request.config
-            drafter = self._drafter_of(config)
             for sequence in strategy.sequences:
                 sequence.draft = ()
                 if not sequence.has_slot:
@@ -131,11 +134,14 @@ class Speculation:
             if isinstance(drafter, ModelDrafter):
                 drafter.check()
 
-    def _drafter_of(self, config: GenerationConfig) -> Drafter:
+    def _drafter_of(self, config: GenerationConfig) -> Drafter | None:
+        """Return who guesses; by itself nobody does where what is guessed might change how a token is rounded."""
         name = config.speculative
-        if name == "auto":
-            name = "draft" if "draft" in self._drafters else "ngram"
-        return self._drafters[name]
+        if name != "auto":
+            return self._drafters[name]
+        if "draft" in self._drafters:
+            return self._drafters["draft"]
+        return None if self._model.rounds_activations else self._drafters["ngram"]
 
     def _look_at(self, sequence: GenerationSequence, drafter: Drafter) -> _Track:
         """Learn how good the last guess was, and ask how much speaks for the next."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from onnx import ModelProto
 
 from genai.folder import GraphNames
-from genai.runtime.adapt.eight_bit_products import num_block_weights
+from genai.runtime.adapt.eight_bit_products import num_block_weights, rounds_activations
 from genai.runtime.adapt.fused_cache import split_stacked_caches
 from genai.runtime.adapt.graph import opset_of, remove_unused
 from genai.runtime.adapt.lengths import keep_whole_windows, promote_lengths, shared_caches
@@ -28,6 +28,7 @@ class GraphFacts:
         can_keep_none: Whether `num_logits_to_keep` may be 0 for none.
         rope_switch_length: Length beyond which `use_long_rope` has to be true.
         num_block_weights: Weights of the products that MatMulNBits computes.
+        rounds_activations: Whether products round activations to 8 bits.
         gives_logits: Whether it gives logits; what reads prompts alone does not.
     """
 
@@ -35,6 +36,7 @@ class GraphFacts:
     can_keep_none: bool = False
     rope_switch_length: int | None = None
     num_block_weights: int = 0
+    rounds_activations: bool = False
     gives_logits: bool = True
 
 
@@ -61,4 +63,10 @@ def adapt_model(
     keep_whole_windows(graph)
     promote_lengths(graph)
     remove_unused(graph)
-    return GraphFacts(shared_caches(graph), can_keep_none, rope_switch_length, num_block_weights(graph))
+    return GraphFacts(
+        shared_caches(graph),
+        can_keep_none,
+        rope_switch_length,
+        num_block_weights(graph),
+        rounds_activations(graph),
+    )

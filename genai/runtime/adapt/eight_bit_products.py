@@ -30,7 +30,14 @@ from genai.runtime.adapt.graph import (
     remove_unused,
 )
 
-__all__ = ["WEIGHTS_MIDDLE", "BlockMatrix", "EightBitMatrix", "num_block_weights", "to_eight_bit_products"]
+__all__ = [
+    "WEIGHTS_MIDDLE",
+    "BlockMatrix",
+    "EightBitMatrix",
+    "num_block_weights",
+    "rounds_activations",
+    "to_eight_bit_products",
+]
 
 WEIGHTS_MIDDLE = "eight_bit.weights_middle"
 """The initializer of the code that stands for zero in every matrix, of the type of its codes: int8 or uint8."""
@@ -39,6 +46,7 @@ _ONE, _MIDDLE, _LARGEST_CODE, _STEP, _LEAST, _LAST_AXIS = (
     f"eight_bit.{name}" for name in ("one", "middle", "largest_code", "step", "least", "last_axis")
 )
 _BITS = (4, 8)
+_INTEGER_PRODUCTS = frozenset({"DynamicQuantizeMatMul", "MatMulInteger", "MatMulIntegerToFloat"})
 _INTEGER_ACTIVATIONS = 4  # of accuracy_level: what asks for more precise products keeps them
 
 
@@ -98,6 +106,18 @@ def num_block_weights(graph: GraphProto) -> int:
         attributes_of(node) for node in graph.node if MATMUL_NBITS.is_type_of(node.domain, node.op_type)
     ]
     return sum(each.get("K", 0) * each.get("N", 0) for each in numbers)
+
+
+def rounds_activations(graph: GraphProto) -> bool:
+    """Whether products round what they multiply by weights to 8 bits, each row by itself, so that little things grow."""
+    return any(
+        node.op_type in _INTEGER_PRODUCTS
+        or (
+            MATMUL_NBITS.is_type_of(node.domain, node.op_type)
+            and attributes_of(node).get("accuracy_level") == _INTEGER_ACTIVATIONS
+        )
+        for node in graph.node
+    )
 
 
 def to_eight_bit_products(model: ModelProto) -> list[EightBitMatrix]:
