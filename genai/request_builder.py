@@ -152,6 +152,7 @@ class RequestBuilder:
             tokenizer=self._tokenizer,
             eos_token_ids=self._folder.eos_token_ids,
             stream=stream,
+            adapter=config.adapter,
         )
 
 

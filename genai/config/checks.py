@@ -18,6 +18,7 @@ __all__ = [
     "Check",
     "Flag",
     "Integer",
+    "Name",
     "Number",
     "Texts",
     "TokenIds",
@@ -167,6 +168,19 @@ class Texts:
             if not isinstance(text, str) or not text:
                 raise OptionError(f"{name} must be non-empty strings, not {text!r}")
         return texts
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """A name, or `None`; which names there are, the model knows."""
+
+    range = "name or None"
+
+    def __call__(self, name: str, value: Any) -> Any:
+        """See that the value is a text."""
+        if value is None or (isinstance(value, str) and value):
+            return value
+        raise OptionError(f"{name} must be a {self.range}, not {value!r}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Self, TypedDict, Unpack
 
-from genai.config.checks import AnyOf, Biases, Flag, Integer, Number, Texts, TokenIds
+from genai.config.checks import AnyOf, Biases, Flag, Integer, Name, Number, Texts, TokenIds
 from genai.config.option import option, options_of
 from genai.errors import OptionError, did_you_mean
 
@@ -51,6 +51,7 @@ class GenerationOptions(TypedDict, total=False):
     logprobs: bool
     top_logprobs: int
     seed: int | None
+    adapter: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +87,7 @@ class GenerationConfig:
         logprobs: Return the log-probability of each generated token.
         top_logprobs: Return this many most likely alternatives per token too; implies logprobs.
         seed: Seed of the random stream; `None` draws a fresh one.
+        adapter: Name of the model's low-rank adapter to compute with; `None` is the model alone.
 
     Raises:
         OptionError: A value is out of its range, or two options exclude each other.
@@ -150,6 +152,7 @@ class GenerationConfig:
         0, Integer(0, MAX_TOP_LOGPROBS), vllm="logprobs", llama_cpp="n_probs", without=("beams",)
     )
     seed: int | None = option(None, Integer(0, 2**64 - 1, or_none=True), vllm="=", llama_cpp="=")
+    adapter: str | None = option(None, Name(), vllm="lora_request", llama_cpp="lora")
 
     def __post_init__(self) -> None:
         for name, known in _OPTIONS.items():

@@ -102,7 +102,9 @@ class Engine:
             with self._exclusively(urgent=True):
                 self._end_cancelled()
 
-    def score(self, token_ids: Sequence[int], *, num_logits: int | None = None) -> npt.NDArray[np.float32]:
+    def score(
+        self, token_ids: Sequence[int], *, num_logits: int | None = None, adapter: str | None = None
+    ) -> npt.NDArray[np.float32]:
         """Return the logits at the last of these tokens, float32 [num_logits, vocab]; waits for a free slot.
 
         What a slot holds of the tokens before them is not computed again, so that a long text can be scored part by
@@ -110,17 +112,18 @@ class Engine:
 
         Raises:
             OptionError: There are more tokens than the context or kv_cache_bytes holds, or none; or fewer than
-                `num_logits`.
+                `num_logits`; or the model has no such adapter.
             GenerationError: The model failed to run; then whatever else runs has failed too.
         """
         self._scheduler.check_prompt(token_ids)
+        self._scheduler.check_adapter(adapter)
         if num_logits is None:
             num_logits = len(token_ids)
         if not 1 <= num_logits <= len(token_ids):
             raise OptionError(
                 f"num_logits must be at least 1 and at most {len(token_ids)}, the number of tokens, not {num_logits}"
             )
-        while (logits := self._try_score(token_ids, num_logits)) is None:
+        while (logits := self._try_score(token_ids, num_logits, adapter)) is None:
             self.advance()
         return logits
 
@@ -133,7 +136,9 @@ class Engine:
         """Assert the invariants of scheduler and cache; for tests."""
         self._scheduler.check()
 
-    def _try_score(self, token_ids: Sequence[int], num_logits: int) -> npt.NDArray[np.float32] | None:
+    def _try_score(
+        self, token_ids: Sequence[int], num_logits: int, adapter: str | None
+    ) -> npt.NDArray[np.float32] | None:
         """Return the logits, or None while every slot is in use."""
         with self._exclusively(urgent=True):
             cache, slot = self._model.cache, None
@@ -141,7 +146,7 @@ class Engine:
                 # A slot keeps one token less than it is asked for, so what wants logits runs. Where all tokens do, that
                 # is none: the slot is empty and no cached prefix is lost for it.
                 beginning = token_ids[: len(token_ids) - num_logits + 1]
-                slot = cache.acquire(beginning, key=self._scheduler.key_of(len(token_ids)))
+                slot = cache.acquire(beginning, key=self._scheduler.key_of(len(token_ids), adapter))
                 if slot is None or not cache.reserve(len(token_ids)):
                     if self._scheduler.running:
                         return None

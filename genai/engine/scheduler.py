@@ -16,7 +16,7 @@ from genai.cache.slot import common_length
 from genai.engine.request import Request
 from genai.engine.sequence import GenerationSequence
 from genai.engine.strategies import Strategy, make_strategy
-from genai.errors import OptionError, OutOfMemoryError
+from genai.errors import OptionError, OutOfMemoryError, did_you_mean
 from genai.model import Model, Span
 
 __all__ = ["Batch", "Scheduler"]
@@ -75,9 +75,7 @@ class Scheduler:
             OptionError: It can never run: too long, too many sequences, or an option does not fit the model.
         """
         self.check_prompt(request.prompt_token_ids)
-        if request.adapter is not None and request.adapter not in self._model.adapters:
-            known = ", ".join(sorted(self._model.adapters)) or "none"
-            raise OptionError(f'the model has no adapter "{request.adapter}"; it has: {known}')
+        self.check_adapter(request.adapter)
         strategy = make_strategy(request, self._model)
         if len(strategy.sequences) > self._model.max_batch:
             raise OptionError(
@@ -102,6 +100,18 @@ class Scheduler:
         if min(token_ids) < 0 or max(token_ids) >= self._model.vocab_size:
             raise OptionError(
                 f"token ids must be at least 0 and less than {self._model.vocab_size}, the vocabulary"
+            )
+
+    def check_adapter(self, name: str | None) -> None:
+        """See that the model can compute with an adapter.
+
+        Raises:
+            OptionError: It has none of this name.
+        """
+        known = sorted(self._model.adapters)
+        if name is not None and name not in known:
+            raise OptionError(
+                f'the model has no adapter "{name}"; it has: {", ".join(known) or "none"}.{did_you_mean(name, known)}'
             )
 
     def key_of(self, length: int, adapter: str | None = None) -> PrefixKey:

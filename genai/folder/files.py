@@ -9,6 +9,8 @@ from typing import Any
 from genai.errors import ModelFolderError
 
 __all__ = [
+    "ADAPTERS_FOLDER",
+    "ADAPTER_SUFFIX",
     "ADDED_TOKENS_FILE",
     "CONFIG_FILE",
     "GENERATION_CONFIG_FILE",
@@ -58,6 +60,9 @@ TEXT_FILES = (
     *OTHER_TOKENIZER_FILES,
 )
 """What a tokenizer and its chat template may consist of; no folder has all of them."""
+
+ADAPTERS_FOLDER, ADAPTER_SUFFIX = "adapters", ".safetensors"
+"""The folder of low-rank adapters, and how the file of each ends; it begins with the adapter's name."""
 
 TEMPLATE_FOLDER = "additional_chat_templates"
 """The folder of further chat templates, `<name>.jinja`."""

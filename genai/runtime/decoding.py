@@ -18,6 +18,7 @@ import numpy as np
 from genai.cache import KVCache, Slot
 from genai.errors import GenerationError
 from genai.model import Span, StepOutput
+from genai.runtime.adapters import NO_ADAPTERS, AdapterInputs
 from genai.runtime.binding import Binding
 from genai.runtime.cache_runs import CacheRuns, run
 from genai.runtime.growing import GrowingCache
@@ -66,20 +67,30 @@ class Decoding:
         cache: The slots.
         runs: Binds runs over them.
         max_batch: Most rows of a step.
+        adapters: What steps are told of adapters, where the graph has places for some.
     """
 
-    def __init__(self, session: DecoderSession, cache: KVCache, runs: CacheRuns, *, max_batch: int) -> None:
+    def __init__(
+        self,
+        session: DecoderSession,
+        cache: KVCache,
+        runs: CacheRuns,
+        *,
+        max_batch: int,
+        adapters: AdapterInputs | None = None,
+    ) -> None:
         graph = session.graph
         self._session = session
         self._cache = cache
         self._runs = runs
+        self._adapters = adapters
         self._takes_any_rows = graph.takes_any_rows and not runs.grows
         self._is_stable = graph.is_stable
         self._freezes = session.freezes_scalars
         can_record = graph.is_stable and not (self._freezes and graph.has_changing_scalars)
         self._records = session.captures and can_record
         self._buffers = StepBuffers(graph, session.step_device, rows=max_batch, tokens=max_batch)
-        self._bound: dict[tuple[int, int, int], Binding] = {}
+        self._bound: dict[tuple[int, int, int, tuple[int, int]], Binding] = {}
         self._bound_epoch = -1
         self._next: _Launched | None = None
 
@@ -180,24 +191,34 @@ class Decoding:
             is_long=row[0].key.position_table == 1,
             total_length=self._cache.capacity if self._records and self._freezes else None,
         )
-        run(self._binding(row, self._cache.align(row, idle=idle), arena))
+        active = NO_ADAPTERS
+        if self._adapters is not None:
+            active = self._adapters.write([None if slot in idle else slot.key.adapter for slot in row])
+        run(self._binding(row, self._cache.align(row, idle=idle), arena, active))
 
-    def _binding(self, row: Sequence[Slot], side: int, arena: GrowingCache | None) -> Binding:
+    def _binding(
+        self, row: Sequence[Slot], side: int, arena: GrowingCache | None, active: tuple[int, int]
+    ) -> Binding:
         """Return the binding for some rows, made anew only after the cache has moved (or if it must be)."""
         if not self._is_stable:
-            return self._bind(row, side, arena)
+            return self._bind(row, side, arena, active)
         binds_anew = self._session.provider.copies_at_bind and not self._records
         if self._bound_epoch != self._cache.epoch or binds_anew:
             for binding in self._bound.values():
                 binding.release()
             self._bound.clear()
             self._bound_epoch = self._cache.epoch
-        key = (row[0].index, len(row), side)
+        key = (row[0].index, len(row), side, active)
         if key not in self._bound:
-            self._bound[key] = self._bind(row, side, arena)
+            self._bound[key] = self._bind(row, side, arena, active)
         return self._bound[key]
 
-    def _bind(self, row: Sequence[Slot], side: int, arena: GrowingCache | None) -> Binding:
-        return self._runs.bind(
+    def _bind(
+        self, row: Sequence[Slot], side: int, arena: GrowingCache | None, active: tuple[int, int]
+    ) -> Binding:
+        binding = self._runs.bind(
             self._session, self._buffers, row, (1, 1), side=side, arena=arena, is_repeated=self._records
         )
+        if self._adapters is not None:
+            self._adapters.bind(binding, active, rows=len(row))
+        return binding

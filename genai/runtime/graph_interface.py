@@ -177,7 +177,8 @@ class GraphInterface:
             if name in RANKS and len(value.shape) in RANKS[name]
         }
         ports = _cache_ports(inputs, outputs, feeds, decoder, facts)
-        unknown = sorted(inputs.keys() - feeds.keys() - {port.past for port in ports})
+        adapters = {name for name in inputs if name.startswith(names.ADAPTER_PREFIX)}
+        unknown = sorted(inputs.keys() - feeds.keys() - {port.past for port in ports} - adapters)
         lacks_logits = facts.gives_logits and names.LOGITS not in outputs
         if unknown or not ports or lacks_logits or names.INPUT_IDS not in feeds:
             raise ModelFolderError(
