@@ -7,7 +7,7 @@ adapters run together, and a run without any is bound to no rows at all.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -130,12 +130,13 @@ class AdapterWeights:
         """Return an adapter's number."""
         return self._number_of[name]
 
-    def bind(self, binding: Binding, active: tuple[int, int]) -> None:
-        """Bind the matrices of a range of adapters."""
+    def bind(self, binding: Binding, active: tuple[int, int], *, inputs: Collection[str]) -> None:
+        """Bind the matrices of a range of adapters to those of these inputs that are such matrices."""
         for name, product in self.adapters.products.items():
             ends = self.adapters.masks[product.mask]
             for port, matrix in zip(adapter_matrices(name), self._matrices[name], strict=True):
-                binding.input(port, _rows(matrix, ends[active[0]], ends[active[1]]), self._device)
+                if port in inputs:
+                    binding.input(port, _rows(matrix, ends[active[0]], ends[active[1]]), self._device)
 
     def _stacked(self, product: str, which: str) -> Buffer:
         """Return all adapters' matrices of a product, one behind the other."""
@@ -185,9 +186,17 @@ class AdapterInputs:
             mask.upload()
         return active
 
-    def bind(self, binding: Binding, active: tuple[int, int], *, rows: int) -> None:
-        """Bind the masks of so many rows and the matrices of a range of adapters."""
-        self._weights.bind(binding, active)
+    def bind(self, binding: Binding, active: tuple[int, int], *, rows: int, inputs: Collection[str]) -> None:
+        """Bind the masks of so many rows and the matrices of a range of adapters.
+
+        Args:
+            binding: What is bound.
+            active: The range, as `write` returned it.
+            rows: Rows of the run.
+            inputs: The inputs of the graph's places for adapters; what reads prompts alone lacks some.
+        """
+        self._weights.bind(binding, active, inputs=inputs)
         for number, (ends, mask) in enumerate(zip(self._ends, self._masks, strict=True)):
             width = ends[active[1]] - ends[active[0]]
-            binding.input(adapter_mask(number), mask.buffer.shaped((rows, 1, width)), self._device)
+            if adapter_mask(number) in inputs:
+                binding.input(adapter_mask(number), mask.buffer.shaped((rows, 1, width)), self._device)

@@ -231,7 +231,8 @@ class Decoder:
         binding = self._runs.bind(session, buffers, slots, (longest, num_logits), side=side, arena=arena)
         if self._chunk_adapters is not None:
             active = self._chunk_adapters.write([slot.key.adapter for slot in slots])
-            self._chunk_adapters.bind(binding, active, rows=len(slots))
+            inputs = session.graph.adapter_inputs
+            self._chunk_adapters.bind(binding, active, rows=len(slots), inputs=inputs)
         run(binding)
         if arena:
             arena.collect(slots, [len(row) for row in rows], longest)

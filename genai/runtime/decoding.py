@@ -220,5 +220,6 @@ class Decoding:
             self._session, self._buffers, row, (1, 1), side=side, arena=arena, is_repeated=self._records
         )
         if self._adapters is not None:
-            self._adapters.bind(binding, active, rows=len(row))
+            inputs = self._session.graph.adapter_inputs
+            self._adapters.bind(binding, active, rows=len(row), inputs=inputs)
         return binding
