@@ -25,6 +25,7 @@ __all__ = [
     "TEXT_FILES",
     "TOKENIZER_CONFIG_FILE",
     "TOKENIZER_FILE",
+    "is_adapter_file",
     "is_text_file",
     "read_json",
 ]
@@ -78,6 +79,16 @@ def is_text_file(name: str) -> bool:
     if folder:
         return folder == TEMPLATE_FOLDER and file.endswith(".jinja")
     return file in TEXT_FILES or file == GENERATION_CONFIG_FILE
+
+
+def is_adapter_file(name: str) -> bool:
+    """Whether a file of a folder, by its path in there, is an adapter.
+
+    >>> is_adapter_file("adapters/sql.safetensors"), is_adapter_file("model.safetensors")
+    (True, False)
+    """
+    folder, _, file = name.rpartition("/")
+    return folder == ADAPTERS_FOLDER and file.endswith(ADAPTER_SUFFIX)
 
 
 def read_json(path: Path) -> dict[str, Any]:

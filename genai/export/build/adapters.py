@@ -62,7 +62,7 @@ def adapted_products(g: GraphBuilder, weights: Weights, adapter: PeftAdapter) ->
     if added:
         raise UnsupportedModelError(
             f'{adapter.path}: it adapts "{next(iter(added.values())).source}", beside which the graph has no place for an '
-            "adapter (an embedding, a head, a router or experts): merge it into the weights with --merge-adapter"
+            "adapter (an embedding, a router, experts, or a matrix that attention takes apart): merge it into the weights with --merge-adapter"
         )
     return found
 

@@ -50,11 +50,9 @@ class MergedCheckpoint:
         return self._checkpoint.config
 
     def __getitem__(self, name: str) -> Rows:
-        if name in self._replaced:
-            return self._adapter.replaced[self._replaced[name]]
-        if name in self._added:
-            return self._merged(name, self._checkpoint[name], self._added[name])
-        return self._checkpoint[name]
+        is_replaced = name in self._replaced
+        rows = self._adapter.replaced[self._replaced[name]] if is_replaced else self._checkpoint[name]
+        return self._merged(name, rows, self._added[name]) if name in self._added else rows
 
     def __contains__(self, name: object) -> bool:
         return name in self._checkpoint
