@@ -1,9 +1,10 @@
 """Measure what adapters cost: a step of decoding and a prompt without any, with one, and with several in one batch.
 
-    python scripts/measure_adapters.py PLAIN ADAPTED [--rows 1 8] [--steps 64] [--rounds 5]
+    python scripts/measure_adapters.py PLAIN ADAPTED [--rows 1 8] [--steps 64] [--rounds 5] [--one-thread]
 
 Both are folders of one model, of which the second has adapters. What is compared takes turns, and the median of each is
-told, so that a machine that is busy for a while is busy for all.
+told, so that a machine that is busy for a while is busy for all. On a machine that is never quiet, `--one-thread` measures
+the processor's time of one thread instead of the clock's.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from genai.cache import PrefixKey, Slot
 from genai.folder import ModelFolder
@@ -30,12 +31,20 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--optimize-for", default="auto")
+    parser.add_argument("--one-thread", action="store_true")
     given = parser.parse_args()
     plain, adapted = (
-        Decoder(ModelFolder.load(folder), provider="cpu", max_context=2048, optimize_for=given.optimize_for)
+        Decoder(
+            ModelFolder.load(folder),
+            provider="cpu",
+            max_context=2048,
+            optimize_for=given.optimize_for,
+            num_threads=1 if given.one_thread else None,
+        )
         for folder in (given.plain, given.adapted)
     )
     names = sorted(adapted.adapters)
+    clock = time.process_time if given.one_thread else time.perf_counter
     for num_rows in given.rows:
         cases: dict[str, tuple[Decoder, list[str | None]]] = {
             "a folder without adapters": (plain, [None] * num_rows),
@@ -48,17 +57,19 @@ def main() -> None:
         times: dict[str, list[tuple[float, float]]] = {case: [] for case in cases}
         for _ in range(given.rounds):
             for case, (decoder, adapters) in cases.items():
-                times[case].append(_measure(decoder, adapters, given.steps))
+                times[case].append(_measure(decoder, adapters, given.steps, clock))
         print(f"{num_rows} rows")
         for case, found in times.items():
             prompt, step = (statistics.median(each) for each in zip(*found, strict=True))
             print(f"  {case:28} step {1e3 * step:7.2f} ms, prompt of {PROMPT_LENGTH} {1e3 * prompt:7.1f} ms")
 
 
-def _measure(decoder: Decoder, adapters: Sequence[str | None], num_steps: int) -> tuple[float, float]:
+def _measure(
+    decoder: Decoder, adapters: Sequence[str | None], num_steps: int, clock: Callable[[], float]
+) -> tuple[float, float]:
     """Return the seconds of a row's prompt, and of a step of all rows."""
     slots: list[Slot] = []
-    begun = time.perf_counter()
+    begun = clock()
     for row, adapter in enumerate(adapters):
         slot = decoder.cache.acquire([1000 + row], key=PrefixKey(adapter=adapter))
         assert slot is not None
@@ -66,12 +77,12 @@ def _measure(decoder: Decoder, adapters: Sequence[str | None], num_steps: int) -
         decoder.cache.truncate(slot, 0)
         decoder.cache.reserve(PROMPT_LENGTH + num_steps + 8)
         decoder.run([Span(slot, [1000 + row] * PROMPT_LENGTH)])
-    prompt = (time.perf_counter() - begun) / len(slots)
+    prompt = (clock() - begun) / len(slots)
     times = []
     for _ in range(num_steps):
-        begun = time.perf_counter()
+        begun = clock()
         _ = decoder.run([Span(slot, [7], 1) for slot in slots]).logits
-        times.append(time.perf_counter() - begun)
+        times.append(clock() - begun)
     for slot in slots:
         decoder.cache.truncate(slot, 0)
         decoder.cache.release(slot)

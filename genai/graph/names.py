@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 __all__ = [
+    "ADAPTER_POSITIONS",
     "ADAPTER_PREFIX",
     "ATTENTION_MASK",
     "BEST_IDS",
@@ -59,6 +60,9 @@ USE_LONG_ROPE = "use_long_rope"
 
 ADAPTER_PREFIX = "adapters."
 """What the inputs that load-time adaptation adds for adapters begin with."""
+
+ADAPTER_POSITIONS = f"{ADAPTER_PREFIX}positions"
+"""The input that says at how many positions of a row adapters add: at one, where they add nothing, or at all."""
 
 KEY, VALUE = "key", "value"
 CONV_STATE, RECURRENT_STATE = "conv_state", "recurrent_state"

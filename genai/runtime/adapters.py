@@ -21,7 +21,7 @@ from genai.cache import Buffer, Device
 from genai.errors import ModelFolderError
 from genai.folder import ModelFolder
 from genai.folder.adapter_files import LowRank, read_adapter
-from genai.graph.names import adapter_mask, adapter_matrices
+from genai.graph.names import ADAPTER_POSITIONS, adapter_mask, adapter_matrices
 from genai.runtime.adapt import AdaptedProduct, add_adapters
 from genai.runtime.binding import Binding
 from genai.runtime.step_buffers import Mirror
@@ -165,6 +165,7 @@ class AdapterInputs:
         self._weights = weights
         self._device = device
         self._ends = weights.adapters.masks
+        self._one_position, self._all_positions = np.array([1]), np.array([np.iinfo(np.int64).max])
         dtypes = {product.mask: product.dtype for product in weights.adapters.products.values()}
         self._masks = [
             Mirror(device, (rows * ends[-1],), dtypes[number]) for number, ends in enumerate(self._ends)
@@ -196,6 +197,9 @@ class AdapterInputs:
             inputs: The inputs of the graph's places for adapters; what reads prompts alone lacks some.
         """
         self._weights.bind(binding, active, inputs=inputs)
+        positions = self._one_position if active == NO_ADAPTERS else self._all_positions
+        if ADAPTER_POSITIONS in inputs:
+            binding.host_input(ADAPTER_POSITIONS, positions)
         for number, (ends, mask) in enumerate(zip(self._ends, self._masks, strict=True)):
             width = ends[active[1]] - ends[active[0]]
             if adapter_mask(number) in inputs:

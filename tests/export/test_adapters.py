@@ -13,6 +13,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from genai import Generator
+from genai.cache import PrefixKey
 from genai.config import ExportSettings
 from genai.errors import CheckpointError, GenaiError, OptionError, UnsupportedModelError
 from genai.export import export_model, plan_export
@@ -23,6 +24,8 @@ from genai.export.build.graph_builder import GraphBuilder
 from genai.export.checkpoint.rows import RescaledRows
 from genai.export.exporter import open_weights
 from genai.folder import ModelFolder
+from genai.model import Span
+from genai.runtime import Decoder
 from tests.adapters import make_adapter, reference_logits
 from tests.checkpoints import make_checkpoint
 
@@ -62,6 +65,8 @@ def logits(folder: ModelFolder, **options: Any) -> np.ndarray:
 
 
 ATTENTION = ["q_proj", "k_proj", "v_proj", "o_proj"]
+MLP = ["gate_proj", "up_proj", "down_proj"]
+SHARED = [*ATTENTION, r"shared_expert.gate_proj", r"shared_expert.down_proj"]
 
 
 @pytest.mark.parametrize(
@@ -81,6 +86,12 @@ ATTENTION = ["q_proj", "k_proj", "v_proj", "o_proj"]
         pytest.param(
             "deepseek_v3", {"target_modules": ["q_a_proj", "q_b_proj", "o_proj"]}, marks=pytest.mark.slow
         ),
+        pytest.param("qwen2_moe", {"target_modules": SHARED}, marks=pytest.mark.slow),
+        pytest.param(
+            "qwen3_next", {"target_modules": [*ATTENTION, "in_proj_qkvz", "out_proj"]}, marks=pytest.mark.slow
+        ),
+        pytest.param("gemma3n_text", {"target_modules": MLP}, marks=pytest.mark.slow),
+        pytest.param("gemma4_text", {"target_modules": [*ATTENTION, *MLP]}, marks=pytest.mark.slow),
         pytest.param("mixtral", {"target_modules": ATTENTION}, marks=pytest.mark.slow),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -95,6 +106,29 @@ def test_families(family: str, config: dict[str, Any], tmp_path: Path) -> None:
     np.testing.assert_allclose(logits(beside), plain, atol=1e-4)
     merged = export_model(checkpoint, tmp_path / "merged", precision="fp32", merge_adapter=adapter)
     np.testing.assert_allclose(logits(merged), expected, atol=1e-4)
+    assert_rows_are_as_alone(beside)
+
+
+def assert_rows_are_as_alone(folder: ModelFolder) -> None:
+    """A step of two rows, one with the adapter "a", gives the logits that each has alone."""
+    decoder, expected = Decoder(folder, provider="cpu", num_threads=1), []
+    for names in ((None,), ("a",), (None, "a")):
+        spans = []
+        for name in names:
+            slot = decoder.cache.acquire([0], key=PrefixKey(adapter=name))
+            assert slot is not None
+            decoder.cache.truncate(slot, 0)
+            decoder.cache.reserve(len(PROMPT))
+            decoder.run([Span(slot, PROMPT[:-1])])
+            spans.append(Span(slot, PROMPT[-1:], 1))
+        output = decoder.run(spans)
+        found = [output.logits_of(index, 1).copy() for index in range(len(names))]
+        expected += found
+        for span in spans:
+            decoder.cache.truncate(span.slot, 0)
+            decoder.cache.release(span.slot)
+    np.testing.assert_allclose(expected[2:], expected[:2], atol=1e-4)
+    assert np.abs(expected[0] - expected[1]).max() > 0.1
 
 
 @pytest.mark.parametrize(
