@@ -60,11 +60,15 @@ def adapted_products(g: GraphBuilder, weights: Weights, adapter: PeftAdapter) ->
         if of_product:
             found[product.name] = _stored(g, adapter, product, of_product)
     if added:
-        raise UnsupportedModelError(
-            f'{adapter.path}: it adapts "{next(iter(added.values())).source}", beside which the graph has no place for an '
-            "adapter (an embedding, a router, experts, or a matrix that attention takes apart): merge it into the weights with --merge-adapter"
-        )
+        raise _no_place(adapter, next(iter(added.values())).source)
     return found
+
+
+def _no_place(adapter: PeftAdapter, module: str) -> UnsupportedModelError:
+    return UnsupportedModelError(
+        f'{adapter.path}: it adapts "{module}", beside which the graph has no place for an adapter (an embedding, a router, '
+        "experts, or a matrix that attention takes apart): merge it into the weights with --merge-adapter"
+    )
 
 
 def _by_module(weights: Weights, adapter: PeftAdapter) -> dict[str, _Added]:
@@ -73,7 +77,10 @@ def _by_module(weights: Weights, adapter: PeftAdapter) -> dict[str, _Added]:
     for name, module in adapter.modules.items():
         stored = match_module(name, weights.places)
         if stored is None:
-            if weights.is_ignored(name):
+            is_used = weights.uses(name)
+            if is_used:
+                raise _no_place(adapter, name)
+            if is_used is False:  # by transformers, too
                 continue
             raise CheckpointError(
                 f'{adapter.path}: it adapts "{name}", which the model does not have'

@@ -141,10 +141,10 @@ class Weights(Mapping[str, Rows]):
         """The modules that each stored matrix is cut into, by its name in the checkpoint without ".weight"."""
         return self._places
 
-    def is_ignored(self, module: str) -> bool:
-        """Whether the checkpoint has a module of which the decoder makes no use."""
+    def uses(self, module: str) -> bool | None:
+        """Whether the decoder makes use of a module of the checkpoint; `None` if the checkpoint has no such module."""
         name = f"{module}.weight"
-        return name in self._checkpoint and name not in self._used
+        return name in self._used if name in self._checkpoint else None
 
     def _take(self, modules: str | tuple[str, ...], source: _Stored, index: int | None) -> None:
         """Enter the views of one stored module's tensors."""
