@@ -19,8 +19,6 @@ from genai.folder import ModelFolder
 from genai.model import Span
 from genai.runtime import Decoder
 
-PROMPT_LENGTH = 256
-
 
 def main() -> None:
     """Print a table."""
@@ -28,6 +26,7 @@ def main() -> None:
     parser.add_argument("plain")
     parser.add_argument("adapted")
     parser.add_argument("--rows", type=int, nargs="+", default=[1, 8])
+    parser.add_argument("--prompt", type=int, default=256, help="tokens of each row's prompt")
     parser.add_argument("--steps", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--optimize-for", default="auto")
@@ -57,15 +56,19 @@ def main() -> None:
         times: dict[str, list[tuple[float, float]]] = {case: [] for case in cases}
         for _ in range(given.rounds):
             for case, (decoder, adapters) in cases.items():
-                times[case].append(_measure(decoder, adapters, given.steps, clock))
+                times[case].append(_measure(decoder, adapters, given.prompt, given.steps, clock))
         print(f"{num_rows} rows")
         for case, found in times.items():
             prompt, step = (statistics.median(each) for each in zip(*found, strict=True))
-            print(f"  {case:28} step {1e3 * step:7.2f} ms, prompt of {PROMPT_LENGTH} {1e3 * prompt:7.1f} ms")
+            print(f"  {case:28} step {1e3 * step:7.2f} ms, prompt of {given.prompt} {1e3 * prompt:7.1f} ms")
 
 
 def _measure(
-    decoder: Decoder, adapters: Sequence[str | None], num_steps: int, clock: Callable[[], float]
+    decoder: Decoder,
+    adapters: Sequence[str | None],
+    prompt_length: int,
+    num_steps: int,
+    clock: Callable[[], float],
 ) -> tuple[float, float]:
     """Return the seconds of a row's prompt, and of a step of all rows."""
     slots: list[Slot] = []
@@ -75,8 +78,8 @@ def _measure(
         assert slot is not None
         slots.append(slot)
         decoder.cache.truncate(slot, 0)
-        decoder.cache.reserve(PROMPT_LENGTH + num_steps + 8)
-        decoder.run([Span(slot, [1000 + row] * PROMPT_LENGTH)])
+        decoder.cache.reserve(prompt_length + num_steps + 8)
+        decoder.run([Span(slot, [1000 + row] * prompt_length)])
     prompt = (clock() - begun) / len(slots)
     times = []
     for _ in range(num_steps):

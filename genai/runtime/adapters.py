@@ -57,18 +57,26 @@ class AdapterSet:
         Raises:
             ModelFolderError: A file is damaged, or two of them are of different models.
         """
-        paths = folder.adapter_files
-        if not paths:
-            return None
-        files = tuple(read_adapter(path) for path in paths.values())
+        files = {name: read_adapter(path) for name, path in folder.adapter_files.items()}
+        try:
+            return cls.of_files(files) if files else None
+        except _MisfitError as error:
+            raise _misfit(folder.adapter_files[error.adapter], error.product) from error
+
+    @classmethod
+    def of_files(cls, files: Mapping[str, Mapping[str, LowRank]]) -> Self:
+        """Return what adapters add to each product, by their names, as a set."""
         shapes: dict[str, tuple[int, int, np.dtype[Any]]] = {}
-        for path, file in zip(paths.values(), files, strict=True):
+        for name, file in files.items():
             for product, added in file.items():
                 shape = (added.a.shape[1], added.b.shape[1], added.a.dtype)
                 if shapes.setdefault(product, shape) != shape:
-                    raise _misfit(path, product)
+                    raise _MisfitError(name, product)
         ends = {
-            product: (0, *accumulate(file[product].rank if product in file else 0 for file in files))
+            product: (
+                0,
+                *accumulate(file[product].rank if product in file else 0 for file in files.values()),
+            )
             for product in shapes
         }
         masks = tuple(dict.fromkeys(ends.values()))
@@ -76,7 +84,7 @@ class AdapterSet:
             product: AdaptedProduct(num_inputs, num_outputs, masks.index(ends[product]), dtype)
             for product, (num_inputs, num_outputs, dtype) in shapes.items()
         }
-        return cls(tuple(paths), files, products, masks)
+        return cls(tuple(files), tuple(files.values()), products, masks)
 
     def add_to(
         self,
@@ -93,6 +101,14 @@ class AdapterSet:
         if missing:
             index = next(index for index, file in enumerate(self.files) if missing[0] in file)
             raise _misfit(folder.adapter_files[self.names[index]], missing[0])
+
+
+class _MisfitError(Exception):
+    """An adapter has a product in another shape than one before it."""
+
+    def __init__(self, adapter: str, product: str) -> None:
+        super().__init__(adapter, product)
+        self.adapter, self.product = adapter, product
 
 
 def _misfit(path: Path, product: str) -> ModelFolderError:

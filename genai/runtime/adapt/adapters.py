@@ -22,6 +22,7 @@ from genai.graph.axes import BATCH_SIZE
 from genai.graph.names import ADAPTER_POSITIONS, adapter_mask, adapter_matrices
 from genai.graph.operators import MATMUL_NBITS
 from genai.graph.opset import ONNX_DOMAINS
+from genai.runtime.adapt.graph import attributes_of
 
 __all__ = ["AdaptedProduct", "add_adapters"]
 
@@ -59,20 +60,21 @@ def add_adapters(
         factors: What the outputs of some nodes were multiplied by when the graph was adapted, float32 [outputs].
 
     Returns:
-        The products that the graph does not have, or not in a form that is known.
+        The products that the graph does not have, or in another shape.
     """
     graph = model.graph
-    nodes = dict(_products_of(graph))
+    found = dict(_products_of(graph))
     orders = {node.output[0]: node for node in graph.node if _is_reordering(node)}
     places = {node.output[0]: place for place, node in enumerate(graph.node)}
     added: dict[int, list[NodeProto]] = {}
+    missing = []
     for name, product in products.items():
-        if (node := nodes.get(name)) is None:
+        node, *shape = found.get(name, (None,))
+        if node is None or shape != [product.num_inputs, product.num_outputs]:
+            missing.append(name)
             continue
         x = node.input[0]
-        if (
-            x in orders
-        ):  # the inputs in the order that the matrix was quantized in; the adapter has them in theirs
+        if x in orders:  # for the matrix alone, which was quantized in another order
             x = orders[x].input[0]
         factor = (factors or {}).get(node.output[0])
         place = places[node.output[0]]
@@ -85,18 +87,22 @@ def add_adapters(
     _add_input(graph, ADAPTER_POSITIONS, np.dtype(np.int64), [1])
     for name, value in ((_FIRST, 0), (_AXIS, 1)):
         graph.initializer.append(numpy_helper.from_array(np.array([value]), name))
-    return sorted(products.keys() - nodes.keys())
+    return missing
 
 
-def _products_of(graph: GraphProto) -> Iterator[tuple[str, NodeProto]]:
-    """Yield the products with stored matrices, by what the names of these begin with."""
-    weights = {tensor.name for tensor in graph.initializer if tensor.name.endswith(_WEIGHT)}
+def _products_of(graph: GraphProto) -> Iterator[tuple[str, tuple[NodeProto, int, int]]]:
+    """Yield products with stored matrices, by what the names of these begin with, and their inputs and outputs."""
+    weights = {tensor.name: tensor for tensor in graph.initializer if tensor.name.endswith(_WEIGHT)}
     for node in graph.node:
-        is_product = MATMUL_NBITS.is_type_of(node.domain, node.op_type) or (
-            node.domain in ONNX_DOMAINS and node.op_type == "MatMul"
-        )
-        if is_product and node.input[1] in weights:
-            yield node.input[1].removesuffix(_WEIGHT), node
+        if len(node.input) < 2 or node.input[1] not in weights:
+            continue
+        name = node.input[1].removesuffix(_WEIGHT)
+        if MATMUL_NBITS.is_type_of(node.domain, node.op_type):
+            attributes = attributes_of(node)
+            yield name, (node, attributes["K"], attributes["N"])
+        elif node.domain in ONNX_DOMAINS and node.op_type == "MatMul":
+            num_inputs, num_outputs = weights[node.input[1]].dims
+            yield name, (node, num_inputs, num_outputs)
 
 
 def _is_reordering(node: NodeProto) -> bool:
