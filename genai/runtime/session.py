@@ -216,8 +216,13 @@ def _sessions_of_one_graph(
     """Return one session for everything, or two, of which each has what is faster on a CPU for its work."""
     first = choose_provider(provider, library=options.get("provider_library"))[0]
     if first.name != "cpu":
-        adapted = _adapted(folder, stages, adapters, options)
-        whole = DecoderSession(folder, stages, provider=provider, adapted=adapted, **options)
+        whole = DecoderSession(
+            folder,
+            stages,
+            provider=provider,
+            adapted=None if adapters is None else _adapted(folder, stages, adapters, options),
+            **options,
+        )
         if whole.provider.name != "cpu" or not may_read_in_eight_bits(whole.facts, optimize_for):
             return whole, whole
         del whole
