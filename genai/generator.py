@@ -191,6 +191,11 @@ class Generator:
         return self._open(self._decoder).context_length
 
     @property
+    def adapters(self) -> tuple[str, ...]:
+        """The names of the model's low-rank adapters, of which the option `adapter` names one."""
+        return tuple(self._open(self._decoder).adapters)
+
+    @property
     def vocab_size(self) -> int:
         """Number of logits per position."""
         return self._open(self._decoder).vocab_size
@@ -450,6 +455,7 @@ class Generator:
         *,
         token_ids: TokenIds | None = None,
         num_logits: int | None = None,
+        adapter: str | None = None,
     ) -> npt.NDArray[np.float32]:
         """Return the model's logits at every token of a text, float32 [num_tokens, vocab].
 
@@ -460,12 +466,15 @@ class Generator:
             token_ids: Instead of a text, its tokens.
             num_logits: Only those at so many of the last tokens, float32 [num_logits, vocab]. Tokens before them that
                 the cache still holds, from a shorter text for example, are not computed again.
+            adapter: The adapter to compute with.
 
         Raises:
-            OptionError: The text is empty or longer than the context, or has fewer tokens than `num_logits`.
+            OptionError: The text is empty or longer than the context, or has fewer tokens than `num_logits`; or there is no
+                such adapter.
         """
         engine = self._open(self._engine)
-        return engine.score(self._builder.encode(text, token_ids=token_ids), num_logits=num_logits)
+        ids = self._builder.encode(text, token_ids=token_ids)
+        return engine.score(ids, num_logits=num_logits, adapter=adapter)
 
     @overload
     def score(  # type: ignore[overload-overlap]  # as for `generate`

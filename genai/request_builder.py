@@ -249,6 +249,7 @@ class RequestBuilder:
             parse=None if grammar is None else grammar.parse,
             make_reasoning_limit=self._reasoning_limit(prompt, config.max_reasoning_tokens),
             make_parser=None if prompt.is_plain else prompt.make_parser,
+            adapter=config.adapter,
         )
 
     def _check(self, config: GenerationConfig, prompt: ChatPrompt, *, is_conversation: bool) -> None:

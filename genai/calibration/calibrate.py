@@ -106,6 +106,7 @@ class Calibration:
         parts = [
             what,
             fingerprint(self.plan.checkpoint),
+            self.plan.merged and fingerprint(self.plan.merged.path),
             replace(self.plan.settings, bits_budget=None).name,  # the precision has what came of it
             self.plan.precision.to_json(),
             EXPORT_VERSION,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
@@ -86,6 +87,7 @@ class ExportFlags:
     "genai export ./checkpoint -o ./model --quantize gptq --calibration ./letters.txt",
     "genai export microsoft/Phi-4-mini-instruct -o ./phi --precision int8 --block-size 64",
     "genai export ./model-Q4_K_M.gguf -o ./model",
+    "genai export ./checkpoint -o ./model --adapter sql=./sql-lora --adapter poems=./poems-lora",
     "genai export ./checkpoint -o ./model --provider cuda",
     "genai export ./checkpoint -o ./model --via transformers",
     "genai export ./checkpoint -o ./model --web ./site",
@@ -108,6 +110,16 @@ def export(
         str,
         typer.Option(help="Exporter: native or transformers; auto takes the first that can do it."),
     ] = "auto",
+    adapter: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=DIR",
+            help="LoRA adapter of PEFT to keep beside the model, for requests to name; may be repeated.",
+        ),
+    ] = None,
+    merge_adapter: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="LoRA adapter of PEFT to merge into the weights.")
+    ] = None,
 ) -> None:
     """Export a checkpoint to a model folder.
 
@@ -118,14 +130,36 @@ def export(
     path = flags.output
     if path is None:
         path = find_folder(checkpoint, deployments)
-        _refuse_options(flags, quantize=quantize, via=via)
+        _refuse_options(flags, quantize=quantize, via=via, adapter=adapter, merge_adapter=merge_adapter)
     else:
         check_is_checkpoint(checkpoint)
-        run_export(checkpoint, flags, quantize=quantize, via=via)
+        adapters = _adapters_of(adapter or [])
+        run_export(
+            checkpoint, flags, quantize=quantize, via=via, adapters=adapters, merge_adapter=merge_adapter
+        )
     deploy(path, deployments, overwrite=flags.overwrite, as_json=flags.json)
 
 
-def _refuse_options(flags: ExportFlags, *, quantize: str | None, via: str) -> None:
+def _adapters_of(texts: list[str]) -> dict[str, Path]:
+    """Return the folders of adapters by name, of texts NAME=DIR.
+
+    >>> _adapters_of(["sql=./a=b"])["sql"].name
+    'a=b'
+    """
+    adapters: dict[str, Path] = {}
+    for text in texts:
+        name, equals, folder = text.partition("=")
+        if not (name and equals and folder):
+            raise OptionError(f"--adapter must be NAME=DIR, such as sql=./sql-lora, not {text!r}")
+        if name in adapters:
+            raise OptionError(
+                f"--adapter gives the name {name} to {adapters[name]} and to {folder}: choose another"
+            )
+        adapters[name] = Path(folder)
+    return adapters
+
+
+def _refuse_options(flags: ExportFlags, **others: object) -> None:
     """See that nothing was asked of an export where none is made.
 
     Raises:
@@ -133,7 +167,7 @@ def _refuse_options(flags: ExportFlags, *, quantize: str | None, via: str) -> No
     """
     given = {field.name for field in fields(flags) if getattr(flags, field.name) != field.default}
     given -= {"overwrite", "json"}
-    given |= {name for name, value in (("quantize", quantize), ("via", via)) if value not in (None, "auto")}
+    given |= {name for name, value in others.items() if value not in (None, "auto")}
     if given:
         options = " and ".join(f"--{name.replace('_', '-')}" for name in sorted(given))
         raise OptionError(
@@ -142,7 +176,14 @@ def _refuse_options(flags: ExportFlags, *, quantize: str | None, via: str) -> No
 
 
 def run_export(
-    checkpoint: str, flags: ExportFlags, *, quantize: str | None, via: str, bits_budget: float | None = None
+    checkpoint: str,
+    flags: ExportFlags,
+    *,
+    quantize: str | None,
+    via: str,
+    bits_budget: float | None = None,
+    adapters: Mapping[str, Path] | None = None,
+    merge_adapter: Path | None = None,
 ) -> None:
     """Export a checkpoint, check the folder, and print what was made."""
     from genai.export import plan_export
@@ -171,7 +212,13 @@ def run_export(
 
     @cache  # planned once, before gigabytes are fetched for an export that cannot be made
     def plan(path: Path) -> ExportPlan:
-        return plan_export(path, settings, keeps_quantized=keeps_quantized(preset, **options))
+        return plan_export(
+            path,
+            settings,
+            keeps_quantized=keeps_quantized(preset, **options),
+            adapters=adapters,
+            merge_adapter=merge_adapter,
+        )
 
     with StageProgress() as progress:
         found = resolve_checkpoint(
@@ -248,7 +295,7 @@ def _tell(folder: ModelFolder, seconds: float, report: Report | None, *, as_json
 
     manifest = folder.manifest
     assert manifest is not None, "an export has a manifest"
-    size_bytes = sum(file.stat().st_size for file in folder.path.iterdir() if file.is_file())
+    size_bytes = sum(file.stat().st_size for file in folder.path.rglob("*") if file.is_file())
     if as_json:
         summary = {
             "path": str(folder.path),
@@ -262,6 +309,7 @@ def _tell(folder: ModelFolder, seconds: float, report: Report | None, *, as_json
             "activations": manifest.float_type,
             "quantization": dict(manifest.quantization),
             "bits_per_weight": manifest.bits_per_weight,
+            "adapters": sorted(manifest.adapters),
             "context_length": folder.decoder.context_length,
             "size_bytes": size_bytes,
             "seconds": round(seconds, 3),
@@ -273,8 +321,9 @@ def _tell(folder: ModelFolder, seconds: float, report: Report | None, *, as_json
     checked = f", {report.summary()}" if report is not None else ""
     form = f" for {manifest.provider} in {manifest.float_type}" if manifest.provider != "cpu" else ""
     bits = f" ({manifest.bits_per_weight:.2f} bits a weight)" if manifest.bits_per_weight else ""
+    adapters = f", with adapters {', '.join(sorted(manifest.adapters))}" if manifest.adapters else ""
     print_result(
-        f"{folder.path}: {manifest.precision}{form}, {format_bytes(size_bytes)}{bits}, {exported}{checked}"
+        f"{folder.path}: {manifest.precision}{form}, {format_bytes(size_bytes)}{bits}{adapters}, {exported}{checked}"
     )
     if (cost := expected_cost(manifest)) is not None:
         print_result(cost)

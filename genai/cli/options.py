@@ -238,6 +238,9 @@ class GenerationFlags:
     length_penalty: Annotated[
         float | None, typer.Option(help="Exponent on the length that a beam's score is divided by.")
     ] = None
+    adapter: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Low-rank adapter of the model to compute with.")
+    ] = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

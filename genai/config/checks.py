@@ -21,6 +21,7 @@ __all__ = [
     "Functions",
     "Integer",
     "LastTokens",
+    "Name",
     "Number",
     "Patterns",
     "Prompt",
@@ -239,6 +240,19 @@ class Functions:
             if not callable(function):
                 raise OptionError(f"{name} must be functions, not {function!r:.200}")
         return functions
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """A name, or `None`; which names there are, the model knows."""
+
+    range = "name or None"
+
+    def __call__(self, name: str, value: Any) -> Any:
+        """See that the value is a text."""
+        if value is None or (isinstance(value, str) and value):
+            return value
+        raise OptionError(f"{name} must be a {self.range}, not {value!r}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from genai.config.checks import (
     Functions,
     Integer,
     LastTokens,
+    Name,
     Number,
     Patterns,
     Prompt,
@@ -138,6 +139,7 @@ class GenerationConfig:
             2023): "ngram" finds them behind an earlier occurrence of the last ones, "draft" asks the draft model, "auto"
             takes the draft model if there is one, else the occurrences if the model computes in floats; "off" is nobody. No guess changes what is generated.
         num_draft_tokens: Most tokens that are guessed at a time; `None` is up to 15. Fewer are where more do not pay.
+        adapter: Name of the model's low-rank adapter to compute with; `None` is the model alone.
 
     Raises:
         OptionError: A value is out of its range, or two options exclude each other.
@@ -276,6 +278,7 @@ class GenerationConfig:
         llama_cpp="speculative.n_max",
         without=("beams",),
     )
+    adapter: str | None = option(None, Name(), vllm="lora_request", llama_cpp="lora")
 
     def __post_init__(self) -> None:
         for name, known in _OPTIONS.items():

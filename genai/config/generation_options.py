@@ -94,3 +94,4 @@ class GenerationOptions(TypedDict, total=False):
     response_format: ResponseFormatLike | None
     speculative: Literal["auto", "off", "ngram", "draft"]
     num_draft_tokens: int | None
+    adapter: str | None

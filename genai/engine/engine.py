@@ -113,7 +113,9 @@ class Engine:
             with self._exclusively(urgent=True):
                 self._end_from_outside()
 
-    def score(self, token_ids: Sequence[int], *, num_logits: int | None = None) -> npt.NDArray[np.float32]:
+    def score(
+        self, token_ids: Sequence[int], *, num_logits: int | None = None, adapter: str | None = None
+    ) -> npt.NDArray[np.float32]:
         """Return the logits at the last of these tokens, float32 [num_logits, vocab]; waits for a free slot.
 
         What a slot holds of the tokens before them is not computed again, so that a long text can be scored part by
@@ -121,10 +123,11 @@ class Engine:
 
         Raises:
             OptionError: There are more tokens than the context or kv_cache_bytes holds, or none; or fewer than
-                `num_logits`.
+                `num_logits`; or the model has no such adapter.
             GenerationError: The model failed to run; then whatever else runs has failed too.
         """
         self._scheduler.check_prompt(token_ids)
+        self._scheduler.check_adapter(adapter)
         if num_logits is None:
             num_logits = len(token_ids)
         if not 1 <= num_logits <= len(token_ids):
@@ -140,7 +143,7 @@ class Engine:
             logits = output.logits_of(0, num_logits)
             return logits if output.logits.base is None else logits.copy()  # a view is of a run's own buffer
 
-        return self._with_slot(beginning, score, num_positions=len(token_ids))
+        return self._with_slot(beginning, score, num_positions=len(token_ids), adapter=adapter)
 
     def read_prefix(self, token_ids: Sequence[int]) -> CachedPrefix:
         """Return a copy of what slots hold of the beginning of a sequence, its last token left out; waits for a slot."""
@@ -169,7 +172,12 @@ class Engine:
         self._scheduler.check()
 
     def _with_slot(
-        self, token_ids: Sequence[int], use: Callable[[Slot], _Found], *, num_positions: int | None = None
+        self,
+        token_ids: Sequence[int],
+        use: Callable[[Slot], _Found],
+        *,
+        num_positions: int | None = None,
+        adapter: str | None = None,
     ) -> _Found:
         """Use a slot between two steps, once one is free: one that holds as much of these tokens as any."""
         num_positions = num_positions or len(token_ids)
@@ -177,7 +185,7 @@ class Engine:
             with self._exclusively(urgent=True):
                 cache, slot = self._model.cache, None
                 try:
-                    slot = cache.acquire(token_ids, key=self._scheduler.key_of(num_positions))
+                    slot = cache.acquire(token_ids, key=self._scheduler.key_of(num_positions, adapter))
                     if slot is not None and cache.reserve(num_positions):
                         return use(slot)
                     if not self._scheduler.running:

@@ -85,9 +85,12 @@ class EnginePool:
         if engine is not None:
             engine.cancel(request)
 
-    def score(self, token_ids: Sequence[int], *, num_logits: int | None = None) -> npt.NDArray[np.float32]:
+    def score(
+        self, token_ids: Sequence[int], *, num_logits: int | None = None, adapter: str | None = None
+    ) -> npt.NDArray[np.float32]:
         """Return the logits at the last of these tokens, as `Engine.score`."""
-        return self._best_engine(token_ids, None).score(token_ids, num_logits=num_logits)
+        engine = self._best_engine(token_ids, adapter)
+        return engine.score(token_ids, num_logits=num_logits, adapter=adapter)
 
     def read_prefix(self, token_ids: Sequence[int]) -> CachedPrefix:
         """Return what is cached of the beginning of a sequence, as `Engine.read_prefix`."""

@@ -17,7 +17,7 @@ from genai.engine.request import Request
 from genai.engine.sequence import GenerationSequence
 from genai.engine.speculation import Speculation
 from genai.engine.strategies import Strategy, make_strategy
-from genai.errors import OptionError, OutOfMemoryError
+from genai.errors import OptionError, OutOfMemoryError, did_you_mean
 from genai.model import Model, Span
 
 __all__ = ["Batch", "Scheduler"]
@@ -90,9 +90,7 @@ class Scheduler:
                 f"prompt_logprobs: the prompt fills the context of {self._model.context_length} tokens, but one token after "
                 "it is generated: shorten the prompt by one"
             )
-        if request.adapter is not None and request.adapter not in self._model.adapters:
-            known = ", ".join(sorted(self._model.adapters)) or "none"
-            raise OptionError(f'the model has no adapter "{request.adapter}"; it has: {known}')
+        self.check_adapter(request.adapter)
         self._speculation.check_options(request.config)
         strategy = make_strategy(request, self._model)
         if len(strategy.sequences) > self._model.max_batch:
@@ -127,6 +125,18 @@ class Scheduler:
             raise OptionError(f"negative_prompt: {error}") from error
         if len(token_ids) == self._model.context_length:
             raise OptionError(f"negative_prompt fills the context of {len(token_ids)} tokens: shorten it")
+
+    def check_adapter(self, name: str | None) -> None:
+        """See that the model can compute with an adapter.
+
+        Raises:
+            OptionError: It has none of this name.
+        """
+        known = sorted(self._model.adapters)
+        if name is not None and name not in known:
+            raise OptionError(
+                f'the model has no adapter "{name}"; it has: {", ".join(known) or "none"}.{did_you_mean(name, known)}'
+            )
 
     def key_of(self, length: int, adapter: str | None = None) -> PrefixKey:
         """Return how a sequence of this length is computed."""

@@ -14,6 +14,7 @@ from genai._version import __version__
 from genai.config import EXPORT_VERSION, ExportSettings
 from genai.errors import ExportError, OptionError
 from genai.export.architecture import DecoderSpec
+from genai.export.build.adapters import adapted_products
 from genai.export.build.balance import balanced
 from genai.export.build.carried import describe_carried
 from genai.export.build.decoder_graph import build_decoder
@@ -23,6 +24,8 @@ from genai.export.build.provider_checks import describe_left
 from genai.export.checkpoint.checkpoint import Checkpoint, naming_checkpoint
 from genai.export.checkpoint.formats import open_checkpoint, write_text_files
 from genai.export.checkpoint.license import stated_license
+from genai.export.checkpoint.merged import MergedCheckpoint
+from genai.export.checkpoint.peft import PeftAdapter
 from genai.export.checkpoint.rows import Rows
 from genai.export.checkpoint.weights import Weights
 from genai.export.foreign import draft_foreign
@@ -42,6 +45,8 @@ from genai.folder import (
     staged_folder,
     write_genai_config,
 )
+from genai.folder.adapter_files import LowRank, write_adapter
+from genai.folder.files import ADAPTER_SUFFIX, ADAPTERS_FOLDER
 from genai.graph.opset import ONNX, OPSETS
 
 __all__ = ["Calibrated", "carry_out", "export_model", "open_weights"]
@@ -80,6 +85,8 @@ def export_model(
     via: str = "auto",
     provider: str | None = None,
     activations: str | None = None,
+    adapters: Mapping[str, Path | str] | None = None,
+    merge_adapter: Path | str | None = None,
     note: Callable[[str], None] | None = None,
 ) -> ModelFolder:
     """Export a Hugging Face checkpoint to a model folder.
@@ -102,6 +109,8 @@ def export_model(
         via: "native" or "transformers" names an exporter; "auto" takes the first that takes the model.
         provider: The execution provider that the folder is made for; "cpu" if not given.
         activations: "fp32", "fp16" or "bf16", which the graph computes in; the provider's choice if not given.
+        adapters: Folders of PEFT with LoRA adapters to keep beside the model, by the names that requests give them.
+        merge_adapter: A folder with an adapter to merge into the weights.
         note: Told when an exporter other than the native one is used, and why, and what the provider leaves to the CPU.
 
     Raises:
@@ -114,7 +123,13 @@ def export_model(
         precision=precision, block_size=block_size, provider=provider, activations=activations
     )
     return carry_out(
-        plan_export(checkpoint, settings, keeps_quantized=precision is None and block_size is None),
+        plan_export(
+            checkpoint,
+            settings,
+            keeps_quantized=precision is None and block_size is None,
+            adapters=adapters,
+            merge_adapter=merge_adapter,
+        ),
         output,
         overwrite=overwrite,
         progress=progress,
@@ -191,7 +206,13 @@ def open_weights(plan: ExportPlan, decoder: NativeDecoder) -> Weights:
         CheckpointError: The checkpoint is incomplete or damaged.
         UnsupportedModelError: It has tensors that nothing uses.
     """
-    return _weights_of(open_checkpoint(plan.checkpoint, plan.config), decoder)
+    return _weights_of(_checkpoint_of(plan), decoder)
+
+
+def _checkpoint_of(plan: ExportPlan) -> Checkpoint:
+    """Open a plan's checkpoint, with the adapter merged into it that the plan has for that."""
+    checkpoint = open_checkpoint(plan.checkpoint, plan.config)
+    return checkpoint if plan.merged is None else MergedCheckpoint(checkpoint, plan.merged)
 
 
 def _weights_of(checkpoint: Checkpoint, decoder: NativeDecoder) -> Weights:
@@ -208,8 +229,9 @@ def _weights_of(checkpoint: Checkpoint, decoder: NativeDecoder) -> Weights:
 
 
 def _native_draft(plan: ExportPlan, decoder: NativeDecoder, calibrated: Calibrated | None) -> Draft:
-    checkpoint = open_checkpoint(plan.checkpoint, plan.config)
+    checkpoint = _checkpoint_of(plan)
     family, spec = decoder.family, decoder.spec
+    adapters: dict[str, Mapping[str, LowRank]] = {}
     if calibrated is not None:
         graph = GraphBuilder(calibrated.precision, calibrated.parameters)
     else:
@@ -217,6 +239,10 @@ def _native_draft(plan: ExportPlan, decoder: NativeDecoder, calibrated: Calibrat
         precision = plan.precision.mixed_for(weights)
         graph = GraphBuilder(precision, balanced(weights, spec, precision))
     build_decoder(graph, spec)
+    if calibrated is None:
+        adapters = {
+            name: adapted_products(graph, weights, adapter) for name, adapter in plan.adapters.items()
+        }
     return Draft(
         graph=graph,
         quantization=graph.precision.to_json(),
@@ -226,6 +252,7 @@ def _native_draft(plan: ExportPlan, decoder: NativeDecoder, calibrated: Calibrat
         notes=_notes(plan, graph, calibrated),
         attributes=_attributes(spec),
         num_parameters=sum(math.prod(shape) for shape in spec.parameters().values()),
+        adapters=adapters,
     )
 
 
@@ -235,7 +262,15 @@ def _notes(plan: ExportPlan, graph: GraphBuilder, calibrated: Calibrated | None)
         notes |= calibrated.notes
     if not plan.settings.is_calibrated and (weights := describe_carried(graph)):
         notes["quantized_weights"] = weights
+    if plan.merged is not None:
+        notes["merged_adapter"] = _describe_adapter(plan.merged)
     return notes
+
+
+def _describe_adapter(adapter: PeftAdapter) -> dict[str, object]:
+    """Return what the manifest says of an adapter."""
+    num_modules = len(adapter.modules) + len(adapter.embeddings)
+    return {"source": str(adapter.path), "rank": adapter.max_rank, "modules": num_modules}
 
 
 def _attributes(spec: DecoderSpec) -> dict[str, object]:
@@ -252,6 +287,11 @@ def _write_files(
 ) -> dict[str, str]:
     """Write every file but the manifest; return their sha256 by name."""
     digests = write_graph(draft.graph, folder, producer=PRODUCER, version=__version__, progress=progress)
+    for name, products in draft.adapters.items():
+        file = f"{ADAPTERS_FOLDER}/{name}{ADAPTER_SUFFIX}"
+        (folder / ADAPTERS_FOLDER).mkdir(exist_ok=True)
+        write_adapter(folder / file, products)
+        digests[file] = sha256_of(folder / file)
     copied = write_text_files(plan.checkpoint, folder)
     write_json(folder / CONFIG_FILE, write_genai_config(draft.decoder))
     return digests | {name: sha256_of(folder / name) for name in (*copied, CONFIG_FILE)}
@@ -277,6 +317,7 @@ def _manifest(
         export_version=EXPORT_VERSION,
         attributes=draft.attributes,
         num_parameters=draft.num_parameters,
+        adapters={name: _describe_adapter(adapter) for name, adapter in plan.adapters.items()},
     )
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +25,16 @@ from genai.export.checkpoint.formats import (
     read_checkpoint_config,
 )
 from genai.export.checkpoint.model_config import MisreadModelError
+from genai.export.checkpoint.peft import PeftAdapter, read_peft
 from genai.export.checkpoint.weights import WeightMap
 from genai.export.families import find_family
 from genai.export.foreign import check_foreign
 from genai.export.write.draft import check_context
 
 __all__ = ["ExportPlan", "NativeDecoder", "plan_export"]
+
+_ADAPTER_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,63}", re.ASCII)
+"""It is a file's name, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +64,8 @@ class ExportPlan:
         precision: The types and schemes that follow from the settings.
         native: What the native exporter will build; `None` leaves the export to transformers' exporter.
         why_not_native: Why the native exporter does not take it; `None` if it does, or was not asked.
+        adapters: The adapters to keep beside the model, by name.
+        merged: The adapter to merge into its weights.
     """
 
     checkpoint: Path
@@ -68,10 +75,17 @@ class ExportPlan:
     precision: Precision
     native: NativeDecoder | None
     why_not_native: str | None
+    adapters: Mapping[str, PeftAdapter] = field(default_factory=dict)
+    merged: PeftAdapter | None = None
 
 
 def plan_export(
-    checkpoint: Path | str, settings: ExportSettings | None = None, *, keeps_quantized: bool = False
+    checkpoint: Path | str,
+    settings: ExportSettings | None = None,
+    *,
+    keeps_quantized: bool = False,
+    adapters: Mapping[str, Path | str] | None = None,
+    merge_adapter: Path | str | None = None,
 ) -> ExportPlan:
     """Choose the exporter of a checkpoint and what it will build.
 
@@ -80,13 +94,15 @@ def plan_export(
         settings: What the export is to be; the defaults if not given.
         keeps_quantized: Take the precision "keep", whatever the settings say, where the checkpoint has quantized weights
             that can be kept.
+        adapters: Folders of PEFT with LoRA adapters to keep beside the model, by the names that requests give them.
+        merge_adapter: A folder with an adapter to merge into the weights.
 
     Raises:
-        CheckpointError: config.json is missing or malformed.
+        CheckpointError: config.json is missing or malformed, or an adapter is.
         UnsupportedModelError: No exporter that the settings allow takes the model, transformers' would make another one of
             it, its layers cannot be run over the text that the settings need, or its cache cannot hold codes.
-        OptionError: The context is longer than the model's, there is nothing to keep, or another exporter than the native
-            one would need a text.
+        OptionError: The context is longer than the model's, there is nothing to keep, another exporter than the native
+            one would need a text or adapters, or these do not go with what else was asked for.
         ExportError: The exporter that was asked for cannot run.
     """
     path, settings = Path(checkpoint), settings or ExportSettings()
@@ -117,6 +133,11 @@ def plan_export(
                 why_not = str(error)
         if settings.needs_text:
             _check_calibration(architecture, native, settings)
+        if (adapters or merge_adapter) and native is None:
+            raise OptionError(
+                f"{'adapter' if adapters else 'merge_adapter'} is the native exporter's, and {architecture} is exported by "
+                f"transformers' own{f': {why_not}' if why_not else ''}; merge the adapter with PEFT and export the result"
+            )
         if native is not None:
             check_provider(native.spec, settings)
         elif settings.form.has_plain_attention:
@@ -126,7 +147,38 @@ def plan_export(
             )
         else:
             check_foreign(config, why_not_native=why_not, max_context=settings.max_context)
-    return ExportPlan(path, config, architecture, settings, Precision.of(settings), native, why_not)
+    return ExportPlan(
+        path,
+        config,
+        architecture,
+        settings,
+        Precision.of(settings),
+        native,
+        why_not,
+        adapters=_read_adapters(adapters or {}, settings),
+        merged=None if merge_adapter is None else read_peft(Path(merge_adapter)),
+    )
+
+
+def _read_adapters(adapters: Mapping[str, Path | str], settings: ExportSettings) -> dict[str, PeftAdapter]:
+    """Read the adapters to keep beside a model, and see that they can be."""
+    if adapters and settings.needs_text:
+        options, instead = (
+            " and ".join(each) for each in (settings.text_options, settings.text_options.values())
+        )
+        raise OptionError(
+            f"adapter and {options} cannot be combined, since a calibration rescales what an adapter was trained beside: "
+            f"{instead}, or merge the adapter (merge_adapter)"
+        )
+    for name in adapters:
+        if not _ADAPTER_NAME.fullmatch(name):
+            raise OptionError(
+                f"an adapter's name must be letters, digits, -, _ and dots, and begin with a letter or digit, not {name!r}"
+            )
+    found = {name: read_peft(Path(folder)) for name, folder in adapters.items()}
+    for adapter in found.values():
+        adapter.check_is_addition()
+    return found
 
 
 def _check_calibration(architecture: str, decoder: NativeDecoder | None, settings: ExportSettings) -> None:

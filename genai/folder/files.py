@@ -9,6 +9,8 @@ from typing import Any
 from genai.errors import ModelFolderError
 
 __all__ = [
+    "ADAPTERS_FOLDER",
+    "ADAPTER_SUFFIX",
     "ADDED_TOKENS_FILE",
     "CONFIG_FILE",
     "GENERATION_CONFIG_FILE",
@@ -23,6 +25,7 @@ __all__ = [
     "TEXT_FILES",
     "TOKENIZER_CONFIG_FILE",
     "TOKENIZER_FILE",
+    "is_adapter_file",
     "is_text_file",
     "read_json",
 ]
@@ -59,6 +62,9 @@ TEXT_FILES = (
 )
 """What a tokenizer and its chat template may consist of; no folder has all of them."""
 
+ADAPTERS_FOLDER, ADAPTER_SUFFIX = "adapters", ".safetensors"
+"""The folder of low-rank adapters, and how the file of each ends; it begins with the adapter's name."""
+
 TEMPLATE_FOLDER = "additional_chat_templates"
 """The folder of further chat templates, `<name>.jinja`."""
 
@@ -73,6 +79,16 @@ def is_text_file(name: str) -> bool:
     if folder:
         return folder == TEMPLATE_FOLDER and file.endswith(".jinja")
     return file in TEXT_FILES or file == GENERATION_CONFIG_FILE
+
+
+def is_adapter_file(name: str) -> bool:
+    """Whether a file of a folder, by its path in there, is an adapter.
+
+    >>> is_adapter_file("adapters/sql.safetensors"), is_adapter_file("model.safetensors")
+    (True, False)
+    """
+    folder, _, file = name.rpartition("/")
+    return folder == ADAPTERS_FOLDER and file.endswith(ADAPTER_SUFFIX)
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -13,7 +13,16 @@ from genai.folder.results import as_evaluation, as_validation
 
 __all__ = ["Manifest"]
 
-_OBJECTS = ("quantization", "opset", "versions", "files", "exporter_notes", "settings", "attributes")
+_OBJECTS = (
+    "quantization",
+    "opset",
+    "versions",
+    "files",
+    "exporter_notes",
+    "settings",
+    "attributes",
+    "adapters",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +46,7 @@ class Manifest:
         attributes: Facts about the graph that the runtime needs and genai_config.json has no key for.
         validation: Results of `genai validate`, empty until it ran.
         evaluation: Results of `genai evaluate`, likewise.
+        adapters: The adapters beside the model by name: "source", "rank", and how many "modules" each adapts.
         license: The licence that the checkpoint states, or its page; `None` if neither is known to.
         num_parameters: The checkpoint's, a tied head not counted again; `None` where the exporter does not tell.
         num_bytes: Bytes of the ONNX files with their weights; `None` in folders that do not say.
@@ -58,6 +68,7 @@ class Manifest:
     attributes: Mapping[str, Any] = field(default_factory=dict)
     validation: Mapping[str, Any] = field(default_factory=dict)
     evaluation: Mapping[str, Any] = field(default_factory=dict)
+    adapters: Mapping[str, Any] = field(default_factory=dict)
     license: str | None = None
     num_parameters: int | None = None
     num_bytes: int | None = None

@@ -14,7 +14,7 @@ from typing import Any
 
 from genai.folder.manifest import Manifest
 
-__all__ = ["CARD_FILE", "MARK", "describe_weights", "is_own_card", "model_card"]
+__all__ = ["CARD_FILE", "MARK", "describe_adapters", "describe_weights", "is_own_card", "model_card"]
 
 CARD_FILE = "README.md"
 MARK = "<!-- genai writes this card, and again after an evaluation or a validation; without this line it does not. -->"
@@ -121,7 +121,7 @@ def _base_model(manifest: Manifest) -> str | None:
 
 
 def _name(manifest: Manifest) -> str:
-    return _code(Path((_base_model(manifest) or manifest.source).replace("\\", "/")).name)
+    return _code(_last_part(_base_model(manifest) or manifest.source))
 
 
 def _facts(manifest: Manifest) -> Iterator[tuple[str, str]]:
@@ -142,11 +142,28 @@ def _facts(manifest: Manifest) -> Iterator[tuple[str, str]]:
     kv_precision = manifest.settings.get("kv_precision")
     if kv_precision not in (None, "auto"):
         yield "KV cache", f"{kv_precision}"
+    if manifest.adapters:
+        yield "Adapters", describe_adapters(manifest)
+    if merged := manifest.exporter_notes.get("merged_adapter"):
+        yield "Merged adapter", f"`{_code(_last_part(str(merged['source'])))}`, rank {merged['rank']}"
     yield (
         "Made",
         f"{manifest.created}, with "
         + ", ".join(f"{tool} {version}" for tool, version in manifest.versions.items()),
     )
+
+
+def describe_adapters(manifest: Manifest) -> str:
+    """Name a folder's adapters in Markdown, with their sources."""
+    return ", ".join(
+        f"`{_code(name)}` (rank {adapter.get('rank')}, of `{_code(_last_part(str(adapter.get('source'))))}`)"
+        for name, adapter in sorted(manifest.adapters.items())
+    )
+
+
+def _last_part(source: str) -> str:
+    """Return a folder's name: its path is nobody else's business."""
+    return Path(source.replace("\\", "/")).name
 
 
 def describe_weights(manifest: Manifest) -> str | None:

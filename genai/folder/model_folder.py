@@ -9,7 +9,14 @@ from typing import Self
 from genai.config import GenerationConfig
 from genai.errors import ModelFolderError, OptionError
 from genai.folder.decoder_config import DecoderConfig
-from genai.folder.files import CONFIG_FILE, HF_CONFIG_FILE, MANIFEST_FILE, read_json
+from genai.folder.files import (
+    ADAPTER_SUFFIX,
+    ADAPTERS_FOLDER,
+    CONFIG_FILE,
+    HF_CONFIG_FILE,
+    MANIFEST_FILE,
+    read_json,
+)
 from genai.folder.genai_config import read_genai_config
 from genai.folder.generation_defaults import LengthLimits, read_generation_defaults, read_length_limits
 from genai.folder.graph_files import NO_CACHE, check_is_decoder, choose_graph, find_graphs
@@ -53,6 +60,12 @@ class ModelFolder:
     def eos_token_ids(self) -> tuple[int, ...]:
         """The ids that end a sequence: generation_config.json's, else the decoder's."""
         return self.generation.eos_token_ids or self.decoder.eos_token_ids
+
+    @property
+    def adapter_files(self) -> dict[str, Path]:
+        """The file of each adapter, by its name, in order of the names."""
+        files = sorted((self.path / ADAPTERS_FOLDER).glob(f"*{ADAPTER_SUFFIX}"))
+        return {file.name.removesuffix(ADAPTER_SUFFIX): file for file in files}
 
     @classmethod
     def load(cls, path: Path | str, *, variant: str | None = None, provider: str = "cpu") -> Self:

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 __all__ = [
+    "ADAPTER_POSITIONS",
+    "ADAPTER_PREFIX",
     "ATTENTION_MASK",
     "BEST_IDS",
     "CACHE_POSITION",
@@ -27,6 +29,8 @@ __all__ = [
     "USE_LONG_ROPE",
     "VALUE",
     "LayerState",
+    "adapter_mask",
+    "adapter_matrices",
     "parse_past",
     "parse_present",
     "past_name",
@@ -53,6 +57,12 @@ CACHE_POSITION = "cache_position"
 USE_CACHE_BRANCH = "use_cache_branch"
 USE_LONG_ROPE = "use_long_rope"
 """Whether a run reads the second table of positions; load-time adaptation makes an input of the choice."""
+
+ADAPTER_PREFIX = "adapters."
+"""What the inputs that load-time adaptation adds for adapters begin with."""
+
+ADAPTER_POSITIONS = f"{ADAPTER_PREFIX}positions"
+"""The input that says at how many positions of a row adapters add: at one, where they add nothing, or at all."""
 
 KEY, VALUE = "key", "value"
 CONV_STATE, RECURRENT_STATE = "conv_state", "recurrent_state"
@@ -141,3 +151,13 @@ def present_names_of(past: str) -> Iterator[str]:
 def _parse(name: str | None, prefix: str) -> LayerState | None:
     match = _STATE.fullmatch(name or "")
     return LayerState(int(match[2]), match[3] or "") if match is not None and match[1] == prefix else None
+
+
+def adapter_mask(number: int) -> str:
+    """Return the input that leaves each row the columns of its own adapter, of products with one division of ranks."""
+    return f"{ADAPTER_PREFIX}mask.{number}"
+
+
+def adapter_matrices(product: str) -> tuple[str, str]:
+    """Return the inputs of the two matrices that adapters have beside a product."""
+    return f"{ADAPTER_PREFIX}{product}.lora_A", f"{ADAPTER_PREFIX}{product}.lora_B"

@@ -12,6 +12,7 @@ from pathlib import PurePosixPath
 
 from genai.errors import CheckpointError, ModelFolderError, OptionError
 from genai.folder import CONFIG_FILE, HF_CONFIG_FILE, OPTIMIZER_CONFIG_FILE, is_text_file
+from genai.folder.files import is_adapter_file
 from genai.folder.gguf_files import GGUF_SUFFIX, gguf_models, gguf_parts
 from genai.folder.graph_files import check_is_decoder, choose_graph, companions_of, find_graphs
 
@@ -93,7 +94,8 @@ def select_files(
         others = [
             name for name in here if name not in text_files and not name.endswith(_NOT_FOR_MODEL_FOLDERS)
         ]
-        return Selection(_within(folder, others + text_files), is_model_folder=True)
+        adapters = [name for name in inside if is_adapter_file(name)]
+        return Selection(_within(folder, others + text_files + adapters), is_model_folder=True)
     small = [*([HF_CONFIG_FILE] if HF_CONFIG_FILE in here else []), *text_files]
     has_safetensors = any(name.endswith(".safetensors") for name in here)
     if graphs and not checkpoint and not (prefer_checkpoint and has_safetensors):

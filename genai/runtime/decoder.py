@@ -18,6 +18,7 @@ from genai.errors import OptionError, OutOfMemoryError
 from genai.folder import ModelFolder
 from genai.graph.names import ROPE_SWITCH_LENGTH, USE_CACHE_BRANCH
 from genai.model import Span, StepOutput
+from genai.runtime.adapters import AdapterInputs, AdapterSet, AdapterWeights
 from genai.runtime.cache_runs import CacheRuns, run
 from genai.runtime.decoding import PROMPTS, Decoding
 from genai.runtime.placement import report_placement
@@ -86,6 +87,8 @@ class Decoder:
         ):
             raise OptionError(f"kv_cache_bytes must be a number of bytes, not {kv_cache_bytes!r}")
         self.max_batch = DEFAULT_MAX_BATCH if max_batch is None else _limit("max_batch", max_batch, None)
+        adapters = None if gives_hidden_states else AdapterSet.of_folder(folder)
+        self.adapters: Collection[str] = adapters.names if adapters else ()
         options = SessionOptions(
             device_id=device_id,
             num_threads=num_threads,
@@ -97,7 +100,7 @@ class Decoder:
             self._session = self._prompts = open_hidden_states(folder, provider=provider, **options)
         else:
             self._session, self._prompts = open_sessions(
-                folder, provider=provider, optimize_for=optimize_for, **options
+                folder, provider=provider, optimize_for=optimize_for, adapters=adapters, **options
             )
         self._scores = self._prompts if self._prompts.graph.gives_logits else self._session
         for session in dict.fromkeys((self._session, self._prompts)):
@@ -122,8 +125,15 @@ class Decoder:
         self.rope_switch_length: int | None = attributes.get(ROPE_SWITCH_LENGTH, graph.rope_switch_length)
         # Where both tables lie in one, the second begins at the switch; where the graph chooses, it is told which.
         second_table = 0 if graph.rope_switch_length else self.rope_switch_length or 0
+        step_device = self._session.step_device
+        weights = AdapterWeights(adapters, step_device) if adapters else None
+        step_adapters, self._chunk_adapters = (
+            AdapterInputs(weights, step_device, rows=self.max_batch) if weights else None for _ in range(2)
+        )
         self._runs = CacheRuns(self._session, self.cache, second_table=second_table)
-        self._decoding = Decoding(self._session, self.cache, self._runs, max_batch=self.max_batch)
+        self._decoding = Decoding(
+            self._session, self.cache, self._runs, max_batch=self.max_batch, adapters=step_adapters
+        )
         self._chunks: dict[DecoderSession, StepBuffers] = {}
         self._restarts_prompts = (
             USE_CACHE_BRANCH in graph.feeds or not self._session.provider.continues_prompts
@@ -133,13 +143,9 @@ class Decoder:
             scores.last_logits_only or scores.max_positions == 1 or self._restarts_prompts
         )
         self._verification = None
-        if scores.is_stable and not self._scores_one_by_one and not self._scores.provider.copies_at_bind:
+        binds_once = scores.is_stable and not self._scores.provider.copies_at_bind and adapters is None
+        if binds_once and not self._scores_one_by_one:
             self._verification = Verification(self._scores, self.cache, self._runs)
-
-    @property
-    def adapters(self) -> Collection[str]:
-        """The names of the adapters that the graph has: none."""
-        return ()
 
     @property
     def rounds_activations(self) -> bool:
@@ -269,7 +275,12 @@ class Decoder:
         )
         self._session.finish()  # a launched step writes behind the tokens of idle slots, one of these perhaps
         side = self.cache.align(slots)
-        run(self._runs.bind(session, buffers, slots, (longest, num_logits), side=side, arena=arena))
+        binding = self._runs.bind(session, buffers, slots, (longest, num_logits), side=side, arena=arena)
+        if self._chunk_adapters is not None:
+            active = self._chunk_adapters.write([slot.key.adapter for slot in slots])
+            inputs = session.graph.adapter_inputs
+            self._chunk_adapters.bind(binding, active, rows=len(slots), inputs=inputs)
+        run(binding)
         if arena:
             arena.collect(slots, [len(row) for row in rows], longest)
         self.cache.flip(slots)

@@ -18,6 +18,7 @@ import numpy as np
 from genai.cache import KVCache, Slot
 from genai.errors import GenerationError
 from genai.model import Span, StepOutput
+from genai.runtime.adapters import NO_ADAPTERS, AdapterInputs
 from genai.runtime.binding import Binding
 from genai.runtime.cache_runs import CacheRuns, run
 from genai.runtime.growing import GrowingCache
@@ -67,13 +68,23 @@ class Decoding:
         cache: The slots.
         runs: Binds runs over them.
         max_batch: Most rows of a step.
+        adapters: What steps are told of adapters, where the graph has places for some.
     """
 
-    def __init__(self, session: DecoderSession, cache: KVCache, runs: CacheRuns, *, max_batch: int) -> None:
+    def __init__(
+        self,
+        session: DecoderSession,
+        cache: KVCache,
+        runs: CacheRuns,
+        *,
+        max_batch: int,
+        adapters: AdapterInputs | None = None,
+    ) -> None:
         graph = session.graph
         self._session = session
         self._cache = cache
         self._runs = runs
+        self._adapters = adapters
         self._takes_any_rows = graph.takes_any_rows and not runs.grows
         self._is_stable = graph.is_stable
         self._freezes = session.freezes_scalars
@@ -180,18 +191,29 @@ class Decoding:
             is_long=row[0].key.position_table == 1,
             total_length=self._cache.capacity if self._records and self._freezes else None,
         )
-        run(self._binding(row, self._cache.align(row, idle=idle), arena))
+        active = NO_ADAPTERS
+        if self._adapters is not None:
+            active = self._adapters.write([None if slot in idle else slot.key.adapter for slot in row])
+        run(self._binding(row, self._cache.align(row, idle=idle), arena, active))
 
-    def _binding(self, row: Sequence[Slot], side: int, arena: GrowingCache | None) -> Binding:
+    def _binding(
+        self, row: Sequence[Slot], side: int, arena: GrowingCache | None, active: tuple[int, int]
+    ) -> Binding:
         """Return the binding for some rows, made anew only after the cache has moved (or if it must be)."""
         if not self._is_stable:
-            return self._bind(row, side, arena)
+            return self._bind(row, side, arena, active)
         if self._session.provider.copies_at_bind and not self._records:
             self._bound.release()
-        key = (row[0].index, len(row), side)
-        return self._bound.get(key, lambda: self._bind(row, side, arena))
+        key = (row[0].index, len(row), side, *active)
+        return self._bound.get(key, lambda: self._bind(row, side, arena, active))
 
-    def _bind(self, row: Sequence[Slot], side: int, arena: GrowingCache | None) -> Binding:
-        return self._runs.bind(
+    def _bind(
+        self, row: Sequence[Slot], side: int, arena: GrowingCache | None, active: tuple[int, int]
+    ) -> Binding:
+        binding = self._runs.bind(
             self._session, self._buffers, row, (1, 1), side=side, arena=arena, is_repeated=self._records
         )
+        if self._adapters is not None:
+            inputs = self._session.graph.adapter_inputs
+            self._adapters.bind(binding, active, rows=len(row), inputs=inputs)
+        return binding

@@ -106,6 +106,7 @@ class GraphInterface:
         rope_switch_length: Length beyond which `use_long_rope` has to be true for the whole of a sequence.
         gives_best_ids: Whether it gives the id of each position's greatest logit too.
         gives_logits: Whether it gives logits at all; what reads prompts alone writes the cache and nothing else.
+        adapter_inputs: The inputs of its places for adapters.
     """
 
     feeds: dict[str, Feed]
@@ -119,6 +120,7 @@ class GraphInterface:
     rope_switch_length: int | None = None
     gives_best_ids: bool = False
     gives_logits: bool = True
+    adapter_inputs: frozenset[str] = frozenset()
 
     @property
     def keeps_logits(self) -> bool:
@@ -177,7 +179,8 @@ class GraphInterface:
             if name in RANKS and len(value.shape) in RANKS[name]
         }
         ports = _cache_ports(inputs, outputs, feeds, decoder, facts)
-        unknown = sorted(inputs.keys() - feeds.keys() - {port.past for port in ports})
+        adapters = frozenset(name for name in inputs if name.startswith(names.ADAPTER_PREFIX))
+        unknown = sorted(inputs.keys() - feeds.keys() - {port.past for port in ports} - adapters)
         lacks_logits = facts.gives_logits and names.LOGITS not in outputs
         if unknown or not ports or lacks_logits or names.INPUT_IDS not in feeds:
             raise ModelFolderError(
@@ -207,6 +210,7 @@ class GraphInterface:
             rope_switch_length=facts.rope_switch_length,
             gives_best_ids=names.BEST_IDS in outputs,
             gives_logits=logits is not None,
+            adapter_inputs=adapters,
         )
 
 

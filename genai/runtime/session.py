@@ -18,6 +18,7 @@ from genai.errors import ModelFolderError, OptionError
 from genai.folder import ModelFolder, StageConfig
 from genai.runtime.adapt import attend_for_one_token, give_hidden_states
 from genai.runtime.adapted_graph import AdaptedGraph
+from genai.runtime.adapters import AdapterSet
 from genai.runtime.addressed_device import AddressedDevice
 from genai.runtime.binding import AddressBinding, Binding, ValueBinding
 from genai.runtime.devices import HostDevice
@@ -166,18 +167,34 @@ class DecoderSession:
 
 
 def open_sessions(
-    folder: ModelFolder, *, provider: str, optimize_for: str, **options: Unpack[SessionOptions]
+    folder: ModelFolder,
+    *,
+    provider: str,
+    optimize_for: str,
+    adapters: AdapterSet | None = None,
+    **options: Unpack[SessionOptions],
 ) -> tuple[DecoderSession, DecoderSession]:
     """Return the session that runs generated tokens and the one that runs prompts, which may be the same.
 
+    Args:
+        folder: The model folder.
+        provider: Execution provider, or "auto".
+        optimize_for: One of `genai.config.OPTIMIZE_FOR`.
+        adapters: Adapters that both have places for.
+        **options: Those of `DecoderSession`.
+
     Raises:
-        ModelFolderError: They do not share one cache.
+        ModelFolderError: They do not share one cache, or have other products than the adapters.
     """
     stages = folder.decoder.stages
+    if stages and adapters is not None:
+        raise ModelFolderError(
+            f"{folder.path}: a decoder in several stages has no places for adapters; export the model again"
+        )
     on_tokens = [stage for stage in stages if stage.run_on_token_gen]
     on_prompts = [stage for stage in stages if stage.run_on_prompt]
     if on_prompts == on_tokens:
-        return _sessions_of_one_graph(folder, on_tokens, provider, optimize_for, options)
+        return _sessions_of_one_graph(folder, on_tokens, provider, optimize_for, adapters, options)
     tokens = DecoderSession(folder, on_tokens, provider=provider, **options)
     prompts = DecoderSession(folder, on_prompts, provider=tokens.provider.name, **options)
     if prompts.graph.cache != tokens.graph.cache:
@@ -213,39 +230,53 @@ def _sessions_of_one_graph(
     stages: Sequence[StageConfig],
     provider: str,
     optimize_for: str,
+    adapters: AdapterSet | None,
     options: SessionOptions,
 ) -> tuple[DecoderSession, DecoderSession]:
     """Return one session for everything, or two, of which each has what is faster on a CPU for its work."""
     first = choose_provider(provider, library=options.get("provider_library"))[0]
     if first.name != "cpu":
-        whole = DecoderSession(folder, stages, provider=provider, **options)
+        whole = DecoderSession(
+            folder,
+            stages,
+            provider=provider,
+            adapted=None if adapters is None else _adapted(folder, stages, adapters, options),
+            **options,
+        )
         if whole.provider.name != "cpu" or not may_read_in_eight_bits(whole.facts, optimize_for):
             return whole, whole
         del whole
-    adapted = AdaptedGraph.of_folder(folder, stages, options.get("max_context"))
+    adapted = _adapted(folder, stages, adapters, options)
     if may_read_in_eight_bits(adapted.facts, optimize_for):
-        if (both := _tokens_and_prompts(folder, stages, optimize_for, options)) is not None:
+        if (both := _tokens_and_prompts(folder, stages, optimize_for, adapters, options)) is not None:
             return both
-        adapted = AdaptedGraph.of_folder(folder, stages, options.get("max_context"))
+        adapted = _adapted(folder, stages, adapters, options)
     whole = DecoderSession(folder, stages, provider="cpu", adapted=adapted, **options)
     return whole, whole
 
 
 def _tokens_and_prompts(
-    folder: ModelFolder, stages: Sequence[StageConfig], optimize_for: str, options: SessionOptions
+    folder: ModelFolder,
+    stages: Sequence[StageConfig],
+    optimize_for: str,
+    adapters: AdapterSet | None,
+    options: SessionOptions,
 ) -> tuple[DecoderSession, DecoderSession] | None:
     """Return a session for single tokens and one that reads prompts in 8 bits; `None` if one is to do all.
 
     The first has the largest matrices, the head's, which are mapped beside their packed copies while it is made; so it
     comes before the other one's weights are in memory.
     """
-    tokens, prompts = (AdaptedGraph.of_folder(folder, stages, options.get("max_context")) for _ in range(2))
+    tokens = AdaptedGraph.of_folder(folder, stages, options.get("max_context"))
+    prompts = _adapted(folder, stages, adapters, options)
     try:
         with read_in_eight_bits(prompts, optimize_for) as reading:
             if reading is None:
                 return None
             num_threads = options.get("num_threads") or os.cpu_count() or 1
-            attend_for_one_token(tokens.model, tokens.weights, num_threads=num_threads)
+            factors = attend_for_one_token(tokens.model, tokens.weights, num_threads=num_threads)
+            if adapters is not None:
+                adapters.add_to(tokens.model, folder, factors)
             return (
                 DecoderSession(folder, stages, provider="cpu", adapted=tokens, **options),
                 DecoderSession(folder, stages, provider="cpu", adapted=reading, **options),
@@ -257,6 +288,16 @@ def _tokens_and_prompts(
             "%s: one graph reads prompts and decodes, since two cannot be had: %s", folder.path, error
         )
         return None
+
+
+def _adapted(
+    folder: ModelFolder, stages: Sequence[StageConfig], adapters: AdapterSet | None, options: SessionOptions
+) -> AdaptedGraph:
+    """Return a folder's graph with places for adapters, if there are any."""
+    adapted = AdaptedGraph.of_folder(folder, stages, options.get("max_context"))
+    if adapters is not None:
+        adapters.add_to(adapted.model, folder)
+    return adapted
 
 
 def _device(provider: Provider, device_id: int, session: Any, *, has_growing: bool) -> Device:

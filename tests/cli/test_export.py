@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from genai.folder import ModelFolder
+from tests.adapters import make_adapter
 from tests.cli.conftest import Outcome
 from tests.hub_server import HubServer
 
@@ -138,3 +139,35 @@ def test_via(cli: Cli, checkpoint: Path, tmp_path: Path) -> None:
         2,
         'via must be one of auto, native, transformers, not "transformer". Did you mean "transformers"?',
     )
+
+
+def test_adapters(cli: Cli, checkpoint: Path, tmp_path: Path) -> None:
+    adapter = make_adapter(checkpoint, tmp_path / "lora")
+    model = tmp_path / "model"
+    done = cli("export", checkpoint, "-o", model, "--adapter", f"sql={adapter}", "--adapter", f"b={adapter}")
+    assert done.code == 0
+    assert "with adapters b, sql" in done.stdout
+    options = ("--model", model, "--max-new-tokens", 4, "--greedy")
+    texts = {cli("generate", "the quick", *options, *more).stdout for more in ((), ("--adapter", "sql"))}
+    assert len(texts) == 2
+    assert cli("chat", "the quick", *options, "--adapter", "b").code == 0
+    done = cli("generate", "the quick", *options, "--adapter", "sq")
+    assert done.code != 0
+    assert 'no adapter "sq"; it has: b, sql. Did you mean "sql"?' in done.error
+    assert "adapters" in cli("models", "show", model).stdout
+    for wrong in ("sql", "=x", "x="):
+        assert (
+            "--adapter must be NAME=DIR"
+            in cli("export", checkpoint, "-o", tmp_path / "no", "--adapter", wrong).error
+        )
+
+
+def test_merging_an_adapter(cli: Cli, checkpoint: Path, tmp_path: Path) -> None:
+    adapter = make_adapter(checkpoint, tmp_path / "lora", use_dora=True)
+    done = cli("export", checkpoint, "-o", tmp_path / "model", "--merge-adapter", adapter)
+    assert done.code == 0
+    manifest = ModelFolder.load(tmp_path / "model").manifest
+    assert manifest is not None
+    assert manifest.exporter_notes["merged_adapter"]["modules"] == 14
+    done = cli("export", tmp_path / "model", "--triton", tmp_path / "t", "--merge-adapter", adapter)
+    assert "--merge-adapter: the model folder is there already" in done.error

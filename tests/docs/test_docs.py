@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from genai.cli.chat.commands import COMMANDS
+from tests.adapters import make_adapter
 from tests.checkpoints import make_checkpoint
 from tests.hub_server import serve
 
@@ -46,7 +47,10 @@ def run(command: list[str], cwd: Path, environment: dict[str, str], stdin: str =
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_examples_of_a_page_run(page: Path, tmp_path: Path, environment: dict[str, str]) -> None:
-    make_checkpoint("llama", tmp_path / "checkpoint")
+    checkpoint = make_checkpoint("llama", tmp_path / "checkpoint")
+    if page.name == "adapters.md":
+        for seed, name in enumerate(("sql-lora", "poems-lora")):
+            make_adapter(checkpoint, tmp_path / name, seed=seed)
     for code in [*blocks(page, "bash")]:
         for line in code.strip().splitlines():
             words = shlex.split(line, comments=True)

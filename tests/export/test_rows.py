@@ -10,9 +10,20 @@ from hypothesis import strategies as st
 
 from genai.export.build import tensors
 from genai.export.build.tensors import LazyTensor, stack
-from genai.export.checkpoint.rows import Experts, InterleavedRows, PaddedRows, Rows, SelectedRows, experts_of
+from genai.export.checkpoint.rows import (
+    Experts,
+    InterleavedRows,
+    MergedRows,
+    PaddedRows,
+    Rows,
+    SelectedRows,
+    experts_of,
+)
 
 MATRIX = np.arange(60, dtype=np.float32).reshape(12, 5)
+NARROW_A = np.arange(10, dtype=np.float32).reshape(2, 5)
+NARROW_B = np.arange(24, dtype=np.float32).reshape(12, 2)
+MERGED = MATRIX + NARROW_B @ NARROW_A
 
 CASES: dict[str, tuple[Rows, np.ndarray]] = {
     "selected": (SelectedRows(MATRIX, np.asarray([7, 2, 2, 11])), MATRIX[[7, 2, 2, 11]]),
@@ -23,6 +34,15 @@ CASES: dict[str, tuple[Rows, np.ndarray]] = {
     "padded": (PaddedRows(MATRIX[:7], 11), np.concatenate([MATRIX[:7], np.zeros((4, 5), np.float32)])),
     "padded to columns too": (PaddedRows(MATRIX[:7, :3], 11, 5), np.pad(MATRIX[:7, :3], ((0, 4), (0, 2)))),
     "not padded": (PaddedRows(MATRIX, 12), MATRIX),
+    "merged": (MergedRows(MATRIX, NARROW_A, NARROW_B), MERGED),
+    "merged and brought to their lengths": (
+        MergedRows(MATRIX, NARROW_A, NARROW_B, 2 * np.linalg.norm(MERGED, axis=1)),
+        2 * MERGED,
+    ),
+    "selected of merged": (
+        SelectedRows(MergedRows(MATRIX, NARROW_A, NARROW_B), np.asarray([7, 2, 2, 11])),
+        MERGED[[7, 2, 2, 11]],
+    ),
     "interleaved and padded": (
         PaddedRows(InterleavedRows((MATRIX[:2], SelectedRows(MATRIX, np.asarray([9, 4])))), 6),
         np.concatenate([MATRIX[[0, 9, 1, 4]], np.zeros((2, 5), np.float32)]),

@@ -206,3 +206,15 @@ def test_all_parts_of_a_gguf_file():
         assert select_files(parts, source="owner/name", subfolder=subfolder).files == tuple(parts)
     with pytest.raises(ModelFolderError, match="x-00002-of-00002"):
         select_files(parts[:1], source="owner/name")
+
+
+def test_a_model_folder_comes_with_its_adapters() -> None:
+    names = [
+        "genai_config.json",
+        "model.onnx",
+        "adapters/sql.safetensors",
+        "adapters/notes.txt",
+        "x.safetensors",
+    ]
+    found = select_files(names, source="owner/name")
+    assert set(found.files) == {"genai_config.json", "model.onnx", "adapters/sql.safetensors"}

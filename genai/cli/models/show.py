@@ -83,7 +83,7 @@ def _describe_memory(preset: Preset) -> dict[str, str]:
 
 
 def _describe_folder(folder: ModelFolder, *, state: str) -> dict[str, Any]:
-    from genai.folder.model_card import describe_weights
+    from genai.folder.model_card import describe_adapters, describe_weights
 
     values = folder_to_json(folder)
     facts: dict[str, Any] = {
@@ -111,6 +111,7 @@ def _describe_folder(folder: ModelFolder, *, state: str) -> dict[str, Any]:
         "made for": f"{manifest.provider}, computing in {manifest.float_type}",
         **({"weights": described.replace("`", "")} if (described := describe_weights(manifest)) else {}),
         **({"KV cache": kv} if (kv := manifest.settings.get("kv_precision", "auto")) != "auto" else {}),
+        **({"adapters": describe_adapters(manifest).replace("`", "")} if manifest.adapters else {}),
         "made from": manifest.source + (f" at {manifest.revision}" if manifest.revision else ""),
         "made on": manifest.created,
         "made with": ", ".join(f"{tool} {version}" for tool, version in manifest.versions.items()),

@@ -20,7 +20,7 @@ from genai.export.checkpoint.rows import Experts, Rows, is_rounded_anew, stacked
 from genai.graph.opset import IR_VERSION, ONNX, OPSETS
 from genai.quantize import BlockScheme, Layout
 
-__all__ = ["GraphBuilder", "Tap"]
+__all__ = ["GraphBuilder", "Product", "Tap"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,19 @@ class Tap:
     """
 
     value: ir.Value
+    modules: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """A product with the stacked matrices of some modules.
+
+    Args:
+        name: What its initializers' names begin with.
+        modules: The modules' paths.
+    """
+
+    name: str
     modules: tuple[str, ...]
 
 
@@ -56,6 +69,7 @@ class GraphBuilder:
     storage: dict[str, str] = field(default_factory=dict)
     metadata: dict[str, str] = field(default_factory=dict)
     taps: list[Tap] = field(default_factory=list)
+    products: list[Product] = field(default_factory=list)
     _scope: list[str] = field(default_factory=list)
     _num_named: dict[str, int] = field(default_factory=dict)
 

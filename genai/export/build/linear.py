@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from genai.export.build.graph_builder import GraphBuilder, Tap
+from genai.export.build.graph_builder import GraphBuilder, Product, Tap
 from genai.export.build.quantized import (
     StoredMatrix,
     product_with_rows,
@@ -140,6 +140,7 @@ def _stacked_product(
             else np.zeros(len(weight), np.float32)
             for module, weight in zip(modules, weights, strict=True)
         ]
+    g.products.append(Product(g.path(name), tuple(g.path(module) for module in modules)))
     return multiply(g, x, weights, biases, name=name, scheme=scheme)
 
 

@@ -20,6 +20,7 @@ __all__ = [
     "DecodedRows",
     "Experts",
     "InterleavedRows",
+    "MergedRows",
     "PaddedRows",
     "RescaledRows",
     "Rows",
@@ -254,6 +255,46 @@ class RescaledRows:
         rows, columns = key if isinstance(key, tuple) else (key, slice(None))
         scaled = np.asarray(self.source[key], np.float32) * self.factors[columns]
         return scaled / self.divisors[rows, None]
+
+
+@dataclass(frozen=True, slots=True)
+class MergedRows:
+    """A matrix with a product of two narrow ones added to it: source + b a, each row perhaps brought to a length.
+
+    Args:
+        source: The matrix.
+        a: float32 [rank, columns].
+        b: float32 [rows, rank].
+        lengths: float32 [rows], what each row's length becomes (DoRA, https://arxiv.org/abs/2402.09353); `None` leaves it.
+    """
+
+    source: Rows
+    a: NDArray[np.float32]
+    b: NDArray[np.float32]
+    lengths: NDArray[np.float32] | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Its shape."""
+        return self.source.shape
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, key: slice | tuple[slice, slice]) -> NDArray[np.float32]:
+        rows, *others = key if isinstance(key, tuple) else (key,)
+        columns = others[0] if others else slice(None)
+        wanted = slice(None) if self.lengths is not None else columns
+        merged = np.asarray(self.source[rows, wanted], np.float32) + self.b[rows] @ self.a[:, wanted]
+        if self.lengths is None:
+            return merged
+        factors = self.lengths[rows] / np.linalg.norm(merged, axis=1)
+        scaled: NDArray[np.float32] = (merged * factors[:, None])[:, columns]
+        return scaled
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        """Return all of it."""
+        return self[:].astype(dtype or np.float32, copy=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,16 +12,17 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from genai.errors import CheckpointError, UnsupportedModelError
 from genai.export.checkpoint.checkpoint import Checkpoint, architecture_of
 from genai.export.checkpoint.rows import Experts, Rows, SelectedRows, TransposedRows, experts_of
 
-__all__ = ["Grouped", "IfStored", "Named", "Transposed", "WeightMap", "Weights"]
+__all__ = ["Grouped", "IfStored", "Named", "Place", "Transposed", "WeightMap", "Weights"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,19 @@ class IfStored:
     """A module that only some checkpoints have; the entries after it then need not be there, where it serves them."""
 
     module: str | Named | Transposed | Grouped
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A decoder's module among the outputs of a stored matrix.
+
+    Args:
+        module: Its canonical name, such as "layers.0.attention.q".
+        outputs: int64 [rows], which outputs of the stored matrix are the module's, in its own order.
+    """
+
+    module: str
+    outputs: NDArray[np.int64]
 
 
 EXPERTS = ".experts."
@@ -96,6 +110,7 @@ class Weights(Mapping[str, Rows]):
         self._checkpoint = checkpoint
         self._shapes = shapes
         self._views: dict[str, Rows] = {}
+        self._places: dict[str, list[Place]] = {}
         self._used: set[str] = set()
         self._prefix = _prefix_of(checkpoint, weight_map, prefixes)
         stored = {modules: _Stored.of(source) for modules, source in weight_map.items()}
@@ -121,6 +136,16 @@ class Weights(Mapping[str, Rows]):
     def __len__(self) -> int:
         return len(self._views)
 
+    @property
+    def places(self) -> Mapping[str, Sequence[Place]]:
+        """The modules that each stored matrix is cut into, by its name in the checkpoint without ".weight"."""
+        return self._places
+
+    def uses(self, module: str) -> bool | None:
+        """Whether the decoder makes use of a module of the checkpoint; `None` if the checkpoint has no such module."""
+        name = f"{module}.weight"
+        return name in self._used if name in self._checkpoint else None
+
     def _take(self, modules: str | tuple[str, ...], source: _Stored, index: int | None) -> None:
         """Enter the views of one stored module's tensors."""
         scope = "" if index is None else f"layers.{index}."
@@ -141,6 +166,8 @@ class Weights(Mapping[str, Rows]):
             else:
                 axis = int(EXPERTS in wanted[0])
                 views = self._pieces(stored.format(i=index), source, shapes, axis=axis)
+                if ending == ".weight" and not axis:
+                    self._note_places(stored.format(i=index), names, scope, source.groups, views)
             self._views |= zip(wanted, views, strict=True)
 
     def _pieces(
@@ -160,6 +187,17 @@ class Weights(Mapping[str, Rows]):
         if axis == 1:
             return [Experts(pieces) for pieces in _split_all(experts_of(view), heights, source.groups)]
         return _split(view, heights, source.groups)
+
+    def _note_places(
+        self, stored: str, modules: Sequence[str], scope: str, groups: int, views: Sequence[Rows]
+    ) -> None:
+        """Remember which outputs of a stored matrix each of these modules has."""
+        heights = [len(view) for view in views]
+        outputs = _split(np.arange(sum(heights), dtype=np.int64), heights, groups)
+        self._places[self._full_name(stored).removesuffix(".weight")] = [
+            Place(scope + module, np.asarray(piece[:]))
+            for module, piece in zip(modules, outputs, strict=True)
+        ]
 
     def _wrong_shape(self, stored: str, tensor: Rows, expected: tuple[int, ...]) -> CheckpointError:
         name = self._full_name(stored)

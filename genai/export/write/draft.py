@@ -9,6 +9,7 @@ from typing import Any
 from genai.errors import OptionError
 from genai.export.write.graph_writer import WritableGraph
 from genai.folder import DecoderConfig
+from genai.folder.adapter_files import LowRank
 
 __all__ = ["Draft", "check_context"]
 
@@ -27,6 +28,7 @@ class Draft:
         versions: Versions of the exporter's own tools.
         attributes: Facts about the graph that the runtime needs and genai_config.json has no key for.
         num_parameters: The checkpoint's, if the exporter knows it.
+        adapters: What each adapter beside the model adds to the graph's products.
     """
 
     graph: WritableGraph
@@ -38,6 +40,7 @@ class Draft:
     versions: Mapping[str, str] = field(default_factory=dict)
     attributes: Mapping[str, Any] = field(default_factory=dict)
     num_parameters: int | None = None
+    adapters: Mapping[str, Mapping[str, LowRank]] = field(default_factory=dict)
 
 
 def check_context(max_context: int, longest: int, *, reason: str | None = None) -> None:

@@ -11,6 +11,7 @@ Works on the small protobuf, before the session is made; weights stay in their e
 - `device_positions`: and the positions whose logits are computed are indices that the device reads;
 - `eight_bit_products`: where prompts are read by a graph of their own, its products are of 8 bits;
 - `one_token_attention`: and the graph beside it attends by the kernel that is faster for one token;
+- `adapters`: products have places for what low-rank adapters add;
 - `fused_cache`: keys and values stacked in front of the batch are taken apart;
 - `stages`: several files that run one after another become one graph;
 - `hidden_states`: for vectors of texts, what the head reads takes the place of the logits;
@@ -21,6 +22,7 @@ Works on the small protobuf, before the session is made; weights stay in their e
 from __future__ import annotations
 
 from genai.runtime.adapt.adaptation import GraphFacts, adapt_model
+from genai.runtime.adapt.adapters import AdaptedProduct, add_adapters
 from genai.runtime.adapt.device_outputs import narrow_outputs
 from genai.runtime.adapt.device_positions import take_positions
 from genai.runtime.adapt.eight_bit_products import WEIGHTS_MIDDLE, EightBitMatrix, to_eight_bit_products
@@ -33,9 +35,11 @@ from genai.runtime.adapt.weights import external_locations, locate_weights, read
 
 __all__ = [
     "WEIGHTS_MIDDLE",
+    "AdaptedProduct",
     "EightBitMatrix",
     "GraphFacts",
     "adapt_model",
+    "add_adapters",
     "attend_for_one_token",
     "external_locations",
     "give_hidden_states",

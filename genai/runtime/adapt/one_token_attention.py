@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from genai.graph.operators import GROUP_QUERY_ATTENTION, MATMUL_NBITS, ROTARY_EMBEDDING
@@ -32,7 +33,9 @@ _UNSEEN_SCORE = np.float32(-1e30)
 _NORMS = ("SimplifiedLayerNormalization", "RMSNormalization", "LayerNormalization")
 
 
-def attend_for_one_token(model: ModelProto, weights: Path, *, num_threads: int) -> None:
+def attend_for_one_token(
+    model: ModelProto, weights: Path, *, num_threads: int
+) -> dict[str, NDArray[np.float32]]:
     """Change a graph, in place, so that attention is as fast as it can be for one token.
 
     Layers stay as they are where queries come in no way that is known, and where a sequence has fewer heads than there
@@ -42,12 +45,17 @@ def attend_for_one_token(model: ModelProto, weights: Path, *, num_threads: int) 
         model: The graph.
         weights: The folder that the names of its weights count from.
         num_threads: Threads that will run it.
+
+    Returns:
+        What the outputs of products have been multiplied by, float32 [outputs], by their names: what is added to one later
+        wants the same.
     """
     scaling = _Scaling(model, weights)
     for node in model.graph.node:
         if GROUP_QUERY_ATTENTION.is_type_of(node.domain, node.op_type):
             scaling.apply(node, num_threads)
     remove_unused(model.graph)
+    return scaling.factors
 
 
 class _UnknownQueriesError(Exception):
@@ -59,6 +67,7 @@ class _Scaling:
 
     def __init__(self, model: ModelProto, weights: Path) -> None:
         self._graph, self._weights = model.graph, weights
+        self.factors: dict[str, NDArray[np.float32]] = {}
         self._initializers = {tensor.name: tensor for tensor in model.graph.initializer}
         self._producers = {output: node for node in model.graph.node for output in node.output}
         self._num_readers = Counter(operand for node in model.graph.node for operand in operands(node))
@@ -81,13 +90,18 @@ class _Scaling:
         if not head_dim or num_heads < num_threads or attributes.get("kv_cache_bit_width"):
             return
         factor = np.float32(attributes.get("scale") or head_dim**-0.5)
+        num_rows = num_heads * head_dim if is_packed else None
         try:
-            changes = list(self._changes(node.input[0], num_heads * head_dim if is_packed else None, factor))
+            changes = list(self._changes(node.input[0], num_rows, factor))
         except _UnknownQueriesError:
             return
         for changed, index, tensor in changes:
             changed.input[index] = tensor.name
             self._graph.initializer.append(tensor)
+            if MATMUL_NBITS.is_type_of(changed.domain, changed.op_type):
+                factors = np.ones(attributes_of(changed)["N"], np.float32)
+                factors[:num_rows] = factor
+                self.factors[changed.output[0]] = factors
         remove_attribute(node, "scale")
         node.attribute.append(helper.make_attribute("scale", 1.0))
         if not attributes.get("softcap") and not attributes.get("smooth_softmax"):
