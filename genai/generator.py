@@ -505,6 +505,7 @@ class Generator:
             OptionError: There is nothing to score, or it is longer than the context length.
             GenerationError: The model failed to run, or its logits are not finite.
         """
+        self._open(self._engine)
         if text is None or isinstance(text, str):
             return self._score(self._builder.encode_continuation(text, context, token_ids))
         return [self._score(self._builder.encode_continuation(each, context)) for each in text]
@@ -585,6 +586,7 @@ class Generator:
             OptionError: The text is empty, or leaves no room for another token.
             OSError: The file cannot be written.
         """
+        self._open(self._engine)
         ids = self._builder.prompt(prompt, token_ids=token_ids, **conversation).token_ids
         (result,) = self._run(
             [self._builder.build(ChatPrompt(ids), config=_ONE_TOKEN, options={}, stream=False)]

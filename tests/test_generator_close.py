@@ -15,7 +15,12 @@ from genai import GenerationError, Generator
 
 Folders = Callable[..., tuple[Path, Path]]
 
-ARGUMENTS: dict[str, Any] = {"prompt": "a", "text": "a", "messages": [{"role": "user", "content": "a"}]}
+ARGUMENTS: dict[str, Any] = {
+    "prompt": "a",
+    "text": "a",
+    "messages": [{"role": "user", "content": "a"}],
+    "path": "a",
+}
 STAYS = {"close"}
 CALLS = sorted(name for name in vars(Generator) if not name.startswith("_") and name not in STAYS)
 ENDLESS: dict[str, Any] = {"token_ids": [5], "max_new_tokens": None, "ignore_eos": True}
