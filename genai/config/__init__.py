@@ -22,7 +22,7 @@ from genai.config.generation_options import GenerationOptions, LogitsFunction, S
 from genai.config.message import Message
 from genai.config.option import Option, options_of
 from genai.config.provider_form import FLOAT_TYPES, PROVIDER_FORMS, ProviderForm, provider_form, provider_name
-from genai.config.response_format import ResponseFormat, ResponseFormatLike
+from genai.config.response_format import JSON_WHITESPACE, ResponseFormat, ResponseFormatLike
 from genai.config.run import (
     OPTIMIZE_FOR,
     SHARE_OF_FREE_MEMORY,
@@ -39,6 +39,7 @@ __all__ = [
     "CALIBRATED_METHODS",
     "EXPORT_VERSION",
     "FLOAT_TYPES",
+    "JSON_WHITESPACE",
     "KV_PRECISIONS",
     "NEUTRAL_FILTERS",
     "OPTIMIZE_FOR",

@@ -13,7 +13,10 @@ from typing import Any, Literal, Self, TypeAlias
 from genai.config.class_schema import ClassReader, class_reader
 from genai.errors import OptionError, did_you_mean
 
-__all__ = ["FormatCheck", "ResponseFormat", "ResponseFormatLike"]
+__all__ = ["JSON_WHITESPACE", "FormatCheck", "ResponseFormat", "ResponseFormatLike"]
+
+JSON_WHITESPACE = r" |\n[ \t]{0,24}"
+"""What may stand between the parts of JSON: without a bound, a small model goes on and on with it."""
 
 Kind = Literal["json", "regex", "choices", "lark", "gbnf"]
 

@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
-from genai.config import ResponseFormat
+from genai.config import JSON_WHITESPACE, ResponseFormat
 from genai.errors import OptionError
 from genai.structured.grammar import Grammar
 from genai.structured.json_schema import MAX_TEXT, prepare_schema
@@ -28,8 +28,6 @@ MAX_CACHED_FORMS, MAX_CACHED_SIZE = 64, 1_000_000
 """Grammars that are kept: how many, and how many characters of forms in all, with which memory grows: tens of MB at most."""
 _LITERAL = re.compile(r'"(?:\\.|[^"\\\n])*"|//[^\n]*|#[^\n]*|/(?:\\.|[^/\\\n])+/')
 """A text, comment or regex in a Lark grammar."""
-WHITESPACE = r" |\n[ \t]{0,24}"
-"""What may stand between the parts of JSON: without a bound, a small model goes on and on with it."""
 
 
 class GrammarCompiler:
@@ -92,7 +90,7 @@ def _compile(form: ResponseFormat, vocabulary: llguidance.LLTokenizer) -> Gramma
 def _json_grammar(source: str) -> str:
     import llguidance
 
-    overrides: llguidance._lib.JsonCompileOptions = {"whitespace_pattern": WHITESPACE}
+    overrides: llguidance._lib.JsonCompileOptions = {"whitespace_pattern": JSON_WHITESPACE}
     schema = json.dumps(prepare_schema(source))  # as text: a value may have integers that only text can hold
     try:
         return llguidance.LLMatcher.grammar_from_json_schema(schema, overrides=overrides)

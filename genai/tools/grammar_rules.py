@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from genai.config import JSON_WHITESPACE
 from genai.tools.schema import without_annotations
 
 __all__ = ["Rules"]
@@ -70,7 +71,8 @@ class Rules:
 
     def json(self, schema: Mapping[str, Any]) -> str:
         """Return what stands for a JSON value of a schema."""
-        return self.add("json", f"%json {json.dumps(without_annotations(schema), ensure_ascii=False)}")
+        spaced = {**without_annotations(schema), "x-guidance": {"whitespace_pattern": JSON_WHITESPACE}}
+        return self.add("json", f"%json {json.dumps(spaced, ensure_ascii=False)}")
 
     def write(self, start: str) -> str:
         """Return the grammar of `start`."""

@@ -94,12 +94,12 @@ def _conversation(fields: dict[str, Any]) -> dict[str, Any]:
     for index, message in enumerate(messages):
         if not isinstance(message, Mapping) or not isinstance(message.get("role"), str):
             raise BodyError(f'messages[{index}] must be an object with a "role"', "messages")
-    arguments = {"messages": [{**message, "content": _content(message)} for message in messages]}
-    tools, choice = _take(fields, "tools", list, None), fields.pop("tool_choice", "auto")
-    if choice not in ("auto", "none"):
-        raise BodyError('tool_choice must be "auto" or "none": other choices are not enforced', "tool_choice")
-    if tools and choice == "auto":
-        arguments["tools"] = tools
+    arguments: dict[str, Any] = {
+        "messages": [{**message, "content": _content(message)} for message in messages]
+    }
+    for name in ("tools", "tool_choice"):
+        if name in fields:
+            arguments[name] = fields.pop(name)
     if (variables := _take(fields, "chat_template_kwargs", dict, None)) is not None:
         arguments["template_options"] = variables
     return arguments

@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from genai.config import ToolCall
 from genai.engine import Choice, GenerationResult, TokenLogprob
 from genai.errors import GenaiError, OptionError
 from genai.wire.openai_requests import CHAT, BodyError, CompletionRequest
@@ -66,18 +67,39 @@ def _choices_of(result: GenerationResult) -> Iterator[Choice]:
     if result.choices:
         yield from result.choices
     else:
-        yield Choice(result.text, result.token_ids, result.finish_reason, result.logprobs)
+        yield Choice(
+            result.text,
+            result.token_ids,
+            result.finish_reason,
+            result.logprobs,
+            reasoning=result.reasoning,
+            tool_calls=result.tool_calls,
+        )
 
 
 def _chat_choice(index: int, choice: Choice, decode: Decode) -> dict[str, Any]:
     logprobs = None
     if choice.logprobs is not None:
         logprobs = {"content": [_chat_logprob(entry, decode) for entry in choice.logprobs]}
+    message: dict[str, Any] = {"role": "assistant", "content": choice.text, "refusal": None}
+    if choice.reasoning:
+        message["reasoning"] = choice.reasoning
+    if choice.tool_calls:
+        message |= {"content": choice.text or None, "tool_calls": list(map(_tool_call, choice.tool_calls))}
+    has_called = choice.tool_calls and choice.finish_reason == "stop"
     return {
         "index": index,
-        "message": {"role": "assistant", "content": choice.text, "refusal": None},
+        "message": message,
         "logprobs": logprobs,
-        "finish_reason": choice.finish_reason,
+        "finish_reason": "tool_calls" if has_called else choice.finish_reason,
+    }
+
+
+def _tool_call(call: ToolCall) -> dict[str, Any]:
+    return {
+        "id": call.id,
+        "type": "function",
+        "function": {"name": call.name, "arguments": call.arguments_json},
     }
 
 

@@ -88,6 +88,28 @@ def test_results_are_what_the_generator_says(generator: Generator, requests: Pat
         assert field in found[name]["body"]["error"]["message"]
 
 
+def test_calls_of_tools_are_results(generator: Generator, requests: Path, tmp_path: Path) -> None:
+    parameters = {"type": "object", "properties": {"sure": {"type": "boolean"}}, "required": ["sure"]}
+    tools = [{"type": "function", "function": {"name": "answer", "parameters": parameters}}]
+    named = {"type": "function", "function": {"name": "answer"}}
+    lines = [
+        request_line("call", tools=tools, tool_choice=named, max_tokens=400),
+        request_line("none", tools=tools, tool_choice="none"),
+        request_line("strange", tools=tools, tool_choice="question"),
+    ]
+    requests.write_text("\n".join(lines), encoding="utf-8")
+    run(generator, requests, tmp_path / "out.jsonl")
+    found = results_of(tmp_path / "out.jsonl")
+    (choice,) = found["call"]["body"]["choices"]
+    assert choice["finish_reason"] == "tool_calls"
+    for call in choice["message"]["tool_calls"]:
+        assert call["function"]["name"] == "answer"
+        assert json.loads(call["function"]["arguments"])["sure"] in (True, False)
+    assert "tool_calls" not in found["none"]["body"]["choices"][0]["message"]
+    assert found["strange"]["status_code"] == 400
+    assert "tool_choice" in found["strange"]["body"]["error"]["message"]
+
+
 def test_a_killed_run_is_gone_on_with(generator: Generator, requests: Path, tmp_path: Path) -> None:
     output = tmp_path / "out.jsonl"
     run(generator, requests, output)

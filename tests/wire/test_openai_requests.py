@@ -70,7 +70,6 @@ def test_texts_and_tokens(prompt: Any, prompts: list[Any]) -> None:
         (CHAT, {"messages": HELLO, "max_tokens": 1, "max_completion_tokens": 2}, "max_completion_tokens"),
         (CHAT, {"messages": HELLO, "top_logprobs": 2}, "top_logprobs"),
         (CHAT, {"messages": HELLO, "stream": "yes"}, "stream"),
-        (CHAT, {"messages": HELLO, "tool_choice": "required"}, "tool_choice"),
         (CHAT, {"messages": HELLO, "logit_bias": {"x": 1}}, "logit_bias"),
         (CHAT, {"messages": HELLO, "temprature": 1}, "temprature"),
         (TEXT, {}, "prompt"),

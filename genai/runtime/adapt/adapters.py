@@ -4,8 +4,8 @@
 
 A [rank, inputs] and B [rank, outputs] are inputs, bound to what lies in memory already: no run copies them, and without an
 adapter they have no rows. Several adapters at once are their rows one behind the other, of which a mask [rows, 1, rank]
-leaves each sequence its own. Without an adapter what is added is zeros for one position, which costs a prompt half of what
-zeros for all would: 1.5 % of its time. The sum stands where the product stood, so that the folder's graph stays as it is.
+leaves each sequence its own. Without an adapter what is added is zeros for one position, which costs a prompt less than
+zeros for all would. The sum stands where the product stood, so that the folder's graph stays as it is.
 """
 
 from __future__ import annotations
