@@ -154,8 +154,11 @@ class Speculation:
 
     def _most_tokens(self, sequence: GenerationSequence, num_wanted: int | None) -> int:
         """Return how long a draft may be: within its option, and where it takes no memory that would not be there."""
-        length = len(sequence.ids)
-        most = min(sequence.num_left - 1, self._model.cache.capacity - length, num_wanted or NUM_DRAFTED[-1])
+        length, num_sequences = len(sequence.ids), sequence.request.config.num_return_sequences
+        cache = self._model.cache
+        if num_sequences > 1 and cache.shape.capacity_for(num_sequences) < length + sequence.num_left:
+            return 0  # memory will end them all when the first one fills it: none may run ahead of the others
+        most = min(sequence.num_left - 1, cache.capacity - length, num_wanted or NUM_DRAFTED[-1])
         if most > 0:
             table = self._model.position_table_for(length + most)
             if table != sequence.slot.key.position_table:
