@@ -154,7 +154,8 @@ class Speculation:
 
     def _most_tokens(self, sequence: GenerationSequence, num_wanted: int | None) -> int:
         """Return how long a draft may be: within its option, and where it takes no memory that would not be there."""
-        length, num_sequences = len(sequence.ids), sequence.request.config.num_return_sequences
+        config, length = sequence.request.config, len(sequence.ids)
+        num_sequences = config.best_of or config.num_return_sequences
         cache = self._model.cache
         if num_sequences > 1 and cache.shape.capacity_for(num_sequences) < length + sequence.num_left:
             return 0  # memory will end them all when the first one fills it: none may run ahead of the others
