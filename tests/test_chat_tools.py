@@ -172,7 +172,6 @@ def test_no_tool_is_shown_where_none_may_be_called(make: Make) -> None:
             "tool_choice cannot be combined with response_format",
         ),
     ],
-    ids=str,
 )
 def test_what_cannot_be_is_refused(make: Make, options: dict[str, Any], message: str) -> None:
     generator, _ = make([])
