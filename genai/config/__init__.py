@@ -5,6 +5,7 @@ Nothing here knows a model, a tokenizer or a device; a check that needs one of t
 
 from __future__ import annotations
 
+from genai.config.annotations import type_of
 from genai.config.export import (
     ACTIVATIONS,
     CALIBRATED_METHODS,
@@ -72,4 +73,5 @@ __all__ = [
     "options_of",
     "provider_form",
     "provider_name",
+    "type_of",
 ]

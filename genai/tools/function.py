@@ -26,8 +26,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from genai.config.annotations import Definitions, build_value, schema_of_annotation
 from genai.errors import OptionError
-from genai.tools.annotation import build_value, schema_of_annotation
 
 __all__ = ["Tool", "ToolLike", "as_tools", "tool"]
 
@@ -111,7 +111,7 @@ def tool(function: Callable[..., Any]) -> Tool:
         )
     parameters, hints = _parameters(function, name), _hints(function, name)
     description, of_parameters = _read_docstring(inspect.getdoc(function) or "")
-    definitions: dict[str, Any] = {}
+    definitions = Definitions()
     properties: dict[str, Any] = {}
     for each, parameter in parameters.items():
         schema = schema_of_annotation(hints[each], where=f"{name}: {each}", definitions=definitions)
@@ -126,7 +126,7 @@ def tool(function: Callable[..., Any]) -> Tool:
         "properties": properties,
         "required": required,
         "additionalProperties": False,
-        **({"$defs": definitions} if definitions else {}),
+        **({"$defs": definitions.schemas} if definitions.schemas else {}),
     }
     declared = {"name": name, "description": description, "parameters": schema}
     return Tool(name, {"type": "function", "function": declared}, function)

@@ -7,7 +7,9 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["coerce", "parameters_of", "parse_json", "resolve", "type_of", "types_of", "without_annotations"]
+from genai.config import type_of
+
+__all__ = ["coerce", "parameters_of", "parse_json", "resolve", "types_of", "without_annotations"]
 
 _EVERY_TYPE = frozenset({"string", "integer", "number", "boolean", "null", "array", "object"})
 _PYTHON_WORDS: Mapping[str, Any] = {"True": True, "False": False, "None": None}
@@ -73,20 +75,6 @@ def resolve(reference: str, root: Mapping[str, Any]) -> Mapping[str, Any] | None
     for key in reference.removeprefix("#").strip("/").split("/"):
         target = target.get(key) if isinstance(target, Mapping) else None
     return target if isinstance(target, Mapping) else None
-
-
-def type_of(value: Any) -> str:
-    """Return the JSON type of a value.
-
-    >>> type_of(True), type_of(1), type_of(1.5), type_of(None)
-    ('boolean', 'integer', 'number', 'null')
-    """
-    if value is None:
-        return "null"
-    for kind, name in ((bool, "boolean"), (int, "integer"), (float, "number"), (str, "string")):
-        if isinstance(value, kind):
-            return name
-    return "array" if isinstance(value, (list, tuple)) else "object"
 
 
 def without_annotations(schema: Any) -> Any:

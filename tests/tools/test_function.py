@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from genai import OptionError
+from genai.config.annotations import Definitions, build_value, schema_of_annotation
 from genai.tools import Tool, as_tools, tool
-from genai.tools.annotation import build_value, schema_of_annotation
 
 
 class Unit(enum.Enum):
@@ -229,7 +229,7 @@ HINTS: Sequence[tuple[Any, st.SearchStrategy[Any]]] = [
 def test_values_of_json_types_stay_what_they_are(pair: tuple[Any, Any]) -> None:
     hint, value = pair
     assert build_value(value, hint, where="f: a") == value
-    schema_of_annotation(hint, where="f: a", definitions={})
+    schema_of_annotation(hint, where="f: a", definitions=Definitions())
 
 
 def test_a_tool_is_still_the_function() -> None:

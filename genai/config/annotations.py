@@ -14,9 +14,8 @@ from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from typing import Any, Literal, Union
 
 from genai.errors import OptionError
-from genai.tools.schema import type_of
 
-__all__ = ["build_value", "schema_of_annotation"]
+__all__ = ["Definitions", "build_value", "schema_of_annotation", "type_of"]
 
 _SIMPLE: Mapping[Any, str] = {
     str: "string",
@@ -29,7 +28,40 @@ _LISTS = (list, Sequence, set, frozenset, tuple)  # of which a schema says the s
 _MAPPINGS = (dict, Mapping, MutableMapping)
 
 
-def schema_of_annotation(hint: Any, *, where: str, definitions: dict[str, Any]) -> dict[str, Any]:
+class Definitions:
+    """The schemas of classes that others refer to, each class under a name of its own.
+
+    Attributes:
+        schemas: The schemas by name, as "$defs" has them.
+    """
+
+    def __init__(self) -> None:
+        self.schemas: dict[str, Any] = {}
+        self._names: dict[type, str] = {}
+
+    def name_of(self, kind: type) -> str:
+        """Return what a class is called: by its name alone, unless another one has that."""
+        if kind not in self._names:
+            is_taken = kind.__name__ in self.schemas
+            self._names[kind] = f"{kind.__module__}.{kind.__qualname__}" if is_taken else kind.__name__
+        return self._names[kind]
+
+
+def type_of(value: Any) -> str:
+    """Return the JSON type of a value.
+
+    >>> type_of(True), type_of(1), type_of(1.5), type_of(None)
+    ('boolean', 'integer', 'number', 'null')
+    """
+    if value is None:
+        return "null"
+    for kind, name in ((bool, "boolean"), (int, "integer"), (float, "number"), (str, "string")):
+        if isinstance(value, kind):
+            return name
+    return "array" if isinstance(value, (list, tuple)) else "object"
+
+
+def schema_of_annotation(hint: Any, *, where: str, definitions: Definitions) -> dict[str, Any]:
     """Return the JSON schema of a type hint.
 
     Args:
@@ -40,7 +72,7 @@ def schema_of_annotation(hint: Any, *, where: str, definitions: dict[str, Any]) 
     Raises:
         OptionError: JSON has no counterpart for it.
 
-    >>> schema_of_annotation(list[int] | None, where="f: a", definitions={})
+    >>> schema_of_annotation(list[int] | None, where="f: a", definitions=Definitions())
     {'anyOf': [{'type': 'array', 'items': {'type': 'integer'}}, {'type': 'null'}]}
     """
     if hint is Any:
@@ -137,26 +169,26 @@ def _mapping_schema(
 
 
 def _class_schema(
-    hint: Any, inner: Callable[[Any], dict[str, Any]], where: str, definitions: dict[str, Any]
+    hint: Any, inner: Callable[[Any], dict[str, Any]], where: str, definitions: Definitions
 ) -> dict[str, Any]:
     """Return the schema of an enum, or a reference to one of a dataclass, a TypedDict or a pydantic model."""
     if issubclass(hint, enum.Enum):
         return _enumeration([member.value for member in hint])
-    name = hint.__name__
+    name, schemas = definitions.name_of(hint), definitions.schemas
     reference = {"$ref": f"#/$defs/{name}"}
-    if name in definitions:
+    if name in schemas:
         return reference
     if hasattr(hint, "model_json_schema"):
         schema = hint.model_json_schema()
-        definitions |= schema.pop("$defs", {})
-        definitions[name] = schema
+        schemas |= schema.pop("$defs", {})
+        schemas[name] = schema
         return reference
     if not dataclasses.is_dataclass(hint) and not typing.is_typeddict(hint):
         raise _no_counterpart(hint, where)
-    definitions[name] = {}  # a class may contain itself
+    schemas[name] = {}  # a class may contain itself
     hints = typing.get_type_hints(hint, include_extras=True)
     is_required = _fields(hint, hints)
-    definitions[name] = {
+    schemas[name] = {
         "type": "object",
         "properties": {each: inner(hints[each]) for each in is_required},
         "required": [each for each, needed in is_required.items() if needed],
