@@ -27,48 +27,19 @@ class Suppression(Stateless):
         logits[self._ids] = -np.inf
 
 
-class EosBan:
-    """Counts down the tokens before which a sequence must not end."""
+class _Countdown:
+    """What the bans share that count tokens down to the position that they are about."""
 
     __slots__ = ("_ids", "_num_left")
-    option = "min_new_tokens"
 
-    def __init__(self, min_new_tokens: int, eos_token_ids: Sequence[int], vocab_size: int) -> None:
-        self._ids = ids_below(vocab_size, eos_token_ids)
-        self._num_left = min_new_tokens
-
-    @property
-    def is_done(self) -> bool:
-        return self._num_left <= 0
-
-    def apply(self, logits: Logits) -> None:
-        logits[self._ids] = -np.inf
-
-    def accept(self, token_id: int) -> None:  # noqa: ARG002 - any token counts
-        self._num_left -= 1
-
-    def copy(self) -> Self:
-        return copy.copy(self)
-
-
-class BeginSuppression:
-    """Forbids some tokens at one position: the first, or the one after a token that is forced."""
-
-    __slots__ = ("_ids", "_num_left")
-    option = "begin_suppress_tokens"
-
-    def __init__(self, token_ids: Sequence[int], position: int, vocab_size: int) -> None:
+    def __init__(self, token_ids: Sequence[int], num_left: int, vocab_size: int) -> None:
         self._ids = ids_below(vocab_size, token_ids)
-        self._num_left = position
+        self._num_left = num_left
 
     @property
     def is_done(self) -> bool:
         return self._num_left < 0
 
-    def apply(self, logits: Logits) -> None:
-        if self._num_left == 0:
-            logits[self._ids] = -np.inf
-
     def accept(self, token_id: int) -> None:  # noqa: ARG002 - any token counts
         self._num_left -= 1
 
@@ -76,7 +47,31 @@ class BeginSuppression:
         return copy.copy(self)
 
 
-class Forcing:
+class EosBan(_Countdown):
+    """Forbids the end of a sequence at the positions before one."""
+
+    __slots__ = ()
+    option = "min_new_tokens"
+
+    def __init__(self, min_new_tokens: int, eos_token_ids: Sequence[int], vocab_size: int) -> None:
+        super().__init__(eos_token_ids, min_new_tokens - 1, vocab_size)
+
+    def apply(self, logits: Logits) -> None:
+        logits[self._ids] = -np.inf
+
+
+class BeginSuppression(_Countdown):
+    """Forbids some tokens at one position: the first, or the one after a token that is forced."""
+
+    __slots__ = ()
+    option = "begin_suppress_tokens"
+
+    def apply(self, logits: Logits) -> None:
+        if self._num_left == 0:
+            logits[self._ids] = -np.inf
+
+
+class Forcing(_Countdown):
     """Forbids all but some tokens at one position, counted from the first generated one.
 
     Args:
@@ -86,27 +81,16 @@ class Forcing:
         vocab_size: Number of logits.
     """
 
-    __slots__ = ("_ids", "_num_left", "option")
+    __slots__ = ("option",)
 
     def __init__(self, option: str, token_ids: Sequence[int], position: int, vocab_size: int) -> None:
+        super().__init__(token_ids, position, vocab_size)
         self.option = option
-        self._ids = ids_below(vocab_size, token_ids)
-        self._num_left = position
-
-    @property
-    def is_done(self) -> bool:
-        return self._num_left < 0
 
     def apply(self, logits: Logits) -> None:
         if self._num_left == 0:
             logits.fill(-np.inf)
             logits[self._ids] = 0
-
-    def accept(self, token_id: int) -> None:  # noqa: ARG002 - any token counts
-        self._num_left -= 1
-
-    def copy(self) -> Self:
-        return copy.copy(self)
 
 
 class NgramBan:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from genai.sampling.history.processor import Stateless, ids_below
 from genai.sampling.history.token_counts import TokenCounts
@@ -71,61 +72,63 @@ class PromptPenalty(Stateless):
         self._penalty = np.float32(1 / penalty)
 
     def apply(self, logits: Logits) -> None:
-        seen = logits[self._ids]
-        logits[self._ids] = np.where(seen < 0, seen * self._penalty, seen / self._penalty)
+        _penalize(logits, self._ids, self._penalty)
 
 
-class RepetitionPenalty:
+def _penalize(logits: Logits, ids: NDArray[np.int64], penalty: np.float32) -> None:
+    seen = logits[ids]
+    logits[ids] = np.where(seen < 0, seen * penalty, seen / penalty)
+
+
+class _Counting:
+    """What the penalties share that follow the tokens of a window."""
+
+    __slots__ = ("_counts",)
+    is_done = False
+
+    def __init__(self, vocab_size: int, last_n: int | None) -> None:
+        self._counts = TokenCounts(vocab_size, last_n)
+
+    def accept(self, token_id: int) -> None:
+        self._counts.add(token_id)
+
+    def copy(self) -> Self:
+        twin = copy.copy(self)
+        twin._counts = self._counts.copy()
+        return twin
+
+
+class RepetitionPenalty(_Counting):
     """Follows the distinct tokens of the window."""
 
-    __slots__ = ("_counts", "_penalty")
+    __slots__ = ("_penalty",)
     option = "repetition_penalty"
-    is_done = False
 
     def __init__(
         self, penalty: float, prompt_token_ids: Sequence[int], vocab_size: int, last_n: int | None = None
     ) -> None:
+        super().__init__(vocab_size, last_n)
         self._penalty = np.float32(penalty)
-        self._counts = TokenCounts(vocab_size, last_n)
         for token_id in prompt_token_ids if last_n is None else prompt_token_ids[-last_n:]:
             self._counts.add(token_id)
 
     def apply(self, logits: Logits) -> None:
-        ids = self._counts.ids
-        seen = logits[ids]
-        logits[ids] = np.where(seen < 0, seen * self._penalty, seen / self._penalty)
-
-    def accept(self, token_id: int) -> None:
-        self._counts.add(token_id)
-
-    def copy(self) -> Self:
-        twin = copy.copy(self)
-        twin._counts = self._counts.copy()
-        return twin
+        _penalize(logits, self._counts.ids, self._penalty)
 
 
-class CountPenalty:
+class CountPenalty(_Counting):
     """Presence and frequency penalties on the generated tokens of the window."""
 
-    __slots__ = ("_counts", "_frequency", "_presence")
+    __slots__ = ("_frequency", "_presence")
     option = "presence_penalty/frequency_penalty"
-    is_done = False
 
     def __init__(self, presence: float, frequency: float, vocab_size: int, last_n: int | None = None) -> None:
+        super().__init__(vocab_size, last_n)
         self._presence, self._frequency = presence, frequency
-        self._counts = TokenCounts(vocab_size, last_n)
 
     def apply(self, logits: Logits) -> None:
         penalties = self._presence + self._frequency * self._counts.counts
         logits[self._counts.ids] -= penalties.astype(np.float32)
-
-    def accept(self, token_id: int) -> None:
-        self._counts.add(token_id)
-
-    def copy(self) -> Self:
-        twin = copy.copy(self)
-        twin._counts = self._counts.copy()
-        return twin
 
 
 class LengthDecay:
