@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from genai.cache import CachedPrefix, Slot
+from genai.engine.admission import Admission
 from genai.engine.request import Request
 from genai.engine.results import FinishReason
 from genai.engine.scheduler import Batch, NoMemoryError, Scheduler
@@ -45,6 +46,7 @@ class Engine:
         self._model = model
         self._prefill_chunk = model.prompt_chunk if prefill_chunk is None else prefill_chunk
         self._speculation = Speculation(model) if speculation is None else speculation
+        self._admission = Admission(model, self._speculation)
         self._scheduler = Scheduler(model, self._speculation)
         self._turn = threading.Condition()
         self._stepping_thread: int | None = None
@@ -71,7 +73,7 @@ class Engine:
         Raises:
             OptionError: The request can never run.
         """
-        strategy = self._scheduler.prepare(request)
+        strategy = self._admission.prepare(request)
         request.note_submission()
         if len(request.prompt_token_ids) == self._model.context_length:
             self._finish(strategy, "length")
@@ -126,8 +128,8 @@ class Engine:
                 `num_logits`; or the model has no such adapter.
             GenerationError: The model failed to run; then whatever else runs has failed too.
         """
-        self._scheduler.check_prompt(token_ids)
-        self._scheduler.check_adapter(adapter)
+        self._admission.check_prompt(token_ids)
+        self._admission.check_adapter(adapter)
         if num_logits is None:
             num_logits = len(token_ids)
         if not 1 <= num_logits <= len(token_ids):
@@ -157,7 +159,7 @@ class Engine:
                 be here.
         """
         token_ids = prefix.token_ids
-        self._scheduler.check_prompt(token_ids)
+        self._admission.check_prompt(token_ids)
         if prefix.key != self._scheduler.key_of(len(token_ids), prefix.key.adapter):
             raise OptionError("the saved cache was computed with another table of positions")
         self._with_slot(token_ids, lambda slot: self._model.cache.write(slot, prefix))

@@ -8,7 +8,7 @@ so the oldest always goes on as if it were alone.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from genai.cache import KVCache, PrefixKey, Slot
@@ -16,8 +16,8 @@ from genai.cache.slot import common_length
 from genai.engine.request import Request
 from genai.engine.sequence import GenerationSequence
 from genai.engine.speculation import Speculation
-from genai.engine.strategies import Strategy, make_strategy
-from genai.errors import OptionError, OutOfMemoryError, did_you_mean
+from genai.engine.strategies import Strategy
+from genai.errors import OptionError, OutOfMemoryError
 from genai.model import Model, Span
 
 __all__ = ["Batch", "Scheduler"]
@@ -73,70 +73,6 @@ class Scheduler:
     def num_sequences(self) -> int:
         """How many sequences run or wait."""
         return sum(len(strategy.sequences) for strategy in (*self.waiting, *self.running))
-
-    def prepare(self, request: Request) -> Strategy:
-        """Return a request's strategy, to be put among those that wait, after seeing that it can run.
-
-        Raises:
-            OptionError: It can never run: too long, too many sequences, or an option does not fit the model.
-        """
-        self.check_prompt(request.prompt_token_ids)
-        if request.negative_token_ids:
-            self._check_negative(request.negative_token_ids)
-        if request.config.prompt_logprobs is not None and (
-            len(request.prompt_token_ids) == self._model.context_length
-        ):
-            raise OptionError(
-                f"prompt_logprobs: the prompt fills the context of {self._model.context_length} tokens, but one token after "
-                "it is generated: shorten the prompt by one"
-            )
-        self.check_adapter(request.adapter)
-        self._speculation.check_options(request.config)
-        strategy = make_strategy(request, self._model)
-        if len(strategy.sequences) > self._model.max_batch:
-            raise OptionError(
-                f"{len(strategy.sequences)} sequences (num_beams, num_return_sequences or best_of; twice as many with guidance_scale) are more than "
-                f"max_batch={self._model.max_batch}"
-            )
-        return strategy
-
-    def check_prompt(self, token_ids: Sequence[int]) -> None:
-        """See that the model can be fed these tokens.
-
-        Raises:
-            OptionError: They are none, too many, or not of the vocabulary.
-        """
-        length, limit = len(token_ids), self._model.context_length
-        if length == 0:
-            raise OptionError("the prompt is empty: it has no tokens, not even one that begins a text")
-        if length > limit:
-            raise OptionError(
-                f"the prompt has {length} tokens, but the context holds {limit}: shorten the prompt"
-            )
-        if min(token_ids) < 0 or max(token_ids) >= self._model.vocab_size:
-            raise OptionError(
-                f"token ids must be at least 0 and less than {self._model.vocab_size}, the vocabulary"
-            )
-
-    def _check_negative(self, token_ids: Sequence[int]) -> None:
-        try:
-            self.check_prompt(token_ids)
-        except OptionError as error:
-            raise OptionError(f"negative_prompt: {error}") from error
-        if len(token_ids) == self._model.context_length:
-            raise OptionError(f"negative_prompt fills the context of {len(token_ids)} tokens: shorten it")
-
-    def check_adapter(self, name: str | None) -> None:
-        """See that the model can compute with an adapter.
-
-        Raises:
-            OptionError: It has none of this name.
-        """
-        known = sorted(self._model.adapters)
-        if name is not None and name not in known:
-            raise OptionError(
-                f'the model has no adapter "{name}"; it has: {", ".join(known) or "none"}.{did_you_mean(name, known)}'
-            )
 
     def key_of(self, length: int, adapter: str | None = None) -> PrefixKey:
         """Return how a sequence of this length is computed."""
