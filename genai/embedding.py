@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
@@ -24,19 +25,19 @@ Floats = npt.NDArray[np.float32]
 class Embedder:
     """A model that turns texts into vectors.
 
-    It has a session and a cache of its own, so that its weights are in memory beside those of whoever generates.
+    It has a session and a cache of its own, so that its weights are in memory beside those of whoever generates; both are
+    made for the first text. Safe to call from several threads.
 
     Args:
         folder: The model folder.
         options: Where and how it runs, as for `Decoder`.
-
-    Raises:
-        OptionError: The graph does not tell where its hidden states are.
     """
 
     def __init__(self, folder: ModelFolder, **options: Any) -> None:
-        decoder = Decoder(folder, gives_hidden_states=True, max_batch=1, **options)
-        self._engine = Engine(decoder)
+        self._folder = folder
+        self._options = options
+        self._engine: Engine | None = None
+        self._opening = threading.Lock()
 
     def embed(self, token_ids: Sequence[int], *, pooling: Pooling, normalize: bool) -> Floats:
         """Return the vector of a text, float32 [hidden_size].
@@ -47,9 +48,22 @@ class Embedder:
             normalize: Whether its length is made 1.
 
         Raises:
-            OptionError: The text is empty, or longer than the context; or the pooling is unknown.
+            OptionError: The text is empty, or longer than the context; or the pooling is unknown; or the graph does not tell
+                where its hidden states are.
         """
         check_one_of(get_args(Pooling), pooling=pooling)
-        states = self._engine.score(token_ids, num_logits=1 if pooling == "last" else None)
+        states = self._opened().score(token_ids, num_logits=1 if pooling == "last" else None)
         pooled: Floats = states.mean(axis=0) if pooling == "mean" else states[0]
         return pooled / max(float(np.linalg.norm(pooled)), 1e-12) if normalize else pooled.copy()
+
+    def close(self) -> None:
+        """Free the model; a text after this would load it again."""
+        with self._opening:
+            self._engine = None
+
+    def _opened(self) -> Engine:
+        with self._opening:
+            if self._engine is None:
+                decoder = Decoder(self._folder, gives_hidden_states=True, max_batch=1, **self._options)
+                self._engine = Engine(decoder)
+            return self._engine

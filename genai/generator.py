@@ -130,7 +130,7 @@ class Generator:
                 provider=first,
                 progress=progress,
             )
-        self._placement: dict[str, Any] = {
+        placement: dict[str, Any] = {
             "provider": first if strict else provider,  # "auto" would go on to the next
             "num_threads": num_threads,
             "provider_library": provider_library,
@@ -150,7 +150,7 @@ class Generator:
                 max_batch=max_batch,
                 kv_cache_bytes=kv_cache_bytes,
                 optimize_for=optimize_for,
-                **self._placement,
+                **placement,
             )
 
         decoders = [load(self.folder, each, max_context) for each in numbers]
@@ -170,8 +170,9 @@ class Generator:
             ]
         )
         self._background: BackgroundDriver | None = BackgroundDriver(self._engine)
-        self._embedder: Embedder | None = None
-        self._embedding = threading.Lock()
+        self._embedder = Embedder(
+            self.folder, device_id=numbers[0], max_context=decoders[0].context_length, **placement
+        )
         self._submitted: weakref.WeakSet[Request] = weakref.WeakSet()
         self._submitting = threading.RLock()  # a signal's handler may close what it interrupts
 
@@ -540,15 +541,7 @@ class Generator:
         """
         self._open(self._engine)
         rows = self._builder.encode_prompts(text, None)
-        with self._embedding:
-            if self._embedder is None:
-                self._embedder = Embedder(
-                    self.folder,
-                    device_id=self._device_id,
-                    max_context=self.context_length,
-                    **self._placement,
-                )
-            vectors = [self._embedder.embed(row, pooling=pooling, normalize=normalize) for row in rows]
+        vectors = [self._embedder.embed(row, pooling=pooling, normalize=normalize) for row in rows]
         return vectors[0] if isinstance(text, str) else np.stack(vectors)
 
     def tokenize(self, text: str) -> list[int]:
@@ -622,8 +615,7 @@ class Generator:
             submitted = list(self._submitted)
         if engine is None or background is None:
             return
-        with self._embedding:
-            self._embedder = None
+        self._embedder.close()
         background.close()
         _cancel(engine, submitted)
 

@@ -88,17 +88,11 @@ def _check_searches(config: GenerationConfig) -> None:
 
 
 def _check_speculation(config: GenerationConfig) -> None:
-    takes_none = next(
-        (
-            reason
-            for reason, holds in (
-                ("num_beams > 1", config.num_beams > 1),
-                ("guidance_scale", config.guidance_scale != 1),
-            )
-            if holds
-        ),
-        None,
-    )
+    takes_none = None
+    if config.num_beams > 1:
+        takes_none = "num_beams > 1"
+    elif config.guidance_scale != 1:
+        takes_none = "guidance_scale"
     if takes_none is not None and config.speculative in ("ngram", "draft"):
         raise OptionError(
             f'speculative="{config.speculative}" cannot be combined with {takes_none}, which looks at more than one next '

@@ -137,7 +137,8 @@ class GenerationConfig:
             generated that cannot lead to it, and it ends where it is complete.
         speculative: Who guesses the next tokens, which the model then confirms several at a time (Leviathan et al.,
             2023): "ngram" finds them behind an earlier occurrence of the last ones, "draft" asks the draft model, "auto"
-            takes the draft model if there is one, else the occurrences if the model computes in floats; "off" is nobody. No guess changes what is generated.
+            takes the draft model if there is one, else the occurrences if the model computes in floats; "off" is nobody.
+            No guess changes what is generated.
         num_draft_tokens: Most tokens that are guessed at a time; `None` is up to 15. Fewer are where more do not pay.
         adapter: Name of the model's low-rank adapter to compute with; `None` is the model alone.
 

@@ -217,9 +217,8 @@ class Decoder:
 
     def _score(self, span: Span) -> npt.NDArray[np.float32]:
         """Append one slot's tokens, part by part, and return the logits of the last ones, float32 [num_logits, vocab]."""
-        if (
-            not self._scores_one_by_one and len(span.token_ids) <= SCORE_CHUNK
-        ):  # a row of a few tokens: one run
+        is_one_run = not self._scores_one_by_one and len(span.token_ids) <= SCORE_CHUNK
+        if is_one_run:
             row: npt.NDArray[np.float32] = self._append(
                 [span.slot], [span.token_ids], num_logits=span.num_logits
             )[0]
