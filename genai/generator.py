@@ -1,56 +1,46 @@
-"""The front of the package: `Generator` joins a model folder, the tokenizer, a session and the engine."""
+"""The front of the package: `Generator` joins a model folder, the tokenizer, a session and the engine.
+
+What it says here is carried out elsewhere: `request_builder` makes requests, `request_runner` runs them, `text_reader`
+reads texts that are not continued.
+"""
 
 from __future__ import annotations
 
-import contextlib
-import threading
-import weakref
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar, Unpack, overload
+from typing import Any, Self, Unpack, overload
 
 import numpy as np
 import numpy.typing as npt
 
-from genai.cache import CachedPrefix
 from genai.chat_prompt import ChatPrompt
 from genai.config import GenerationConfig, GenerationOptions, ToolChoiceLike, check_optimize_for
 from genai.draft_folder import prepare_draft
-from genai.embedding import Embedder, Pooling
-from genai.engine import (
-    AsyncGenerationStream,
-    BackgroundDriver,
-    Engine,
-    EnginePool,
-    GenerationResult,
-    GenerationStream,
-    Request,
-    Speculation,
-)
-from genai.errors import GenerationError, OptionError
-from genai.folder import ModelFolder, fingerprint_of
+from genai.embedding import Pooling
+from genai.engine import AsyncGenerationStream, EnginePool, GenerationResult, GenerationStream, Request
+from genai.folder import ModelFolder
 from genai.generator_checks import check_bools, check_nothing_to_choose, device_ids
+from genai.loaded_model import LoadedModel, load_model
 from genai.prepare import prepare_model
 from genai.request_builder import (
     ChatOptions,
+    ConfiguredOptions,
     Conversation,
     Messages,
-    RequestBuilder,
     TokenIds,
     Tools,
     is_batch,
 )
+from genai.request_runner import RequestRunner
 from genai.runtime import Decoder
 from genai.runtime.providers import preferred_provider
-from genai.scoring import TokenScores, score_tokens
+from genai.scoring import TokenScores
 from genai.text import Tokenizer
+from genai.text_reader import TextReader
 from genai.tool_rounds import ToolRounds
 
 __all__ = ["Generator"]
-
-_Part = TypeVar("_Part")
-_ONE_TOKEN = GenerationConfig(max_new_tokens=1, ignore_eos=True)
 
 
 class Generator:
@@ -130,51 +120,28 @@ class Generator:
                 provider=first,
                 progress=progress,
             )
-        placement: dict[str, Any] = {
-            "provider": first if strict else provider,  # "auto" would go on to the next
-            "num_threads": num_threads,
-            "provider_library": provider_library,
-            "strict": strict,
-        }
         draft_folder = None
         if draft is not None:
             draft_folder = prepare_draft(
                 draft, self.folder, provider=first, offline=offline, progress=progress
             )
-
-        def load(folder: ModelFolder, device: int, max_context: int | None) -> Decoder:
-            return Decoder(
-                folder,
-                device_id=device,
-                max_context=max_context,
-                max_batch=max_batch,
-                kv_cache_bytes=kv_cache_bytes,
-                optimize_for=optimize_for,
-                **placement,
-            )
-
-        decoders = [load(self.folder, each, max_context) for each in numbers]
-        drafts: list[Decoder | None] = [None] * len(decoders)
-        if draft_folder is not None:
-            longest = min(decoders[0].context_length, draft_folder.decoder.context_length)
-            drafts = [load(draft_folder, each, longest) for each in numbers]
-        speculations = [Speculation(*pair) for pair in zip(decoders, drafts, strict=True)]
-        self._builder = RequestBuilder(self.folder, context_length=decoders[0].context_length)
-        self._device_id, self._provider_library = numbers[0], provider_library
-        # What `close` takes away; whoever uses one of these goes through `_open`.
-        self._decoder: Decoder | None = decoders[0]
-        self._engine: EnginePool | None = EnginePool(
-            [
-                Engine(decoder, speculation=speculation)
-                for decoder, speculation in zip(decoders, speculations, strict=True)
-            ]
+        loaded = load_model(
+            self.folder,
+            draft_folder,
+            devices=numbers,
+            max_context=max_context,
+            max_batch=max_batch,
+            kv_cache_bytes=kv_cache_bytes,
+            optimize_for=optimize_for,
+            provider_library=provider_library,
+            placement={
+                "provider": first if strict else provider,  # "auto" would go on to the next
+                "num_threads": num_threads,
+                "strict": strict,
+            },
         )
-        self._background: BackgroundDriver | None = BackgroundDriver(self._engine)
-        self._embedder = Embedder(
-            self.folder, device_id=numbers[0], max_context=decoders[0].context_length, **placement
-        )
-        self._submitted: weakref.WeakSet[Request] = weakref.WeakSet()
-        self._submitting = threading.RLock()  # a signal's handler may close what it interrupts
+        self._runner = RequestRunner(loaded)
+        self._reader = TextReader(self._runner)
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -183,80 +150,57 @@ class Generator:
         Raises:
             TokenizerError: The folder has none.
         """
-        self._open(self._engine)
-        return self._builder.tokenizer
+        return self._loaded.builder.tokenizer
 
     @property
     def context_length(self) -> int:
         """Most tokens per sequence, prompt included."""
-        return self._open(self._decoder).context_length
+        return self._decoder.context_length
 
     @property
     def adapters(self) -> tuple[str, ...]:
         """The names of the model's low-rank adapters, of which the option `adapter` names one."""
-        return tuple(self._open(self._decoder).adapters)
+        return tuple(self._decoder.adapters)
 
     @property
     def vocab_size(self) -> int:
         """Number of logits per position."""
-        return self._open(self._decoder).vocab_size
+        return self._decoder.vocab_size
 
     @property
     def provider(self) -> str:
         """The execution provider that runs the model."""
-        return self._open(self._decoder).provider
+        return self._decoder.provider
 
     @property
     def device_id(self) -> int:
         """Which device of the provider runs the model; of several, the first."""
-        self._open(self._decoder)
-        return self._device_id
+        return self._loaded.device_id
 
     @property
     def provider_library(self) -> str | Path | None:
         """The plug-in library of execution providers that was registered for it."""
-        self._open(self._decoder)
-        return self._provider_library
+        return self._loaded.provider_library
 
     @overload
     def generate(  # type: ignore[overload-overlap]  # a text is a sequence of texts, too; this one goes first
-        self,
-        prompt: str,
-        *,
-        config: GenerationConfig | None = None,
-        **options: Unpack[GenerationOptions],
+        self, prompt: str, **options: Unpack[ConfiguredOptions]
     ) -> GenerationResult: ...
     @overload
     def generate(
-        self,
-        prompt: Sequence[str],
-        *,
-        config: GenerationConfig | None = None,
-        **options: Unpack[GenerationOptions],
+        self, prompt: Sequence[str], **options: Unpack[ConfiguredOptions]
     ) -> list[GenerationResult]: ...
     @overload
     def generate(
-        self,
-        *,
-        token_ids: Sequence[int | np.integer[Any]],
-        config: GenerationConfig | None = None,
-        **options: Unpack[GenerationOptions],
+        self, *, token_ids: Sequence[int | np.integer[Any]], **options: Unpack[ConfiguredOptions]
     ) -> GenerationResult: ...
     @overload
     def generate(
-        self,
-        *,
-        token_ids: Sequence[TokenIds],
-        config: GenerationConfig | None = None,
-        **options: Unpack[GenerationOptions],
+        self, *, token_ids: Sequence[TokenIds], **options: Unpack[ConfiguredOptions]
     ) -> list[GenerationResult]: ...
     @overload
     def generate(
-        self,
-        *,
-        token_ids: npt.NDArray[np.integer[Any]],
-        config: GenerationConfig | None = None,
-        **options: Unpack[GenerationOptions],
+        self, *, token_ids: npt.NDArray[np.integer[Any]], **options: Unpack[ConfiguredOptions]
     ) -> GenerationResult | list[GenerationResult]: ...
     def generate(
         self,
@@ -281,12 +225,12 @@ class Generator:
             OptionError: An option is unknown or impossible, or a prompt does not fit the context.
             GenerationError: The model failed to run.
         """
-        self._open(self._engine)
+        builder = self._loaded.builder
         requests = [
-            self._builder.build(ChatPrompt(ids), config=config, options=options, stream=False)
-            for ids in self._builder.encode_prompts(prompt, token_ids)
+            builder.build(ChatPrompt(ids), config=config, options=options, stream=False)
+            for ids in builder.encode_prompts(prompt, token_ids)
         ]
-        results = self._run(requests)
+        results = self._runner.run(requests)
         return results if is_batch(prompt, token_ids) else results[0]
 
     def stream(
@@ -330,7 +274,7 @@ class Generator:
         rounds = ToolRounds(messages, options, auto_call=auto_call, max_rounds=max_rounds)
         while True:
             request = self.build_request(messages=rounds.messages, stream=False, **rounds.options)
-            result = self._run([request])[0]
+            result = self._runner.run([request])[0]
             if not rounds.take(result):
                 return rounds.finish(result)
 
@@ -348,7 +292,7 @@ class Generator:
     ) -> GenerationResult:
         """Continue a prompt without blocking the event loop; arguments as for `generate`, one prompt per call."""
         request = self.build_request(prompt, token_ids=token_ids, config=config, stream=False, **options)
-        return await self._run_in_background(request)
+        return await self._runner.run_in_background(request)
 
     def astream(
         self,
@@ -376,7 +320,7 @@ class Generator:
         rounds = ToolRounds(messages, options, auto_call=auto_call, max_rounds=max_rounds)
         while True:
             request = self.build_request(messages=rounds.messages, stream=False, **rounds.options)
-            result = await self._run_in_background(request)
+            result = await self._runner.run_in_background(request)
             if not await rounds.take_in_thread(result):
                 return rounds.finish(result)
 
@@ -416,8 +360,8 @@ class Generator:
             ChatTemplateError: The model has no chat template, or it refuses the conversation.
             OptionError: An option is unknown or impossible.
         """
-        self._open(self._engine)
-        made = self._builder.prompt(
+        builder = self._loaded.builder
+        made = builder.prompt(
             prompt,
             token_ids=token_ids,
             messages=messages,
@@ -425,9 +369,9 @@ class Generator:
             tool_choice=tool_choice,
             template_options=template_options,
             continue_final_message=continue_final_message,
-            room=self._builder.room_for(config, options),
+            room=builder.room_for(config, options),
         )
-        return self._builder.build(
+        return builder.build(
             made, config=config, options=options, stream=stream, is_conversation=messages is not None
         )
 
@@ -437,7 +381,7 @@ class Generator:
         Raises:
             OptionError: What is asked for does not fit the context or the batch, or the request was submitted before.
         """
-        return GenerationStream(self._submit([request]), request)
+        return GenerationStream(self._runner.submit([request]), request)
 
     def asubmit(self, request: Request) -> AsyncGenerationStream:
         """Queue a request, to be run in the background, and return its stream; call it in a running event loop.
@@ -445,10 +389,7 @@ class Generator:
         Raises:
             OptionError: What is asked for does not fit the context or the batch, or the request was submitted before.
         """
-        with self._submitting:
-            background = self._open(self._background)
-            self._claim(request)
-            return background.submit(request)
+        return self._runner.submit_in_background(request)
 
     def logits(
         self,
@@ -473,9 +414,8 @@ class Generator:
             OptionError: The text is empty or longer than the context, or has fewer tokens than `num_logits`; or there is no
                 such adapter.
         """
-        engine = self._open(self._engine)
-        ids = self._builder.encode(text, token_ids=token_ids)
-        return engine.score(ids, num_logits=num_logits, adapter=adapter)
+        ids = self._loaded.builder.encode(text, token_ids=token_ids)
+        return self._engine.score(ids, num_logits=num_logits, adapter=adapter)
 
     @overload
     def score(  # type: ignore[overload-overlap]  # as for `generate`
@@ -506,17 +446,7 @@ class Generator:
             OptionError: There is nothing to score, or it is longer than the context length.
             GenerationError: The model failed to run, or its logits are not finite.
         """
-        self._open(self._engine)
-        if text is None or isinstance(text, str):
-            return self._score(self._builder.encode_continuation(text, context, token_ids))
-        return [self._score(self._builder.encode_continuation(each, context)) for each in text]
-
-    def _score(self, continuation: tuple[list[int], int]) -> TokenScores:
-        token_ids, num_scored = continuation
-        engine = self._open(self._engine)
-        return score_tokens(
-            lambda ids, count: engine.score(ids, num_logits=count), token_ids, num_scored=num_scored
-        )
+        return self._reader.score(text, context=context, token_ids=token_ids)
 
     def embed(
         self, text: str | Sequence[str], *, pooling: Pooling = "last", normalize: bool = True
@@ -539,15 +469,11 @@ class Generator:
                 tell where its hidden states are.
             GenerationError: The model failed to run.
         """
-        self._open(self._engine)
-        rows = self._builder.encode_prompts(text, None)
-        vectors = [self._embedder.embed(row, pooling=pooling, normalize=normalize) for row in rows]
-        return vectors[0] if isinstance(text, str) else np.stack(vectors)
+        return self._reader.embed(text, pooling=pooling, normalize=normalize)
 
     def tokenize(self, text: str) -> list[int]:
         """Return a text's tokens as a prompt has them, with what the model expects before a text."""
-        self._open(self._engine)
-        return self._builder.encode(text)
+        return self._loaded.builder.encode(text)
 
     def count_tokens(self, prompt: str | None = None, **conversation: Unpack[Conversation]) -> int:
         """Return how many tokens a text takes as a prompt, or a conversation with its tools (`messages`, `tools`, ...).
@@ -556,8 +482,7 @@ class Generator:
             OptionError: Not exactly one of `prompt` and `messages` is given.
             ChatTemplateError: The model has no chat template, or it refuses the conversation.
         """
-        self._open(self._engine)
-        return len(self._builder.prompt(prompt, **conversation).token_ids)
+        return len(self._loaded.builder.prompt(prompt, **conversation).token_ids)
 
     def save_cache(
         self,
@@ -579,14 +504,8 @@ class Generator:
             OptionError: The text is empty, or leaves no room for another token.
             OSError: The file cannot be written.
         """
-        self._open(self._engine)
-        ids = self._builder.prompt(prompt, token_ids=token_ids, **conversation).token_ids
-        (result,) = self._run(
-            [self._builder.build(ChatPrompt(ids), config=_ONE_TOKEN, options={}, stream=False)]
-        )
-        prefix = self._open(self._engine).read_prefix([*ids, *result.token_ids])
-        prefix.save(Path(path), model=fingerprint_of(self.folder))
-        return len(prefix.token_ids)
+        made = self._loaded.builder.prompt(prompt, token_ids=token_ids, **conversation)
+        return self._reader.save_cache(Path(path), made)
 
     def load_cache(self, path: str | Path) -> list[int]:
         """Read a file of `save_cache`; what begins with its tokens is not computed again, as long as a slot holds them.
@@ -599,28 +518,17 @@ class Generator:
             OSError: It cannot be read.
             OptionError: It is longer than kv_cache_bytes allows.
         """
-        engine, decoder = self._open(self._engine), self._open(self._decoder)
-        prefix = CachedPrefix.load(Path(path), model=fingerprint_of(self.folder), shape=decoder.cache.shape)
-        engine.write_prefix(prefix)
-        return list(prefix.token_ids)
+        return self._reader.load_cache(Path(path))
 
     def close(self) -> None:
         """Stop the background thread and free the model; calls after this raise GenerationError.
 
         What runs, in any thread or event loop, ends as cancelled. Does nothing if it was closed already.
         """
-        with self._submitting:
-            engine, background = self._engine, self._background
-            self._decoder = self._engine = self._background = None
-            submitted = list(self._submitted)
-        if engine is None or background is None:
-            return
-        self._embedder.close()
-        background.close()
-        _cancel(engine, submitted)
+        self._runner.close()
 
     def __enter__(self) -> Self:
-        self._open(self._engine)
+        _ = self._loaded
         return self
 
     def __exit__(
@@ -628,57 +536,14 @@ class Generator:
     ) -> None:
         self.close()
 
-    def _submit(self, requests: Sequence[Request]) -> EnginePool:
-        """Submit all, or none if one of them cannot run; return what runs them."""
-        with self._submitting:  # so that `close` either finds these requests or keeps them out
-            engine = self._open(self._engine)
-            for count, request in enumerate(requests):
-                try:
-                    self._claim(request)
-                    engine.submit(request)
-                except BaseException:
-                    _cancel(engine, requests[:count])
-                    raise
-            if self._engine is None:  # a signal's handler has closed it meanwhile, and may have missed some
-                _cancel(engine, requests)
-        return engine
+    @property
+    def _loaded(self) -> LoadedModel:
+        return self._runner.loaded
 
-    def _claim(self, request: Request) -> None:
-        if not isinstance(request, Request):
-            raise OptionError(f"a request of build_request is expected, not {request!r:.200}")
-        if request in self._submitted:
-            raise OptionError("this request was submitted before: build another one")
-        self._submitted.add(request)
+    @property
+    def _engine(self) -> EnginePool:
+        return self._runner.loaded.engines
 
-    def _run(self, requests: Sequence[Request]) -> list[GenerationResult]:
-        engine = self._submit(requests)
-        try:
-            engine.run(requests)
-            return [_result_of(request) for request in requests]
-        finally:
-            _cancel(engine, requests)
-
-    async def _run_in_background(self, request: Request) -> GenerationResult:
-        async with contextlib.aclosing(self.asubmit(request)) as stream:
-            async for _ in stream:
-                pass
-        return _result_of(request)
-
-    def _open(self, part: _Part | None) -> _Part:
-        """Return a part of what is loaded."""
-        if part is None:
-            raise GenerationError("this Generator was closed; make a new one")
-        return part
-
-
-def _cancel(engine: EnginePool, requests: Sequence[Request]) -> None:
-    for request in requests:
-        if not request.is_finished:
-            engine.cancel(request)
-
-
-def _result_of(request: Request) -> GenerationResult:
-    if request.error is not None:
-        raise request.error
-    assert request.result is not None
-    return request.result
+    @property
+    def _decoder(self) -> Decoder:
+        return self._runner.loaded.decoder

@@ -20,7 +20,16 @@ from genai.text import Tokenizer, drop_oldest_turns
 if TYPE_CHECKING:
     from genai.tools import ToolLike
 
-__all__ = ["ChatOptions", "Conversation", "Messages", "RequestBuilder", "TokenIds", "Tools", "is_batch"]
+__all__ = [
+    "ChatOptions",
+    "ConfiguredOptions",
+    "Conversation",
+    "Messages",
+    "RequestBuilder",
+    "TokenIds",
+    "Tools",
+    "is_batch",
+]
 
 TokenIds: TypeAlias = Sequence[int | np.integer[Any]] | npt.NDArray[np.integer[Any]]
 """The tokens of one prompt."""
@@ -30,16 +39,21 @@ Tools: TypeAlias = "Sequence[ToolLike]"
 """Functions that a model may call, or their JSON schemas in OpenAI's form."""
 
 
-class ChatOptions(GenerationOptions, total=False):
+class ConfiguredOptions(GenerationOptions, total=False):
+    """The options of a generation as keyword arguments, and `config`, whose options they change."""
+
+    config: GenerationConfig | None
+
+
+class ChatOptions(ConfiguredOptions, total=False):
     """What may go with a conversation, as keyword arguments.
 
-    Beside the options of a generation: `config`, whose options they change; `tools`, functions that the model may call;
+    Beside the options of a generation and `config`: `tools`, functions that the model may call;
     `tool_choice`, whether it must ("none", "auto", "required", or a function's name); `template_options`, further
     variables of the model's chat template, such as enable_thinking; `continue_final_message`, whether the last message is
     the beginning of the answer, which goes on from there.
     """
 
-    config: GenerationConfig | None
     tools: Tools | None
     tool_choice: ToolChoiceLike
     template_options: Mapping[str, object] | None

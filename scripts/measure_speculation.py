@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from genai import GenerationResult, Generator, Message
-from genai.engine import Engine, EnginePool, Speculation
+from genai.engine import Engine, Speculation
 from genai.engine.sequence import GenerationSequence
 
 WARM_UPS = 2
@@ -128,17 +128,16 @@ class Comparison:
 
 def compare(generator: Generator, text: str, who: str, num_tokens: int, rounds: int) -> Comparison:
     """Decode a task in turns."""
-    pool, decoder, knowing = generator._engine, generator._decoder, Knowing()
-    assert pool is not None
-    assert decoder is not None
-    known = EnginePool([Engine(decoder, speculation=Speculation(decoder, drafters={"ngram": knowing}))])
+    pool, knowing = generator._engine, Knowing()
+    (engine,), decoder = pool.engines, generator._decoder
+    known = Engine(decoder, speculation=Speculation(decoder, drafters={"ngram": knowing}))
     speeds: dict[str, list[float]] = {"plain": [], "guessed": [], "known": []}
     for each in range(WARM_UPS + rounds):
         plain = decode(generator, text, num_tokens, "off")
         guessed = decode(generator, text, num_tokens, who)
-        generator._engine, knowing.answer = known, knowing.answer or guessed.token_ids
+        pool.engines, knowing.answer = (known,), knowing.answer or guessed.token_ids
         best = decode(generator, text, num_tokens, "ngram")
-        generator._engine, knowing.answer = pool, best.token_ids
+        pool.engines, knowing.answer = (engine,), best.token_ids
         if each >= WARM_UPS:
             for name, result in (("plain", plain), ("guessed", guessed), ("known", best)):
                 speeds[name].append(result.stats.generated_tokens / result.stats.total_seconds)

@@ -90,5 +90,5 @@ def make_scripted(
     options = json.loads(defaults.read_text("utf-8"))
     defaults.write_text(json.dumps({**options, "speculative": "off"}), "utf-8")
     model = ScriptedModel(Tokenizer.from_folder(folder), answers)
-    monkeypatch.setattr("genai.generator.Decoder", lambda *_, **__: model)
+    monkeypatch.setattr("genai.loaded_model.Decoder", lambda *_, **__: model)
     return Generator(folder, provider="cpu"), model

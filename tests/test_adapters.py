@@ -122,7 +122,7 @@ def test_cached_prefixes_are_shared_within_one_adapter(generator: Generator) -> 
 def test_what_gives_way_goes_on_with_its_adapter(folder: ModelFolder, checkpoint: Path) -> None:
     options: dict[str, Any] = {"max_new_tokens": 100, "ignore_eos": True, "do_sample": False}
     with Generator(folder, provider="cpu", num_threads=1) as plenty:
-        shape = plenty._decoder.cache.shape  # type: ignore[union-attr]
+        shape = plenty._decoder.cache.shape
         expected = [
             plenty.generate(token_ids=PROMPT, adapter=name, **options).token_ids for name in ("sql", "poems")
         ]

@@ -81,7 +81,7 @@ def test_what_another_thread_waits_for_ends_as_cancelled(generator: Generator) -
     thread = threading.Thread(target=lambda: results.append(generator.generate(**ENDLESS)))
     stream = generator.stream(**ENDLESS)
     thread.start()
-    while len(generator._submitted) < 2:
+    while len(generator._runner._submitted) < 2:
         next(stream)
     generator.close()
     thread.join()

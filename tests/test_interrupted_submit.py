@@ -57,7 +57,7 @@ def make_generator(
     """Returns new generators over one decoder, whose context leaves time to interrupt them."""
     folder = ModelFolder.load(model_folder("llama", max_position_embeddings=100_000)[1])
     decoder = Decoder(folder, provider="cpu", num_threads=1)
-    monkeypatch.setattr("genai.generator.Decoder", lambda *_, **__: decoder)
+    monkeypatch.setattr("genai.loaded_model.Decoder", lambda *_, **__: decoder)
     return lambda: Generator(folder, provider="cpu")
 
 

@@ -185,7 +185,7 @@ def test_chunked_prefill_equals_whole(pair: Pair, model_folder: Folders) -> None
     prompt = pair.prompts[-1]
     whole = pair.generator.generate(token_ids=prompt, max_new_tokens=20, ignore_eos=True)
     fresh = Generator(pair.generator.folder.path, provider="cpu", num_threads=1)
-    fresh._engine = Engine(fresh._decoder, prefill_chunk=7)
+    fresh._engine.engines = (Engine(fresh._decoder, prefill_chunk=7),)
     chunked = fresh.generate(token_ids=prompt, max_new_tokens=20, ignore_eos=True)
     fresh.close()
     assert chunked.stats.cached_prompt_tokens == 0

@@ -101,7 +101,7 @@ def test_tokens_are_the_cpus(folder_of: Folder, family: str) -> None:
     with Generator(folder, provider="cpu") as cpu, Generator(folder, provider="webgpu", strict=strict) as gpu:
         expected = continued(cpu, PROMPTS)
         assert continued(gpu, PROMPTS) == expected
-        assert gpu._open(gpu._decoder)._session.captures == (family in CAPTURED)
+        assert gpu._decoder._session.captures == (family in CAPTURED)
         longer = [*PROMPTS[0], *expected[0], 7, 8]
         assert continued(gpu, [longer]) == continued(cpu, [longer])
         if family in WITH_BEAMS:
@@ -110,7 +110,7 @@ def test_tokens_are_the_cpus(folder_of: Folder, family: str) -> None:
 
 def test_a_conversation_goes_on_in_its_cache() -> None:
     with Generator("demo", provider="webgpu") as gpu, Generator("demo", provider="cpu") as cpu:
-        assert not isinstance(gpu._open(gpu._decoder).cache._buffers._device, HostDevice)
+        assert not isinstance(gpu._decoder.cache._buffers._device, HostDevice)
         messages = [{"role": "user", "content": "Hello"}]
         first = gpu.chat(messages, max_new_tokens=6)
         assert first.token_ids == cpu.chat(messages, max_new_tokens=6).token_ids
@@ -122,7 +122,7 @@ def test_a_conversation_goes_on_in_its_cache() -> None:
 
 def test_what_was_recorded_over_a_cache_that_moved_is_forgotten(folder_of: Folder) -> None:
     with Generator(folder_of("llama"), provider="webgpu") as gpu:
-        decoder = gpu._open(gpu._decoder)
+        decoder = gpu._decoder
         for count in (1, 3, 6):
             epoch = decoder.cache.epoch
             continued(gpu, [[5, 6, each] for each in range(count)])
@@ -133,7 +133,7 @@ def test_what_was_recorded_over_a_cache_that_moved_is_forgotten(folder_of: Folde
 def test_rows_move_in_part_and_grow(folder_of: Folder) -> None:
     """Values are copied within the device as a whole, and through the host in part."""
     with Generator(folder_of("llama"), provider="webgpu") as gpu:
-        device = gpu._open(gpu._decoder).cache._buffers._device
+        device = gpu._decoder.cache._buffers._device
         values = np.random.default_rng(0).normal(size=(2, 2, 5, 3)).astype(np.float32)
         source, target = device.allocate(values.shape, np.float32), device.allocate((2, 2, 9, 3), np.float32)
         device.copy_in(values, source)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-import genai.generator
+import genai.loaded_model
 from genai import Generator
 from genai.engine import BackgroundDriver, Engine, EnginePool
 from genai.errors import GenerationError, OptionError
@@ -129,7 +129,7 @@ def any_device(monkeypatch: pytest.MonkeyPatch) -> None:
     def decoder(folder: Any, *, device_id: int, **options: Any) -> Decoder:
         return Decoder(folder, **options)
 
-    monkeypatch.setattr(genai.generator, "Decoder", decoder)
+    monkeypatch.setattr(genai.loaded_model, "Decoder", decoder)
 
 
 @pytest.mark.usefixtures("any_device")

@@ -1,0 +1,78 @@
+"""What a loaded model makes of texts without going on with them: scores, vectors, and what its cache holds of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from genai.cache import CachedPrefix
+from genai.chat_prompt import ChatPrompt
+from genai.config import GenerationConfig
+from genai.embedding import Pooling
+from genai.folder import fingerprint_of
+from genai.request_builder import TokenIds
+from genai.request_runner import RequestRunner
+from genai.scoring import TokenScores, score_tokens
+
+__all__ = ["TextReader"]
+
+_ONE_TOKEN = GenerationConfig(max_new_tokens=1, ignore_eos=True)
+
+
+class TextReader:
+    """Reads texts with the model that a runner runs. What arguments mean and what is raised, `Generator` says.
+
+    Args:
+        runner: Has the model, until it is closed.
+    """
+
+    def __init__(self, runner: RequestRunner) -> None:
+        self._runner = runner
+
+    def score(
+        self, text: str | Sequence[str] | None, *, context: str | None, token_ids: TokenIds | None
+    ) -> TokenScores | list[TokenScores]:
+        """Return how likely the tokens of a text are, or of each of several."""
+        encode = self._runner.loaded.builder.encode_continuation
+        if text is None or isinstance(text, str):
+            return self._score(encode(text, context, token_ids))
+        return [self._score(encode(each, context)) for each in text]
+
+    def embed(
+        self, text: str | Sequence[str], *, pooling: Pooling, normalize: bool
+    ) -> npt.NDArray[np.float32]:
+        """Return the vector of a text, or those of several."""
+        loaded = self._runner.loaded
+        rows = loaded.builder.encode_prompts(text, None)
+        vectors = [loaded.embedder.embed(row, pooling=pooling, normalize=normalize) for row in rows]
+        return vectors[0] if isinstance(text, str) else np.stack(vectors)
+
+    def save_cache(self, path: Path, prompt: ChatPrompt) -> int:
+        """Write what the cache holds of a prompt to a file; return how many tokens that is."""
+        request = self._runner.loaded.builder.build(
+            ChatPrompt(prompt.token_ids), config=_ONE_TOKEN, options={}, stream=False
+        )
+        (result,) = self._runner.run([request])
+        loaded = self._runner.loaded
+        prefix = loaded.engines.read_prefix([*prompt.token_ids, *result.token_ids])
+        prefix.save(path, model=fingerprint_of(loaded.folder))
+        return len(prefix.token_ids)
+
+    def load_cache(self, path: Path) -> list[int]:
+        """Let the cache hold what a file does; return its tokens."""
+        loaded = self._runner.loaded
+        prefix = CachedPrefix.load(
+            path, model=fingerprint_of(loaded.folder), shape=loaded.decoder.cache.shape
+        )
+        loaded.engines.write_prefix(prefix)
+        return list(prefix.token_ids)
+
+    def _score(self, continuation: tuple[list[int], int]) -> TokenScores:
+        token_ids, num_scored = continuation
+        engines = self._runner.loaded.engines
+        return score_tokens(
+            lambda ids, count: engines.score(ids, num_logits=count), token_ids, num_scored=num_scored
+        )
