@@ -10,7 +10,7 @@ from typing import Any
 
 from genai.chat_prompt import ChatPrompt
 from genai.config import Message, ToolCall, ToolChoiceLike
-from genai.errors import ChatTemplateError
+from genai.errors import ChatTemplateError, OptionError
 from genai.text import ChatTemplate, Tokenizer, tools_as_text, with_arguments_as
 from genai.tools import (
     GENERIC,
@@ -118,6 +118,8 @@ def _as_told(template: ChatTemplate, message: Message | Mapping[str, Any]) -> Me
         calls = message.get("tool_calls")
     if not calls:
         return message
+    if not isinstance(calls, Sequence) or not all(isinstance(call, (ToolCall, Mapping)) for call in calls):
+        raise OptionError(f"a message's tool_calls must be a list of calls, not {calls!r:.200}")
     told = message.to_dict() if isinstance(message, Message) else dict(message)
     plain = [call.to_dict() if isinstance(call, ToolCall) else call for call in calls]
     return {**told, "tool_calls": with_arguments_as(plain, objects=template.takes_objects)}

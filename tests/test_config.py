@@ -16,6 +16,7 @@ from genai import GenerationConfig, GenerationOptions, OptionError
         ({"stop_token_ids": 1.5}, "stop_token_ids must be a list"),
         ({"stop": [""]}, "stop must be non-empty"),
         ({"temperature": float("nan")}, "temperature must be a number"),
+        ({"temperature": 10**400}, "temperature must be a number"),
         ({"top_k": True}, "top_k must be an integer"),
         ({"temprature": 1.0}, 'Did you mean "temperature"'),
     ],

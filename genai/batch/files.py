@@ -58,7 +58,7 @@ def read_batch(path: Path) -> Iterator[BatchLine]:
 def _read_line(line: bytes, place: str) -> BatchLine:
     try:
         values = json.loads(line)
-    except ValueError as error:  # wrong JSON, or no UTF-8
+    except (ValueError, RecursionError) as error:  # wrong JSON, or no UTF-8
         raise OptionError(f"{place}: this is not JSON: {error}") from None
     if not isinstance(values, Mapping) or not isinstance(values.get("custom_id"), str):
         raise OptionError(f'{place}: a request is an object with a "custom_id", which is a text')
@@ -102,7 +102,8 @@ class ResultFile:
 
     def append(self, result: Mapping[str, Any]) -> None:
         """Write a result, which has a "custom_id"."""
-        self._file.write(json.dumps(result, ensure_ascii=False).encode() + b"\n")
+        # In ASCII: a text of the request may hold half a character, which no encoding has.
+        self._file.write(json.dumps(result).encode() + b"\n")
         self._file.flush()
         self.custom_ids.add(result["custom_id"])
 

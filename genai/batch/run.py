@@ -10,9 +10,16 @@ from typing import Any
 
 from genai.batch.files import BatchLine, ResultFile
 from genai.engine import AsyncGenerationStream, GenerationResult
-from genai.errors import GenaiError, OptionError
+from genai.errors import GenaiError, GenerationError
 from genai.generator import Generator
-from genai.wire import BodyError, CompletionRequest, completion_body, error_body, read_request
+from genai.wire import (
+    BodyError,
+    CompletionRequest,
+    completion_body,
+    error_body,
+    is_callers_fault,
+    read_request,
+)
 
 __all__ = ["run_batch"]
 
@@ -57,26 +64,32 @@ async def run_batch(
 
 async def _result_of(generator: Generator, line: BatchLine, model: str) -> dict[str, Any]:
     """Return what the file of results says of a request."""
-    created = int(time.time())
     try:
-        request = read_request(line.endpoint, line.body)
-        if request.stream:
-            raise BodyError("stream must be false: the results of a batch are files", "stream")
-        found = await _generate(generator, request)
-    except GenaiError as error:
-        status = _BAD_REQUEST if isinstance(error, OptionError) else _FAILED
-        body = error_body(error)
-    else:
-        status = _OK
-        body = completion_body(
-            request, found, model=model, created=created, decode=lambda ids: _decode(generator, ids)
-        )
+        status, body = _OK, await _answer(generator, line, model)
+    except Exception as error:  # noqa: BLE001 - whatever a request brings about, the others go on
+        failure = error
+        if not isinstance(failure, GenaiError):
+            failure = GenerationError(f"{type(error).__name__}: {error} (an error in genai)")
+        status = _BAD_REQUEST if is_callers_fault(failure) else _FAILED
+        body = error_body(failure)
     return {
         "id": f"batch_req_{uuid.uuid4().hex}",
         "custom_id": line.custom_id,
         "response": {"status_code": status, "request_id": uuid.uuid4().hex, "body": body},
         "error": None,
     }
+
+
+async def _answer(generator: Generator, line: BatchLine, model: str) -> dict[str, Any]:
+    """Return the body that answers a request."""
+    created = int(time.time())
+    request = read_request(line.endpoint, line.body)
+    if request.stream:
+        raise BodyError("stream must be false: the results of a batch are files", "stream")
+    found = await _generate(generator, request)
+    return completion_body(
+        request, found, model=model, created=created, decode=lambda ids: _decode(generator, ids)
+    )
 
 
 async def _generate(generator: Generator, request: CompletionRequest) -> list[GenerationResult]:

@@ -85,7 +85,7 @@ class Number:
         """See that the value is such a number."""
         if value is None and self.or_none:
             return None
-        good = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+        good = isinstance(value, (int, float)) and not isinstance(value, bool) and _is_finite(value)
         ends = (self.low,) * self.is_open + (self.high,) * self.is_open_above
         if not good or not self.low <= value <= self.high or value in ends:
             raise OptionError(f"{name} must be a {self.range}, not {value!r}")
@@ -344,6 +344,13 @@ class Decay:
         if not isinstance(value, (list, tuple)) or len(value) != 2:
             raise OptionError(f"{name} must be {self.range}, not {value!r}")
         return Integer(0)(f"{name}[0]", value[0]), Number(0, is_open=True)(f"{name}[1]", value[1])
+
+
+def _is_finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer beyond all floats
+        return False
 
 
 def as_tuple(name: str, value: Any) -> tuple[Any, ...]:

@@ -6,7 +6,7 @@ Knows options and results, and neither files nor sockets: `genai batch` reads bo
 from __future__ import annotations
 
 from genai.wire.openai_requests import ENDPOINTS, BodyError, CompletionRequest, read_request
-from genai.wire.openai_responses import completion_body, error_body
+from genai.wire.openai_responses import completion_body, error_body, is_callers_fault
 
 __all__ = [
     "ENDPOINTS",
@@ -14,5 +14,6 @@ __all__ = [
     "CompletionRequest",
     "completion_body",
     "error_body",
+    "is_callers_fault",
     "read_request",
 ]

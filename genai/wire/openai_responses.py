@@ -9,10 +9,10 @@ from typing import Any
 
 from genai.config import ToolCall
 from genai.engine import Choice, GenerationResult, TokenLogprob
-from genai.errors import GenaiError, OptionError
+from genai.errors import ChatTemplateError, GenaiError, OptionError
 from genai.wire.openai_requests import CHAT, BodyError, CompletionRequest
 
-__all__ = ["completion_body", "error_body"]
+__all__ = ["completion_body", "error_body", "is_callers_fault"]
 
 _UNREPRESENTABLE = "\N{REPLACEMENT CHARACTER}"
 
@@ -52,15 +52,19 @@ def completion_body(
 
 def error_body(error: GenaiError) -> dict[str, Any]:
     """Return the body that reports an error."""
-    is_callers = isinstance(error, OptionError)
     return {
         "error": {
             "message": str(error),
-            "type": "invalid_request_error" if is_callers else "server_error",
+            "type": "invalid_request_error" if is_callers_fault(error) else "server_error",
             "param": error.field if isinstance(error, BodyError) else None,
             "code": None,
         }
     }
+
+
+def is_callers_fault(error: GenaiError) -> bool:
+    """Whether another request would have been answered: an option is impossible, or the template refuses the conversation."""
+    return isinstance(error, (OptionError, ChatTemplateError))
 
 
 def _choices_of(result: GenerationResult) -> Iterator[Choice]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -135,10 +136,81 @@ def test_an_interrupted_run_loses_nothing(
     assert len(results_of(output)) == 5
 
 
+def odd_lines() -> list[str]:
+    """Requests that no check of a body's shape finds odd, each with its name."""
+    asked = [
+        {"role": "user", "content": "Call it."},
+        {"role": "assistant", "tool_calls": 5},
+        {"role": "tool", "content": "1"},
+    ]
+    called = [asked[0], {"role": "assistant", "tool_calls": [5]}]
+    return [
+        request_line("calls that are a number", messages=asked),
+        request_line("a call that is a number", messages=called),
+        request_line("a number of 400 digits", temperature=10**400),
+        request_line("half a character \ud800", messages=asked[:1]),
+        request_line("a field of half a character", **{"\ud800": 1}),
+        request_line("a message without role", messages=[{"content": "Hello"}]),
+    ]
+
+
+def test_an_odd_request_has_a_result_and_ends_no_other(
+    generator: Generator, requests: Path, tmp_path: Path
+) -> None:
+    lines = odd_lines()
+    requests.write_text("\n".join([*lines, request_line("plain")]), encoding="utf-8")
+    run(generator, requests, tmp_path / "out.jsonl")
+    found = results_of(tmp_path / "out.jsonl")
+    assert len(found) == len(lines) + 1
+    assert found.pop("plain")["status_code"] == 200
+    assert found.pop("half a character \ud800")["status_code"] == 200
+    assert {name: each["status_code"] for name, each in found.items()} == dict.fromkeys(found, 400)
+    run(generator, requests, tmp_path / "out.jsonl")
+    assert len(results_of(tmp_path / "out.jsonl")) == len(lines) + 1
+
+
+def test_an_error_in_genai_is_the_result_of_its_request_alone(
+    generator: Generator, requests: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build = generator.build_request
+
+    def fail_once(*args: Any, **options: Any) -> Any:
+        if "token 2" in str(options):
+            raise ZeroDivisionError("by two")
+        return build(*args, **options)
+
+    monkeypatch.setattr(generator, "build_request", fail_once)
+    run(generator, requests, tmp_path / "out.jsonl")
+    found = results_of(tmp_path / "out.jsonl")
+    failed = found.pop("2")
+    assert failed["status_code"] == 500
+    assert failed["body"]["error"]["type"] == "server_error"
+    assert "ZeroDivisionError: by two" in failed["body"]["error"]["message"]
+    assert {each["status_code"] for each in found.values()} == {200}
+
+
+def test_a_folder_without_tokenizer_refuses_what_needs_one(
+    generator: Generator, requests: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(generator.folder.path, folder, ignore=shutil.ignore_patterns("tokenizer*", "manifest*"))
+    lines = [
+        request_line("scored", TEXT, prompt=[5, 6], logprobs=1),
+        request_line("plain", TEXT, prompt=[5, 6], ignore_eos=True),
+    ]
+    requests.write_text("\n".join(lines), encoding="utf-8")
+    with Generator(folder) as without:
+        run(without, requests, tmp_path / "out.jsonl")
+    found = results_of(tmp_path / "out.jsonl")
+    assert found["plain"]["status_code"] == 200
+    assert "tokenizer" in found["scored"]["body"]["error"]["message"]
+
+
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
         (["{"], "line 1: this is not JSON"),
+        (['{"custom_id": "a", "body": ' + "[" * 100_000], "line 1: this is not JSON"),
         (["{}"], "custom_id"),
         ([request_line("a"), "", request_line("a")], 'line 3: custom_id "a" was given on line 1'),
         ([request_line("a", "/v1/embeddings")], "url"),
