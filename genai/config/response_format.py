@@ -117,6 +117,20 @@ class ResponseFormat:
         text = _text("grammar", text)
         return cls(syntax or ("gbnf" if "::=" in text else "lark"), text)
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the mapping that `of` reads as the same form, but for a class that its answers are instances of.
+
+        >>> ResponseFormat.of(["yes", "no"]).to_dict()
+        {'type': 'choices', 'choices': ['yes', 'no']}
+        """
+        if self.kind == "json":
+            return {"type": "json_schema", "json_schema": {"schema": json.loads(self.source)}}
+        if self.kind == "choices":
+            return {"type": "choices", "choices": json.loads(self.source)}
+        if self.kind == "regex":
+            return {"type": "regex", "regex": self.source}
+        return {"type": "grammar", "grammar": self.source, "syntax": self.kind}
+
     def parse(self, text: str) -> Any:
         """Return what a complete answer stands for: its JSON value, an instance of the class, or the text itself.
 

@@ -9,7 +9,7 @@ import pytest
 
 from genai.cli.chat.commands import COMMANDS
 from genai.cli.chat.repl import is_open_block, strip_block
-from genai.config import GenerationConfig
+from genai.config import GenerationConfig, ResponseFormat
 from tests.cli.fake_chat import Conversation
 
 HELLO = [("user", "Hello"), ("assistant", "Good day ! ")]
@@ -69,6 +69,13 @@ def test_regen_says_that_greedy_is_the_same(talk: Conversation) -> None:
         ("/set stop_token_ids [1, 2]", "stop_token_ids", (1, 2)),
         ('/set logit_bias {"4": -2.5}', "logit_bias", {4: -2.5}),
         ("/set early_stopping never", "early_stopping", "never"),
+        ("/set early_stopping on", "early_stopping", True),
+        ("/set speculative off", "speculative", "off"),
+        ("/set adapter on", "adapter", "on"),
+        ("/set adapter none", "adapter", None),
+        ("/set seed none", "seed", None),
+        ("/set response_format json", "response_format", ResponseFormat.json_object()),
+        ('/set response_format ["yes", "no"]', "response_format", ResponseFormat.choices(["yes", "no"])),
     ],
 )
 def test_set(talk: Conversation, line: str, name: str, value: object) -> None:
@@ -111,6 +118,12 @@ def test_set_shows(talk: Conversation) -> None:
         "do_sample = true  (implied)",
         "top_k = 7",
     ]
+
+
+def test_a_form_is_shown(talk: Conversation) -> None:
+    talk.say("/set response_format json", "/show", "/set response_format")
+    assert talk.screen.errors == []
+    assert 'response_format = {"type": "json_schema", ' in talk.screen.texts[-1]
 
 
 def test_show(talk: Conversation) -> None:

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from genai.cli.chat.presenter import Presenter
 from genai.cli.chat.saved import load_conversation, restore, save_conversation
-from genai.cli.chat.settings import OPTION_NAMES, format_value, parse_value
+from genai.cli.option_values import format_value, option_name, parse_value
 from genai.cli.output import format_stats
 from genai.config import GenerationConfig
-from genai.errors import OptionError, did_you_mean
+from genai.errors import OptionError
 
 __all__ = ["COMMANDS", "ChatCommand", "Leave"]
 
@@ -86,9 +86,7 @@ def _set(presenter: Presenter, argument: str) -> None:
         _show_settings(presenter)
         return
     name, text = re.split(r"\s*=\s*|\s+|$", argument, maxsplit=1)
-    name = name.replace("-", "_")
-    if name not in OPTION_NAMES:
-        raise OptionError(f'unknown generation option "{name}".{did_you_mean(name, OPTION_NAMES)}')
+    name = option_name(name)
     if not text:
         presenter.screen.text(f"{name} = {format_value(getattr(session.config, name))}")
         return

@@ -16,7 +16,7 @@ from prompt_toolkit.output import create_output
 
 from genai.cli.chat.commands import COMMANDS
 from genai.cli.chat.repl import Repl, is_open_block
-from genai.cli.chat.settings import OPTION_NAMES
+from genai.cli.option_values import OPTION_NAMES
 
 __all__ = ["converse"]
 
