@@ -8,18 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from genai.cli.command import EXIT_INTERRUPTED, command
-from genai.cli.interrupts import interrupts_call
-from genai.cli.loading import open_generator
-from genai.cli.options import (
-    DraftModel,
+from genai.cli.generation_flags import (
+    AnyOptionFlags,
     FormatFlags,
     GenerationFlags,
-    JsonFlag,
-    ModelFlags,
-    RunFlags,
     SequenceFlags,
     given_options,
 )
+from genai.cli.interrupts import interrupts_call
+from genai.cli.loading import open_generator
+from genai.cli.options import DraftModel, JsonFlag, ModelFlags, RunFlags
 from genai.cli.output import format_stats, print_json, print_note, write_text
 from genai.cli.standard_input import read_standard_input
 from genai.errors import OptionError
@@ -42,6 +40,7 @@ def generate(
     generation: GenerationFlags,
     sequences: SequenceFlags,
     form: FormatFlags,
+    others: AnyOptionFlags,
     draft: DraftModel = None,
     json: JsonFlag = False,
     stats: Annotated[bool, typer.Option("--stats", help="Print tokens and speed to stderr.")] = False,
@@ -50,8 +49,9 @@ def generate(
 
     The model sees the text as it is, without a chat template.
     """
-    options = given_options(generation, sequences, form)
-    wants_logprobs = sequences.logprobs or sequences.top_logprobs or sequences.prompt_logprobs is not None
+    options = given_options(generation, sequences, form, others)
+    wants_logprobs = options.get("logprobs") or options.get("top_logprobs")
+    wants_logprobs = wants_logprobs or options.get("prompt_logprobs") is not None
     if not json and wants_logprobs:
         raise OptionError("log-probabilities are part of the JSON output: pass --json too")
     text = read_standard_input() if prompt == "-" else prompt

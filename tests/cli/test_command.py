@@ -10,7 +10,7 @@ import typer
 from typer.testing import CliRunner
 
 from genai.cli.command import command, reported_errors
-from genai.cli.options import GenerationFlags, SequenceFlags, given_options
+from genai.cli.generation_flags import GenerationFlags, SequenceFlags, given_options
 from genai.config import GenerationConfig
 from genai.errors import ExportError, OptionError
 

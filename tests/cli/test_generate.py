@@ -58,6 +58,15 @@ def test_beams(cli: Cli, model: Path) -> None:
     assert len(several["choices"]) == 2
 
 
+def test_an_option_without_a_flag(cli: Cli, model: Path) -> None:
+    with Generator(model) as generator:
+        banned = generator.generate("the", max_new_tokens=8).token_ids[:2]
+        expected = generator.generate("the", max_new_tokens=8, suppress_tokens=banned).text
+    assignment = f"suppress-tokens={json.dumps(banned)}"
+    done = cli("generate", "the", "-m", model, "--max-new-tokens", 8, "--set", assignment)
+    assert done == Outcome(0, expected + "\n", "")
+
+
 def test_several_samples(cli: Cli, model: Path) -> None:
     arguments = ["generate", "the", "-m", model, "--max-new-tokens", 8, "--temperature", 1.5, "--seed", 3]
     arguments += ["--num-return-sequences", 3]
@@ -73,7 +82,7 @@ def test_several_sequences_need_sampling(cli: Cli, model: Path) -> None:
 
 
 def test_logprobs_need_json(cli: Cli) -> None:
-    for option in (["--logprobs"], ["--top-logprobs", 2]):
+    for option in (["--logprobs"], ["--top-logprobs", 2], ["--set", "prompt_logprobs=0"]):
         done = cli("generate", "the", "-m", "/nowhere", *option)
         assert done.code == 2
         assert "--json" in done.error

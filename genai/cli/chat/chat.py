@@ -12,18 +12,16 @@ import typer
 
 from genai import __version__
 from genai.cli.command import EXIT_INTERRUPTED, command
-from genai.cli.interrupts import interrupts_call
-from genai.cli.loading import open_generator
-from genai.cli.options import (
+from genai.cli.generation_flags import (
+    AnyOptionFlags,
     ConversationFlags,
-    DraftModel,
     FormatFlags,
     GenerationFlags,
-    JsonFlag,
-    ModelFlags,
-    RunFlags,
     given_options,
 )
+from genai.cli.interrupts import interrupts_call
+from genai.cli.loading import open_generator
+from genai.cli.options import DraftModel, JsonFlag, ModelFlags, RunFlags
 from genai.cli.output import (
     format_bytes,
     format_calls,
@@ -61,6 +59,7 @@ def chat(
     generation: GenerationFlags,
     conversation: ConversationFlags,
     form: FormatFlags,
+    others: AnyOptionFlags,
     draft: DraftModel = None,
     system: Annotated[str | None, typer.Option(help="System prompt.")] = None,
     think: Annotated[
@@ -81,7 +80,7 @@ def chat(
     json: JsonFlag = False,
 ) -> None:
     """Talk to a model. With a PROMPT, or text through a pipe: one answer, then exit."""
-    options = given_options(generation, conversation, form)
+    options = given_options(generation, conversation, form, others)
     text = _single_message(prompt)
     functions = None if tools is None else _read_tools(tools)
     if json and text is None:
