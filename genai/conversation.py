@@ -21,6 +21,7 @@ from genai.tools import (
     find_format,
     find_reasoning,
     grammar_of_calls,
+    has_reasoned,
     opens_reasoning,
     tell_tools,
 )
@@ -65,7 +66,8 @@ def make_chat_prompt(
     else:
         text = template.render(messages, tools=None if tools is None else [], **(variables or {}))
     reasoning = find_reasoning(template.source)
-    is_reasoning = reasoning is not None and opens_reasoning(reasoning, text)
+    begun = _text_of(messages[-1]) if (variables or {}).get("continue_final_message") else ""
+    is_reasoning = reasoning is not None and opens_reasoning(reasoning, text, last_message=begun)
     markers = (*(tool_format.texts if tool_format else ()), *(reasoning.texts if reasoning else ()))
     grammar = None
     if choice.mode == "required":
@@ -86,6 +88,7 @@ def make_chat_prompt(
         {tool.name: tool.parameters for tool in shown},
         reasoning,
         is_reasoning,
+        reasoning is not None and has_reasoned(reasoning, text, last_message=begun),
         _kept_ids(tokenizer, markers),
         grammar,
     )
@@ -123,6 +126,11 @@ def _as_told(template: ChatTemplate, message: Message | Mapping[str, Any]) -> Me
     told = message.to_dict() if isinstance(message, Message) else dict(message)
     plain = [call.to_dict() if isinstance(call, ToolCall) else call for call in calls]
     return {**told, "tool_calls": with_arguments_as(plain, objects=template.takes_objects)}
+
+
+def _text_of(message: Message | Mapping[str, Any]) -> str:
+    content = message.content if isinstance(message, Message) else message.get("content")
+    return content if isinstance(content, str) else ""
 
 
 def _kept_ids(tokenizer: Tokenizer, markers: Sequence[str]) -> frozenset[int]:

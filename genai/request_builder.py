@@ -14,11 +14,11 @@ from genai.engine import Request, RequestTokenizer
 from genai.errors import OptionError, TokenizerError
 from genai.folder import ModelFolder
 from genai.sampling import ReasoningLimit
-from genai.structured import Grammar, GrammarCompiler
+from genai.structured import AnswerForm, Grammar, GrammarCompiler
 from genai.text import Tokenizer, drop_oldest_turns
 
 if TYPE_CHECKING:
-    from genai.tools import ToolLike
+    from genai.tools import AnswerReader, ToolLike
 
 __all__ = [
     "ChatOptions",
@@ -244,37 +244,34 @@ class RequestBuilder:
             TokenizerError: An option needs a tokenizer, and the folder has none.
         """
         given: dict[str, Any] = {**options}
-        if prompt.grammar is not None:
-            given["response_format"] = _grammar_format(prompt.grammar, given)
         if config is None:
             config = self._folder.generation
             given = {**self._folder.limits.options(len(prompt.token_ids), given), **given}
         config = config.merge(**given)
-        self._check(config, prompt, is_conversation=is_conversation)
-        grammar = self._grammar(config)
+        self._check(config, is_conversation=is_conversation)
+        answer = self._answer_form(config, prompt)
+        grammar = None if answer is None else self._grammar(answer, config)
         ends = self._end_token_ids(config)
+        make_parser = _make_parser(prompt, config)
         return Request(
             prompt.token_ids,
             config,
-            tokenizer=self._answer_tokenizer(prompt, is_in_form=grammar is not None),
+            tokenizer=self._answer_tokenizer(
+                prompt, is_in_form=grammar is not None, is_parsed=make_parser is not None
+            ),
             eos_token_ids=self._folder.eos_token_ids,
             stream=stream,
             make_constraint=None if grammar is None else lambda: grammar.constraint(ends),
-            parse=None if grammar is None else grammar.parse,
+            parse=None if grammar is None or config.response_format is None else grammar.parse,
             make_reasoning_limit=self._reasoning_limit(prompt, config.max_reasoning_tokens),
-            make_parser=None if prompt.is_plain else prompt.make_parser,
+            make_parser=make_parser,
             adapter=config.adapter,
         )
 
-    def _check(self, config: GenerationConfig, prompt: ChatPrompt, *, is_conversation: bool) -> None:
+    def _check(self, config: GenerationConfig, *, is_conversation: bool) -> None:
         if config.context_policy != "stop" and not is_conversation:
             raise OptionError(
                 f'context_policy "{config.context_policy}" is for a conversation: pass messages, or leave it out'
-            )
-        if config.response_format is not None and prompt.grammar is None and prompt.is_reasoning:
-            raise OptionError(
-                "response_format cannot be combined with a prompt in which the model has begun to reason, since the form "
-                "would be that of the reasoning: switch it off, template_options={'enable_thinking': False} in many templates"
             )
         needing = [
             name
@@ -286,24 +283,62 @@ class RequestBuilder:
         if needing and self._tokenizer is None:
             raise TokenizerError(f"{' and '.join(needing)} needs a tokenizer: {self._tokenizer_error}")
 
-    def _answer_tokenizer(self, prompt: ChatPrompt, *, is_in_form: bool) -> RequestTokenizer | None:
-        """Return what reads an answer's tokens: with its markers, and as they are where it has a form."""
+    def _answer_tokenizer(
+        self, prompt: ChatPrompt, *, is_in_form: bool, is_parsed: bool
+    ) -> RequestTokenizer | None:
+        """Return what reads an answer's tokens: as they are where it has a form, and with its markers."""
         if self._tokenizer is None:
             return None
-        if prompt.kept_ids:
-            return self._tokenizer.keeping(prompt.kept_ids)
-        return self._tokenizer.verbatim if is_in_form else self._tokenizer
+        tokenizer = self._tokenizer.verbatim if is_in_form else self._tokenizer
+        return tokenizer.keeping(prompt.kept_ids) if prompt.kept_ids and is_parsed else tokenizer
 
-    def _grammar(self, config: GenerationConfig) -> Grammar | None:
-        if config.response_format is None:
-            return None
-        if self._compiler is None:
-            raise TokenizerError(f"response_format needs a tokenizer: {self._tokenizer_error}")
-        if not self._end_token_ids(config):
-            raise OptionError(
-                "response_format needs a token that ends the text, and eos_token_ids names none: leave eos_token_ids out"
+    def _answer_form(self, config: GenerationConfig, prompt: ChatPrompt) -> AnswerForm | None:
+        """Return what the answer must be; None where that is left to the model.
+
+        Raises:
+            OptionError: Two options say it.
+        """
+        if prompt.grammar is None:
+            return (
+                None
+                if config.response_format is None
+                else self._form_of(config.response_format, config, prompt)
             )
-        return self._compiler.compile(config.response_format)
+        if config.response_format is not None:
+            raise OptionError(
+                "tool_choice cannot be combined with response_format: both say what the answer must be; leave one of them out"
+            )
+        if config.ignore_eos:
+            raise OptionError(
+                "ignore_eos cannot be combined with a tool_choice that asks for a call, behind which the answer ends: leave "
+                "one of them out"
+            )
+        return AnswerForm(None, frame=prompt.grammar, option="tool_choice")
+
+    def _form_of(self, form: ResponseFormat, config: GenerationConfig, prompt: ChatPrompt) -> AnswerForm:
+        """Return what an answer in a form must be: that, behind what the model may or must think before."""
+        if prompt.reasoning is None or not prompt.may_reason:
+            return AnswerForm(form)
+        from genai.tools import frame_of_answer
+
+        tokens, ends = self.tokenizer.added_tokens, self._end_token_ids(config)
+        frame = frame_of_answer(
+            prompt.reasoning,
+            is_open=prompt.is_reasoning,
+            tokens=tokens,
+            ends=frozenset(text for text, token_id in tokens.items() if token_id in ends),
+        )
+        return AnswerForm(form, frame=frame, lead=prompt.reasoning.end if prompt.is_reasoning else "")
+
+    def _grammar(self, answer: AnswerForm, config: GenerationConfig) -> Grammar:
+        if self._compiler is None:
+            raise TokenizerError(f"{answer.option} needs a tokenizer: {self._tokenizer_error}")
+        ends = self._end_token_ids(config)
+        if not ends:
+            raise OptionError(
+                f"{answer.option} needs a token that ends the text, and eos_token_ids names none: leave eos_token_ids out"
+            )
+        return self._compiler.compile(answer, ends)
 
     def _end_token_ids(self, config: GenerationConfig) -> tuple[int, ...]:
         eos = self._folder.eos_token_ids if config.eos_token_ids is None else config.eos_token_ids
@@ -328,17 +363,11 @@ class RequestBuilder:
         return lambda: ReasoningLimit(limit, begin=begin, end=end[0], is_open=prompt.is_reasoning)
 
 
-def _grammar_format(grammar: str, options: Mapping[str, object]) -> ResponseFormat:
-    """Return the form of an answer that must consist of calls.
-
-    Raises:
-        OptionError: The options ask for another one.
-    """
-    if options.get("response_format") is not None:
-        raise OptionError(
-            "tool_choice cannot be combined with response_format: both say what the answer must be; leave one of them out"
-        )
-    return ResponseFormat.grammar(grammar, syntax="lark")
+def _make_parser(prompt: ChatPrompt, config: GenerationConfig) -> Callable[[], AnswerReader] | None:
+    """Return what makes a parser of an answer; None where all of it is text."""
+    if config.response_format is not None:
+        return prompt.make_form_parser if prompt.may_reason else None
+    return None if prompt.is_plain else prompt.make_parser
 
 
 def is_batch(prompt: str | Sequence[str] | None, token_ids: TokenIds | Sequence[TokenIds] | None) -> bool:

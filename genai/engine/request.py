@@ -21,7 +21,7 @@ from genai.engine.results import Choice, GenerationResult, GenerationStats, Piec
 from genai.errors import GenerationError
 from genai.sampling import Constraint, LogitsProcessor, Sampler
 from genai.text import Detokenizer
-from genai.tools import Answer, AnswerParser, parse_answer
+from genai.tools import Answer, AnswerReader, parse_answer
 
 __all__ = ["Request", "RequestTokenizer"]
 
@@ -77,7 +77,7 @@ class Request:
         make_constraint: Callable[[], Constraint] | None = None,
         parse: Callable[[str], Any] | None = None,
         make_reasoning_limit: Callable[[], LogitsProcessor] | None = None,
-        make_parser: Callable[[], AnswerParser] | None = None,
+        make_parser: Callable[[], AnswerReader] | None = None,
     ) -> None:
         self.prompt_token_ids = tuple(prompt_token_ids)
         self.config = config

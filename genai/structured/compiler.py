@@ -7,10 +7,11 @@ import re
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from genai.config import JSON_WHITESPACE, ResponseFormat
 from genai.errors import OptionError
+from genai.structured.answer_form import AnswerForm
 from genai.structured.grammar import Grammar
 from genai.structured.json_schema import MAX_TEXT, prepare_schema
 from genai.structured.vocabulary import make_vocabulary
@@ -24,6 +25,8 @@ __all__ = ["GrammarCompiler"]
 MAX_SIZE = {"json": 1_000_000, "choices": 1_000_000, "regex": 100_000, "lark": 50_000, "gbnf": 50_000}
 """Characters of a form, so that compiling takes about a second: choices and schemas are linear in what `prepare_schema` lets
 pass, grammars quadratic. A regex that means harm can take some seconds."""
+MAX_FRAME = 500_000
+"""Characters of what stands around a form, of which calls may be all: names and schemas, linear like those of forms."""
 MAX_CACHED_FORMS, MAX_CACHED_SIZE = 64, 1_000_000
 """Grammars that are kept: how many, and how many characters of forms in all, with which memory grows: tens of MB at most."""
 _LITERAL = re.compile(r'"(?:\\.|[^"\\\n])*"|//[^\n]*|#[^\n]*|/(?:\\.|[^/\\\n])+/')
@@ -42,102 +45,114 @@ class GrammarCompiler:
         self._backend = backend
         self._eos_token_ids = tuple(eos_token_ids)
         self._vocabulary: llguidance.LLTokenizer | None = None
-        self._grammars: OrderedDict[ResponseFormat, Grammar] = OrderedDict()
+        self._grammars: OrderedDict[AnswerForm, Grammar] = OrderedDict()
         self._lock = threading.Lock()
 
-    def compile(self, form: ResponseFormat) -> Grammar:
-        """Return the grammar of a form, compiled now unless it is kept from before.
+    def compile(self, answer: AnswerForm | ResponseFormat, ends: Iterable[int] = ()) -> Grammar:
+        """Return the grammar of what an answer must be, compiled now unless it is kept from before.
+
+        Args:
+            answer: What it must be.
+            ends: The tokens that will end it, of which one is needed where a model names none of its own.
 
         Raises:
-            OptionError: The form is wrong, too large, or asks for what cannot be enforced.
+            OptionError: It is wrong, too large, or asks for what cannot be enforced.
         """
+        answer = AnswerForm(answer) if isinstance(answer, ResponseFormat) else answer
         with self._lock:
-            if form in self._grammars:
-                self._grammars.move_to_end(form)
-                return self._grammars[form]
-            if self._vocabulary is None:
-                self._vocabulary = make_vocabulary(self._backend, self._eos_token_ids)
-        grammar = _compile(form, self._vocabulary)
+            if answer in self._grammars:
+                self._grammars.move_to_end(answer)
+                return self._grammars[answer]
+        try:
+            with self._lock:
+                if self._vocabulary is None:
+                    self._vocabulary = make_vocabulary(self._backend, (*self._eos_token_ids, *ends))
+            grammar = _compile(answer, self._vocabulary)
+        except OptionError as error:
+            raise OptionError(f"{answer.option}: {error}") from error
         with self._lock:
-            self._grammars[form] = grammar
+            self._grammars[answer] = grammar
             while len(self._grammars) > MAX_CACHED_FORMS or self._cached_size > MAX_CACHED_SIZE:
                 self._grammars.popitem(last=False)
         return grammar
 
     @property
     def _cached_size(self) -> int:
-        return sum(len(form.source) for form in self._grammars)
+        return sum(answer.size for answer in self._grammars)
 
 
-def _compile(form: ResponseFormat, vocabulary: llguidance.LLTokenizer) -> Grammar:
+def _compile(answer: AnswerForm, vocabulary: llguidance.LLTokenizer) -> Grammar:
     import llguidance
 
-    if len(form.source) > MAX_SIZE[form.kind]:
-        raise OptionError(
-            f"response_format of {len(form.source)} characters is too large: the limit of {form.kind} is "
-            f"{MAX_SIZE[form.kind]}"
-        )
     # An automaton's state takes 1 KB, and a regex that counts can make all of them in one step, which takes 0.2 s then.
     limits = llguidance.LLParserLimits(max_lexer_states=100_000, verbose_errors=False)
-    matcher = llguidance.LLMatcher(vocabulary, _GRAMMARS[form.kind](form.source), log_level=0, limits=limits)
+    matcher = llguidance.LLMatcher(vocabulary, json.dumps(_parts(answer)), log_level=0, limits=limits)
     if not matcher.is_error():
         matcher.compute_bitmask()  # so that every copy begins with it
     if matcher.is_error():
-        raise OptionError(f"response_format: {_explain(matcher.get_error())}")
-    return Grammar(form, vocabulary, matcher)
+        raise OptionError(_explain(matcher.get_error()))
+    return Grammar(answer, vocabulary, matcher)
 
 
-def _json_grammar(source: str) -> str:
+def _parts(answer: AnswerForm) -> dict[str, Any]:
+    """Return what an answer must be as llguidance takes it: the frame and the form in it as a grammar each."""
+    grammars: list[dict[str, Any]] = []
+    if answer.frame:
+        if len(answer.frame) > MAX_FRAME:
+            raise OptionError(
+                f"the functions make a grammar of {len(answer.frame)} characters, which is too large: the limit is {MAX_FRAME}"
+            )
+        grammars.append({"lark_grammar": answer.frame})
+    if (form := answer.form) is not None:
+        if len(form.source) > MAX_SIZE[form.kind]:
+            raise OptionError(
+                f"{len(form.source)} characters are too large a form: the limit of {form.kind} is {MAX_SIZE[form.kind]}"
+            )
+        grammars.append({"name": "form", **_GRAMMARS[form.kind](form.source)})
+    return {"grammars": grammars}
+
+
+def _json_grammar(source: str) -> dict[str, Any]:
+    return {"json_schema": _enforceable(source)}
+
+
+def _enforceable(source: str) -> dict[str, Any]:
+    return {**prepare_schema(source), "x-guidance": {"whitespace_pattern": JSON_WHITESPACE}}
+
+
+def _regex_grammar(source: str) -> dict[str, Any]:
     import llguidance
 
-    overrides: llguidance._lib.JsonCompileOptions = {"whitespace_pattern": JSON_WHITESPACE}
-    schema = json.dumps(prepare_schema(source))  # as text: a value may have integers that only text can hold
-    try:
-        return llguidance.LLMatcher.grammar_from_json_schema(schema, overrides=overrides)
-    except ValueError as error:
-        raise OptionError(f"response_format: the schema cannot be read: {error}") from error
+    (grammar,) = json.loads(llguidance.LLMatcher.grammar_from_regex(source))["grammars"]
+    return {"lark_grammar": grammar["lark_grammar"]}
 
 
-def _regex_grammar(source: str) -> str:
-    import llguidance
-
-    return llguidance.LLMatcher.grammar_from_regex(source)
-
-
-def _choices_grammar(source: str) -> str:
+def _choices_grammar(source: str) -> dict[str, Any]:
     texts = json.loads(source)
     if (longest := max(map(len, texts))) > MAX_TEXT:
-        raise OptionError(
-            f"response_format: a choice of {longest} characters is too long: the limit is {MAX_TEXT}"
-        )
+        raise OptionError(f"a choice of {longest} characters is too long: the limit is {MAX_TEXT}")
     return _regex_grammar("|".join(re.sub(r"([\\.+*?()|\[\]{}^$#&~/-])", r"\\\1", text) for text in texts))
 
 
-def _lark_grammar(source: str) -> str:
-    import llguidance
-
+def _lark_grammar(source: str) -> dict[str, Any]:
     plain = _LITERAL.sub(" ", source)
     if found := re.search(r"\[[^\]]*\b(temperature|max_tokens|stop)\s*=", plain):
-        raise OptionError(
-            f"response_format: a grammar must not set {found[1]}: that is an option of the generation"
-        )
+        raise OptionError(f"a grammar must not set {found[1]}: that is an option of the generation")
     if found := re.search(r"&|~(?!\s*\d)", plain):
-        raise OptionError(
-            f'response_format: a grammar must not use "{found[0]}": no limit bounds what that takes'
-        )
-    return llguidance.LLMatcher.grammar_from_lark(source)
+        raise OptionError(f'a grammar must not use "{found[0]}": no limit bounds what that takes')
+    return {"lark_grammar": source}
 
 
-def _gbnf_grammar(source: str) -> str:
+def _gbnf_grammar(source: str) -> dict[str, Any]:
     from llguidance.gbnf_to_lark import GbnfToLarkError, gbnf_to_lark
 
     try:
         return _lark_grammar(gbnf_to_lark(source))
     except (GbnfToLarkError, RecursionError) as error:
-        raise OptionError(f"response_format: the GBNF grammar cannot be read: {error}") from error
+        raise OptionError(f"the GBNF grammar cannot be read: {error}") from error
 
 
-_GRAMMARS: dict[str, Callable[[str], str]] = {
+_GRAMMARS: dict[str, Callable[[str], dict[str, Any]]] = {
     "json": _json_grammar,
     "choices": _choices_grammar,
     "regex": _regex_grammar,

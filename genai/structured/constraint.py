@@ -29,10 +29,10 @@ class GrammarConstraint:
         mask: Buffers, which sequences of one engine may share.
         vocabulary_end: The token that ends a text for the matcher.
         end_token_ids: The tokens that end the sequence, at least one.
+        option: The option that asks for it.
     """
 
-    __slots__ = ("_end_token_ids", "_is_over", "_mask", "_matcher", "_vocabulary_end")
-    option = "response_format"
+    __slots__ = ("_end_token_ids", "_is_over", "_mask", "_matcher", "_vocabulary_end", "option")
     is_done = False
 
     def __init__(
@@ -42,7 +42,9 @@ class GrammarConstraint:
         *,
         vocabulary_end: int,
         end_token_ids: Sequence[int],
+        option: str = "response_format",
     ) -> None:
+        self.option = option
         self._matcher = matcher
         self._mask = mask
         self._vocabulary_end = vocabulary_end
@@ -97,6 +99,4 @@ class GrammarConstraint:
     def _check(self) -> None:
         if self._matcher.is_error():
             cause = self._matcher.get_error().split("\n", 1)[0]
-            raise GenerationError(
-                f"response_format: its grammar cannot be followed any further: {cause:.300}"
-            )
+            raise GenerationError(f"{self.option}: its grammar cannot be followed any further: {cause:.300}")

@@ -1,12 +1,12 @@
-"""A compiled form, for any number of sequences."""
+"""What an answer must be, compiled, for any number of sequences."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from genai.config import ResponseFormat
 from genai.errors import GenerationError
+from genai.structured.answer_form import AnswerForm
 from genai.structured.constraint import GrammarConstraint
 from genai.structured.mask import TokenMask
 
@@ -17,20 +17,21 @@ __all__ = ["Grammar"]
 
 
 class Grammar:
-    """A form that was compiled for one tokenizer.
+    """What an answer must be, compiled for one tokenizer.
 
     Args:
-        form: The form.
+        answer: What it must be.
         vocabulary: The tokenizer.
         matcher: The state before the first token; only ever copied.
     """
 
     def __init__(
-        self, form: ResponseFormat, vocabulary: llguidance.LLTokenizer, matcher: llguidance.LLMatcher
+        self, answer: AnswerForm, vocabulary: llguidance.LLTokenizer, matcher: llguidance.LLMatcher
     ) -> None:
-        self._form = form
+        self._answer = answer
         self._vocabulary = vocabulary
         self._matcher = matcher
+        self._lead = vocabulary.tokenize_str(answer.lead, parse_special=True)
 
     def constraint(self, end_token_ids: Sequence[int]) -> GrammarConstraint:
         """Return the constraint of one sequence, which these tokens end."""
@@ -39,24 +40,25 @@ class Grammar:
             TokenMask(self._vocabulary.vocab_size),
             vocabulary_end=self._vocabulary.eos_token,
             end_token_ids=end_token_ids,
+            option=self._answer.option,
         )
 
     def accepts(self, text: str, *, is_complete: bool = True) -> bool:
-        """Whether a text is of this form, or could become one if it went on."""
+        """Whether a text is of the form, or could become one if it went on."""
         matcher = self._matcher.deep_copy()
-        token_ids = self._vocabulary.greedy_tokenize(text)
+        token_ids = [*self._lead, *self._vocabulary.greedy_tokenize(text)]
         is_within = matcher.try_consume_tokens(token_ids) == len(token_ids)
         return is_within and (matcher.is_accepting() or not is_complete)
 
     def parse(self, text: str) -> Any:
-        """Return what a text stands for; None if it is not complete, as where a stop text has cut it.
+        """Return what a text of the form stands for; None if it is not complete, as where a stop text has cut it.
 
         Raises:
             GenerationError: The text is of the form, but the class of the form refuses it, or Python cannot hold it.
         """
-        if not self.accepts(text):
+        if self._answer.form is None or not self.accepts(text):
             return None
         try:
-            return self._form.parse(text)
+            return self._answer.form.parse(text)
         except (ValueError, TypeError, RecursionError) as error:
-            raise GenerationError(f"response_format: {text[:200]!r} cannot be read: {error}") from error
+            raise GenerationError(f"{self._answer.option}: {text[:200]!r} cannot be read: {error}") from error

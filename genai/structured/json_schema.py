@@ -39,7 +39,7 @@ def prepare_schema(source: str) -> dict[str, Any]:
     """
     schema = json.loads(source)
     if "x-guidance" in schema:
-        raise _refusal('"x-guidance" changes what is enforced')
+        raise OptionError('"x-guidance" changes what is enforced')
     multiple, cost = 1, 0
     for part in _subschemas(schema):
         _check_properties(part)
@@ -55,7 +55,7 @@ def prepare_schema(source: str) -> dict[str, Any]:
         ):
             part["anyOf"] = part.pop("oneOf")
     if multiple > MAX_MULTIPLE:
-        raise _refusal(
+        raise OptionError(
             f'the least common multiple of all "multipleOf" must be at most {MAX_MULTIPLE}, digits behind the point '
             f"aside, not {multiple}"
         )
@@ -84,7 +84,7 @@ def _add_cost(cost: int, part: Mapping[str, Any]) -> int:
         if isinstance(part.get(name), (dict, list)):
             cost += weight * len(part[name]) ** 2
             if cost > MAX_COST:
-                raise _refusal(
+                raise OptionError(
                     f'the schema is too large at "{name}" with {len(part[name])} entries: the limit is {MAX_COST}, counting '
                     f"the squares of all such numbers, times {weight} here"
                 )
@@ -95,7 +95,7 @@ def _check_properties(part: Mapping[str, Any]) -> None:
     least, required = part.get("minProperties"), part.get("required")
     num_required = len(set(map(str, required))) if isinstance(required, list) else 0
     if isinstance(least, int) and least > num_required + 1:
-        raise _refusal(
+        raise OptionError(
             f'"minProperties" of {least} cannot be enforced, because a key may come twice: list the keys in "required"'
         )
 
@@ -109,7 +109,7 @@ def _check_texts(part: Mapping[str, Any]) -> None:
     )
     for text in texts:
         if isinstance(text, str) and len(text) > MAX_TEXT:
-            raise _refusal(
+            raise OptionError(
                 f"a text of {len(text)} characters is too long to be forced: the limit is {MAX_TEXT}"
             )
 
@@ -157,7 +157,3 @@ def _resolve(schema: Any, root: Mapping[str, Any]) -> Mapping[str, Any]:
     kind, _, name = reference.removeprefix("#/").partition("/")
     found = root.get(kind, {}).get(name) if kind in ("$defs", "definitions") else None
     return found if isinstance(found, dict) else {}
-
-
-def _refusal(reason: str) -> OptionError:
-    return OptionError(f"response_format: {reason}")

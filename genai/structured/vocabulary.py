@@ -28,8 +28,7 @@ def make_vocabulary(backend: tokenizers.Tokenizer, eos_token_ids: Iterable[int])
     ends = [token_id for token_id in eos_token_ids if token_id < size]
     if not ends:
         raise OptionError(
-            "response_format needs an end-of-sequence token of the tokenizer's, and the model has none: "
-            "name one with eos_token_ids"
+            "it needs an end-of-sequence token of the tokenizer's, and the model has none: name one with eos_token_ids"
         )
     if backend.padding or backend.truncation:
         backend = backend.from_str(backend.to_str())
@@ -39,6 +38,6 @@ def make_vocabulary(backend: tokenizers.Tokenizer, eos_token_ids: Iterable[int])
         return llguidance.LLTokenizer(backend.to_str(), eos_token=ends[:1])
     except ValueError as error:
         raise OptionError(
-            "response_format needs a tokenizer whose tokens stand for bytes (byte-level BPE, or SentencePiece's with "
+            "it needs a tokenizer whose tokens stand for bytes (byte-level BPE, or SentencePiece's with "
             f"byte fallback), and this model's is another kind: {error}"
         ) from error

@@ -8,7 +8,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from genai.tools.delta import Answer, AnswerDelta, AnswerParts, ToolCallDelta
+from genai.tools.delta import Answer, AnswerDelta, AnswerParts, AnswerReader, ToolCallDelta
+from genai.tools.form_parser import FormParser
 from genai.tools.format import ReasoningFormat, ToolFormat
 from genai.tools.parser import AnswerParser, parse_answer
 
@@ -17,8 +18,9 @@ if TYPE_CHECKING:
     from genai.tools.formats import FORMATS, GENERIC, find_format
     from genai.tools.function import Tool, ToolLike, as_tools, tool
     from genai.tools.grammar import grammar_of_calls
+    from genai.tools.grammar_reasoning import frame_of_answer
     from genai.tools.plain_prompt import tell_tools
-    from genai.tools.reasoning import find_reasoning, opens_reasoning
+    from genai.tools.reasoning import find_reasoning, has_reasoned, opens_reasoning
 
 __all__ = [
     "FORMATS",
@@ -27,6 +29,8 @@ __all__ = [
     "AnswerDelta",
     "AnswerParser",
     "AnswerParts",
+    "AnswerReader",
+    "FormParser",
     "ReasoningFormat",
     "Tool",
     "ToolCallDelta",
@@ -36,7 +40,9 @@ __all__ = [
     "as_tools",
     "find_format",
     "find_reasoning",
+    "frame_of_answer",
     "grammar_of_calls",
+    "has_reasoned",
     "opens_reasoning",
     "parse_answer",
     "tell_tools",
@@ -53,7 +59,9 @@ _LAZY = {
     "as_tools": "function",
     "find_format": "formats",
     "find_reasoning": "reasoning",
+    "frame_of_answer": "grammar_reasoning",
     "grammar_of_calls": "grammar",
+    "has_reasoned": "reasoning",
     "opens_reasoning": "reasoning",
     "tell_tools": "plain_prompt",
     "tool": "function",

@@ -189,17 +189,24 @@ class ReasoningFormat:
         found_by: Texts that stand together in the chat templates of its models.
         begin: What begins reasoning.
         end: What ends it.
-        silent: Markers that are no part of an answer.
-        then: What a grammar writes between reasoning and a call.
+        then: What a grammar writes between reasoning and what follows it.
+        answer_begins: What may stand before an answer in words; a grammar leaves the choice.
+        answer_end: What may stand behind it.
     """
 
     found_by: tuple[str, ...]
     begin: str
     end: str
-    silent: tuple[str, ...] = ()
     then: str = ""
+    answer_begins: tuple[str, ...] = ()
+    answer_end: str = ""
 
     @property
     def texts(self) -> tuple[str, ...]:
         """All texts that may stand around reasoning."""
-        return (self.begin, self.end, self.then, *self.silent)
+        return (*self.markers, self.end, self.then)
+
+    @property
+    def markers(self) -> tuple[str, ...]:
+        """The texts that tell in an answer what it is."""
+        return (self.begin, *self.answer_begins, self.answer_end)

@@ -23,14 +23,13 @@ from genai.tools.format import (
     ToolFormat,
 )
 from genai.tools.function import Tool
+from genai.tools.grammar_reasoning import reasoning_before
 from genai.tools.grammar_rules import Rules
 from genai.tools.grammar_values import ValueRules
 from genai.tools.schema import parameters_of, types_of
 from genai.tools.values import JSON, PYTHON
 
 __all__ = ["grammar_of_calls"]
-
-_LINE_BREAKS = r"/\n{0,2}/"
 
 
 def grammar_of_calls(
@@ -60,7 +59,7 @@ def grammar_of_calls(
     call = rules.add("any_call", calls)
     answer = _block(rules, block, call, is_single=is_single)
     if reasoning is not None:
-        answer = f"{_reasoning(rules, reasoning, is_open=is_reasoning)} {answer}"
+        answer = f"{reasoning_before(rules, reasoning, is_open=is_reasoning)} {answer}"
     return rules.write(answer)
 
 
@@ -80,12 +79,6 @@ def _block(rules: Rules, block: Block, call: str, *, is_single: bool) -> str:
         return f"{begin} {call}+ {end}"
     each = rules.add("block", f"{begin} {call} {end}")
     return f'{each} ("\\n"? {each})*'
-
-
-def _reasoning(rules: Rules, reasoning: ReasoningFormat, *, is_open: bool) -> str:
-    then = rules.literal(reasoning.then) or _LINE_BREAKS
-    thought = f"{rules.text_until(reasoning.end)} {then}"
-    return thought if is_open else f"({rules.literal(reasoning.begin)} {thought})?"
 
 
 def _call(rules: Rules, parts: Sequence[Part], tool: Tool) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from genai.config import JSON_WHITESPACE
@@ -69,6 +69,19 @@ class Rules:
             return self.add("text", _ANYTHING, attributes=f"[suffix={suffix}]")
         return f"{self.add('text', _ANYTHING)} {self.literal(end)}"
 
+    def thought_until(self, end: str) -> str:
+        """Return what stands for any tokens and the end of them, which does not stand in their text itself.
+
+        Tokens of their own may stand among them as well, but for those that end an answer.
+        """
+        others = _ranges(i for text, i in self._tokens.items() if text != end and text not in self._left_out)
+        if not others:
+            return self.text_until(end)
+        escaped = re.sub(r"\W", lambda found: f"\\x{{{ord(found[0]):x}}}", end)
+        text = self.add("THOUGHT", f"{_ANYTHING} & ~/(?s:.*){escaped}(?s:.*)/")
+        last = f"{text}? {self.literal(end)}" if end in self._tokens else self.text_until(end)
+        return f"({text}? <[{others}]>)* {last}"
+
     def json(self, schema: Mapping[str, Any]) -> str:
         """Return what stands for a JSON value of a schema."""
         spaced = {**without_annotations(schema), "x-guidance": {"whitespace_pattern": JSON_WHITESPACE}}
@@ -78,3 +91,18 @@ class Rules:
         """Return the grammar of `start`."""
         rules = [f"{name}{definition}" for name, definition in self._definitions.items()]
         return "\n".join([f"start: {start.strip()}", *rules, ""])
+
+
+def _ranges(token_ids: Iterable[int]) -> str:
+    """Return token ids as llguidance's ranges.
+
+    >>> _ranges([9, 3, 4, 5])
+    '3-5,9-9'
+    """
+    ranges: list[list[int]] = []
+    for token_id in sorted(token_ids):
+        if ranges and token_id == ranges[-1][1] + 1:
+            ranges[-1][1] = token_id
+        else:
+            ranges.append([token_id, token_id])
+    return ",".join(f"{first}-{last}" for first, last in ranges)

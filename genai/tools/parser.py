@@ -6,13 +6,14 @@ not exist, cut off) comes back as the text that it was.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from genai.tools.call_reader import CallReader, make_call_id
-from genai.tools.delta import Answer, AnswerDelta, AnswerParts, ToolCallDelta
+from genai.tools.delta import Answer, AnswerDelta, AnswerParts, AnswerReader, ToolCallDelta
 from genai.tools.format import Block, ReasoningFormat, ToolFormat
+from genai.tools.markers import Markers
+from genai.tools.reasoning_reader import read_reasoning
 from genai.tools.source import Damaged, Reading, Source
 
 __all__ = ["AnswerParser", "parse_answer"]
@@ -56,18 +57,17 @@ class AnswerParser:
         self._blocks = [block for block in blocks if not block.at_start]
         self._first_blocks = [block for block in blocks if block.at_start]
         self._reasoning = reasoning
-        self._silent = frozenset(
-            text for each in (tool_format, reasoning) if each is not None for text in each.silent
-        )
+        self._silent = frozenset(tool_format.silent if tool_format is not None else ())
         self._make_id = make_id or (tool_format and tool_format.make_id) or make_call_id
-        begins = [reasoning.begin] if reasoning is not None else []
-        self._markers = _Markers([*(block.marker for block in self._blocks), *self._silent, *begins])
+        around = reasoning.markers if reasoning is not None else ()
+        self._markers = Markers([*(block.marker for block in self._blocks), *self._silent, *around])
         self._source = Source()
         self._call: CallReader | None = None
         self._num_calls = 0
         self._kept = 0  # what was taken of the block that is being read
         # The text's state: space that is told only if more text follows, whether there was text, what came last.
         self._space = ""
+        self._end = ""  # what ends an answer, unless more text follows
         self._has_text = self._is_after_marker = self._has_reasoning = False
         self._texts: list[str] = []
         self._reasonings: list[str] = []
@@ -101,17 +101,23 @@ class AnswerParser:
             yield from self._read_reasoning()
         yield from self._read_first_block()
         while (marker := (yield from self._read_text())) is not None:
-            if self._reasoning is not None and marker == self._reasoning.begin:
-                self._source.position += len(marker)
+            blocks = [block for block in self._blocks if block.marker == marker]
+            if blocks:
+                yield from self._read_block(blocks)
+                continue
+            self._source.position += len(marker)
+            if marker in self._silent:
                 self._pass_marker()
-                yield from self._read_reasoning()
-                yield from self._read_first_block()
-            elif marker in self._silent and not any(block.marker == marker for block in self._blocks):
-                self._source.position += len(marker)
-                self._pass_marker()
+            elif self._reasoning is not None and marker == self._reasoning.answer_end:
+                self._end += marker
+            elif self._has_text and not self._is_after_marker:
+                self._tell_text(marker)  # one that is spoken of
             else:
-                yield from self._read_block([block for block in self._blocks if block.marker == marker])
-        if not self._is_after_marker:
+                self._pass_marker()
+                if self._reasoning is not None and marker == self._reasoning.begin:
+                    yield from self._read_reasoning()
+                    yield from self._read_first_block()
+        if not self._is_after_marker and not self._end:
             self._texts.append(self._space)
 
     def _read_text(self) -> Reading[str | None]:
@@ -129,30 +135,20 @@ class AnswerParser:
             yield
 
     def _read_reasoning(self) -> Reading[None]:
-        """Tell reasoning up to its end, without the space at its ends."""
         assert self._reasoning is not None
-        source, end = self._source, _Markers([self._reasoning.end])
-        lead, space = (_BETWEEN_REASONINGS if self._has_reasoning else ""), ""
-        is_first = True
-        while True:
-            source.drop_read()
-            start, marker = end.find(source.text, is_finished=source.is_finished)
-            text = space + source.text[:start]
-            text = text.lstrip() if is_first else text
-            told = text.rstrip()
-            space = text[len(told) :]
-            if told:
-                self._reasonings.append(lead + told)
-                lead, is_first, self._has_reasoning = "", False, True
-            source.position = start + len(marker or "")
-            if marker is not None:
-                self._pass_marker()
-                return
-            if source.is_finished:
-                return
-            yield
+        if (yield from read_reasoning(self._source, self._reasoning.end, self._tell_reasoning)):
+            self._pass_marker()
+
+    def _tell_reasoning(self, text: str, *, is_first: bool) -> None:
+        self._reasonings.append(f"{_BETWEEN_REASONINGS}{text}" if is_first and self._has_reasoning else text)
+        self._has_reasoning = True
 
     def _tell_text(self, text: str) -> None:
+        if self._end:
+            self._end += text
+            if not text.strip():
+                return
+            text, self._end = self._end, ""
         text = self._space + text
         if self._is_after_marker and not self._has_text:
             text = text.lstrip()
@@ -164,6 +160,7 @@ class AnswerParser:
 
     def _pass_marker(self) -> None:
         self._is_after_marker = True
+        self._end = ""
         if not self._has_text:
             self._space = ""
 
@@ -271,37 +268,7 @@ class AnswerParser:
         self._call = None
 
 
-class _Markers:
-    """Finds the first of some texts, the longest of those that begin at one place."""
-
-    def __init__(self, markers: Sequence[str]) -> None:
-        ordered = sorted({marker for marker in markers if marker}, key=lambda marker: (-len(marker), marker))
-        self._pattern = re.compile("|".join(map(re.escape, ordered))) if ordered else None
-        firsts = re.escape("".join(sorted({marker[0] for marker in ordered})))
-        self._first = re.compile(f"[{firsts}]") if ordered else None
-        self._prefixes = frozenset(marker[:n] for marker in ordered for n in range(1, len(marker)))
-        self._longest = max(map(len, ordered), default=0)
-
-    def find(self, text: str, *, is_finished: bool) -> tuple[int, str | None]:
-        """Return where the first marker begins, and the marker; without one, how much of the text is none for sure."""
-        if self._pattern is None:
-            return len(text), None
-        found = self._pattern.search(text)
-        begin = len(text) if is_finished else self._first_possible(text)
-        if found is not None and found.start() < begin:
-            return found.start(), found[0]
-        return begin, None
-
-    def _first_possible(self, text: str) -> int:
-        """Return where the longest end of the text begins that may become a marker."""
-        assert self._first is not None
-        for found in self._first.finditer(text, max(len(text) - self._longest + 1, 0)):
-            if text[found.start() :] in self._prefixes:
-                return found.start()
-        return len(text)
-
-
-def parse_answer(parser: AnswerParser, text: str) -> Answer:
+def parse_answer(parser: AnswerReader, text: str) -> Answer:
     """Take a whole answer apart with a parser that has read nothing."""
     parts = AnswerParts()
     parts.add([parser.push(text), parser.finish()])

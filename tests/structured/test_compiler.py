@@ -180,6 +180,7 @@ def test_a_tokenizer_of_bytes_is_followed_and_another_kind_is_refused(kind: str)
 def test_a_model_without_an_end_is_refused() -> None:
     with pytest.raises(OptionError, match="eos_token_ids"):
         GrammarCompiler(backend(), []).compile(ResponseFormat.json_object())
+    assert GrammarCompiler(backend(), []).compile(ResponseFormat.json_object(), [EOS]).accepts("{}")
 
 
 def test_a_constraint_that_took_what_it_forbids_forbids_everything() -> None:

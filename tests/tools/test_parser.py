@@ -9,7 +9,16 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from genai.tools import FORMATS, Answer, AnswerDelta, AnswerParser, AnswerParts, ReasoningFormat, parse_answer
+from genai.tools import (
+    FORMATS,
+    Answer,
+    AnswerDelta,
+    AnswerParser,
+    AnswerParts,
+    FormParser,
+    ReasoningFormat,
+    parse_answer,
+)
 from genai.tools.reasoning import REASONINGS
 from tests.tools.recorded import RECORDED, TOOLS, Recorded
 
@@ -172,3 +181,38 @@ def test_deep_nesting_and_long_answers_are_no_danger() -> None:
     assert put_together(
         in_pieces(make_parser("hermes"), [many[i : i + 7] for i in range(0, len(many), 7)])
     ) == Answer(many)
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("The `<think>` tag marks it.", Answer("The `<think>` tag marks it.")),
+        ("<think>Hm.</think>Use <think>x</think>.", Answer("Use <think>x</think>.", "Hm.")),
+        ("<think>a</think>\n<think>b</think> c", Answer("c", "a\n\nb")),
+        ("Write <answer>5</answer> then.", Answer("Write <answer>5</answer> then.")),
+        ("<think>Hm.</think>\n<answer>\n5\n</answer>\n", Answer("5", "Hm.")),
+        ("<answer>5</answer> or <answer>6</answer>", Answer("5</answer> or <answer>6")),
+        ("<answer>A </answer> tag", Answer("A </answer> tag")),
+    ],
+)
+def test_markers_that_are_spoken_of_are_text(text: str, answer: Answer) -> None:
+    reasoning = next(each for each in REASONINGS if "<answer>" in each.answer_begins)
+    assert parse_answer(AnswerParser(reasoning=reasoning), text) == answer
+    assert put_together(in_pieces(AnswerParser(reasoning=reasoning), text)) == answer
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("<think> a </think>\n\n\n <b>", Answer("\n <b>", "a")),
+        ("a<think>b</think>", Answer("a<think>b</think>")),
+        ("<think>a</think><answer>b</answer></answer>", Answer("b</answer>", "a")),
+        ("b</answer", Answer("b</answer")),
+        ("<thin", Answer("<thin")),
+        ("<think>a", Answer("", "a")),
+    ],
+)
+def test_an_answer_in_form_is_told_as_it_is(text: str, answer: Answer) -> None:
+    reasoning = next(each for each in REASONINGS if "<answer>" in each.answer_begins)
+    assert parse_answer(FormParser(reasoning), text) == answer
+    assert put_together(in_pieces(FormParser(reasoning), text)) == answer
