@@ -131,7 +131,8 @@ class Model(Protocol):
         model's business. The cache must have room for them (`KVCache.reserve`).
 
         Raises:
-            OutOfMemoryError: There is no memory for a prompt's chunk; no slot has changed by it.
+            OutOfMemoryError: There is no memory for a prompt's chunk, or for the logits of a draft; slots hold what had run by
+                then, and nothing else has changed.
             GenerationError: The model failed to run; what the slots hold is undefined then.
         """
         ...

@@ -242,15 +242,11 @@ class Engine:
         batch = self._scheduler.batch(self._prefill_chunk)
         if not batch.spans:
             return
-        begin = time.perf_counter()
+        begin, held = time.perf_counter(), [len(span.slot.token_ids) for span in batch.spans]
         try:
             output = self._model.run(batch.spans)
         except OutOfMemoryError as error:
-            if not batch.prompts:
-                raise
-            self._fail(
-                self._scheduler.owner_of(batch.prompts[-1]), error
-            )  # rows that decode need no new memory
+            self._give_way(batch, held, error)
             return
         if batch.prompts:
             self._scheduler.note_prompts(batch.prompts)
@@ -260,15 +256,33 @@ class Engine:
         if not batch.prompts:
             self._speculation.note_step(batch.spans, time.perf_counter() - begin)
 
+    def _give_way(self, batch: Batch, held: Sequence[int], error: OutOfMemoryError) -> None:
+        """Take back a step that found no memory, and what asked for it: drafts, or else a prompt.
+
+        Args:
+            batch: The step.
+            held: How many tokens each slot held before it.
+            error: What it ended with.
+        """
+        prompts = list(zip(batch.prompts, batch.spans, held, strict=False))
+        not_run = [sequence for sequence, span, count in prompts if len(span.slot.token_ids) == count]
+        for span, count in zip(batch.spans, held, strict=True):
+            if len(span.slot.token_ids) > count:
+                self._model.cache.truncate(span.slot, count if self._model.cache.can_truncate else 0)
+        if any(sequence.draft for strategy, _ in batch.searches for sequence in strategy.sequences):
+            self._speculation.pause()
+        elif batch.prompts:  # rows that decode need no new memory
+            self._fail(self._scheduler.owner_of((not_run or batch.prompts)[-1]), error)
+        else:
+            raise error
+
     def _score_prompts(self, batch: Batch, output: StepOutput) -> None:
         """Let the prompts whose log-probabilities are wanted take their logits."""
         for index, sequence in enumerate(batch.prompts):
             num_logits = batch.spans[index].num_logits
             if num_logits:
-                try:
+                with self._alone(self._scheduler.owner_of(sequence)):
                     sequence.take_prompt_logits(output.logits_of(index, num_logits))
-                except GenaiError as error:
-                    self._fail(self._scheduler.owner_of(sequence), error)
 
     def _end_from_outside(self) -> None:
         """End what nobody wants any more, and what has had its time."""
@@ -291,23 +305,33 @@ class Engine:
 
     def _search(self, strategy: Strategy, output: StepOutput, first: int) -> None:
         """Let a strategy take its rows of a step, and retire what ended."""
-        try:
-            has_ended = strategy.take(output, first)
-        except GenaiError as error:
-            self._fail(strategy, error)
-            return
-        if has_ended:
-            if all(sequence.finish_reason is not None for sequence in strategy.sequences):
-                strategy.request.finish(strategy.finish())
-            self._scheduler.release(strategy)
+        with self._alone(strategy):
+            if strategy.take(output, first):
+                if all(sequence.finish_reason is not None for sequence in strategy.sequences):
+                    strategy.request.finish(strategy.finish())
+                self._scheduler.release(strategy)
 
     def _finish(self, strategy: Strategy, reason: FinishReason) -> None:
         """End a request for a reason that is not its sequences' last tokens."""
-        strategy.end(reason)
-        strategy.request.finish(
-            strategy.finish()
-        )  # before it leaves the queues, or an interrupt could lose it
-        self._scheduler.release(strategy)
+        with self._alone(strategy):
+            strategy.end(reason)
+            # Before it leaves the queues, or an interrupt could lose it.
+            strategy.request.finish(strategy.finish())
+            self._scheduler.release(strategy)
+
+    @contextlib.contextmanager
+    def _alone(self, strategy: Strategy) -> Iterator[None]:
+        """Let what goes wrong with a request's own rows, text and functions end it, and no other."""
+        try:
+            yield
+        except GenaiError as error:
+            self._fail(strategy, error)
+        except Exception as error:  # noqa: BLE001 - the others know nothing of it, whatever it is
+            cause = GenerationError(
+                f"this request failed by a mistake of genai's: {error!r}; please report it with its traceback"
+            )
+            cause.__cause__ = error
+            self._fail(strategy, cause)
 
     def _fail(self, strategy: Strategy, error: Exception) -> None:
         """End a request with an error; its slots hold nothing that can be trusted."""

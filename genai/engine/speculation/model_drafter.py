@@ -172,16 +172,16 @@ class ModelDrafter:
         return chosen
 
     def _draw(self, logits: npt.NDArray[np.float32], sampler: Sampler) -> int | None:
-        """Choose as the sequence would; None where its options leave the draft model nothing."""
+        """Choose as the sequence would; None where its options leave the draft model nothing, or fail at what it chose."""
         fitting = logits[: self._vocab_size]
         if len(fitting) < self._vocab_size:
             missing = np.full(self._vocab_size - len(fitting), -np.inf, np.float32)
             fitting = np.concatenate([fitting, missing])
         try:
             token_id = sampler.sample(fitting).token_id
+            sampler.accept(token_id)
         except GenerationError:
             return None
-        sampler.accept(token_id)
         return token_id
 
     def _note_seconds(self, seconds: float) -> None:

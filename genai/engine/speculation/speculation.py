@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 
@@ -18,6 +19,8 @@ from genai.model import Model, Span
 
 __all__ = ["Speculation"]
 
+logger = logging.getLogger("genai.engine")
+
 NUM_DRAFTED = (1, 3, 7, 15)
 """How many tokens a guess may have: few different numbers, so that what runs of each take is soon known."""
 CAUTION = 0.9
@@ -26,6 +29,8 @@ DRAFT_STEP = 0.25
 """What a step of a draft model is believed to cost, in steps of the model, before it is measured."""
 LEAST_PATIENCE, MOST_PATIENCE = 16, 1024
 """After so many steps a drafter that has not paid, and cannot be watched for nothing, is tried again."""
+PAUSE = 256
+"""So many steps nothing is guessed by a drafter that has failed, which it would probably do again at the next."""
 
 
 class Speculation:
@@ -62,6 +67,8 @@ class Speculation:
         self._drafters = dict(drafters)
         self._costs = costs or RunCosts()
         self._tracks: dict[GenerationSequence, _Track] = {}
+        self._num_steps = 0
+        self._paused_until: dict[Drafter, int] = {}
 
     def check_options(self, config: GenerationConfig) -> None:
         """See that what an option asks for by name can be had.
@@ -83,6 +90,7 @@ class Speculation:
 
     def draft(self, strategies: Sequence[Strategy]) -> None:
         """Give every sequence of these that runs next a draft, or none."""
+        self._num_steps += 1
         speculating = [
             (strategy, drafter)
             for strategy in strategies
@@ -105,11 +113,17 @@ class Speculation:
                     if track.count or drafter.is_free:
                         wanted.setdefault(drafter, {})[sequence] = max(track.count, 1)
         for drafter, counts in wanted.items():
-            for sequence, tokens in drafter.guess(counts).items():
+            for sequence, tokens in self._guess(drafter, counts).items():
                 track = self._tracks[sequence]
                 track.guess, track.place = tokens, len(sequence.ids)
                 if track.count:
                     sequence.draft = tokens
+
+    def pause(self) -> None:
+        """Take back all drafts, and give none for a while: there is no memory to look at them."""
+        for sequence in self._tracks:
+            sequence.draft = ()
+        self._paused_until = dict.fromkeys(self._drafters.values(), self._num_steps + PAUSE)
 
     def note_step(self, spans: Sequence[Span], seconds: float) -> None:
         """Take in what a step took that ran these rows, and no prompts."""
@@ -134,14 +148,27 @@ class Speculation:
             if isinstance(drafter, ModelDrafter):
                 drafter.check()
 
+    def _guess(
+        self, drafter: Drafter, counts: Mapping[GenerationSequence, int]
+    ) -> Mapping[GenerationSequence, Sequence[int]]:
+        """Return a drafter's guesses; none where it fails, as they would only have saved time."""
+        try:
+            return drafter.guess(counts)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the requests can do without
+            logger.warning("a guess failed, and nothing is guessed for %d steps: %r", PAUSE, error)
+            drafter.reset()
+            self._paused_until[drafter] = self._num_steps + PAUSE
+            return {}
+
     def _drafter_of(self, config: GenerationConfig) -> Drafter | None:
         """Return who guesses; by itself nobody does where what is guessed might change how a token is rounded."""
         name = config.speculative
-        if name != "auto":
-            return self._drafters[name]
-        if "draft" in self._drafters:
-            return self._drafters["draft"]
-        return None if self._model.rounds_activations else self._drafters["ngram"]
+        if name == "auto":
+            name = "draft" if "draft" in self._drafters else "ngram"
+            if name == "ngram" and self._model.rounds_activations:
+                return None
+        drafter = self._drafters[name]
+        return drafter if self._paused_until.get(drafter, 0) <= self._num_steps else None
 
     def _look_at(self, sequence: GenerationSequence, drafter: Drafter) -> _Track:
         """Learn how good the last guess was, and ask how much speaks for the next."""
