@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,7 @@ from genai.graph.names import ADAPTER_POSITIONS, adapter_mask, adapter_matrices
 from genai.runtime.adapt import AdaptedProduct, add_adapters
 from genai.runtime.binding import Binding
 from genai.runtime.step_buffers import Mirror
+from genai.runtime.value_device import ValueDevice
 
 __all__ = ["NO_ADAPTERS", "AdapterInputs", "AdapterSet", "AdapterWeights"]
 
@@ -124,17 +125,20 @@ class AdapterWeights:
     Args:
         adapters: The adapters.
         device: Where they are to lie.
+        min_ranks: How many rows, of zeros, a product has that adapters leave alone. The CPU's kernels take none; WebGPU's
+            crash, and cuBLAS has no rows of no length.
 
     Raises:
         OutOfMemoryError: The device has not enough memory.
     """
 
-    def __init__(self, adapters: AdapterSet, device: Device) -> None:
+    def __init__(self, adapters: AdapterSet, device: Device, *, min_ranks: int = 0) -> None:
         self.adapters = adapters
         self._device = device
+        self._min_ranks = min_ranks
         self._number_of = {name: number for number, name in enumerate(adapters.names)}
         self._matrices = {
-            name: (self._stacked(name, "a"), self._stacked(name, "b")) for name in adapters.products
+            name: (self._placed(name, "a"), self._placed(name, "b")) for name in adapters.products
         }
 
     def range_of(self, names: Sequence[str | None]) -> tuple[int, int]:
@@ -148,24 +152,75 @@ class AdapterWeights:
 
     def bind(self, binding: Binding, active: tuple[int, int], *, inputs: Collection[str]) -> None:
         """Bind the matrices of a range of adapters to those of these inputs that are such matrices."""
-        for name, product in self.adapters.products.items():
-            ends = self.adapters.masks[product.mask]
-            for port, matrix in zip(adapter_matrices(name), self._matrices[name], strict=True):
+        for name, both in self._matrices.items():
+            for port, matrices in zip(adapter_matrices(name), both, strict=True):
                 if port in inputs:
-                    binding.input(port, _rows(matrix, ends[active[0]], ends[active[1]]), self._device)
+                    binding.input(port, matrices.of(active), self._device)
 
-    def _stacked(self, product: str, which: str) -> Buffer:
-        """Return all adapters' matrices of a product, one behind the other."""
-        parts = [getattr(file[product], which) for file in self.adapters.files if product in file]
-        stacked = np.concatenate(parts)
-        buffer = self._device.allocate(stacked.shape, stacked.dtype)
-        self._device.copy_in(stacked, buffer)
-        return buffer
+    def num_ranks(self, mask: int, active: tuple[int, int]) -> int:
+        """Return how many rows the matrices have that `bind` binds to the products of a mask."""
+        ends = self.adapters.masks[mask]
+        return ends[active[1]] - ends[active[0]] or self._min_ranks
+
+    def _placed(self, product: str, which: str) -> _Matrices:
+        """Return all adapters' matrices of a product, where runs read them."""
+        files = self.adapters.files
+        found = [getattr(file[product], which) if product in file else None for file in files]
+        first = next(part for part in found if part is not None)
+        parts = [first[:0] if part is None else part for part in found]
+        nothing = np.zeros((self._min_ranks, *first.shape[1:]), first.dtype)
+        if isinstance(self._device, ValueDevice):
+            return _Separate(self._device, parts, nothing)
+        return _Stacked(self._device, parts, nothing)
 
 
-def _rows(matrix: Buffer, start: int, stop: int) -> Buffer:
-    """Return rows of a matrix, perhaps none."""
-    return matrix.rows(start, stop - start) if stop > start else matrix.shaped((0, *matrix.shape[1:]))
+Array = npt.NDArray[Any]
+
+
+class _Matrices(Protocol):
+    """The matrices of one product, by the adapters' numbers."""
+
+    def of(self, active: tuple[int, int]) -> Buffer:
+        """Return those of a range of adapters, one behind the other, or what stands for none: [ranks, columns]."""
+        ...
+
+
+class _Stacked:
+    """Matrices in one buffer, of which a run reads any that are neighbours; behind them what stands for none."""
+
+    def __init__(self, device: Device, parts: Sequence[Array], nothing: Array) -> None:
+        self._ends = (0, *accumulate(map(len, parts)))
+        self._buffer = _stored(device, np.concatenate([*parts, nothing]))
+
+    def of(self, active: tuple[int, int]) -> Buffer:
+        """Return those of a range of adapters."""
+        start, stop = self._ends[active[0]], self._ends[active[1]]
+        if start == stop:
+            start, stop = self._ends[-1], self._buffer.shape[0]
+        if start == stop:
+            return self._buffer.shaped((0, *self._buffer.shape[1:]))
+        return self._buffer.rows(start, stop - start)
+
+
+class _Separate:
+    """Matrices that are values of their own, of which a run, being of one row, reads one."""
+
+    def __init__(self, device: ValueDevice, parts: Sequence[Array], nothing: Array) -> None:
+        self._nothing = _stored(device, nothing)
+        self._values = [_stored(device, part) if len(part) else self._nothing for part in parts]
+
+    def of(self, active: tuple[int, int]) -> Buffer:
+        """Return those of a range of at most one adapter."""
+        first, behind = active
+        assert behind - first <= 1, "runs over whole values have one row"
+        return self._values[first] if behind > first else self._nothing
+
+
+def _stored(device: Device, array: Array) -> Buffer:
+    allocate = device.allocate_value if isinstance(device, ValueDevice) else device.allocate
+    buffer = allocate(array.shape, array.dtype)
+    device.copy_in(array, buffer)
+    return buffer
 
 
 class AdapterInputs:
@@ -182,24 +237,23 @@ class AdapterInputs:
         self._device = device
         self._ends = weights.adapters.masks
         self._one_position, self._all_positions = np.array([1]), np.array([np.iinfo(np.int64).max])
-        dtypes = {product.mask: product.dtype for product in weights.adapters.products.values()}
-        self._masks = [
-            Mirror(device, (rows * ends[-1],), dtypes[number]) for number, ends in enumerate(self._ends)
-        ]
+        self._masks = [Mirror(device, (rows * ends[-1],), np.bool_) for ends in self._ends]
+        self._written: list[str | None] = []
 
     def write(self, names: Sequence[str | None]) -> tuple[int, int]:
-        """Write the masks of rows with these adapters; return the range of adapters to bind."""
+        """Write the masks of rows with these adapters, if others were written last; return the range of adapters to bind."""
         first, last = active = self._weights.range_of(names)
-        if active == NO_ADAPTERS:
+        if active == NO_ADAPTERS or self._written == names:
             return active
+        self._written = list(names)
         for ends, mask in zip(self._ends, self._masks, strict=True):
             start, width = ends[first], ends[last] - ends[first]
             values = mask.array[: len(names) * width].reshape(len(names), width)
-            values[...] = 0
+            values[...] = False
             for row, name in enumerate(names):
                 if name is not None:
                     number = self._weights.number_of(name)
-                    values[row, ends[number] - start : ends[number + 1] - start] = 1
+                    values[row, ends[number] - start : ends[number + 1] - start] = True
             mask.upload()
         return active
 
@@ -216,7 +270,7 @@ class AdapterInputs:
         positions = self._one_position if active == NO_ADAPTERS else self._all_positions
         if ADAPTER_POSITIONS in inputs:
             binding.host_input(ADAPTER_POSITIONS, positions)
-        for number, (ends, mask) in enumerate(zip(self._ends, self._masks, strict=True)):
-            width = ends[active[1]] - ends[active[0]]
+        for number, mask in enumerate(self._masks):
+            width = self._weights.num_ranks(number, active)
             if adapter_mask(number) in inputs:
                 binding.input(adapter_mask(number), mask.buffer.shaped((rows, 1, width)), self._device)

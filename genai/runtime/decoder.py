@@ -126,7 +126,8 @@ class Decoder:
         # Where both tables lie in one, the second begins at the switch; where the graph chooses, it is told which.
         second_table = 0 if graph.rope_switch_length else self.rope_switch_length or 0
         step_device = self._session.step_device
-        weights = AdapterWeights(adapters, step_device) if adapters else None
+        min_ranks = 0 if self.provider == "cpu" else 1
+        weights = AdapterWeights(adapters, device, min_ranks=min_ranks) if adapters else None
         step_adapters, self._chunk_adapters = (
             AdapterInputs(weights, step_device, rows=self.max_batch) if weights else None for _ in range(2)
         )

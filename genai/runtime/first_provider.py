@@ -10,7 +10,7 @@ from onnx import GraphProto, ModelProto
 
 from genai.errors import ModelFolderError, OptionError, ProviderError
 from genai.folder import ModelFolder
-from genai.runtime.adapt import narrow_outputs, take_positions
+from genai.runtime.adapt import add_at_all_positions, narrow_outputs, take_positions
 from genai.runtime.addressed_device import free_device_bytes
 from genai.runtime.providers import PROVIDERS, Provider, open_session
 from genai.runtime.providers.opening import OPEN_ERRORS
@@ -101,6 +101,7 @@ def _open(
     if provider.memory not in ("addresses", "values") or not may_record:
         return opened(model, {})
     suited = ModelProto.FromString(model)
+    add_at_all_positions(suited.graph)
     if provider.memory == "addresses":
         narrow_outputs(suited.graph)
     else:

@@ -52,9 +52,17 @@ class ValueDevice:
         """Return new values, one for each row."""
         dtype = np.dtype(dtype)
         if not shape or shape[0] == 1:
-            return self._allocate_value(shape, dtype)
-        rows = tuple(self._allocate_value((1, *shape[1:]), dtype) for _ in range(shape[0]))
+            return self.allocate_value(shape, dtype)
+        rows = tuple(self.allocate_value((1, *shape[1:]), dtype) for _ in range(shape[0]))
         return RowValues(shape, dtype, 0, None, rows)
+
+    def allocate_value(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Buffer:
+        """Return a new value, rows and all."""
+        try:
+            value = self._session.create_ortvalue_from_shape_and_type(shape, dtype, self.name)
+        except RUN_ERRORS as error:
+            raise out_of_memory(math.prod(shape) * dtype.itemsize, self.name) from error
+        return Buffer(shape, dtype, value.data_ptr(), value)
 
     def free_bytes(self) -> None:
         """Return None: it does not tell."""
@@ -112,13 +120,6 @@ class ValueDevice:
 
     def _failure(self, error: Exception) -> GenerationError:
         return GenerationError(f"{self.name} failed: {error}")
-
-    def _allocate_value(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Buffer:
-        try:
-            value = self._session.create_ortvalue_from_shape_and_type(shape, dtype, self.name)
-        except RUN_ERRORS as error:
-            raise out_of_memory(math.prod(shape) * dtype.itemsize, self.name) from error
-        return Buffer(shape, dtype, value.data_ptr(), value)
 
 
 def _values(buffer: Buffer) -> tuple[Buffer, ...]:

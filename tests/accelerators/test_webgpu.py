@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,10 @@ from genai.folder import ModelFolder
 from genai.runtime.devices import HostDevice
 from genai.runtime.placement_check import check_placement
 from genai.runtime.providers import PROVIDERS
+from tests.adapters import make_adapter
 from tests.checkpoints import make_checkpoint
+from tests.export.test_quantized import with_float_activations
+from tests.test_adapters import run_together
 
 pytestmark = pytest.mark.webgpu
 
@@ -149,3 +153,40 @@ def test_rows_move_in_part_and_grow(folder_of: Folder) -> None:
         device.copy_positions(source.rows(0, 1), source.rows(1, 1), 5)
         device.copy_out(source, back)
         np.testing.assert_array_equal(back[1], values[0])
+
+
+ADAPTED = {
+    "llama": FP32,
+    "llama in 4 bits": ExportSettings(precision="int4", block_size=32, provider="webgpu", activations="fp32"),
+    "gemma3_text": FP32,  # of which no steps are recorded
+    "lfm2": FP32,  # nor here; some of its layers have other products
+}
+
+
+@pytest.mark.parametrize("form", ADAPTED)
+def test_adapters_are_the_cpus_alone_and_together(form: str, tmp_path: Path) -> None:
+    checkpoint = make_checkpoint(form.split()[0], tmp_path / "checkpoint")
+    configs: dict[str, dict[str, Any]] = {"all": {}, "few": {"r": 3}}
+    if "llama" in form:
+        configs["few"]["target_modules"] = ["q_proj", "down_proj"]
+    adapters = {
+        name: make_adapter(checkpoint, tmp_path / name, seed=seed, **config)
+        for seed, (name, config) in enumerate(configs.items())
+    }
+    folder = with_float_activations(
+        carry_out(plan_export(checkpoint, ADAPTED[form], adapters=adapters), tmp_path / "model")
+    )
+    names = ("few", None, "all", "few")
+    prompts = [[*PROMPTS[0], each] for each in range(len(names))]
+    options: dict[str, Any] = {"max_new_tokens": NUM_NEW, "ignore_eos": True, "do_sample": False}
+    with Generator(folder, provider="cpu") as cpu, Generator(folder, provider="webgpu", strict=True) as gpu:
+        assert gpu._open(gpu._decoder)._session.captures == ("llama" in form)
+        for name in (None, *adapters):
+            found, expected = (each.logits(token_ids=PROMPTS[2], adapter=name) for each in (gpu, cpu))
+            np.testing.assert_allclose(found, expected, atol=1e-3)
+        together = run_together(gpu, prompts, names, **options)
+        for prompt, name, request in zip(prompts, names, together, strict=True):
+            expected = cpu.generate(token_ids=prompt, adapter=name, **options).token_ids
+            assert request.result is not None
+            assert request.result.token_ids == expected
+            assert gpu.generate(token_ids=prompt, adapter=name, **options).token_ids == expected

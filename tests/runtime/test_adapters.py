@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from genai.folder.adapter_files import LowRank
-from genai.runtime.adapt import AdaptedProduct, add_adapters
+from genai.runtime.adapt import AdaptedProduct, add_adapters, add_at_all_positions
 from genai.runtime.adapters import AdapterInputs, AdapterSet, AdapterWeights
 from genai.runtime.binding import AddressBinding
 from genai.runtime.devices import HostDevice
@@ -76,27 +77,54 @@ def low_rank(random: np.random.Generator, name: str, rank: int) -> LowRank:
     return LowRank(a, b)
 
 
-@given(adapters=adapter_sets(), data=st.data())
-def test_every_row_has_its_own(adapters: AdapterSet, data: st.DataObject) -> None:
+@given(adapters=adapter_sets(), is_device=st.booleans(), data=st.data())
+def test_every_row_has_its_own(adapters: AdapterSet, is_device: bool, data: st.DataObject) -> None:
+    """In the form of the CPU, and in that of devices, which cut nothing off and have no products of no columns."""
     model = two_products()
     assert add_adapters(model, adapters.products) == []
+    if is_device:
+        add_at_all_positions(model.graph)
+        assert "Slice" not in {node.op_type for node in model.graph.node}
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    ports = {port.name for port in session.get_inputs()} - {"x"}
     device = HostDevice()
-    inputs = AdapterInputs(AdapterWeights(adapters, device), device, rows=5)
+    weights = AdapterWeights(adapters, device, min_ranks=int(is_device))
+    inputs = AdapterInputs(weights, device, rows=5)
     choices = st.lists(st.sampled_from([None, *adapters.names]), min_size=1, max_size=5)
     for names in data.draw(st.lists(choices, min_size=1, max_size=3)):
         x = RANDOM.normal(size=(len(names), data.draw(st.integers(1, 3)), 5)).astype(np.float32)
-        y = np.full((*x.shape[:2], 4), np.nan, np.float32)
-        binding = AddressBinding(session, None, is_repeated=False)
-        binding.host_input("x", x)
-        binding._binding.bind_output("y", "cpu", 0, np.float32, y.shape, y.ctypes.data)
-        active = inputs.write(names)
-        inputs.bind(binding, active, rows=len(names), inputs=ports)
-        binding.run()
+        y = run_with(session, inputs, names, x)
         for row, name in enumerate(names):
             adapter = {} if name is None else adapters.files[adapters.names.index(name)]
             np.testing.assert_allclose(y[row], expected(x[row], adapter), atol=1e-4)
+
+
+def run_with(session: Any, inputs: AdapterInputs, names: Sequence[str | None], x: Floats) -> Floats:
+    """Run two_products with an adapter for each row."""
+    y = np.full((*x.shape[:2], 4), np.nan, np.float32)
+    binding = AddressBinding(session, None, is_repeated=False)
+    binding.host_input("x", x)
+    binding._binding.bind_output("y", "cpu", 0, np.float32, y.shape, y.ctypes.data)
+    ports = {port.name for port in session.get_inputs()} - {"x"}
+    inputs.bind(binding, inputs.write(names), rows=len(names), inputs=ports)
+    binding.run()
+    return y
+
+
+def test_what_an_adapter_overflows_with_is_its_own_rows() -> None:
+    random = np.random.default_rng(0)
+    plain, wild = ({name: low_rank(random, name, 2) for name in SHAPES} for _ in range(2))
+    wild["first"].a[...] = 3e38
+    adapters = AdapterSet.of_files({"plain": plain, "wild": wild})
+    model = two_products()
+    assert add_adapters(model, adapters.products) == []
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    device = HostDevice()
+    x = np.full((3, 1, 5), 9, np.float32)
+    names = ["plain", "wild", None]
+    y = run_with(session, AdapterInputs(AdapterWeights(adapters, device), device, rows=3), names, x)
+    assert not np.isfinite(y[1]).any()
+    np.testing.assert_allclose(y[0], expected(x[0], plain), rtol=1e-4)
+    np.testing.assert_allclose(y[2], expected(x[2], {}), rtol=1e-4)
 
 
 def test_what_outputs_were_multiplied_by_is_what_is_added_too() -> None:
@@ -108,7 +136,7 @@ def test_what_outputs_were_multiplied_by_is_what_is_added_too() -> None:
     x = random.normal(size=(1, 2, 5)).astype(np.float32)
     feeds = {
         "x": x,
-        "adapters.mask.0": np.ones((1, 1, 2), np.float32),
+        "adapters.mask.0": np.ones((1, 1, 2), np.bool_),
         "adapters.positions": np.array([2]),
         "adapters.second.lora_A": added["second"].a,
         "adapters.second.lora_B": added["second"].b,

@@ -22,7 +22,7 @@ Works on the small protobuf, before the session is made; weights stay in their e
 from __future__ import annotations
 
 from genai.runtime.adapt.adaptation import GraphFacts, adapt_model
-from genai.runtime.adapt.adapters import AdaptedProduct, add_adapters
+from genai.runtime.adapt.adapters import AdaptedProduct, add_adapters, add_at_all_positions
 from genai.runtime.adapt.device_outputs import narrow_outputs
 from genai.runtime.adapt.device_positions import take_positions
 from genai.runtime.adapt.eight_bit_products import WEIGHTS_MIDDLE, EightBitMatrix, to_eight_bit_products
@@ -40,6 +40,7 @@ __all__ = [
     "GraphFacts",
     "adapt_model",
     "add_adapters",
+    "add_at_all_positions",
     "attend_for_one_token",
     "external_locations",
     "give_hidden_states",

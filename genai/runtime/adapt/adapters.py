@@ -1,10 +1,10 @@
 """Places for adapters beside the products of a graph: inputs of low-rank matrices, and what they add.
 
-    y = x W + b   becomes   y + ((x Aᵀ) * mask) B
+    y = x W + b   becomes   y + where(mask, x Aᵀ, 0) B
 
 A [rank, inputs] and B [rank, outputs] are inputs, bound to what lies in memory already: no run copies them, and without an
 adapter they have no rows. Several adapters at once are their rows one behind the other, of which a mask [rows, 1, rank]
-leaves each sequence its own. Without an adapter what is added is zeros for one position, which costs a prompt less than
+leaves each sequence its own: chosen, not multiplied, since what another row's adapter makes of it may be infinite. Without an adapter what is added is zeros for one position, which costs a prompt less than
 zeros for all would. The sum stands where the product stood, so that the folder's graph stays as it is.
 """
 
@@ -22,9 +22,9 @@ from genai.graph.axes import BATCH_SIZE
 from genai.graph.names import ADAPTER_POSITIONS, adapter_mask, adapter_matrices
 from genai.graph.operators import MATMUL_NBITS
 from genai.graph.opset import ONNX_DOMAINS
-from genai.runtime.adapt.graph import attributes_of
+from genai.runtime.adapt.graph import attributes_of, remove_unused
 
-__all__ = ["AdaptedProduct", "add_adapters"]
+__all__ = ["AdaptedProduct", "add_adapters", "add_at_all_positions"]
 
 _WEIGHT, _ORDER = ".weight", ".input_order"
 _FIRST, _AXIS = "adapters.first_position", "adapters.position_axis"
@@ -82,12 +82,28 @@ def add_adapters(
     rebuilt = [each for place, node in enumerate(graph.node) for each in (node, *added.get(place, ()))]
     del graph.node[:]
     graph.node.extend(rebuilt)
-    for mask, dtype in {product.mask: product.dtype for product in products.values()}.items():
-        _add_input(graph, adapter_mask(mask), dtype, [BATCH_SIZE, 1, f"rank.{mask}"])
+    for mask in sorted({product.mask for product in products.values()}):
+        _add_input(graph, adapter_mask(mask), np.dtype(np.bool_), [BATCH_SIZE, 1, f"rank.{mask}"])
+    for dtype in {product.dtype for product in products.values()}:
+        graph.initializer.append(numpy_helper.from_array(np.zeros((), dtype), _zero(dtype)))
     _add_input(graph, ADAPTER_POSITIONS, np.dtype(np.int64), [1])
     for name, value in ((_FIRST, 0), (_AXIS, 1)):
         graph.initializer.append(numpy_helper.from_array(np.array([value]), name))
     return missing
+
+
+def add_at_all_positions(graph: GraphProto) -> None:
+    """Let a graph's adapters add at all positions, also where they add nothing.
+
+    A device runs the cut as a kernel of its own, in every step, and one that records runs does not see it change.
+    """
+    cuts = {node.output[0]: node for node in graph.node if ADAPTER_POSITIONS in node.input}
+    for node in graph.node:
+        for place, name in enumerate(node.input):
+            if name in cuts:
+                node.input[place] = cuts[name].input[0]
+    if cuts:
+        remove_unused(graph)
 
 
 def _products_of(graph: GraphProto) -> Iterator[tuple[str, tuple[NodeProto, int, int]]]:
@@ -127,8 +143,8 @@ def _addition(
     # ONNX Runtime joins these two where the provider has a product with a transposed matrix.
     yield helper.make_node("Transpose", [a], [f"{a}.transposed"], name=f"{a}.turn", perm=[1, 0])
     yield helper.make_node("MatMul", [x, f"{a}.transposed"], [f"{a}.inner"], name=f"{a}.product")
-    masked = [f"{a}.inner", adapter_mask(product.mask)]
-    yield helper.make_node("Mul", masked, [f"{a}.masked"], name=f"{a}.mask")
+    masked = [adapter_mask(product.mask), f"{a}.inner", _zero(product.dtype)]
+    yield helper.make_node("Where", masked, [f"{a}.masked"], name=f"{a}.mask")
     wanted = [f"{a}.masked", _FIRST, ADAPTER_POSITIONS, _AXIS]
     yield helper.make_node("Slice", wanted, [f"{a}.wanted"], name=f"{a}.cut")
     yield helper.make_node("MatMul", [f"{a}.wanted", b], [f"{b}.outer"], name=f"{b}.product")
@@ -138,6 +154,10 @@ def _addition(
         outer = f"{b}.scaled"
         yield helper.make_node("Mul", [f"{b}.outer", f"{b}.factor"], [outer], name=f"{b}.scale")
     yield helper.make_node("Add", [alone, outer], [output], name=f"{b}.add")
+
+
+def _zero(dtype: np.dtype[Any]) -> str:
+    return f"adapters.zero.{dtype.name}"
 
 
 def _add_input(graph: GraphProto, name: str, dtype: np.dtype[Any], shape: Sequence[str | int]) -> None:
