@@ -88,7 +88,7 @@ async def _answer(generator: Generator, line: BatchLine, model: str) -> dict[str
         raise BodyError("stream must be false: the results of a batch are files", "stream")
     found = await _generate(generator, request)
     return completion_body(
-        request, found, model=model, created=created, decode=lambda ids: _decode(generator, ids)
+        request, found, model=model, created=created, tokenizer=lambda: generator.tokenizer
     )
 
 
@@ -105,7 +105,3 @@ async def _generate(generator: Generator, request: CompletionRequest) -> list[Ge
         for stream in streams:
             await stream.aclose()
     return [stream.result for stream in streams if stream.result is not None]
-
-
-def _decode(generator: Generator, token_ids: Any) -> str:
-    return generator.tokenizer.decode(token_ids, skip_special_tokens=False)

@@ -6,12 +6,19 @@ import dataclasses
 import json
 from typing import Any
 
-from genai.config import GenerationConfig, GreenListSettings, ResponseFormat, SynthIDSettings, options_of
+from genai.config import (
+    CODE_OPTIONS,
+    GenerationConfig,
+    GreenListSettings,
+    ResponseFormat,
+    SynthIDSettings,
+    options_of,
+)
 from genai.errors import OptionError, did_you_mean
 
 __all__ = ["OPTION_NAMES", "format_value", "option_name", "parse_value"]
 
-_OPTIONS = options_of(GenerationConfig)
+_OPTIONS = {name: known for name, known in options_of(GenerationConfig).items() if name not in CODE_OPTIONS}
 OPTION_NAMES = tuple(_OPTIONS)
 
 _WORDS = {"true": True, "on": True, "yes": True, "false": False, "off": False, "no": False}

@@ -18,7 +18,7 @@ from genai.config.export import (
     ExportSettings,
     check_block_size,
 )
-from genai.config.generation import GenerationConfig
+from genai.config.generation import CODE_OPTIONS, GenerationConfig
 from genai.config.generation_options import GenerationOptions, LogitsFunction, StoppingCriterion
 from genai.config.message import Message
 from genai.config.option import Option, options_of
@@ -38,6 +38,7 @@ from genai.config.watermark import GreenListSettings, SynthIDSettings, Watermark
 __all__ = [
     "ACTIVATIONS",
     "CALIBRATED_METHODS",
+    "CODE_OPTIONS",
     "EXPORT_VERSION",
     "FLOAT_TYPES",
     "JSON_WHITESPACE",

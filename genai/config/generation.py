@@ -31,7 +31,7 @@ from genai.config.samplers import NEUTRAL_FILTERS, SamplerOrder
 from genai.config.watermark import Watermarking, WatermarkSettings
 from genai.errors import OptionError, did_you_mean
 
-__all__ = ["GenerationConfig"]
+__all__ = ["CODE_OPTIONS", "GenerationConfig"]
 
 SAMPLING_OPTIONS = frozenset({"temperature", "dynatemp_range", "mirostat", *NEUTRAL_FILTERS})
 """Options that imply `do_sample` when a caller sets them."""
@@ -39,7 +39,7 @@ SAMPLING_OPTIONS = frozenset({"temperature", "dynatemp_range", "mirostat", *NEUT
 MAX_TOP_LOGPROBS = 20
 MAX_DRAFT_TOKENS = 15
 
-_CODE = ("logits_processors", "stopping_criteria")
+CODE_OPTIONS = ("logits_processors", "stopping_criteria")
 """Options that no file can hold."""
 
 
@@ -329,7 +329,7 @@ class GenerationConfig:
         """
         known = {f.name for f in dataclasses.fields(cls)}
         options = {k: v for k, v in values.items() if k in known and v is not None}
-        for name in _CODE:
+        for name in CODE_OPTIONS:
             options.pop(name, None)
         options.pop("forced_bos_token_id", None)  # there it means something after a prompt of one token only
         options.setdefault("do_sample", False)  # a file may set temperature and still mean greedy decoding

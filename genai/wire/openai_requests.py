@@ -7,11 +7,12 @@ servers have them too (top_k, min_p, repetition_penalty, ...).
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from genai.config import GenerationConfig
+from genai.config import CODE_OPTIONS, GenerationConfig
 from genai.errors import OptionError, did_you_mean
 
 __all__ = ["CHAT", "COMPLETIONS", "ENDPOINTS", "BodyError", "CompletionRequest", "read_request"]
@@ -22,10 +23,18 @@ ENDPOINTS = (CHAT, COMPLETIONS)
 _RENAMED = {
     "max_tokens": "max_new_tokens",
     "max_completion_tokens": "max_new_tokens",
+    "min_tokens": "min_new_tokens",
     "n": "num_return_sequences",
 }
 _LABELS = frozenset({"user", "metadata", "safety_identifier", "prompt_cache_key"})
 """Fields that label a request for whoever sends it, and by their definition change nothing of the answer."""
+_USUAL: Mapping[str, tuple[Any, ...]] = {
+    "parallel_tool_calls": (True,),
+    "store": (False,),
+    "service_tier": ("auto", "default"),
+    "modalities": (["text"],),
+}
+"""Fields that many clients send, with the values that ask for what happens here anyway."""
 
 
 class BodyError(OptionError):
@@ -70,12 +79,22 @@ def read_request(endpoint: str, body: Any) -> CompletionRequest:
     if not isinstance(body, Mapping):
         raise BodyError(f"the body must be a JSON object, not {_json_type(body)}", "body")
     fields = {name: value for name, value in body.items() if value is not None and name not in _LABELS}
+    _drop_usual(fields)
     model = _take(fields, "model", str, None)
     stream = _take(fields, "stream", bool, False)
     prompts = [_conversation(fields)] if endpoint == CHAT else _texts(fields)
     read_logprobs = _chat_logprobs if endpoint == CHAT else _text_logprobs
     options = {**read_logprobs(fields), **_bias(fields), **_plain_options(fields)}
     return CompletionRequest(endpoint, model, prompts, options, stream)
+
+
+def _drop_usual(fields: dict[str, Any]) -> None:
+    for name in fields.keys() & _USUAL.keys():
+        value = fields.pop(name)
+        if not any(value == usual and type(value) is type(usual) for usual in _USUAL[name]):
+            raise BodyError(
+                f"{name} can only be {json.dumps(_USUAL[name][0])} here, not {value!r:.200}", name
+            )
 
 
 def _take(fields: dict[str, Any], name: str, kind: type, default: Any) -> Any:
@@ -100,7 +119,17 @@ def _conversation(fields: dict[str, Any]) -> dict[str, Any]:
     for name in ("tools", "tool_choice"):
         if name in fields:
             arguments[name] = fields.pop(name)
-    if (variables := _take(fields, "chat_template_kwargs", dict, None)) is not None:
+    variables = _take(fields, "chat_template_kwargs", dict, None)
+    if _take(fields, "continue_final_message", bool, False):
+        if _take(fields, "add_generation_prompt", bool, False):
+            raise BodyError(
+                "add_generation_prompt must be false where continue_final_message is true: an answer is begun or gone on with",
+                "add_generation_prompt",
+            )
+        arguments["continue_final_message"] = True
+    elif not _take(fields, "add_generation_prompt", bool, True):
+        variables = {**(variables or {}), "add_generation_prompt": False}
+    if variables is not None:
         arguments["template_options"] = variables
     return arguments
 
@@ -142,9 +171,13 @@ def _chat_logprobs(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def _text_logprobs(fields: dict[str, Any]) -> dict[str, Any]:
-    """Return the options for `logprobs`, which counts alternatives here."""
+    """Return the options for `logprobs`, which counts alternatives here; with `echo` the prompt's tokens have them, too."""
     count = _take(fields, "logprobs", int, None)
-    return {} if count is None else {"logprobs": True, "top_logprobs": count}
+    if count is None:
+        return {}
+    if fields.get("echo") is True:
+        fields.setdefault("prompt_logprobs", count)
+    return {"logprobs": True, "top_logprobs": count}
 
 
 def _bias(fields: dict[str, Any]) -> dict[str, Any]:
@@ -160,7 +193,7 @@ def _bias(fields: dict[str, Any]) -> dict[str, Any]:
 
 def _plain_options(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options that other fields stand for."""
-    known = {field.name for field in dataclasses.fields(GenerationConfig)}
+    known = {field.name for field in dataclasses.fields(GenerationConfig)}.difference(CODE_OPTIONS)
     options: dict[str, Any] = {}
     for name, value in fields.items():
         option = _RENAMED.get(name, name)

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import itertools
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from genai.config import ToolCall
-from genai.engine import Choice, GenerationResult, TokenLogprob
+from genai.engine import Choice, GenerationResult
 from genai.errors import ChatTemplateError, GenaiError, OptionError
+from genai.text import Tokenizer
+from genai.wire.openai_logprobs import chat_logprobs, prompt_logprobs, text_logprobs
 from genai.wire.openai_requests import CHAT, BodyError, CompletionRequest
 
 __all__ = ["completion_body", "error_body", "is_callers_fault"]
-
-_UNREPRESENTABLE = "\N{REPLACEMENT CHARACTER}"
-
-Decode = Callable[[Sequence[int]], str]
-"""Returns the text of tokens, special ones included."""
 
 
 def completion_body(
@@ -26,7 +22,7 @@ def completion_body(
     *,
     model: str,
     created: int,
-    decode: Decode,
+    tokenizer: Callable[[], Tokenizer],
 ) -> dict[str, Any]:
     """Return the body that answers a request.
 
@@ -35,18 +31,28 @@ def completion_body(
         results: How each of its prompts was continued.
         model: What the model is called.
         created: When it was asked for, in seconds since 1970.
-        decode: Returns the text of tokens, special ones included.
+        tokenizer: Returns the model's; called where log-probabilities were asked for.
+
+    Raises:
+        TokenizerError: There is none, and log-probabilities were asked for.
     """
     is_chat = request.endpoint == CHAT
-    shape = _chat_choice if is_chat else _text_choice
-    choices = [choice for result in results for choice in _choices_of(result)]
+    choices: list[dict[str, Any]] = []
+    for result in results:
+        for choice in _choices_of(result):
+            shape = _chat_choice if is_chat else _text_choice
+            logprobs = _logprobs(request, result, choice, tokenizer)
+            choices.append({**shape(len(choices), choice), "logprobs": logprobs})
+            if not is_chat:
+                choices[-1] |= _prompt_logprobs(result, tokenizer)
     return {
         "id": f"{'chatcmpl' if is_chat else 'cmpl'}-{uuid.uuid4().hex}",
         "object": "chat.completion" if is_chat else "text_completion",
         "created": created,
         "model": model,
-        "choices": [shape(index, choice, decode) for index, choice in enumerate(choices)],
+        "choices": choices,
         "usage": _usage(results),
+        **(_prompt_logprobs(results[0], tokenizer) if is_chat else {}),
     }
 
 
@@ -81,10 +87,7 @@ def _choices_of(result: GenerationResult) -> Iterator[Choice]:
         )
 
 
-def _chat_choice(index: int, choice: Choice, decode: Decode) -> dict[str, Any]:
-    logprobs = None
-    if choice.logprobs is not None:
-        logprobs = {"content": [_chat_logprob(entry, decode) for entry in choice.logprobs]}
+def _chat_choice(index: int, choice: Choice) -> dict[str, Any]:
     message: dict[str, Any] = {"role": "assistant", "content": choice.text, "refusal": None}
     if choice.reasoning:
         message["reasoning"] = choice.reasoning
@@ -94,7 +97,6 @@ def _chat_choice(index: int, choice: Choice, decode: Decode) -> dict[str, Any]:
     return {
         "index": index,
         "message": message,
-        "logprobs": logprobs,
         "finish_reason": "tool_calls" if has_called else choice.finish_reason,
     }
 
@@ -107,37 +109,25 @@ def _tool_call(call: ToolCall) -> dict[str, Any]:
     }
 
 
-def _chat_logprob(entry: TokenLogprob, decode: Decode) -> dict[str, Any]:
-    def token(token_id: int, logprob: float) -> dict[str, Any]:
-        text = decode([token_id])
-        exact = None if _UNREPRESENTABLE in text else list(text.encode())
-        return {"token": text, "logprob": logprob, "bytes": exact}
-
-    top = [token(token_id, logprob) for token_id, logprob in entry.top_logprobs]
-    return {**token(entry.token_id, entry.logprob), "top_logprobs": top}
+def _text_choice(index: int, choice: Choice) -> dict[str, Any]:
+    return {"index": index, "text": choice.text, "finish_reason": choice.finish_reason}
 
 
-def _text_choice(index: int, choice: Choice, decode: Decode) -> dict[str, Any]:
-    logprobs = None if choice.logprobs is None else _text_logprobs(choice.logprobs, decode)
-    return {
-        "index": index,
-        "text": choice.text,
-        "logprobs": logprobs,
-        "finish_reason": choice.finish_reason,
-    }
+def _logprobs(
+    request: CompletionRequest, result: GenerationResult, choice: Choice, tokenizer: Callable[[], Tokenizer]
+) -> dict[str, Any] | None:
+    if choice.logprobs is None:
+        return None
+    if request.endpoint == CHAT:
+        return chat_logprobs(choice.logprobs, tokenizer())
+    return text_logprobs(choice.logprobs, tokenizer(), prompt=result if request.options.get("echo") else None)
 
 
-def _text_logprobs(entries: Sequence[TokenLogprob], decode: Decode) -> dict[str, Any]:
-    tokens = [decode([entry.token_id]) for entry in entries]
-    ends = list(itertools.accumulate(map(len, tokens), initial=0))
-    return {
-        "tokens": tokens,
-        "token_logprobs": [entry.logprob for entry in entries],
-        "top_logprobs": [
-            {decode([token_id]): logprob for token_id, logprob in entry.top_logprobs} for entry in entries
-        ],
-        "text_offset": ends[:-1],
-    }
+def _prompt_logprobs(result: GenerationResult, tokenizer: Callable[[], Tokenizer]) -> dict[str, Any]:
+    """Return the field that vLLM has for it, where it was asked for."""
+    if result.prompt_logprobs is None:
+        return {}
+    return {"prompt_logprobs": prompt_logprobs(result.prompt_logprobs, tokenizer())}
 
 
 def _usage(results: Sequence[GenerationResult]) -> dict[str, Any]:

@@ -60,6 +60,33 @@ def test_texts_and_tokens(prompt: Any, prompts: list[Any]) -> None:
     assert request.options == {"logprobs": True, "top_logprobs": 0}
 
 
+def test_an_answer_that_was_begun() -> None:
+    messages = [*HELLO, {"role": "assistant", "content": "Good "}]
+    body = {"messages": messages, "add_generation_prompt": False}
+    assert read_request(CHAT, body).prompts == [
+        {"messages": messages, "template_options": {"add_generation_prompt": False}}
+    ]
+    continued = read_request(CHAT, {**body, "continue_final_message": True})
+    assert continued.prompts == [{"messages": messages, "continue_final_message": True}]
+    for extra in ({"continue_final_message": False}, {"add_generation_prompt": True}):
+        assert read_request(CHAT, {"messages": HELLO, **extra}).prompts == [{"messages": HELLO}]
+
+
+@pytest.mark.parametrize("endpoint", [CHAT, TEXT])
+def test_fields_that_change_nothing_are_taken(endpoint: str) -> None:
+    prompt: dict[str, Any] = {"messages": HELLO} if endpoint == CHAT else {"prompt": "Hello"}
+    usual = {"store": False, "parallel_tool_calls": True, "service_tier": "auto", "modalities": ["text"]}
+    assert read_request(endpoint, {**prompt, **usual}).options == {}
+
+
+def test_a_prompt_that_is_scored() -> None:
+    body = {"prompt": "Hello", "echo": True, "logprobs": 2}
+    options = {"echo": True, "logprobs": True, "top_logprobs": 2, "prompt_logprobs": 2}
+    assert read_request(TEXT, body).options == options
+    assert read_request(TEXT, {**body, "prompt_logprobs": 0}).options == {**options, "prompt_logprobs": 0}
+    assert "prompt_logprobs" not in read_request(TEXT, {"prompt": "Hello", "echo": True}).options
+
+
 @pytest.mark.parametrize(
     ("endpoint", "body", "field"),
     [
@@ -72,6 +99,16 @@ def test_texts_and_tokens(prompt: Any, prompts: list[Any]) -> None:
         (CHAT, {"messages": HELLO, "stream": "yes"}, "stream"),
         (CHAT, {"messages": HELLO, "logit_bias": {"x": 1}}, "logit_bias"),
         (CHAT, {"messages": HELLO, "temprature": 1}, "temprature"),
+        (CHAT, {"messages": HELLO, "parallel_tool_calls": False}, "parallel_tool_calls"),
+        (CHAT, {"messages": HELLO, "store": 0}, "store"),
+        (CHAT, {"messages": HELLO, "logits_processors": ["f"]}, "logits_processors"),
+        (CHAT, {"messages": HELLO, "continue_final_message": 1}, "continue_final_message"),
+        (
+            CHAT,
+            {"messages": HELLO, "continue_final_message": True, "add_generation_prompt": True},
+            "add_generation_prompt",
+        ),
+        (TEXT, {"prompt": "a", "add_generation_prompt": True}, "add_generation_prompt"),
         (TEXT, {}, "prompt"),
         (TEXT, {"prompt": [True]}, "prompt"),
         (TEXT, {"prompt": "a", "logprobs": True}, "logprobs"),

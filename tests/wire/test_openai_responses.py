@@ -1,0 +1,80 @@
+"""Response bodies hold all that was asked for: log-probabilities of prompts, and where tokens stand in the text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from genai import Generator
+from genai.wire import completion_body, read_request
+
+CHAT, TEXT = "/v1/chat/completions", "/v1/completions"
+
+
+@pytest.fixture(scope="module")
+def generator() -> Iterator[Generator]:
+    with Generator("demo") as generator:
+        yield generator
+
+
+def answer(generator: Generator, endpoint: str, **body: Any) -> dict[str, Any]:
+    request = read_request(endpoint, {"max_tokens": 6, **body})
+    results = []
+    for prompt in request.prompts:
+        stream = generator.submit(generator.build_request(**prompt, **request.options))
+        list(stream)
+        assert stream.result is not None
+        results.append(stream.result)
+    return completion_body(request, results, model="demo", created=0, tokenizer=lambda: generator.tokenizer)
+
+
+@pytest.mark.parametrize("prompt", ["What is int4?", "naïve 🙂 text"])
+def test_an_echoed_prompt_is_scored(generator: Generator, prompt: str) -> None:
+    (choice,) = answer(generator, TEXT, prompt=prompt, echo=True, logprobs=2)["choices"]
+    scores = generator.generate(prompt, max_new_tokens=6, prompt_logprobs=2, top_logprobs=2)
+    assert scores.prompt_logprobs is not None
+    assert scores.logprobs is not None
+    logprobs = choice["logprobs"]
+    ids = [*scores.prompt_token_ids, *scores.token_ids]
+    assert choice["text"] == prompt + scores.text
+    assert len(logprobs["tokens"]) == len(ids) == len(logprobs["text_offset"])
+    assert logprobs["token_logprobs"][0] is None
+    assert logprobs["top_logprobs"][0] is None
+    entries = [*scores.prompt_logprobs[1:], *scores.logprobs]
+    assert logprobs["token_logprobs"][1:] == pytest.approx([e.logprob for e in entries if e], abs=1e-4)
+    for index, offset in enumerate(logprobs["text_offset"]):
+        before = generator.tokenizer.decode(ids[:index]).rstrip("\ufffd")
+        assert choice["text"][:offset] == before
+
+
+def test_offsets_without_echo_begin_at_the_answer(generator: Generator) -> None:
+    (choice,) = answer(generator, TEXT, prompt="What is int4?", logprobs=0)["choices"]
+    assert choice["logprobs"]["text_offset"][0] == 0
+    assert "prompt_logprobs" not in choice
+
+
+def test_log_probabilities_of_the_prompt_alone(generator: Generator) -> None:
+    (choice,) = answer(generator, TEXT, prompt="What is int4?", prompt_logprobs=2)["choices"]
+    expected = generator.generate("What is int4?", max_new_tokens=1, prompt_logprobs=2)
+    assert expected.prompt_logprobs is not None
+    first, *others = choice["prompt_logprobs"]
+    assert first is None
+    for shown, entry in zip(others, expected.prompt_logprobs[1:], strict=True):
+        assert entry is not None
+        assert shown[str(entry.token_id)]["logprob"] == pytest.approx(entry.logprob, abs=1e-4)
+        ranks = [shown[str(token_id)]["rank"] for token_id, _ in entry.top_logprobs]
+        assert ranks == [1, 2]
+        assert shown[str(entry.token_id)]["decoded_token"] == generator.tokenizer.decode([entry.token_id])
+    body = answer(generator, CHAT, messages=[{"role": "user", "content": "Hello"}], prompt_logprobs=0)
+    assert len(body["prompt_logprobs"]) == body["usage"]["prompt_tokens"]
+
+
+def test_several_answers_to_a_scored_prompt(generator: Generator) -> None:
+    choices = answer(
+        generator, TEXT, prompt=["Hello", "Bye"], echo=True, logprobs=0, n=2, temperature=1, seed=1
+    )["choices"]
+    assert [choice["index"] for choice in choices] == [0, 1, 2, 3]
+    firsts = [choice["logprobs"]["tokens"][0] for choice in choices]
+    assert firsts[0] == firsts[1] != firsts[2] == firsts[3]
