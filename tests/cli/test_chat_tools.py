@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from collections.abc import Callable
@@ -72,12 +73,16 @@ def test_a_conversation_shows_reasoning_apart() -> None:
         def __iter__(self) -> Any:
             yield Piece("", (0,), reasoning="Hm")
             yield from super().__iter__()
+            assert self.result is not None
+            self.result = dataclasses.replace(self.result, reasoning="Hm")
 
     talk.model.answer = lambda *_: Thinking(["Good ", "day"], 1)  # type: ignore[method-assign]
     talk.say("Hello")
     assert talk.screen.reasonings == ["Hm"]
     assert talk.screen.answers[0] == "Good day"
     assert talk.said[-1] == ("assistant", "Good day")
+    # For templates that show it between calls; the others leave it out themselves.
+    assert talk.session.messages[-1].reasoning_content == "Hm"
 
 
 @pytest.mark.parametrize(("is_terminal", "shows"), [(True, True), (True, False), (False, True)])

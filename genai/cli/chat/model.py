@@ -103,7 +103,6 @@ class GeneratorModel:
         """Return how many tokens of the context a conversation takes."""
         if not messages:
             return 0
-        request = self._generator.build_request(
+        return self._generator.count_tokens(
             messages=messages, tools=self._tools, template_options=self._template_options
         )
-        return len(request.prompt_token_ids)

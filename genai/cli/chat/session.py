@@ -178,10 +178,8 @@ class Session:
         answer = self._answer = self.model.answer(self._with_system(messages), settings)
         if self._is_cancelled:  # before there was anything to cancel
             answer.cancel()
-        parts = []
         try:
             for piece in answer:
-                parts.append(piece.text)
                 if piece.reasoning:
                     self.show_reasoning(piece.reasoning)
                 show(piece.text)
@@ -190,9 +188,8 @@ class Session:
             self._answer = None
         result = answer.result
         assert result is not None
-        text = "".join(parts)
-        if text or result.tool_calls or result.finish_reason == "stop":
-            self.messages = [*messages, Message("assistant", text, tool_calls=result.tool_calls or None)]
+        if result.text or result.tool_calls or result.finish_reason == "stop":
+            self.messages = [*messages, result.message]
         self.last = result
         self.totals = self.totals.plus(result.stats)
         return result
