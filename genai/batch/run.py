@@ -12,6 +12,7 @@ from genai.batch.files import BatchLine, ResultFile
 from genai.engine import AsyncGenerationStream, GenerationResult
 from genai.errors import GenaiError, GenerationError
 from genai.generator import Generator
+from genai.runtime.decoder import DEFAULT_MAX_BATCH
 from genai.wire import (
     BodyError,
     CompletionRequest,
@@ -23,8 +24,8 @@ from genai.wire import (
 
 __all__ = ["run_batch"]
 
-MAX_WAITING = 64
-"""Requests that run or wait at a time: several times a model's usual batch, so that a slot never waits for its next one."""
+REQUESTS_PER_SLOT = 4
+"""Requests that run or wait at a time, for each sequence that runs: enough that a slot never waits for its next one."""
 _OK, _BAD_REQUEST, _FAILED = 200, 400, 500
 
 
@@ -34,6 +35,7 @@ async def run_batch(
     results: ResultFile,
     *,
     model: str,
+    num_slots: int = DEFAULT_MAX_BATCH,
     advance: Callable[[], None] = lambda: None,
 ) -> None:
     """Run requests and write their results, in the order in which they end.
@@ -45,9 +47,10 @@ async def run_batch(
         requests: The requests, read as they are needed.
         results: An open file.
         model: What the model is called in the results.
+        num_slots: How many sequences the generator runs at a time.
         advance: Called after each result.
     """
-    room = asyncio.Semaphore(MAX_WAITING)
+    room = asyncio.Semaphore(REQUESTS_PER_SLOT * num_slots)
 
     async def run(line: BatchLine) -> None:
         try:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from genai.cli.command import command
 from genai.cli.loading import open_generator
-from genai.cli.options import ModelFlags, RunFlags
+from genai.cli.options import CacheFlags, DraftModel, ModelFlags, RunFlags
 from genai.cli.output import print_note
 from genai.cli.progress import StageProgress
+
+if TYPE_CHECKING:
+    from genai.batch import ResultFile
 
 __all__ = ["batch"]
 
@@ -25,6 +28,12 @@ def batch(
     *,
     model: ModelFlags,
     runs: RunFlags,
+    caches: CacheFlags,
+    devices: Annotated[
+        list[int] | None,
+        typer.Option("--device", min=0, metavar="ID", help="One of several devices to run on; repeat it."),
+    ] = None,
+    draft: DraftModel = None,
 ) -> None:
     """Run a file of requests in the form of OpenAI's batches, many at a time.
 
@@ -34,31 +43,43 @@ def batch(
     """
     import asyncio
 
-    from genai.batch import ResultFile, read_batch, run_batch
-    from genai.errors import OptionError
+    from genai.batch import read_batch, run_batch
+    from genai.runtime.decoder import DEFAULT_MAX_BATCH
 
-    known = [
-        line.custom_id for line in read_batch(requests)
-    ]  # so that a wrong line is found before anything runs
-    results = ResultFile(output)
-    if strangers := results.custom_ids.difference(known):
-        raise OptionError(
-            f'{output} has a result of "{min(strangers)}", which is no request of {requests}: write to another file'
-        )
-    num_done, total = len(results.custom_ids), len(known)
+    total = sum(1 for _ in read_batch(requests))  # so that a wrong line is found before anything runs
+    results = _open_results(output, requests)
+    num_done = len(results.custom_ids)
     if num_done:
         print_note(f"{num_done} of {total} requests have results in {output}")
     if num_done == total:
         return
-    with open_generator(model, runs) as generator, StageProgress(unit="requests") as progress, results:
+    num_slots = (caches.max_batch or DEFAULT_MAX_BATCH) * len(devices or [runs.device_id])
+    loaded = open_generator(model, runs, caches, devices=devices or None, draft=draft)
+    with loaded as generator, StageProgress(unit="requests") as progress, results:
         left = (line for line in read_batch(requests) if line.custom_id not in results.custom_ids)
 
         def advance() -> None:
             progress("Running", len(results.custom_ids), total)
 
         try:
-            asyncio.run(run_batch(generator, left, results, model=model.model, advance=advance))
+            running = run_batch(
+                generator, left, results, model=model.model, num_slots=num_slots, advance=advance
+            )
+            asyncio.run(running)
         except KeyboardInterrupt:
             print_note(f"{len(results.custom_ids)} of {total} results in {output}; the same command goes on")
             raise
     print_note(f"{total} results in {output}")
+
+
+def _open_results(path: Path, requests: Path) -> ResultFile:
+    """Return the results that are there, after seeing that they are of these requests."""
+    from genai.batch import ResultFile, read_batch
+    from genai.errors import OptionError
+
+    results = ResultFile(path)
+    if strangers := results.custom_ids.difference(line.custom_id for line in read_batch(requests)):
+        raise OptionError(
+            f'{path} has a result of "{min(strangers)}", which is no request of {requests}: write to another file'
+        )
+    return results

@@ -17,7 +17,7 @@ from genai.cli.generation_flags import (
 )
 from genai.cli.interrupts import interrupts_call
 from genai.cli.loading import open_generator
-from genai.cli.options import DraftModel, JsonFlag, ModelFlags, RunFlags
+from genai.cli.options import CacheFlags, DraftModel, JsonFlag, ModelFlags, RunFlags
 from genai.cli.output import format_stats, print_json, print_note, write_text
 from genai.cli.standard_input import read_standard_input
 from genai.errors import OptionError
@@ -37,6 +37,7 @@ def generate(
     *,
     model: ModelFlags,
     runs: RunFlags,
+    caches: CacheFlags,
     generation: GenerationFlags,
     sequences: SequenceFlags,
     form: FormatFlags,
@@ -55,7 +56,7 @@ def generate(
     if not json and wants_logprobs:
         raise OptionError("log-probabilities are part of the JSON output: pass --json too")
     text = read_standard_input() if prompt == "-" else prompt
-    with open_generator(model, runs, draft=draft) as generator:
+    with open_generator(model, runs, caches, draft=draft) as generator:
         is_shown_at_once = not json and options.get("num_return_sequences", 1) == 1
         stream = generator.stream(text, **options)
         with interrupts_call(stream.cancel) as interruption:

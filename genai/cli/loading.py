@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from genai.cli.options import FolderFlags, ModelFlags, RunFlags
+from genai.cli.options import CacheFlags, FolderFlags, ModelFlags, RunFlags
 from genai.cli.progress import StageProgress
 
 if TYPE_CHECKING:
@@ -20,7 +20,9 @@ __all__ = ["open_generator", "prepare_folder"]
 def open_generator(
     options: ModelFlags,
     runs: RunFlags,
+    caches: CacheFlags,
     *,
+    devices: Sequence[int] | None = None,
     draft: str | None = None,
     choose_context: Callable[[ModelFolder], int | None] | None = None,
 ) -> Iterator[Generator]:
@@ -29,6 +31,8 @@ def open_generator(
     Args:
         options: Which model.
         runs: What it runs on.
+        caches: How much it holds at a time.
+        devices: Several devices of the provider.
         draft: The draft model.
         choose_context: Asked for the longest sequence where the options name none and the model runs in the host's memory;
             None leaves the folder's.
@@ -48,7 +52,15 @@ def open_generator(
     max_context = options.max_context
     if max_context is None and choose_context is not None and provider == "cpu":
         max_context = choose_context(folder)
-    with Generator(folder, draft=draft_folder, max_context=max_context, **runs.options) as generator:
+    with Generator(
+        folder,
+        draft=draft_folder,
+        max_context=max_context,
+        max_batch=caches.max_batch,
+        kv_cache_bytes=caches.kv_cache_bytes,
+        devices=devices,
+        **runs.options,
+    ) as generator:
         yield generator
 
 

@@ -12,6 +12,7 @@ from genai.config import RunOptions
 
 __all__ = [
     "BlockSize",
+    "CacheFlags",
     "DraftModel",
     "FolderFlags",
     "JsonFlag",
@@ -77,6 +78,22 @@ class ModelFlags(FolderFlags):
     ] = "demo"
     revision: Revision = None
     max_context: MaxContext = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheFlags:
+    """How much a model holds at a time, as `Generator` takes it; a limit counts for each device."""
+
+    max_batch: Annotated[
+        int | None, typer.Option(min=1, help="Most sequences that run at a time; 16 if not given.")
+    ] = None
+    kv_cache_bytes: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Most bytes of KV cache; if not given, all there is on the host, and nine tenths of what a device has free.",
+        ),
+    ] = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from genai import Generator
-from genai.batch import ResultFile, read_batch, run_batch
+from genai.batch import BatchLine, ResultFile, read_batch, run_batch
 from genai.cli.app import run_app
 from genai.errors import OptionError
 
@@ -204,6 +204,52 @@ def test_a_folder_without_tokenizer_refuses_what_needs_one(
     found = results_of(tmp_path / "out.jsonl")
     assert found["plain"]["status_code"] == 200
     assert "tokenizer" in found["scored"]["body"]["error"]["message"]
+
+
+@pytest.mark.parametrize("num_slots", [1, 2])
+def test_as_many_wait_as_keep_the_slots_busy(
+    generator: Generator, requests: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, num_slots: int
+) -> None:
+    requests.write_text("\n".join(request_line(str(index)) for index in range(20)), encoding="utf-8")
+    waiting: set[str] = set()
+    most = 0
+
+    async def result_of(_generator: Generator, line: BatchLine, _model: str) -> dict[str, Any]:
+        nonlocal most
+        waiting.add(line.custom_id)
+        most = max(most, len(waiting))
+        await asyncio.sleep(0)
+        waiting.remove(line.custom_id)
+        return {"custom_id": line.custom_id, "response": {}}
+
+    monkeypatch.setattr("genai.batch.run._result_of", result_of)
+    with ResultFile(tmp_path / "out.jsonl") as results:
+        running = run_batch(generator, read_batch(requests), results, model="demo", num_slots=num_slots)
+        asyncio.run(running)
+    assert most == 4 * num_slots
+    assert len(results_of(tmp_path / "out.jsonl")) == 20
+
+
+def test_how_much_is_held_can_be_said(
+    requests: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: dict[str, Any] = {}
+
+    def remember(*arguments: Any, **options: Any) -> Generator:
+        made.update(options)
+        return Generator(*arguments, **options)
+
+    monkeypatch.setattr("genai.generator.Generator", remember)
+    command = ["batch", str(requests), "-o", str(tmp_path / "out.jsonl")]
+    limits = ["--max-batch", "2", "--kv-cache-bytes", "50000000", "--device", "0", "--draft", "demo"]
+    assert run_app([*command, *limits]) == 0
+    assert (made["max_batch"], made["kv_cache_bytes"], made["devices"]) == (2, 50_000_000, [0])
+    assert made["draft"] is not None
+    assert len(results_of(tmp_path / "out.jsonl")) == 5
+    requests.write_text(request_line("more"), encoding="utf-8")
+    (tmp_path / "out.jsonl").unlink()
+    assert run_app([*command, "--device", "0", "--device", "0"]) == 2
+    assert "different device numbers" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from genai.cli.generation_flags import (
 )
 from genai.cli.interrupts import interrupts_call
 from genai.cli.loading import open_generator
-from genai.cli.options import DraftModel, JsonFlag, ModelFlags, RunFlags
+from genai.cli.options import CacheFlags, DraftModel, JsonFlag, ModelFlags, RunFlags
 from genai.cli.output import (
     format_bytes,
     format_calls,
@@ -56,6 +56,7 @@ def chat(
     *,
     model: ModelFlags,
     runs: RunFlags,
+    caches: CacheFlags,
     generation: GenerationFlags,
     conversation: ConversationFlags,
     form: FormatFlags,
@@ -85,7 +86,7 @@ def chat(
     functions = None if tools is None else _read_tools(tools)
     if json and text is None:
         raise OptionError("--json prints one answer: give a PROMPT, or pipe one in")
-    with open_generator(model, runs, draft=draft, choose_context=_choose_context) as generator:
+    with open_generator(model, runs, caches, draft=draft, choose_context=_choose_context) as generator:
         from genai.cli.chat.model import GeneratorModel
         from genai.cli.chat.session import Session
 
