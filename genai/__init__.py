@@ -23,6 +23,7 @@ from genai.errors import (
 )
 
 if TYPE_CHECKING:
+    from genai.chat_stream import AsyncChatStream, ChatStream
     from genai.engine import (
         AsyncGenerationStream,
         GenerationResult,
@@ -38,8 +39,10 @@ if TYPE_CHECKING:
     from genai.tools import Tool, ToolCallDelta, tool
 
 __all__ = [
+    "AsyncChatStream",
     "AsyncGenerationStream",
     "CacheFileError",
+    "ChatStream",
     "ChatTemplateError",
     "CheckpointError",
     "ExportError",
@@ -74,7 +77,9 @@ __all__ = [
 # These need ONNX Runtime (or the export stack); they load on first use, so that `import genai` is quick and
 # exporting works where no ONNX Runtime is installed.
 _LAZY = {
+    "AsyncChatStream": "genai.chat_stream",
     "AsyncGenerationStream": "genai.engine",
+    "ChatStream": "genai.chat_stream",
     "Generator": "genai.generator",
     "GenerationResult": "genai.engine",
     "GenerationStats": "genai.engine",

@@ -7,14 +7,16 @@ reads texts that are not continued.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, Unpack, overload
+from typing import Any, Literal, Self, Unpack, overload
 
 import numpy as np
 import numpy.typing as npt
 
 from genai.chat_prompt import ChatPrompt
+from genai.chat_stream import AsyncChatStream, ChatStream
 from genai.config import GenerationConfig, GenerationOptions, ToolChoiceLike, check_optimize_for
 from genai.draft_folder import prepare_draft
 from genai.embedding import Pooling
@@ -253,7 +255,7 @@ class Generator:
         messages: Messages,
         *,
         auto_call: bool = False,
-        max_rounds: int = 8,
+        max_rounds: int | None = None,
         **options: Unpack[ChatOptions],
     ) -> GenerationResult:
         """Answer a conversation.
@@ -261,7 +263,8 @@ class Generator:
         Args:
             messages: The conversation so far, the last message usually the user's.
             auto_call: Call the functions that the model asks for, tell it what they return or raise, and let it go on.
-            max_rounds: Most answers whose calls are carried out; those of one more stay in the result.
+            max_rounds: Most answers whose calls are carried out, 8 if nothing is said; those of one more stay in the result.
+                `max_time` counts for all rounds together.
             options: `config` and options by name as for `generate`, and those of `ChatOptions`: `tools`, functions that
                 the model may call, `tool_choice`, `template_options`, further variables of its chat template, and
                 `continue_final_message`, whether the last message is the beginning of the answer, such as
@@ -271,16 +274,41 @@ class Generator:
             ChatTemplateError: The model has no chat template, or it refuses the conversation.
             OptionError, GenerationError: As for `generate`.
         """
-        rounds = ToolRounds(messages, options, auto_call=auto_call, max_rounds=max_rounds)
-        while True:
-            request = self.build_request(messages=rounds.messages, stream=False, **rounds.options)
-            result = self._runner.run([request])[0]
-            if not rounds.take(result):
-                return rounds.finish(result)
+        rounds = self._rounds(messages, options, auto_call=auto_call, max_rounds=max_rounds, stream=False)
+        request: Request | None = rounds.first()
+        while request is not None:
+            (result,) = self._runner.run([request])
+            request = rounds.after(result)
+        return rounds.finish(result)
 
-    def stream_chat(self, messages: Messages, **options: Unpack[ChatOptions]) -> GenerationStream:
-        """Answer a conversation, yielding text as it comes; arguments as for `chat`, otherwise as `stream`."""
-        return self.submit(self.build_request(messages=messages, **options))
+    @overload
+    def stream_chat(
+        self, messages: Messages, *, auto_call: Literal[False] = False, **options: Unpack[ChatOptions]
+    ) -> GenerationStream: ...
+    @overload
+    def stream_chat(
+        self,
+        messages: Messages,
+        *,
+        auto_call: Literal[True],
+        max_rounds: int | None = None,
+        **options: Unpack[ChatOptions],
+    ) -> ChatStream: ...
+    def stream_chat(
+        self,
+        messages: Messages,
+        *,
+        auto_call: bool = False,
+        max_rounds: int | None = None,
+        **options: Unpack[ChatOptions],
+    ) -> GenerationStream | ChatStream:
+        """Answer a conversation, yielding text as it comes; arguments as for `chat`, otherwise as `stream`.
+
+        With `auto_call`, all answers come one after another. The last piece of each has a `finish_reason`, functions are
+        called when the next piece is asked for, and the stream's `result` is the last answer.
+        """
+        rounds = self._rounds(messages, options, auto_call=auto_call, max_rounds=max_rounds, stream=True)
+        return ChatStream(rounds, self.submit) if auto_call else self.submit(rounds.first())
 
     async def agenerate(
         self,
@@ -291,7 +319,11 @@ class Generator:
         **options: Unpack[GenerationOptions],
     ) -> GenerationResult:
         """Continue a prompt without blocking the event loop; arguments as for `generate`, one prompt per call."""
-        request = self.build_request(prompt, token_ids=token_ids, config=config, stream=False, **options)
+        import asyncio  # 6 MB that only asynchronous callers need, and have
+
+        request = await asyncio.to_thread(
+            self.build_request, prompt, token_ids=token_ids, config=config, stream=False, **options
+        )
         return await self._runner.run_in_background(request)
 
     def astream(
@@ -304,7 +336,9 @@ class Generator:
     ) -> AsyncGenerationStream:
         """Continue a prompt, yielding text as it comes, without blocking the event loop; as `stream`.
 
-        Call it in a running event loop. Errors in the arguments are raised by the call, not by the loop.
+        Call it in a running event loop. Errors in the arguments are raised by the call, not by the loop. The call itself
+        tokenizes, and compiles a `response_format` that is new, which may take a second: where that is too long, await
+        `build_request` in a thread (`asyncio.to_thread`) and pass the request to `asubmit`.
         """
         return self.asubmit(self.build_request(prompt, token_ids=token_ids, config=config, **options))
 
@@ -313,20 +347,46 @@ class Generator:
         messages: Messages,
         *,
         auto_call: bool = False,
-        max_rounds: int = 8,
+        max_rounds: int | None = None,
         **options: Unpack[ChatOptions],
     ) -> GenerationResult:
         """Answer a conversation without blocking the event loop; as `chat`, whose functions run in a thread."""
-        rounds = ToolRounds(messages, options, auto_call=auto_call, max_rounds=max_rounds)
-        while True:
-            request = self.build_request(messages=rounds.messages, stream=False, **rounds.options)
-            result = await self._runner.run_in_background(request)
-            if not await rounds.take_in_thread(result):
-                return rounds.finish(result)
+        import asyncio  # as above
 
-    def astream_chat(self, messages: Messages, **options: Unpack[ChatOptions]) -> AsyncGenerationStream:
-        """Answer a conversation, yielding text as it comes; arguments as for `chat`, otherwise as `astream`."""
-        return self.asubmit(self.build_request(messages=messages, **options))
+        rounds = self._rounds(messages, options, auto_call=auto_call, max_rounds=max_rounds, stream=False)
+        request: Request | None = await asyncio.to_thread(rounds.first)
+        while request is not None:
+            result = await self._runner.run_in_background(request)
+            request = await rounds.after_in_thread(result)
+        return rounds.finish(result)
+
+    @overload
+    def astream_chat(
+        self, messages: Messages, *, auto_call: Literal[False] = False, **options: Unpack[ChatOptions]
+    ) -> AsyncGenerationStream: ...
+    @overload
+    def astream_chat(
+        self,
+        messages: Messages,
+        *,
+        auto_call: Literal[True],
+        max_rounds: int | None = None,
+        **options: Unpack[ChatOptions],
+    ) -> AsyncChatStream: ...
+    def astream_chat(
+        self,
+        messages: Messages,
+        *,
+        auto_call: bool = False,
+        max_rounds: int | None = None,
+        **options: Unpack[ChatOptions],
+    ) -> AsyncGenerationStream | AsyncChatStream:
+        """Answer a conversation, yielding text as it comes; as `stream_chat`, whose functions run in a thread here.
+
+        Otherwise as `astream`.
+        """
+        rounds = self._rounds(messages, options, auto_call=auto_call, max_rounds=max_rounds, stream=True)
+        return AsyncChatStream(rounds, self.asubmit) if auto_call else self.asubmit(rounds.first())
 
     def build_request(
         self,
@@ -535,6 +595,24 @@ class Generator:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _rounds(
+        self,
+        messages: Messages,
+        options: ChatOptions,
+        *,
+        auto_call: bool,
+        max_rounds: int | None,
+        stream: bool,
+    ) -> ToolRounds:
+        return ToolRounds(
+            partial(self.build_request, stream=stream),
+            messages,
+            options,
+            auto_call=auto_call,
+            max_rounds=max_rounds,
+            is_closed=lambda: self._runner.is_closed,
+        )
 
     @property
     def _loaded(self) -> LoadedModel:

@@ -41,6 +41,11 @@ class RequestRunner:
             raise GenerationError("this Generator was closed; make a new one")
         return loaded
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether the model was closed."""
+        return self._loaded is None
+
     def submit(self, requests: Sequence[Request]) -> EnginePool:
         """Submit all, or none if one of them cannot run; return what runs them.
 

@@ -167,6 +167,15 @@ def test_no_tool_is_shown_where_none_may_be_called(make: Make) -> None:
         ({"auto_call": 1}, "auto_call must be True or False"),
         ({"auto_call": True, "tools": [{"name": "a"}]}, 'the tool "a" is only a schema'),
         ({"auto_call": True, "tools": [get_weather], "max_rounds": 0}, "max_rounds must be an integer >= 1"),
+        ({"tools": [get_weather], "max_rounds": 3}, "max_rounds is for auto_call=True"),
+        (
+            {"auto_call": True, "tools": [get_weather], "continue_final_message": True},
+            "auto_call cannot be combined with continue_final_message",
+        ),
+        (
+            {"auto_call": True, "tools": [get_weather], "num_return_sequences": 2, "num_beams": 2},
+            "auto_call goes on from one answer",
+        ),
         (
             {"tools": [get_weather], "tool_choice": "required", "response_format": "json"},
             "tool_choice cannot be combined with response_format",

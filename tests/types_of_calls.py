@@ -13,7 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from genai import (
+    AsyncChatStream,
     AsyncGenerationStream,
+    ChatStream,
     GenerationConfig,
     GenerationOptions,
     GenerationResult,
@@ -78,10 +80,11 @@ def chat(generator: Generator, texts: list[dict[str, str]], messages: list[Messa
     assert_type(generator.chat(messages).message, Message)
 
     generator.chat(messages, tool_choice=5)  # type: ignore[arg-type]
-    generator.stream_chat(messages, auto_call=True)  # type: ignore[call-arg]
+    assert_type(generator.stream_chat(messages, tools=[len], auto_call=True, max_rounds=2), ChatStream)
+    generator.stream_chat(messages, max_rounds=2)  # type: ignore[call-overload]
     generator.chat("Hello")  # type: ignore[arg-type]
     generator.chat(["Hello"])  # type: ignore[list-item]
-    generator.stream_chat(messages, temprature=0.5)  # type: ignore[call-arg]
+    generator.stream_chat(messages, temprature=0.5)  # type: ignore[call-overload]
 
 
 async def asynchronous(generator: Generator, messages: list[Message]) -> None:
@@ -89,6 +92,7 @@ async def asynchronous(generator: Generator, messages: list[Message]) -> None:
     assert_type(await generator.achat(messages, tools=None, top_p=0.9), GenerationResult)
     assert_type(generator.astream(token_ids=[1]), AsyncGenerationStream)
     assert_type(generator.astream_chat(messages), AsyncGenerationStream)
+    assert_type(generator.astream_chat(messages, tools=[len], auto_call=True), AsyncChatStream)
     assert_type(await anext(generator.astream("Hello")), Piece)
     pieces: AsyncIterator[Piece] = generator.astream("Hello")
     del pieces

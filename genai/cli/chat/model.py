@@ -95,9 +95,10 @@ class GeneratorModel:
 
     def answer(self, messages: Sequence[Message], options: Mapping[str, Any]) -> Answer:
         """Begin to answer; see `ChatModel`."""
-        return self._generator.stream_chat(
+        answer: Answer = self._generator.stream_chat(
             messages, tools=self._tools, template_options=self._template_options, **options
         )
+        return answer
 
     def count_tokens(self, messages: Sequence[Message]) -> int:
         """Return how many tokens of the context a conversation takes."""
