@@ -19,6 +19,9 @@ __all__ = ["Embedder", "Pooling"]
 Pooling = Literal["last", "mean"]
 """What stands for a text: the hidden state of its last token, which has seen all others, or the mean of all."""
 
+CHUNK = 256
+"""Positions whose hidden states are in memory at a time."""
+
 Floats = npt.NDArray[np.float32]
 
 
@@ -52,9 +55,11 @@ class Embedder:
                 where its hidden states are.
         """
         check_one_of(get_args(Pooling), pooling=pooling)
-        states = self._opened().score(token_ids, num_logits=1 if pooling == "last" else None)
-        pooled: Floats = states.mean(axis=0) if pooling == "mean" else states[0]
-        return pooled / max(float(np.linalg.norm(pooled)), 1e-12) if normalize else pooled.copy()
+        engine = self._opened()
+        pooled = (
+            _mean_state(engine, token_ids) if pooling == "mean" else engine.score(token_ids, num_logits=1)[0]
+        )
+        return pooled / max(float(np.linalg.norm(pooled)), 1e-12) if normalize else pooled
 
     def close(self) -> None:
         """Free the model; a text after this would load it again."""
@@ -67,3 +72,13 @@ class Embedder:
                 decoder = Decoder(self._folder, gives_hidden_states=True, max_batch=1, **self._options)
                 self._engine = Engine(decoder)
             return self._engine
+
+
+def _mean_state(engine: Engine, token_ids: Sequence[int]) -> Floats:
+    """Return the mean of the hidden states at all tokens; a chunk goes on from what the cache holds of those before it."""
+    engine.check_prompt(token_ids)
+    total: npt.NDArray[np.float64] | float = 0.0
+    for start in range(0, len(token_ids), CHUNK):
+        part = token_ids[: start + CHUNK]
+        total = total + engine.score(part, num_logits=len(part) - start).sum(axis=0, dtype=np.float64)
+    return (np.asarray(total) / len(token_ids)).astype(np.float32)

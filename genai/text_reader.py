@@ -10,7 +10,6 @@ import numpy.typing as npt
 
 from genai.cache import CachedPrefix
 from genai.chat_prompt import ChatPrompt
-from genai.config import GenerationConfig
 from genai.embedding import Pooling
 from genai.folder import fingerprint_of
 from genai.request_builder import TokenIds
@@ -18,8 +17,6 @@ from genai.request_runner import RequestRunner
 from genai.scoring import TokenScores, score_tokens
 
 __all__ = ["TextReader"]
-
-_ONE_TOKEN = GenerationConfig(max_new_tokens=1, ignore_eos=True)
 
 
 class TextReader:
@@ -52,12 +49,8 @@ class TextReader:
 
     def save_cache(self, path: Path, prompt: ChatPrompt) -> int:
         """Write what the cache holds of a prompt to a file; return how many tokens that is."""
-        request = self._runner.loaded.builder.build(
-            ChatPrompt(prompt.token_ids), config=_ONE_TOKEN, options={}, stream=False
-        )
-        (result,) = self._runner.run([request])
         loaded = self._runner.loaded
-        prefix = loaded.engines.read_prefix([*prompt.token_ids, *result.token_ids])
+        prefix = loaded.engines.compute_prefix(prompt.token_ids)
         prefix.save(path, model=fingerprint_of(loaded.folder))
         return len(prefix.token_ids)
 

@@ -32,6 +32,19 @@ def test_vectors_are_transformers_hidden_states(family: str, model_folder: Folde
             np.testing.assert_allclose(unit, expected / np.linalg.norm(expected), atol=1e-4)
 
 
+@pytest.mark.parametrize("family", ["llama", "lfm2"])
+def test_a_mean_in_chunks_is_that_of_all_hidden_states(
+    family: str, model_folder: Folders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    embedder, token_ids = Embedder(ModelFolder.load(model_folder(family)[1])), list(range(3, 90))
+    whole = embedder._opened().score(token_ids).mean(axis=0)
+    monkeypatch.setattr("genai.embedding.CHUNK", 20)
+    found = embedder.embed(token_ids, pooling="mean", normalize=False)
+    np.testing.assert_allclose(found, whole, atol=1e-5)
+    with pytest.raises(OptionError, match="the prompt has 9000 tokens"):
+        embedder.embed([3] * 9000, pooling="mean", normalize=False)
+
+
 def test_texts_are_alike_whatever_ran_before() -> None:
     with Generator("demo") as demo:
         one = demo.embed("What is a KV cache?")

@@ -8,21 +8,22 @@ any number of threads may wait for their own requests.
 from __future__ import annotations
 
 import contextlib
-import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from genai.cache import CachedPrefix, Slot
+from genai.cache import CachedPrefix, PrefixKey, Slot
 from genai.engine.admission import Admission
 from genai.engine.request import Request
 from genai.engine.results import FinishReason
 from genai.engine.scheduler import Batch, NoMemoryError, Scheduler
 from genai.engine.speculation import Speculation
 from genai.engine.strategies import Strategy
+from genai.engine.turn import Turn
 from genai.errors import GenaiError, GenerationError, OptionError, OutOfMemoryError
 from genai.model import Model, Span, StepOutput
 
@@ -48,9 +49,7 @@ class Engine:
         self._speculation = Speculation(model) if speculation is None else speculation
         self._admission = Admission(model, self._speculation)
         self._scheduler = Scheduler(model, self._speculation)
-        self._turn = threading.Condition()
-        self._stepping_thread: int | None = None
-        self._num_urgent = 0
+        self._turn = Turn()
 
     @property
     def has_work(self) -> bool:
@@ -78,31 +77,27 @@ class Engine:
         if len(request.prompt_token_ids) == self._model.context_length:
             self._finish(strategy, "length")
             return
-        with self._turn:
+        with self._turn.changing():
             self._scheduler.waiting.append(strategy)
-            self._turn.notify_all()
 
     def advance(self, request: Request | None = None) -> None:
         """Take one step, or wait for the step that another thread is taking.
 
         Returns at once if the request has ended or has pieces to fetch.
+
+        Raises:
+            GenerationError: This was called from within a step.
         """
-        with self._exclusively(request) as has_turn:
-            if not has_turn:
-                return
-            try:
-                self._step()
-            except BaseException as error:
-                # Whatever interrupted the step (a failed run, Ctrl-C) left some rows committed and others not.
-                self._abandon(error)
-                if not isinstance(error, GenaiError):
-                    raise
+        self._advance(lambda: request is not None and bool(request.pieces or request.is_finished))
 
     def run(self, requests: Sequence[Request]) -> None:
         """Advance until all these requests have ended."""
-        for request in requests:
-            while not request.is_finished:
-                self.advance(request)
+        left = deque(requests)
+        while left:
+            if left[0].is_finished:
+                left.popleft()
+            else:
+                self._advance(lambda: left[0].is_finished)
 
     def cancel(self, request: Request) -> None:
         """End a request with what it has so far; does nothing if it has ended.
@@ -111,9 +106,17 @@ class Engine:
         does): then it ends before the next one.
         """
         request.is_cancelled = True
-        if self._stepping_thread != threading.get_ident():
-            with self._exclusively(urgent=True):
+        if not self._turn.is_held_here:
+            with self._turn.held(urgent=True):
                 self._end_from_outside()
+
+    def check_prompt(self, token_ids: Sequence[int]) -> None:
+        """See that the model can be fed these tokens.
+
+        Raises:
+            OptionError: They are none, too many, or not of the vocabulary.
+        """
+        self._admission.check_prompt(token_ids)
 
     def score(
         self, token_ids: Sequence[int], *, num_logits: int | None = None, adapter: str | None = None
@@ -136,20 +139,36 @@ class Engine:
             raise OptionError(
                 f"num_logits must be at least 1 and at most {len(token_ids)}, the number of tokens, not {num_logits}"
             )
-        # A slot keeps one token less than it is asked for, so what wants logits runs. Where all tokens do, that is none: the
-        # slot is empty and no cached prefix is lost for it.
-        beginning = token_ids[: len(token_ids) - num_logits + 1]
+        before, scored = token_ids[:-num_logits], token_ids[-num_logits:]
 
         def score(slot: Slot) -> npt.NDArray[np.float32]:
-            output = self._model.run([Span(slot, token_ids[len(slot.token_ids) :], num_logits)])
+            self._append(slot, before)
+            output = self._model.run([Span(slot, scored, num_logits)])
             logits = output.logits_of(0, num_logits)
             return logits if output.logits.base is None else logits.copy()  # a view is of a run's own buffer
 
-        return self._with_slot(beginning, score, num_positions=len(token_ids), adapter=adapter)
+        return self._read(before, score, num_positions=len(token_ids), adapter=adapter)
 
-    def read_prefix(self, token_ids: Sequence[int]) -> CachedPrefix:
-        """Return a copy of what slots hold of the beginning of a sequence, its last token left out; waits for a slot."""
-        return self._with_slot(token_ids, lambda slot: self._model.cache.read(slot))
+    def compute_prefix(self, token_ids: Sequence[int], *, adapter: str | None = None) -> CachedPrefix:
+        """Return what a slot holds of these tokens, computed as far as no slot does yet; waits for a free slot.
+
+        Raises:
+            OptionError: They leave no room for another token, or are more than kv_cache_bytes holds, or none; or the model
+                has no such adapter.
+            GenerationError: The model failed to run; then whatever else runs has failed too.
+        """
+        self._admission.check_prompt(token_ids)
+        self._admission.check_adapter(adapter)
+        if len(token_ids) == self._model.context_length:
+            raise OptionError(
+                f"the prompt fills the context of {len(token_ids)} tokens, so that nothing could go on from it: shorten it"
+            )
+
+        def compute(slot: Slot) -> CachedPrefix:
+            self._append(slot, token_ids)
+            return self._model.cache.read(slot)
+
+        return self._read(token_ids, compute, num_positions=len(token_ids), adapter=adapter)
 
     def write_prefix(self, prefix: CachedPrefix) -> None:
         """Let a slot hold what another one held, as if it had been computed here; waits for a slot.
@@ -160,34 +179,62 @@ class Engine:
         """
         token_ids = prefix.token_ids
         self._admission.check_prompt(token_ids)
-        if prefix.key != self._scheduler.key_of(len(token_ids), prefix.key.adapter):
+        key = self._scheduler.key_of(len(token_ids), prefix.key.adapter)
+        if prefix.key != key:
             raise OptionError("the saved cache was computed with another table of positions")
-        self._with_slot(token_ids, lambda slot: self._model.cache.write(slot, prefix))
+        self._with_slot(token_ids, lambda slot: self._model.cache.write(slot, prefix), len(token_ids), key)
 
     def wait_for_work(self, timeout_seconds: float) -> bool:
         """Wait until there is a request to run; return whether there is one."""
-        with self._turn:
-            return self._turn.wait_for(lambda: self.has_work, timeout_seconds)
+        return self._turn.wait_for(lambda: self.has_work, timeout_seconds)
 
     def check(self) -> None:
         """Assert the invariants of scheduler and cache; for tests."""
         self._scheduler.check()
 
-    def _with_slot(
+    def _read(
         self,
         token_ids: Sequence[int],
         use: Callable[[Slot], _Found],
         *,
-        num_positions: int | None = None,
-        adapter: str | None = None,
+        num_positions: int,
+        adapter: str | None,
+    ) -> _Found:
+        """Use a slot that holds as much of these tokens as any, all but a chunk of a long text.
+
+        The chunks before the last are read in turns of their own, with a step of whatever else runs between two of them.
+        Others may take the slot meanwhile; so it is tried no more often than the text has chunks.
+        """
+        key, chunk = self._scheduler.key_of(num_positions, adapter), self._prefill_chunk
+        wanted = [*token_ids, 0]  # a slot keeps one token less than it is asked for, whatever that is
+        for _ in range(len(token_ids) // chunk):
+            if len(wanted) - self._model.cache.num_cached(wanted, key=key) - 1 <= chunk:
+                break
+            self._with_slot(
+                wanted, lambda slot: self._append(slot, token_ids, max_tokens=chunk), num_positions, key
+            )
+            if self.has_work:
+                self.advance()
+        return self._with_slot(wanted, use, num_positions, key)
+
+    def _append(self, slot: Slot, token_ids: Sequence[int], *, max_tokens: int | None = None) -> None:
+        """Append what a slot lacks of these tokens, chunk by chunk; at most so many of them."""
+        start, end = len(slot.token_ids), len(token_ids)
+        if max_tokens is not None:
+            end = min(end, start + max_tokens)
+        for first in range(start, end, self._prefill_chunk):
+            self._model.run([Span(slot, token_ids[first : min(first + self._prefill_chunk, end)])])
+            self._model.cache.take_snapshot(slot)
+
+    def _with_slot(
+        self, token_ids: Sequence[int], use: Callable[[Slot], _Found], num_positions: int, key: PrefixKey
     ) -> _Found:
         """Use a slot between two steps, once one is free: one that holds as much of these tokens as any."""
-        num_positions = num_positions or len(token_ids)
         while True:
-            with self._exclusively(urgent=True):
+            with self._turn.held(urgent=True):
                 cache, slot = self._model.cache, None
                 try:
-                    slot = cache.acquire(token_ids, key=self._scheduler.key_of(num_positions, adapter))
+                    slot = cache.acquire(token_ids, key=key)
                     if slot is not None and cache.reserve(num_positions):
                         return use(slot)
                     if not self._scheduler.running:
@@ -204,36 +251,17 @@ class Engine:
                         cache.release(slot)
             self.advance()
 
-    @contextlib.contextmanager
-    def _exclusively(self, request: Request | None = None, *, urgent: bool = False) -> Iterator[bool]:
-        """Wait for the turn and hold it; yield False, without the turn, once the request needs no step any more.
-
-        Whoever is urgent goes before those who only want the next step, or a thread that steps without pause would
-        never let another in.
-        """
-
-        def is_served() -> bool:
-            return request is not None and bool(request.pieces or request.is_finished)
-
-        with self._turn:
-            self._num_urgent += urgent
+    def _advance(self, is_served: Callable[[], bool]) -> None:
+        with self._turn.held(is_served) as has_turn:
+            if not has_turn:
+                return
             try:
-                while (self._stepping_thread or (self._num_urgent and not urgent)) and not is_served():
-                    self._turn.wait()
-            finally:
-                self._num_urgent -= urgent
-                if urgent:
-                    self._turn.notify_all()  # an interrupted wait ends no step that would wake the others
-            has_turn = not is_served()
-            if has_turn:
-                self._stepping_thread = threading.get_ident()
-        try:
-            yield has_turn
-        finally:
-            if has_turn:
-                with self._turn:
-                    self._stepping_thread = None
-                    self._turn.notify_all()
+                self._step()
+            except BaseException as error:
+                # Whatever interrupted the step (a failed run, Ctrl-C) left some rows committed and others not.
+                self._abandon(error)
+                if not isinstance(error, GenaiError):
+                    raise
 
     def _step(self) -> None:
         self._end_from_outside()

@@ -92,13 +92,14 @@ class EnginePool:
         engine = self._best_engine(token_ids, adapter)
         return engine.score(token_ids, num_logits=num_logits, adapter=adapter)
 
-    def read_prefix(self, token_ids: Sequence[int]) -> CachedPrefix:
-        """Return what is cached of the beginning of a sequence, as `Engine.read_prefix`."""
-        return self._best_engine(token_ids, None).read_prefix(token_ids)
+    def compute_prefix(self, token_ids: Sequence[int], *, adapter: str | None = None) -> CachedPrefix:
+        """Return what a slot holds of these tokens, as `Engine.compute_prefix`."""
+        return self._best_engine(token_ids, adapter).compute_prefix(token_ids, adapter=adapter)
 
     def write_prefix(self, prefix: CachedPrefix) -> None:
-        """Let a slot of the engine that has least to do hold what another one held, as `Engine.write_prefix`."""
-        self._best_engine(prefix.token_ids, prefix.key.adapter).write_prefix(prefix)
+        """Let a slot of every engine hold what another one held, as `Engine.write_prefix`."""
+        for engine in self.engines:
+            engine.write_prefix(prefix)
 
     def check(self) -> None:
         """Assert the invariants of every engine; for tests."""
