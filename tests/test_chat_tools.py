@@ -73,8 +73,9 @@ def test_markers_that_are_special_tokens_are_seen(make: Make) -> None:
     assert put_together(list(generator.stream_chat(ASK, tools=[get_weather]))) == of(result)
     beams = generator.chat(ASK, tools=[get_weather], num_beams=2)
     assert of(beams) == of(result)
-    (piece,) = generator.stream_chat(ASK, tools=[get_weather], num_beams=2)
-    assert put_together([piece]) == of(result)
+    for options in ({"num_beams": 2}, {"best_of": 2, "temperature": 0.1}):
+        (piece,) = generator.stream_chat(ASK, tools=[get_weather], **options)
+        assert put_together([piece]) == of(result)
 
 
 def test_reasoning_that_the_prompt_begins_is_apart_from_the_text(make: Make) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from genai.config import Message, ToolCall
 from genai.tools import ToolCallDelta
@@ -50,6 +50,19 @@ class Piece:
     index: int = 0
     reasoning: str = ""
     tool_calls: tuple[ToolCallDelta, ...] = ()
+
+    @classmethod
+    def of_choice(cls, choice: Choice, index: int) -> Self:
+        """Return a whole sequence as one piece."""
+        return cls(
+            choice.text,
+            choice.token_ids,
+            choice.finish_reason,
+            choice.logprobs,
+            index,
+            choice.reasoning,
+            tuple(map(ToolCallDelta.of, range(len(choice.tool_calls)), choice.tool_calls)),
+        )
 
 
 @dataclass(frozen=True, slots=True)

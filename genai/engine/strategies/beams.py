@@ -19,7 +19,6 @@ from genai.errors import GenerationError
 from genai.model import Model, Span, StepOutput
 from genai.sampling import log_softmax, token_logprob
 from genai.text import RegexStopMatcher, find_regex
-from genai.tools import ToolCallDelta
 
 __all__ = ["BeamStrategy"]
 
@@ -116,19 +115,7 @@ class BeamStrategy:
         choices = [self._choice(hypothesis) for hypothesis in found[: request.config.num_return_sequences]]
         if request.stream:
             for index, choice in enumerate(choices):
-                request.emit(
-                    Piece(
-                        choice.text,
-                        choice.token_ids,
-                        choice.finish_reason,
-                        choice.logprobs,
-                        index,
-                        reasoning=choice.reasoning,
-                        tool_calls=tuple(
-                            map(ToolCallDelta.of, range(len(choice.tool_calls)), choice.tool_calls)
-                        ),
-                    )
-                )
+                request.emit(Piece.of_choice(choice, index))
         return choices
 
     def _make_sequence(self, index: int, model: Model) -> GenerationSequence:

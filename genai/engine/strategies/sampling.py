@@ -120,5 +120,5 @@ def finish_draws(request: Request, sequences: Sequence[GenerationSequence]) -> l
     choices = [sequence.choice() for sequence in ranked[:count]]
     if request.stream:
         for index, choice in enumerate(choices):
-            request.emit(Piece(choice.text, choice.token_ids, choice.finish_reason, choice.logprobs, index))
+            request.emit(Piece.of_choice(choice, index))
     return choices
