@@ -11,9 +11,9 @@ import numpy.typing as npt
 from genai.cache import CachedPrefix
 from genai.chat_prompt import ChatPrompt
 from genai.embedding import Pooling
-from genai.folder import fingerprint_of
 from genai.request_builder import TokenIds
 from genai.request_runner import RequestRunner
+from genai.runtime.fingerprint import fingerprint_of
 from genai.scoring import TokenScores, score_tokens
 
 __all__ = ["TextReader"]

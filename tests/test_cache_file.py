@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import onnx
 import pytest
 
 from genai import CacheFileError, Generator
+from genai.folder import ModelFolder
+from genai.runtime.fingerprint import fingerprint_of
 
 Folders = Callable[..., tuple[Path, Path]]
 PROMPT = [5 + index * 7 % 90 for index in range(60)]
@@ -62,3 +67,28 @@ def test_a_damaged_or_strange_file_is_refused(model_folder: Folders, tmp_path: P
         pytest.raises(CacheFileError, match="60"),
     ):
         short.load_cache(path)
+
+
+def test_another_graph_of_the_folder_is_another_model(model_folder: Folders, tmp_path: Path) -> None:
+    """As a folder of transformers.js has them, whose weights may be called anything."""
+    shutil.copytree(model_folder("llama")[1], tmp_path / "model")
+    folder, path = ModelFolder.load(tmp_path / "model"), tmp_path / "prompt.cache"
+    folder = dataclasses.replace(folder, manifest=None)
+    graph = onnx.load(folder.model_path, load_external_data=False)
+    shutil.copy(folder.path / "model.onnx.data", folder.path / "weights.bin")
+    for tensor in graph.graph.initializer:
+        for entry in tensor.external_data:
+            if entry.key == "location":
+                entry.value = "weights.bin"
+    onnx.save(graph, folder.path / "other.onnx")
+    other = dataclasses.replace(folder, decoder=dataclasses.replace(folder.decoder, filename="other.onnx"))
+    before = fingerprint_of(other)
+    with Generator(folder) as saving:
+        saving.save_cache(path, token_ids=PROMPT)
+        assert saving.load_cache(path) == PROMPT
+    with Generator(other) as loading, pytest.raises(CacheFileError, match="another model"):
+        loading.load_cache(path)
+    content = bytearray((folder.path / "weights.bin").read_bytes())
+    content[-1] ^= 1
+    (folder.path / "weights.bin").write_bytes(content)
+    assert fingerprint_of(other) != before

@@ -15,7 +15,6 @@ from genai.folder.files import (
     OPTIMIZER_CONFIG_FILE,
     is_text_file,
 )
-from genai.folder.fingerprint import fingerprint_of
 from genai.folder.genai_config import read_genai_config, write_genai_config
 from genai.folder.graph_names import GraphNames, StageConfig
 from genai.folder.manifest import Manifest
@@ -36,7 +35,6 @@ __all__ = [
     "ModelFolder",
     "StageConfig",
     "check_target",
-    "fingerprint_of",
     "is_text_file",
     "model_card",
     "read_genai_config",
