@@ -29,12 +29,17 @@ class _Move:
 
     source: Slot
     target: Slot
-    revisions: tuple[int, int]
 
     @property
     def is_valid(self) -> bool:
-        """Whether nobody has taken the target, or changed what was copied, since."""
-        return not self.target.in_use and (self.source.revision, self.target.revision) == self.revisions
+        """Whether nobody has taken the target since, and what it holds is still a beginning of the row."""
+        source, target = self.source, self.target
+        num_moved = len(target.token_ids)
+        return (
+            not target.in_use
+            and target.key == source.key
+            and source.token_ids[:num_moved] == target.token_ids
+        )
 
 
 class RowPlacement:
@@ -138,7 +143,7 @@ class RowPlacement:
         self._idle_rows = 0
         self._snapshots.truncate(target, 0)
         target.key = source.key
-        return _Move(source, target, (source.revision, target.revision))
+        return _Move(source, target)
 
 
 def _by_use(slot: Slot) -> tuple[bool, int]:

@@ -52,7 +52,9 @@ class SnapshotStore:
     def truncate(self, slot: Slot, length: int) -> None:
         """Forget a slot's tokens from position `length` on; where there are states, back to a snapshot or to 0."""
         assert length <= len(slot.token_ids)
-        if self._buffers.has_states and length < len(slot.token_ids):
+        if length == len(slot.token_ids):
+            return
+        if self._buffers.has_states:
             if length:
                 self.write(slot, length, slot)
             slot.snapshots = [each for each in slot.snapshots if each.position <= length]

@@ -220,6 +220,50 @@ def test_a_draft_takes_no_memory_that_is_not_there() -> None:
     assert len(result.token_ids) == 26
 
 
+class EverySecondStep(Prompter):
+    """Guesses at every second step, as right as it is told."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._num_asked: dict[GenerationSequence, int] = {}
+
+    def level(self, sequence: GenerationSequence) -> int | None:
+        self._num_asked[sequence] = self._num_asked.get(sequence, 0) + 1
+        return None if self._num_asked[sequence] % 2 else 0
+
+
+@pytest.mark.parametrize("wrong", [False, True])
+def test_a_hole_closes_while_rows_are_guessed_ahead(wrong: bool) -> None:
+    model = FakeModel(context_length=2000, max_batch=4)
+    prompts = [[i, 1] for i in range(4)]
+    counts = [150 if i == 1 else 900 for i in range(4)]
+    answers = [model.expected(prompt, count) for prompt, count in zip(prompts, counts, strict=True)]
+    drafter = EverySecondStep(lambda sequence: answers[sequence.ids[0]], lambda _: wrong)
+    costs = FixedCosts(another_row=1.0)
+    engine = Engine(model, speculation=Speculation(model, drafters={"ngram": drafter}, costs=costs))
+    requests = [
+        make(prompt, {"max_new_tokens": count, "num_draft_tokens": 1, "ignore_eos": True})
+        for prompt, count in zip(prompts, counts, strict=True)
+    ]
+    for each in requests:
+        engine.submit(each)
+    copied = 0
+    while not any(each.is_finished for each in (requests[0], requests[2], requests[3])):
+        in_use = [slot.index for slot in model.cache.slots if slot.in_use]
+        before, capacity = model.device.num_positions, model.cache.capacity
+        engine.advance()
+        engine.check()
+        if requests[1].is_finished and model.cache.capacity == capacity:
+            copied += model.device.num_positions - before
+    assert in_use == list(range(in_use[0], in_use[0] + 3))
+    assert copied < 800 * len(model.cache.shape.tensors), "every position is moved once"
+    engine.run(requests)
+    for each, answer in zip(requests, answers, strict=True):
+        assert each.result is not None
+        assert each.result.stats.drafted_tokens > 20
+        assert list(each.result.token_ids) == answer
+
+
 def test_a_sequence_is_forgotten_when_it_ends() -> None:
     model = FakeModel()
     prompter = Prompter(lambda _: [5] * 9)
