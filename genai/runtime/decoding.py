@@ -91,7 +91,7 @@ class Decoding:
         can_record = graph.is_stable and not (self._freezes and graph.has_changing_scalars)
         self._records = session.captures and can_record
         self._buffers = StepBuffers(graph, session.step_device, rows=max_batch, tokens=max_batch)
-        self._bound = KeptBindings(cache)
+        self._bound = KeptBindings(cache, records=self._records)
         self._next: _Launched | None = None
 
     def step(self, spans: Sequence[Span], *, is_alone: bool) -> StepOutput:
