@@ -14,7 +14,7 @@ from typing import NamedTuple, Protocol, Self
 import numpy as np
 import numpy.typing as npt
 
-from genai.cache import KVCache, Slot
+from genai.cache import KVCache, Rotation, Slot
 
 __all__ = ["Model", "Span", "StepOutput"]
 
@@ -134,6 +134,14 @@ class Model(Protocol):
             OutOfMemoryError: There is no memory for a prompt's chunk, or for the logits of a draft; slots hold what had run by
                 then, and nothing else has changed.
             GenerationError: The model failed to run; what the slots hold is undefined then.
+        """
+        ...
+
+    def rotations(self) -> Sequence[Rotation | None]:
+        """Return how positions have turned each of the cache's tensors, `None` where they have not.
+
+        Raises:
+            OptionError: What a slot holds cannot be moved to other positions, and why not.
         """
         ...
 

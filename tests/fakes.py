@@ -115,6 +115,9 @@ class FakeModel:
     def can_pad(self) -> bool:
         return self.cache.can_truncate
 
+    def rotations(self) -> list[None]:
+        return [None] * len(self.cache.shape.tensors)
+
     def position_table_for(self, length: int) -> int:
         return int(self.switch_length is not None and length > self.switch_length)
 

@@ -17,11 +17,13 @@ addresses do, and take the number of positions from each buffer: it is at least 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Collection, Sequence
 
 from genai.cache.memory import Buffer, Device
 from genai.cache.placement import RowPlacement
 from genai.cache.prefix_file import CachedPrefix
+from genai.cache.rotation import Rotation
 from genai.cache.shape import CacheShape
 from genai.cache.slot import PrefixKey, Slot, common_length
 from genai.cache.slot_buffers import SlotBuffers
@@ -128,8 +130,10 @@ class KVCache:
             self._copy_prefix(donor, slot, keep)
 
     def release(self, slot: Slot) -> None:
-        """Give a slot back; its tokens stay for a later prompt until it is taken again."""
+        """Give a slot back; its tokens stay for a later prompt until it is taken again, unless some were dropped."""
         assert slot.in_use
+        if slot.key.has_dropped:
+            self.truncate(slot, 0)
         self._most_in_use = max(self._most_in_use, self._count_positions(in_use=True))
         self._clock += 1
         slot.in_use, slot.last_used = False, self._clock
@@ -179,9 +183,33 @@ class KVCache:
         if num_held - len(slot.token_ids) >= MIN_DISCARDED:
             self._buffers.discard(slot, len(slot.token_ids))
 
+    def drop(self, slot: Slot, start: int, count: int, rotations: Sequence[Rotation | None]) -> None:
+        """Forget tokens in the middle of a slot, and move those behind them to the positions that become free.
+
+        What is left was computed while the others were there: no prompt takes it over.
+
+        Args:
+            slot: An owned slot.
+            start: The first position to forget.
+            count: How many.
+            rotations: How positions have turned each tensor; `None` is not at all.
+
+        Raises:
+            OutOfMemoryError: The device has no memory for a copy; what the slot holds is undefined then.
+        """
+        assert self.can_truncate
+        stop, length = start + count, len(slot.token_ids)
+        assert start < stop <= length
+        if stop < length:
+            self._buffers.move_positions(slot, stop, length - stop, start, rotations)
+        slot.key = dataclasses.replace(slot.key, has_dropped=True)
+        del slot.token_ids[start:stop]
+        slot.revision += 1
+
     def copy(self, source: Slot, target: Slot) -> None:
         """Make `target` hold what `source` holds; what both hold already is not copied."""
         assert source is not target
+        assert not source.key.has_dropped, "equal tokens may be computed from others"
         shared = common_length(source.token_ids, target.token_ids) if source.key == target.key else 0
         del target.token_ids[shared:]
         target.key = source.key

@@ -16,10 +16,13 @@ class PrefixKey:
     Args:
         position_table: Which of the model's tables of positions; 0, unless it has several.
         adapter: The adapter's name; None is the model without one.
+        has_dropped: Whether tokens are gone on which the others' keys and values still depend, so that no prompt may go on
+            from there.
     """
 
     position_table: int = 0
     adapter: str | None = None
+    has_dropped: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from genai.cache.memory import Buffer, Device
+from genai.cache.rotation import Rotation
 from genai.cache.shape import CacheShape
 from genai.cache.slot import Slot
 
@@ -92,6 +93,25 @@ class SlotBuffers:
                     source_start=start,
                     target_start=start,
                 )
+
+    def move_positions(
+        self, slot: Slot, start: int, count: int, to: int, rotations: Sequence[Rotation | None]
+    ) -> None:
+        """Move keys and values within a row, turned as the positions that they go to turn them.
+
+        Raises:
+            OutOfMemoryError: The device has no memory for a copy; some tensors have moved then.
+        """
+        for i, (tensor, rotation) in enumerate(zip(self.shape.tensors, rotations, strict=True)):
+            shape, row = tensor.shape(1, count), self._row(slot, i)
+            staged = self._device.allocate(shape, tensor.dtype)
+            self._device.copy_positions(row, staged, count, source_start=start)
+            if rotation is not None:
+                array = np.empty(shape, tensor.dtype)
+                self._device.copy_out(staged, array)
+                rotation.move(array, position=start, to=to)
+                self._device.copy_in(array, staged)
+            self._device.copy_positions(staged, row, count, target_start=to)
 
     def discard(self, slot: Slot, start: int) -> None:
         """Give back the memory of a slot's keys and values from position `start` on, where the device can."""

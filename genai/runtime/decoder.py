@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from genai.cache import CacheShape, KVCache, Slot
+from genai.cache import CacheShape, KVCache, Rotation, Slot
 from genai.errors import OptionError, OutOfMemoryError
 from genai.folder import ModelFolder
 from genai.graph.names import ROPE_SWITCH_LENGTH, USE_CACHE_BRANCH
@@ -22,6 +22,7 @@ from genai.runtime.adapters import AdapterInputs, AdapterSet, AdapterWeights
 from genai.runtime.cache_runs import CacheRuns, run
 from genai.runtime.decoding import PROMPTS, Decoding
 from genai.runtime.placement import report_placement
+from genai.runtime.rotations import read_rotations
 from genai.runtime.runs import prompt_runs, scoring_runs
 from genai.runtime.session import DecoderSession, SessionOptions, open_hidden_states, open_sessions
 from genai.runtime.step_buffers import StepBuffers
@@ -81,6 +82,8 @@ class Decoder:
         gives_hidden_states: bool = False,
         profile_folder: Path | None = None,
     ) -> None:
+        self._folder = folder
+        self._rotations: Sequence[Rotation | None] | None = None
         self.context_length = _limit("max_context", max_context, folder.decoder.context_length)
         if kv_cache_bytes is not None and (
             isinstance(kv_cache_bytes, bool) or not isinstance(kv_cache_bytes, int)
@@ -157,6 +160,18 @@ class Decoder:
     def can_pad(self) -> bool:
         """Whether new prompts of different lengths may run together; a state would take in the padding."""
         return self.cache.can_truncate
+
+    def rotations(self) -> Sequence[Rotation | None]:
+        """Return how positions have turned each of the cache's tensors; the graph is read again when first asked."""
+        if self._rotations is None:
+            if self.position_table_for(self.context_length):
+                raise OptionError(
+                    'context_policy="shift" is not possible with this model: its positions turn keys otherwise in long '
+                    "sequences (LongRoPE)"
+                )
+            ports = self._session.graph.cache
+            self._rotations = read_rotations(self._folder, ports, max_context=self.context_length)
+        return self._rotations
 
     def position_table_for(self, length: int) -> int:
         """Return which of the model's position tables a sequence of this length uses."""

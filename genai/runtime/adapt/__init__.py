@@ -17,6 +17,8 @@ Works on the small protobuf, before the session is made; weights stay in their e
 - `hidden_states`: for vectors of texts, what the head reads takes the place of the logits;
 - `layers`: where layers are compared, what is behind each of them becomes an output;
 - `weights`: external weights behind links are called what they really are.
+
+`key_rotations` changes nothing: it says where keys are turned by their positions.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from genai.runtime.adapt.device_positions import take_positions
 from genai.runtime.adapt.eight_bit_products import WEIGHTS_MIDDLE, EightBitMatrix, to_eight_bit_products
 from genai.runtime.adapt.files import read_model
 from genai.runtime.adapt.hidden_states import give_hidden_states
+from genai.runtime.adapt.key_rotations import KeyRotation, NotMovableError, find_key_rotations
 from genai.runtime.adapt.layers import promote_layers
 from genai.runtime.adapt.one_token_attention import attend_for_one_token
 from genai.runtime.adapt.stages import join_stages
@@ -38,11 +41,14 @@ __all__ = [
     "AdaptedProduct",
     "EightBitMatrix",
     "GraphFacts",
+    "KeyRotation",
+    "NotMovableError",
     "adapt_model",
     "add_adapters",
     "add_at_all_positions",
     "attend_for_one_token",
     "external_locations",
+    "find_key_rotations",
     "give_hidden_states",
     "join_stages",
     "locate_weights",
