@@ -171,7 +171,7 @@ class RequestBuilder:
             OptionError: An option is unknown or impossible.
         """
         merged = (config or self._folder.generation).merge(**options)
-        if merged.context_policy == "stop":
+        if merged.context_policy != "truncate_turns":
             return None
         half = self._context_length // 2
         return self._context_length - min(merged.max_new_tokens or half, half)
@@ -269,9 +269,9 @@ class RequestBuilder:
         )
 
     def _check(self, config: GenerationConfig, *, is_conversation: bool) -> None:
-        if config.context_policy != "stop" and not is_conversation:
+        if config.context_policy == "truncate_turns" and not is_conversation:
             raise OptionError(
-                f'context_policy "{config.context_policy}" is for a conversation: pass messages, or leave it out'
+                'context_policy "truncate_turns" is for a conversation: pass messages, or leave it out'
             )
         needing = [
             name

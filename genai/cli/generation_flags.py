@@ -16,7 +16,6 @@ from genai.errors import OptionError
 
 __all__ = [
     "AnyOptionFlags",
-    "ConversationFlags",
     "FormatFlags",
     "GenerationFlags",
     "SequenceFlags",
@@ -139,18 +138,16 @@ class GenerationFlags:
     adapter: Annotated[
         str | None, typer.Option(metavar="NAME", help="Low-rank adapter of the model to compute with.")
     ] = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConversationFlags:
-    """What makes sense in a conversation only."""
-
     context_policy: Annotated[
         str | None,
         typer.Option(
             metavar="POLICY",
-            help="Where a conversation is too long: stop refuses it, truncate_turns leaves out its oldest turns.",
+            help="Where the context is full: stop ends, truncate_turns leaves out a conversation's oldest turns, shift goes on "
+            "without the older half.",
         ),
+    ] = None
+    num_sink_tokens: Annotated[
+        int | None, typer.Option(help="How many tokens at the beginning a shift keeps.")
     ] = None
 
 
@@ -273,7 +270,7 @@ class AnyOptionFlags:
 
 
 def given_options(
-    *groups: GenerationFlags | ConversationFlags | SequenceFlags | FormatFlags | AnyOptionFlags,
+    *groups: GenerationFlags | SequenceFlags | FormatFlags | AnyOptionFlags,
 ) -> dict[str, Any]:
     """Return the generation options that the user gave, after checking them as far as possible without a model.
 
@@ -293,7 +290,7 @@ def given_options(
     return options
 
 
-def _given(group: GenerationFlags | ConversationFlags | SequenceFlags) -> dict[str, Any]:
+def _given(group: GenerationFlags | SequenceFlags) -> dict[str, Any]:
     values = {field.name: getattr(group, field.name) for field in dataclasses.fields(group)}
     return {name: value for name, value in values.items() if value is not None and value != []}
 

@@ -27,6 +27,7 @@ def check_combinations(
     _check_searches(config)
     _check_filters(config, defaults)
     _check_speculation(config)
+    _check_context(config, defaults)
     if config.response_format is not None and config.ignore_eos:
         raise OptionError(
             "ignore_eos cannot be combined with response_format, whose text ends with an end-of-sequence token: "
@@ -103,6 +104,19 @@ def _check_speculation(config: GenerationConfig) -> None:
     if config.num_draft_tokens is not None and takes_none is not None:
         raise OptionError(
             f"num_draft_tokens cannot be combined with {takes_none}, where no tokens are guessed: leave one of them out"
+        )
+
+
+def _check_context(config: GenerationConfig, defaults: Mapping[str, Any]) -> None:
+    if config.context_policy == "shift":
+        if config.num_beams > 1:
+            raise OptionError(
+                'context_policy="shift" cannot be combined with num_beams > 1: beams are copied from each other by what they '
+                "have in common, of which a shift drops a part; leave one of them out"
+            )
+    elif config.num_sink_tokens != defaults["num_sink_tokens"]:
+        raise OptionError(
+            f'num_sink_tokens says what context_policy="shift" keeps, not "{config.context_policy}": leave it out'
         )
 
 

@@ -131,8 +131,10 @@ class GenerationConfig:
             alternatives; `None` is off. No part of the prompt is then taken from the cache.
         echo: Whether the result's text begins with the prompt's.
         seed: Seed of the random stream; `None` draws a fresh one.
-        context_policy: What becomes of a conversation that is too long for the context: "stop" refuses it,
-            "truncate_turns" leaves out its oldest turns, but not what stands before the first (a system prompt).
+        context_policy: What becomes of what is too long for the context: "stop" refuses a prompt and ends a generation,
+            "truncate_turns" leaves out a conversation's oldest turns, but not what stands before the first (a system prompt),
+            "shift" lets a generation go on, each time the context is full without the older half of it (Xiao et al., 2023).
+        num_sink_tokens: How many tokens at the beginning a shift keeps, to which attention goes that goes nowhere else.
         response_format: The form that the text must have, or what stands for one (see `ResponseFormat.of`): no token is
             generated that cannot lead to it, and it ends where it is complete.
         speculative: Who guesses the next tokens, which the model then confirms several at a time (Leviathan et al.,
@@ -265,7 +267,12 @@ class GenerationConfig:
     prompt_logprobs: int | None = option(None, Integer(0, MAX_TOP_LOGPROBS, or_none=True), vllm="=")
     echo: bool = option(False, Flag())
     seed: int | None = option(None, Integer(0, 2**64 - 1, or_none=True), vllm="=", llama_cpp="=")
-    context_policy: Literal["stop", "truncate_turns"] = option("stop", AnyOf(("stop", "truncate_turns")))
+    context_policy: Literal["stop", "truncate_turns", "shift"] = option(
+        "stop", AnyOf(("stop", "truncate_turns", "shift"))
+    )
+    num_sink_tokens: int = option(
+        4, Integer(0), llama_cpp="n_keep", without=("beams",), needs=("context_policy",)
+    )
     response_format: ResponseFormat | None = option(
         None, FormatCheck(), vllm="structured_outputs", llama_cpp="json_schema"
     )

@@ -90,7 +90,8 @@ class GenerationOptions(TypedDict, total=False):
     prompt_logprobs: int | None
     echo: bool
     seed: int | None
-    context_policy: Literal["stop", "truncate_turns"]
+    context_policy: Literal["stop", "truncate_turns", "shift"]
+    num_sink_tokens: int
     response_format: ResponseFormatLike | None
     speculative: Literal["auto", "off", "ngram", "draft"]
     num_draft_tokens: int | None

@@ -34,9 +34,8 @@ class Admission:
         self.check_prompt(request.prompt_token_ids)
         if request.negative_token_ids:
             self._check_negative(request.negative_token_ids)
-        if request.config.prompt_logprobs is not None and (
-            len(request.prompt_token_ids) == self._model.context_length
-        ):
+        fills_context = len(request.prompt_token_ids) == self._model.context_length and not request.shifts
+        if request.config.prompt_logprobs is not None and fills_context:
             raise OptionError(
                 f"prompt_logprobs: the prompt fills the context of {self._model.context_length} tokens, but one token after "
                 "it is generated: shorten the prompt by one"
@@ -49,7 +48,23 @@ class Admission:
                 f"{len(strategy.sequences)} sequences (num_beams, num_return_sequences or best_of; twice as many with "
                 f"guidance_scale) are more than max_batch={self._model.max_batch}"
             )
+        if request.shifts:
+            self._check_shift(request, strategy)
         return strategy
+
+    def _check_shift(self, request: Request, strategy: Strategy) -> None:
+        self._model.rotations()
+        num_sinks, window = request.config.num_sink_tokens, strategy.sequences[0].window or 0
+        longest = max(sequence.num_prompt for sequence in strategy.sequences)
+        if longest > window:
+            raise OptionError(
+                f"the prompt has {longest} tokens, but kv_cache_bytes has room for {window}: raise it, or shorten the prompt"
+            )
+        if window - num_sinks < 2:
+            raise OptionError(
+                f"num_sink_tokens must leave two of the {window} tokens that the context holds to be dropped, so be at most "
+                f"{window - 2}, not {num_sinks}"
+            )
 
     def check_prompt(self, token_ids: Sequence[int]) -> None:
         """See that the model can be fed these tokens.

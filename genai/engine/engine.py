@@ -74,7 +74,7 @@ class Engine:
         """
         strategy = self._admission.prepare(request)
         request.note_submission()
-        if len(request.prompt_token_ids) == self._model.context_length:
+        if len(request.prompt_token_ids) == self._model.context_length and not request.shifts:
             self._finish(strategy, "length")
             return
         with self._turn.changing():

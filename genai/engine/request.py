@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -129,6 +130,16 @@ class Request:
             self._result, self._parse = replace(result, parsed=parsed, choices=choices), None
         return self._result
 
+    @property
+    def num_draws(self) -> int:
+        """How many sequences are drawn, where they are not searched."""
+        return self.config.best_of or self.config.num_return_sequences
+
+    @property
+    def shifts(self) -> bool:
+        """Whether it goes on where the context is full."""
+        return self.config.context_policy == "shift"
+
     def make_sampler(self, *, vocab_size: int, stream: int, max_length: int) -> Sampler:
         """Return the sampler of the request's sequence number `stream`.
 
@@ -193,8 +204,10 @@ class Request:
 
     def max_new_tokens(self, max_length: int) -> int:
         """Return the most tokens that a sequence of it gets, where the model takes so many, prompt included."""
-        room = max_length - max(len(self.prompt_token_ids), len(self.negative_token_ids))
         limit = self.config.max_new_tokens
+        if self.shifts:
+            return sys.maxsize if limit is None else limit
+        room = max_length - max(len(self.prompt_token_ids), len(self.negative_token_ids))
         return room if limit is None else min(limit, room)
 
     def take_apart(self, text: str) -> Answer:

@@ -85,12 +85,13 @@ class Scheduler:
             NoMemoryError: The device has no memory for a request.
         """
         self._recompute_with_other_tables()
+        self._shift()
         while True:
             longest, owner = 0, None
             for strategy in self.running:
                 for sequence in strategy.sequences:
                     if sequence.is_ready:
-                        length = len(sequence.ids)
+                        length = sequence.num_positions
                         if length > longest:
                             longest, owner = length, strategy
             if owner is None or self._reserve(longest, owner):
@@ -205,10 +206,22 @@ class Scheduler:
         for strategy in self.running:
             for sequence in strategy.sequences:
                 if sequence.is_ready:
-                    slot, length = sequence.slot, len(sequence.ids)
+                    slot, length = sequence.slot, sequence.num_positions
                     if self._model.position_table_for(length) != slot.key.position_table:
                         self._cache.truncate(slot, 0)
                         slot.key = self.key_of(length, strategy.request.adapter)
+
+    def _shift(self) -> None:
+        """Drop tokens where a slot is full and its sequence goes on all the same."""
+        for strategy in self.running:
+            for sequence in strategy.sequences:
+                if count := sequence.num_to_drop:
+                    num_sinks = strategy.request.config.num_sink_tokens
+                    try:
+                        self._cache.drop(sequence.slot, num_sinks, count, self._model.rotations())
+                    except OutOfMemoryError as error:
+                        raise NoMemoryError(strategy, error) from error
+                    sequence.note_dropped(count)
 
     def _chunks(
         self, unready: Iterable[GenerationSequence], max_tokens: int
@@ -220,7 +233,7 @@ class Scheduler:
         chosen: list[GenerationSequence] = []
         left = max_tokens
         for sequence in unready:
-            if chosen and (len(sequence.ids) > left or _may_share(sequence, chosen)):
+            if chosen and (sequence.num_positions > left or _may_share(sequence, chosen)):
                 continue
             if sequence not in self._prefilling:
                 self._begin(sequence)
@@ -289,7 +302,7 @@ class Scheduler:
                 if slot is None:
                     break
                 slots.append(slot)
-            wanted = min(length + self._num_reserved(strategy), self._model.context_length)
+            wanted = self._most_positions(strategy, length)
             if len(slots) == len(sequences) and any(self._cache.reserve(count) for count in (wanted, length)):
                 for sequence, slot in zip(sequences, slots, strict=True):
                     sequence.slot = slot
@@ -301,9 +314,10 @@ class Scheduler:
         self._release_all(slots)
         return False
 
-    def _num_reserved(self, strategy: Strategy) -> int:
-        """Return for how many new tokens room is made at once."""
-        return min(strategy.request.config.max_new_tokens or RESERVED_NEW_TOKENS, RESERVED_NEW_TOKENS)
+    def _most_positions(self, strategy: Strategy, length: int) -> int:
+        """Return how many positions are made room for at once, for sequences of this length."""
+        num_new = min(strategy.request.config.max_new_tokens or RESERVED_NEW_TOKENS, RESERVED_NEW_TOKENS)
+        return min(length + num_new, strategy.sequences[0].window or self._model.context_length)
 
     def _least_capacity(self, strategy: Strategy, length: int) -> int:
         """Return how many positions every slot must have if a request of this length joins those that run.
@@ -311,9 +325,9 @@ class Scheduler:
         What had to give its slots back once only joins others where it can go on for a while.
         """
         if strategy.request.num_preemptions and self.running:
-            length = min(length + self._num_reserved(strategy), self._model.context_length)
+            length = self._most_positions(strategy, length)
         running = [sequence for each in self.running for sequence in each.sequences if sequence.has_slot]
-        return max(length, *(len(sequence.ids) for sequence in running), 0)
+        return max(length, *(sequence.num_positions for sequence in running), 0)
 
     def _can_fit(self, num_sequences: int, num_positions: int) -> bool:
         """Whether the limits leave room for so many more sequences, every slot having so many positions."""
@@ -352,7 +366,7 @@ class NoMemoryError(Exception):
 def _going_on(strategy: Strategy) -> tuple[list[GenerationSequence], int]:
     """Return the sequences that have not ended, and the length of the longest."""
     sequences = [sequence for sequence in strategy.sequences if sequence.finish_reason is None]
-    return sequences, max(len(sequence.ids) for sequence in sequences)
+    return sequences, max(sequence.num_positions for sequence in sequences)
 
 
 def _may_share(sequence: GenerationSequence, chosen: Iterable[GenerationSequence]) -> bool:
@@ -366,4 +380,4 @@ def _may_share(sequence: GenerationSequence, chosen: Iterable[GenerationSequence
 
 def _is_nearly_new(sequence: GenerationSequence) -> bool:
     """Whether hardly anything of a sequence is cached (a token that begins every text, say)."""
-    return len(sequence.slot.token_ids) <= MIN_REUSED_SHARE * (len(sequence.ids) - 1)
+    return len(sequence.slot.token_ids) <= MIN_REUSED_SHARE * (sequence.num_positions - 1)

@@ -30,6 +30,9 @@ class GenerationSequence:
     forced to follow it; what is missing before that has to be prefilled.
     `draft` are tokens that are guessed to come next: the next step looks at them, too.
 
+    Where it has a window, its slot never holds more tokens: whenever it is full, some after the first ones are dropped. That
+    depends on nothing but which tokens have run, so that a sequence which is computed again drops the same ones.
+
     Args:
         request: Whose it is.
         index: Which of the request's sequences.
@@ -38,6 +41,7 @@ class GenerationSequence:
         is_final: Whether its tokens stay as they are committed; a beam's text is told only at the end.
         prompt_token_ids: What it continues; `None` is the request's prompt.
         is_streamed: Whether its pieces are told as they come, where the request is streamed.
+        window: Most tokens that its slot holds, where it goes on beyond that.
     """
 
     def __init__(
@@ -50,8 +54,11 @@ class GenerationSequence:
         is_final: bool = True,
         is_streamed: bool = True,
         prompt_token_ids: Sequence[int] | None = None,
+        window: int | None = None,
     ) -> None:
         self.request = request
+        self.window = window
+        self._num_dropped = 0
         self.index = index
         self.sampler = sampler
         self.ids = list(request.prompt_token_ids if prompt_token_ids is None else prompt_token_ids)
@@ -85,6 +92,7 @@ class GenerationSequence:
     @slot.setter
     def slot(self, slot: Slot | None) -> None:
         self._slot = slot
+        self._num_dropped = 0
 
     @property
     def has_slot(self) -> bool:
@@ -95,6 +103,21 @@ class GenerationSequence:
     def token_ids(self) -> list[int]:
         """The generated tokens."""
         return self.ids[self.num_prompt :]
+
+    @property
+    def length(self) -> int:
+        """How many tokens it has, without those that were dropped."""
+        return len(self.ids) - self._num_dropped
+
+    @property
+    def num_positions(self) -> int:
+        """How many tokens its slot has to hold until the next row has run."""
+        return self.length if self.window is None else min(self.length, self.window)
+
+    @property
+    def _num_run(self) -> int:
+        """How many of its tokens the slot holds, or has held."""
+        return self._num_dropped + len(self.slot.token_ids)
 
     @property
     def _row_start(self) -> int:
@@ -109,20 +132,22 @@ class GenerationSequence:
     @property
     def pending(self) -> list[int]:
         """Tokens to prefill before the next row can be decoded."""
-        return self.ids[len(self.slot.token_ids) : self._row_start]
+        return self.ids[self._num_run : self._row_start]
 
     @property
     def row(self) -> list[int]:
         """The tokens of the next row: the last one, after those before it that have not run."""
-        return self.ids[len(self.slot.token_ids) :]
+        return self.ids[self._num_run :]
 
     @property
     def reusable(self) -> list[int]:
         """The beginning of `ids` that may be taken from a cache, and one token: all, or what needs no logits any more."""
-        return self.ids[: self._num_scored + 1] if self._wants_prompt_logits else self.ids
+        return self.ids[: self._num_scored + 1] if self._wants_prompt_logits else self.ids[: self.window]
 
     def next_chunk(self, max_tokens: int) -> tuple[list[int], int]:
         """Return what to prefill next, and at how many of its last tokens logits are wanted: all of them or none."""
+        if self.window is not None:
+            max_tokens = min(max_tokens, self.window - len(self.slot.token_ids))
         if not self._wants_prompt_logits:
             return self.pending[:max_tokens], 0
         start, scored = len(self.slot.token_ids), self._num_scored
@@ -159,12 +184,23 @@ class GenerationSequence:
     @property
     def is_ready(self) -> bool:
         """Whether it has a slot, in which only the next row is missing."""
-        return self._slot is not None and self._row_start <= len(self._slot.token_ids) < len(self.ids)
+        return self._slot is not None and self._row_start <= self._num_run < len(self.ids)
 
     @property
     def num_left(self) -> int:
         """How many tokens it may still get."""
         return self._max_ids - len(self.ids)
+
+    @property
+    def num_to_drop(self) -> int:
+        """How many tokens after the first ones have to be dropped before anything can run."""
+        if self.window is None or self._slot is None or len(self._slot.token_ids) < self.window:
+            return 0
+        return (self.window - self.request.config.num_sink_tokens) // 2
+
+    def note_dropped(self, num_tokens: int) -> None:
+        """Note that so many tokens were dropped from its slot."""
+        self._num_dropped += num_tokens
 
     def commit(self, token_id: int, sample: Sample | None = None) -> None:
         """Append a token that logits have chosen, emit the text that it settles, and end if it ends the sequence."""
@@ -173,6 +209,10 @@ class GenerationSequence:
 
     def commit_forced(self, max_tokens: int) -> None:
         """Append tokens, at most so many, that would follow whatever the logits were, to run in one row."""
+        if self.window is not None:
+            max_tokens = min(
+                max_tokens, self.window - self.length
+            )  # its row has to fit, as it would token by token
         while self.finish_reason is None and self._num_forced < max_tokens:
             token_id = self.sampler.forced_token()
             if token_id is None:

@@ -104,6 +104,14 @@ def test_a_prompt_beyond_the_context(cli: Cli, model: Path) -> None:
     assert "64" in done.error
 
 
+def test_a_generation_beyond_the_context(cli: Cli, endless_model: Path) -> None:
+    flags = ["--max-context", "32", "--max-new-tokens", "60", "--json", "--context-policy"]
+    done = cli("generate", "the", "-m", endless_model, *flags, "shift", "--num-sink-tokens", "2")
+    assert json.loads(done.stdout)["stats"]["generated_tokens"] == 60
+    stopped = cli("generate", "the", "-m", endless_model, *flags, "stop")
+    assert json.loads(stopped.stdout)["stats"]["generated_tokens"] < 32
+
+
 def test_head_goes_away(endless_model: Path, environment: dict[str, str]) -> None:
     command = (
         f"'{sys.executable}' -m genai generate the -m '{endless_model}' | head -c 20; echo ${{PIPESTATUS[0]}}"

@@ -14,7 +14,6 @@ from genai import __version__
 from genai.cli.command import EXIT_INTERRUPTED, command
 from genai.cli.generation_flags import (
     AnyOptionFlags,
-    ConversationFlags,
     FormatFlags,
     GenerationFlags,
     given_options,
@@ -58,7 +57,6 @@ def chat(
     runs: RunFlags,
     caches: CacheFlags,
     generation: GenerationFlags,
-    conversation: ConversationFlags,
     form: FormatFlags,
     others: AnyOptionFlags,
     draft: DraftModel = None,
@@ -81,7 +79,7 @@ def chat(
     json: JsonFlag = False,
 ) -> None:
     """Talk to a model. With a PROMPT, or text through a pipe: one answer, then exit."""
-    options = given_options(generation, conversation, form, others)
+    options = given_options(generation, form, others)
     text = _single_message(prompt)
     functions = None if tools is None else _read_tools(tools)
     if json and text is None:

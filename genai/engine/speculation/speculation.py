@@ -181,12 +181,13 @@ class Speculation:
 
     def _most_tokens(self, sequence: GenerationSequence, num_wanted: int | None) -> int:
         """Return how long a draft may be: within its option, and where it takes no memory that would not be there."""
-        config, length = sequence.request.config, len(sequence.ids)
-        num_sequences = config.best_of or config.num_return_sequences
-        cache = self._model.cache
-        if num_sequences > 1 and cache.shape.capacity_for(num_sequences) < length + sequence.num_left:
+        length, num_sequences, cache = sequence.length, sequence.request.num_draws, self._model.cache
+        room = cache.capacity
+        if sequence.window is not None:
+            room = min(room, sequence.window)
+        elif num_sequences > 1 and cache.shape.capacity_for(num_sequences) < length + sequence.num_left:
             return 0  # memory will end them all when the first one fills it: none may run ahead of the others
-        most = min(sequence.num_left - 1, cache.capacity - length, num_wanted or NUM_DRAFTED[-1])
+        most = min(sequence.num_left - 1, room - length, num_wanted or NUM_DRAFTED[-1])
         if most > 0:
             table = self._model.position_table_for(length + most)
             if table != sequence.slot.key.position_table:

@@ -30,6 +30,7 @@ class GuidedStrategy:
                     max_length=model.context_length,
                     is_final=False,
                     prompt_token_ids=request.negative_token_ids,
+                    window=sequence.window,
                 ),
             )
             for sequence in self._draws

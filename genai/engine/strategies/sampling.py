@@ -9,7 +9,7 @@ from genai.engine.results import Choice, FinishReason, Piece
 from genai.engine.sequence import GenerationSequence
 from genai.model import Model, Span, StepOutput
 
-__all__ = ["SamplingStrategy", "finish_draws", "make_draws"]
+__all__ = ["SamplingStrategy", "finish_draws", "make_draws", "window_of"]
 
 MAX_FORCED_TOKENS = 32
 """Most forced tokens that run in one row with the token before them, so that the step stays short for the other rows."""
@@ -67,7 +67,7 @@ class SamplingStrategy:
             num_right += is_right
             if not is_right or sequence.finish_reason is not None:
                 break
-        self._cache.truncate(sequence.slot, len(sequence.ids) - 1)
+        self._cache.truncate(sequence.slot, sequence.length - 1)
         self.request.drafted_tokens += len(draft)
         self.request.accepted_tokens += num_right
 
@@ -92,6 +92,14 @@ def _choose(sequence: GenerationSequence, output: StepOutput, index: int, positi
     sequence.commit(sample.token_id, sample)
 
 
+def window_of(request: Request, model: Model) -> int | None:
+    """Return how many tokens a slot of a request holds that goes on where the context is full, or the memory for it."""
+    if not request.shifts:
+        return None
+    num_slots = request.num_draws * (2 if request.config.guidance_scale != 1 else 1)
+    return min(model.context_length, model.cache.shape.capacity_for(num_slots))
+
+
 def make_draws(request: Request, model: Model) -> list[GenerationSequence]:
     """Return a sequence for each continuation that is to be drawn."""
     config = request.config
@@ -102,8 +110,9 @@ def make_draws(request: Request, model: Model) -> list[GenerationSequence]:
             request.make_sampler(vocab_size=model.vocab_size, stream=index, max_length=model.context_length),
             max_length=model.context_length,
             is_streamed=config.best_of is None,
+            window=window_of(request, model),
         )
-        for index in range(config.best_of or config.num_return_sequences)
+        for index in range(request.num_draws)
     ]
 
 

@@ -1,0 +1,202 @@
+"""Generations that go on where the context is full, over a fake model: dropped tokens, and nothing else, are gone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from genai.config import GenerationConfig
+from genai.engine import Engine, Request, Speculation
+from genai.errors import OptionError
+from tests.engine.speculation.guessing import FixedCosts
+from tests.engine.test_engine import PROMPT, request, run
+from tests.fakes import FakeModel, fake_logits
+
+
+class OftenForcing:
+    """A constraint that leaves a choice at every seventh token."""
+
+    option = "often"
+    is_done = False
+
+    def __init__(self, num_accepted: int = 0) -> None:
+        self.num_accepted = num_accepted
+
+    def apply(self, logits: Any) -> None:
+        forced = self.forced_token()
+        if forced is not None:
+            logits[np.arange(len(logits)) != forced] = -np.inf
+
+    def accept(self, token_id: int) -> None:
+        assert self.forced_token() in (None, token_id)
+        self.num_accepted += 1
+
+    def forced_token(self) -> int | None:
+        return self.num_accepted if self.num_accepted % 7 else None
+
+    def copy(self) -> OftenForcing:
+        return OftenForcing(self.num_accepted)
+
+
+def shifting(prompt: Sequence[int] = PROMPT, **options: Any) -> Request:
+    return request(prompt, **{"context_policy": "shift", **options})
+
+
+def expected(
+    model: FakeModel, prompt: Sequence[int], count: int, *, window: int, num_sinks: int
+) -> list[int]:
+    """Return the greedy continuation by what a shift says it does."""
+    held: list[int] = []
+    ids = list(prompt)
+    for position in range(len(prompt) + count - 1):
+        if len(held) == window:
+            del held[num_sinks : num_sinks + (window - num_sinks) // 2]
+        held.append(ids[position])
+        if position >= len(prompt) - 1:
+            ids.append(int(fake_logits(held, [0] * len(held), model.vocab_size).argmax()))
+    return ids[len(prompt) :]
+
+
+@pytest.mark.parametrize("num_prompt", [1, 23, 24])
+@pytest.mark.parametrize("num_sinks", [0, 4, 22])
+def test_a_generation_goes_on_without_the_older_half(num_sinks: int, num_prompt: int) -> None:
+    model = FakeModel(context_length=24)
+    prompt = list(range(num_prompt))
+    (result,) = run(Engine(model), shifting(prompt, num_sink_tokens=num_sinks, max_new_tokens=100))
+    assert list(result.token_ids) == expected(model, prompt, 100, window=24, num_sinks=num_sinks)
+    assert result.finish_reason == "length"
+
+
+def test_without_a_limit_it_ends_where_the_model_ends_it() -> None:
+    model = FakeModel(context_length=16)
+    ids = expected(model, PROMPT, 200, window=16, num_sinks=4)
+    eos = next(token_id for token_id in ids[100:] if token_id not in ids[:100])
+    (result,) = run(Engine(model), shifting(max_new_tokens=None, eos=[eos]))
+    assert result.finish_reason == "stop"
+    assert list(result.token_ids) == ids[: ids.index(eos) + 1]
+
+
+def test_memory_that_is_full_shifts_like_a_context_that_is() -> None:
+    shape = FakeModel(context_length=600).cache.shape
+    model = FakeModel(context_length=600, max_bytes=shape.num_bytes(1, 30))
+    (result,) = run(Engine(model), shifting(max_new_tokens=90))
+    assert list(result.token_ids) == expected(model, PROMPT, 90, window=30, num_sinks=4)
+
+
+def test_no_prompt_goes_on_from_what_was_shifted() -> None:
+    model = FakeModel(context_length=16)
+    engine = Engine(model)
+    run(engine, shifting(max_new_tokens=30))
+    assert not any(slot.token_ids for slot in model.cache.slots)
+    endless = shifting(max_new_tokens=60)
+    engine.submit(endless)
+    while len(endless.prompt_token_ids) + len(model.cache.slots[0].token_ids) < 30 and not any(
+        slot.key.has_dropped for slot in model.cache.slots
+    ):
+        engine.advance()
+    held = next(slot for slot in model.cache.slots if slot.key.has_dropped).token_ids
+    (result,) = run(engine, request([*held[:10], 0]))
+    assert list(result.token_ids) == model.expected([*held[:10], 0], len(result.token_ids))
+    assert result.stats.cached_prompt_tokens == 0
+
+
+def test_what_gave_way_drops_the_same_tokens_when_it_is_computed_again() -> None:
+    shape = FakeModel(context_length=20).cache.shape
+    model = FakeModel(context_length=20, max_bytes=shape.num_bytes(2, 20))
+    old, young = request(max_new_tokens=17), shifting([5, 6], max_new_tokens=70)
+    engine = Engine(model, prefill_chunk=3)
+    engine.submit(young)
+    for _ in range(60):
+        engine.advance()
+    assert model.cache.slots[0].key.has_dropped
+    engine._scheduler._preempt(engine._scheduler.running[0])
+    run(engine, old)
+    assert young.num_preemptions == 1
+    assert young.result is not None
+    assert list(young.result.token_ids) == expected(model, [5, 6], 70, window=20, num_sinks=4)
+
+
+def test_forced_tokens_fall_where_they_would_one_by_one() -> None:
+    def asked() -> Request:
+        config = GenerationConfig().merge(max_new_tokens=60, context_policy="shift", num_sink_tokens=1)
+        return Request(PROMPT, config, make_constraint=OftenForcing)
+
+    (together,) = run(Engine(FakeModel(context_length=16)), asked())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("genai.engine.strategies.sampling.MAX_FORCED_TOKENS", 0)
+        (slow,) = run(Engine(FakeModel(context_length=16)), asked())
+    assert together.token_ids == slow.token_ids
+    assert together.token_ids[8:14] == (8, 9, 10, 11, 12, 13)
+
+
+KINDS: list[dict[str, Any]] = [
+    {"context_policy": "shift"},
+    {"context_policy": "shift", "num_sink_tokens": 0},
+    {"context_policy": "shift", "speculative": "ngram", "logprobs": True},
+    {"context_policy": "shift", "num_return_sequences": 2, "temperature": 1.0, "seed": 5},
+    {"context_policy": "shift", "guidance_scale": 1.5, "negative_prompt": [2, 1, 0, 1]},
+    {"context_policy": "shift", "prompt_logprobs": 1},
+    {},
+    {"num_beams": 2},
+]
+
+
+@settings(max_examples=60, suppress_health_check=list(HealthCheck))
+@given(st.data())
+def test_any_mix_gives_each_what_it_gives_alone(data: st.DataObject) -> None:
+    limits: dict[str, Any] = {
+        "context_length": data.draw(st.integers(12, 40)),
+        "max_batch": 5,
+        "vocab_size": 9,
+    }
+    shape = FakeModel(**limits).cache.shape
+    if data.draw(st.booleans()):
+        limits["max_bytes"] = shape.num_bytes(4, data.draw(st.integers(12, 20)))
+    model = FakeModel(**limits)
+    speculation = Speculation(model, costs=FixedCosts(another_token=0.1))
+    engine = Engine(model, prefill_chunk=data.draw(st.sampled_from([1, 3, 40])), speculation=speculation)
+    requests: list[Request] = []
+    for _ in range(data.draw(st.integers(1, 5))):
+        prompt = data.draw(st.lists(st.integers(0, 2), min_size=1, max_size=11))
+        options = data.draw(st.sampled_from(KINDS))
+        requests.append(request(prompt, max_new_tokens=data.draw(st.integers(1, 70)), **options))
+        engine.submit(requests[-1])
+        for _ in range(data.draw(st.integers(0, 30))):
+            engine.advance()
+            engine.check()
+    run(engine)
+    for each in requests:
+        alone = Request(each.prompt_token_ids, each.config, tokenizer=each.tokenizer)
+        (twin,) = run(Engine(FakeModel(**limits)), alone)
+        assert each.result is not None
+        assert (each.result.token_ids, each.result.logprobs) == (twin.token_ids, twin.logprobs)
+        assert [c.token_ids for c in each.result.choices] == [c.token_ids for c in twin.choices]
+        assert each.result.prompt_logprobs == twin.prompt_logprobs
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"num_beams": 2}, "context_policy.*num_beams"),
+        ({"context_policy": "stop", "num_sink_tokens": 3}, "num_sink_tokens means nothing"),
+        ({"context_policy": "truncate_turns", "num_sink_tokens": 3}, "num_sink_tokens says what"),
+        ({"num_sink_tokens": 15}, "at most 14, not 15"),
+        ({"num_sink_tokens": -1}, "num_sink_tokens must be"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(OptionError, match=message):
+        Engine(FakeModel(context_length=16)).submit(shifting(**options))
+
+
+def test_a_prompt_must_fit() -> None:
+    shape = FakeModel(context_length=600).cache.shape
+    with pytest.raises(OptionError, match="the context holds 16"):
+        Engine(FakeModel(context_length=16)).submit(shifting([1] * 17))
+    with pytest.raises(OptionError, match="kv_cache_bytes has room for 30"):
+        Engine(FakeModel(context_length=600, max_bytes=shape.num_bytes(1, 30))).submit(shifting([1] * 31))
