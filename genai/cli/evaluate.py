@@ -107,11 +107,7 @@ def evaluate(
     if json:
         print_json({"against": against, "models": [report.to_json() for report in reports]})
     else:
-        print_result(_format_texts(reports))
-        if tasks:
-            print_result("\n" + _format_tasks(reports))
-        if measures.layers:
-            print_result("\n" + _format_layers(reports))
+        _print_tables(reports, has_tasks=bool(tasks), has_layers=measures.layers)
 
 
 def _prepare_reference(against: str, choice: FolderFlags, progress: StageProgress) -> ModelFolder:
@@ -174,6 +170,14 @@ def _record(reports: Sequence[QualityReport]) -> None:
                 record(report.path, evaluation=report.to_entry())
             except ModelFolderError as error:
                 print_note(f"the result is not kept: {error}")
+
+
+def _print_tables(reports: Sequence[QualityReport], *, has_tasks: bool, has_layers: bool) -> None:
+    print_result(_format_texts(reports))
+    if has_tasks:
+        print_result("\n" + _format_tasks(reports))
+    if has_layers:
+        print_result("\n" + _format_layers(reports))
 
 
 def _format_texts(reports: Sequence[QualityReport]) -> str:

@@ -195,17 +195,7 @@ def run_export(
     if output is None:
         raise OptionError(f"pass --output DIR (-o): the model folder to make of {checkpoint}")
     preset = resolve(checkpoint, revision=flags.revision).preset
-    options: ExportOptions = {
-        "precision": flags.precision,
-        "block_size": flags.block_size,
-        "max_context": flags.max_context,
-        "via": via,
-        "quantize": quantize,
-        "bits_budget": bits_budget,
-        "kv_precision": flags.kv_precision,
-        "provider": flags.provider,
-        "activations": flags.activations,
-    }
+    options = _export_options(flags, via=via, quantize=quantize, bits_budget=bits_budget)
     settings = export_settings(preset, **options)
     text = _read_text(flags.calibration, settings)
     check_target(output, overwrite=flags.overwrite)
@@ -229,6 +219,22 @@ def run_export(
     seconds = time.perf_counter() - begun
     report = validate_export(output) if flags.validate else None
     _tell(folder, seconds, report, as_json=flags.json)
+
+
+def _export_options(
+    flags: ExportFlags, *, via: str, quantize: str | None, bits_budget: float | None
+) -> ExportOptions:
+    return {
+        "precision": flags.precision,
+        "block_size": flags.block_size,
+        "max_context": flags.max_context,
+        "via": via,
+        "quantize": quantize,
+        "bits_budget": bits_budget,
+        "kv_precision": flags.kv_precision,
+        "provider": flags.provider,
+        "activations": flags.activations,
+    }
 
 
 def _read_text(path: Path | None, settings: ExportSettings) -> CalibrationText | None:
