@@ -20,11 +20,20 @@ from genai.cli.models import list_models, pull_model, remove_model, show_model
 from genai.cli.output import prepare_streams
 from genai.cli.providers import providers
 from genai.cli.quantize import quantize
+from genai.cli.tokenize import tokenize
 from genai.cli.validate import validate
+from genai.cli.words import expand_words
 
 __all__ = ["make_app", "run_app"]
 
 SETTINGS = {"help_option_names": ["--help", "-h"], "max_content_width": 100}
+
+SHORT_FORMS = (
+    "run MODEL is short for chat --model MODEL; pull, list, show and rm are short for commands of models.\n\n"
+)
+EXAMPLES = (
+    f"\b\n{EXAMPLES_TITLE}\n  genai chat\n  genai chat --model phi\n  genai export ./checkpoint -o ./model"
+)
 
 
 def make_app() -> typer.Typer:
@@ -32,14 +41,16 @@ def make_app() -> typer.Typer:
     app = typer.Typer(
         name="genai",
         help="Run language models on ONNX Runtime: talk to one, generate text, export a checkpoint.",
-        epilog=f"\b\n{EXAMPLES_TITLE}\n  genai chat\n  genai chat --model phi\n  genai export ./checkpoint -o ./model",
+        epilog=SHORT_FORMS + EXAMPLES,
         add_completion=False,
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
         context_settings=SETTINGS,
     )
     app.callback(invoke_without_command=True)(_program)
-    for command in (chat, generate, batch, export, quantize, validate, evaluate, benchmark, providers, env):
+    for command in (chat, generate, tokenize, batch, export, quantize):
+        command.add_to(app)
+    for command in (validate, evaluate, benchmark, providers, env):
         command.add_to(app)
     models = typer.Typer(
         help="List, fetch, inspect and remove models.",
@@ -60,7 +71,10 @@ def run_app(arguments: Sequence[str]) -> int:
     program = typer.main.get_command(make_app())
     try:
         # Not `program.main`, which answers a closed pipe in its own way.
-        with reported_errors(verbose=False), program.make_context("genai", list(arguments)) as context:
+        with (
+            reported_errors(verbose=False),
+            program.make_context("genai", expand_words(arguments)) as context,
+        ):
             program.invoke(context)
     except UsageFailure as error:
         print_error(_explain_usage(error))

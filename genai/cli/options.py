@@ -18,6 +18,7 @@ __all__ = [
     "JsonFlag",
     "MaxContext",
     "ModelFlags",
+    "ModelName",
     "OfflineFlag",
     "Precision",
     "Revision",
@@ -45,6 +46,15 @@ Variant = Annotated[
 ]
 
 
+ModelName = Annotated[
+    str,
+    typer.Option(
+        "--model",
+        "-m",
+        help="Model folder, checkpoint folder, GGUF file, alias or hub id.",
+        show_default=True,
+    ),
+]
 DraftModel = Annotated[
     str | None,
     typer.Option(
@@ -67,15 +77,7 @@ class FolderFlags:
 class ModelFlags(FolderFlags):
     """Which model."""
 
-    model: Annotated[
-        str,
-        typer.Option(
-            "--model",
-            "-m",
-            help="Model folder, checkpoint folder, GGUF file, alias or hub id.",
-            show_default=True,
-        ),
-    ] = "demo"
+    model: ModelName = "demo"
     revision: Revision = None
     max_context: MaxContext = None
 

@@ -16,6 +16,7 @@ COMMANDS = (
     [],
     ["chat"],
     ["generate"],
+    ["tokenize"],
     ["export"],
     ["validate"],
     ["evaluate"],
@@ -52,6 +53,39 @@ def test_no_command_shows_help(cli: Cli, command: list[str]) -> None:
     done = cli(*command)
     assert done.code == 0
     assert "Usage: genai" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        (["list", "--json"], ["models", "list", "--json"]),
+        (["ls"], ["models", "list"]),
+        (["show", "demo"], ["models", "show", "demo"]),
+        (["pull", "demo"], ["models", "pull", "demo"]),
+        (["rm", "nothing/there", "--yes"], ["models", "remove", "nothing/there", "--yes"]),
+        (["run", "--help"], ["chat", "--help"]),
+        (
+            ["run", "demo", "What is int4?", "--max-new-tokens", "4"],
+            ["chat", "--model", "demo", "What is int4?", "--max-new-tokens", "4"],
+        ),
+    ],
+)
+def test_words_of_other_tools_are_understood(cli: Cli, typed: list[str], meant: list[str]) -> None:
+    assert cli(*typed) == cli(*meant)
+
+
+@pytest.mark.parametrize(
+    ("typed", "hint"),
+    [
+        (["ps"], "genai models list"),
+        (["create", "x"], "genai export"),
+        (["run", "--seed", "1", "demo"], "model first"),
+    ],
+)
+def test_words_that_mean_nothing_here_point_the_way(cli: Cli, typed: list[str], hint: str) -> None:
+    done = cli(*typed)
+    assert done.code == 2
+    assert hint in done.error
 
 
 def test_version(genai: Cli) -> None:
