@@ -142,14 +142,20 @@ def test_stats() -> None:
 
 
 def test_help_names_every_command(talk: Conversation) -> None:
-    talk.say("/help")
+    talk.say("/help", "/?")
+    assert talk.screen.texts[0] == talk.screen.texts[1]
     for name in COMMANDS:
         assert name in talk.screen.texts[0]
 
 
-@pytest.mark.parametrize("line", ["/bye", "/exit", "/quit", "/bye "])
+@pytest.mark.parametrize("line", ["/bye", "/exit", "/quit", "/bye ", "exit", "quit "])
 def test_bye(talk: Conversation, line: str) -> None:
     assert talk.repl.handle(line) is False
+
+
+def test_a_message_may_be_a_word_that_leaves(talk: Conversation) -> None:
+    talk.say(" exit", "exit the loop how?")
+    assert [text for role, text in talk.said[2:] if role == "user"] == ["exit", "exit the loop how?"]
 
 
 def test_an_unknown_command(talk: Conversation) -> None:

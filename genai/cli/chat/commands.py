@@ -165,7 +165,8 @@ def _count(num_messages: int) -> str:
     return "1 message" if num_messages == 1 else f"{num_messages} messages"
 
 
-_BYE = ChatCommand("/bye", "leave (also /exit, /quit)", _bye)
+_BYE = ChatCommand("/bye", "leave (also /exit, /quit, exit, quit)", _bye)
+_HELP = ChatCommand("/help", "show this (also /?)", _help)
 
 COMMANDS = {
     "/system": ChatCommand("/system [TEXT]", "set or show the system prompt; - removes it", _system),
@@ -179,7 +180,8 @@ COMMANDS = {
     ),
     "/show": ChatCommand("/show", "show model, provider, context use and settings", _show),
     "/stats": ChatCommand("/stats", "show tokens and speed of the last answer and of the session", _stats),
-    "/help": ChatCommand("/help", "show this", _help),
+    "/help": _HELP,
+    "/?": _HELP,
     "/bye": _BYE,
     "/exit": _BYE,
     "/quit": _BYE,

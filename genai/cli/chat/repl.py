@@ -9,6 +9,8 @@ from genai.errors import GenaiError, did_you_mean
 __all__ = ["BLOCK_MARK", "Repl", "is_open_block", "strip_block"]
 
 BLOCK_MARK = '"""'
+WORDS_TO_LEAVE = ("exit", "quit")
+"""Alone on a line they are no message, unless a space stands before them."""
 
 
 class Repl:
@@ -26,6 +28,8 @@ class Repl:
         try:
             if line.startswith("/"):
                 self._command(line)
+            elif line.rstrip() in WORDS_TO_LEAVE:
+                raise Leave
             elif text := strip_block(line):
                 self._presenter.ask(text)
         except Leave:
