@@ -167,21 +167,21 @@ def test_an_unknown_adapter_is_refused(generator: Generator, checkpoint: Path) -
 
 
 @pytest.mark.parametrize("precision", ["int8", "int4"])
-def test_adapters_beside_quantized_weights(
-    precision: str, checkpoint: Path, adapters: dict[str, Path], tmp_path: Path
-) -> None:
+@pytest.mark.parametrize("tied", [False, True])
+def test_adapters_beside_quantized_weights(precision: str, tied: bool, tmp_path: Path) -> None:
     """They are the same as matrices of floats to which the adapter was added after they were rounded."""
+    checkpoint = make_checkpoint("llama", tmp_path / "checkpoint", tie_word_embeddings=tied)
+    targets = r".*(_proj|lm_head)"
+    adapter = make_adapter(checkpoint, tmp_path / "adapter", seed=2, target_modules=targets)
     path = tmp_path / "model"
-    quantized = export_model(
-        checkpoint, path, precision=precision, block_size=32, adapters={"sql": adapters["sql"]}
-    )
+    quantized = export_model(checkpoint, path, precision=precision, block_size=32, adapters={"sql": adapter})
     with_float_activations(quantized)
     with Generator(quantized, provider="cpu", num_threads=1) as generator:
         ours = generator.logits(token_ids=PROMPT, adapter="sql")
     _merge_into_graph(quantized, "sql")
     with Generator(quantized, provider="cpu", num_threads=1) as generator:
         np.testing.assert_allclose(ours, generator.logits(token_ids=PROMPT), atol=1e-4)
-    exact = reference_logits(checkpoint, adapters["sql"], PROMPT)
+    exact = reference_logits(checkpoint, adapter, PROMPT)
     plain = reference_logits(checkpoint, None, PROMPT)
     within = 0.03 if precision == "int8" else 0.3  # of what the adapter changes
     assert np.linalg.norm(ours - exact) < within * np.linalg.norm(exact - plain)

@@ -156,8 +156,21 @@ def plan_export(
         native,
         why_not,
         adapters=_read_adapters(adapters or {}, settings),
-        merged=None if merge_adapter is None else read_peft(Path(merge_adapter)),
+        merged=None if merge_adapter is None or native is None else _read_merged(Path(merge_adapter), native),
     )
+
+
+def _read_merged(path: Path, decoder: NativeDecoder) -> PeftAdapter:
+    """Read the adapter to merge, and see that it has a matrix of its own for each module that it adapts."""
+    adapter = read_peft(path)
+    ends = [name for name in adapter.modules if name.rpartition(".")[2] == "lm_head"] + [*adapter.embeddings]
+    if decoder.spec.tied and ends:
+        raise UnsupportedModelError(
+            f'{path}: it adapts "{ends[0]}" alone, and in this model the embedding and the head are one matrix, which merging '
+            "would change for both: keep what adapts the head beside the model (--adapter), or untie the two with "
+            "transformers first, and train beside the result"
+        )
+    return adapter
 
 
 def _read_adapters(adapters: Mapping[str, Path | str], settings: ExportSettings) -> dict[str, PeftAdapter]:

@@ -29,7 +29,9 @@ def generator(
     checkpoint = checkpoint_of("llama")
     adapters = {
         "all": make_adapter(checkpoint, tmp_path / "all"),
-        "few": make_adapter(checkpoint, tmp_path / "few", r=3, target_modules=["q_proj", "down_proj"]),
+        "few": make_adapter(
+            checkpoint, tmp_path / "few", r=3, target_modules=["q_proj", "down_proj", "lm_head"]
+        ),
     }
     settings = ExportSettings(precision=request.param, provider="cuda")
     folder = carry_out(plan_export(checkpoint, settings, adapters=adapters), tmp_path / "model")

@@ -153,6 +153,39 @@ def test_what_is_no_sum_beside_products_is_merged(config: dict[str, Any], tmp_pa
     assert merged.manifest.exporter_notes["merged_adapter"]["source"] == str(adapter)
 
 
+@pytest.mark.parametrize("provider", ["cpu", "webgpu"])
+@pytest.mark.parametrize("tied", [False, True])
+def test_heads_have_adapters_beside_them(tied: bool, provider: str, tmp_path: Path) -> None:
+    """PEFT leaves the embedding alone where it adapts a head that is tied to it."""
+    checkpoint = make_checkpoint("llama", tmp_path / "checkpoint", tie_word_embeddings=tied)
+    adapter = make_adapter(checkpoint, tmp_path / "adapter", target_modules=["q_proj", "lm_head"])
+    assert "lm_head.base_layer" in " ".join(load_file(adapter / "adapter_model.safetensors"))
+    beside = export_model(
+        checkpoint, tmp_path / "beside", precision="fp32", provider=provider, adapters={"a": adapter}
+    )
+    expected = reference_logits(checkpoint, adapter, PROMPT)
+    np.testing.assert_allclose(logits(beside, adapter="a"), expected, atol=1e-4)
+    np.testing.assert_allclose(logits(beside), reference_logits(checkpoint, None, PROMPT), atol=1e-4)
+    assert_rows_are_as_alone(beside)
+
+
+@pytest.mark.parametrize("target", ["lm_head", "embed_tokens"])
+def test_what_would_change_both_of_two_tied_matrices_is_not_merged(target: str, tmp_path: Path) -> None:
+    checkpoint = make_checkpoint("llama", tmp_path / "checkpoint", tie_word_embeddings=True)
+    adapter = make_adapter(checkpoint, tmp_path / "adapter", target_modules=["q_proj", target])
+    with pytest.raises(UnsupportedModelError, match=rf'{target}" alone, and .* are one matrix'):
+        plan_export(checkpoint, merge_adapter=adapter)
+
+
+def test_a_head_that_is_not_the_models_is_refused(checkpoint: Path, tmp_path: Path) -> None:
+    adapter = make_adapter(checkpoint, tmp_path / "adapter", target_modules=["lm_head"])
+    tensors = load_file(adapter / "adapter_model.safetensors")
+    tensors["base_model.model.lm_head.base_layer.weight"] *= 1.1
+    save_file(tensors, adapter / "adapter_model.safetensors")
+    with pytest.raises(UnsupportedModelError, match=r'copy of "lm_head.weight" is not the model\'s'):
+        export_model(checkpoint, tmp_path / "model", precision="fp32", adapters={"a": adapter})
+
+
 def test_where_channels_are_balanced_the_adapter_is_too(checkpoint: Path, adapter: Path) -> None:
     """What is added to a balanced matrix is the balanced form of what is added to the matrix."""
     plan = plan_export(checkpoint, ExportSettings("int4", block_size=32), adapters={"a": adapter})

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -16,13 +17,16 @@ from numpy.typing import NDArray
 from genai.errors import CheckpointError, UnsupportedModelError
 from genai.export.build.graph_builder import GraphBuilder, Product
 from genai.export.checkpoint.peft import LoraModule, PeftAdapter, match_module
-from genai.export.checkpoint.rows import RescaledRows, Rows
+from genai.export.checkpoint.rows import RescaledRows, Rows, methods_of
 from genai.export.checkpoint.weights import Weights
 from genai.folder.adapter_files import LowRank
 
 __all__ = ["adapted_products"]
 
 Floats = NDArray[np.float32]
+
+_ROWS = 4096
+"""Rows that are compared at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +57,7 @@ def adapted_products(g: GraphBuilder, weights: Weights, adapter: PeftAdapter) ->
         UnsupportedModelError: It does more than to add to products, or adapts what is no product of its own.
     """
     adapter.check_is_addition()
+    _check_copies(weights, adapter)
     added = _by_module(weights, adapter)
     found = {}
     for product in g.products:
@@ -96,7 +101,7 @@ def _by_module(weights: Weights, adapter: PeftAdapter) -> dict[str, _Added]:
 def _check_shape(weights: Weights, adapter: PeftAdapter, name: str, module: LoraModule, stored: str) -> None:
     places = weights.places[stored]
     outputs = sum(len(place.outputs) for place in places)
-    inputs = weights[f"{places[0].module}.weight"].shape[-1]
+    inputs = _matrix_of(weights, places[0].module).shape[-1]
     if (len(module.b), module.a.shape[1]) != (outputs, inputs):
         raise CheckpointError(
             f'{adapter.path}: it adapts "{name}" as a matrix of {len(module.b)} by {module.a.shape[1]}, and the model has '
@@ -104,16 +109,48 @@ def _check_shape(weights: Weights, adapter: PeftAdapter, name: str, module: Lora
         )
 
 
+def _check_copies(weights: Weights, adapter: PeftAdapter) -> None:
+    """See that the matrices that an adapter brings along are the model's, as far as these are floats."""
+    for name, copy in adapter.copies.items():
+        stored = match_module(name.removesuffix(".weight"), weights.places)
+        rows = _matrix_of(weights, weights.places[stored][0].module) if stored is not None else copy
+        if rows.shape != copy.shape or not (methods_of(rows) or _is_rounded(rows, copy)):
+            raise UnsupportedModelError(
+                f'{adapter.path}: its own copy of "{name}" is not the model\'s, so that it was trained beside another one, or '
+                "with further tokens: merge it into the weights with --merge-adapter"
+            )
+
+
+def _is_rounded(rows: Rows, copy: NDArray[Any]) -> bool:
+    """Whether two matrices are the same but for the types that they were stored in, looked at some rows at a time."""
+    starts = range(0, len(copy), _ROWS)
+    return all(
+        np.allclose(
+            np.asarray(rows[start : start + _ROWS], np.float32),
+            np.asarray(copy[start : start + _ROWS], np.float32),
+            rtol=2**-7,
+            atol=1e-6,
+        )
+        for start in starts
+    )
+
+
+def _matrix_of(parameters: Mapping[str, Rows], module: str) -> Rows:
+    """Return a module's matrix; a tied head's is the embedding."""
+    name = f"{module}.weight"
+    return parameters[name if name in parameters else "embedding.weight"]
+
+
 def _stored(g: GraphBuilder, adapter: PeftAdapter, product: Product, added: Mapping[str, _Added]) -> LowRank:
     """Stack what is added to the modules of one product, in the graph's type."""
-    heights = {module: len(g.parameters[f"{module}.weight"]) for module in product.modules}
+    heights = {module: len(_matrix_of(g.parameters, module)) for module in product.modules}
     num_outputs = sum(heights.values())
     firsts: dict[tuple[str, bytes], Floats] = {}
     seconds: dict[tuple[str, bytes], Floats] = {}
     start = 0
     for module, height in heights.items():
         if module in added:
-            a, b = _rescaled(g.parameters[f"{module}.weight"], added[module])
+            a, b = _rescaled(_matrix_of(g.parameters, module), added[module])
             key = (added[module].source, a.tobytes())  # modules that are stored as one share the first matrix
             firsts[key] = a
             second = seconds.setdefault(key, np.zeros((len(a), num_outputs), np.float32))

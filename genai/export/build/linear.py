@@ -35,11 +35,13 @@ class Table:
         view: The matrix, as the checkpoint has it.
         scheme: How it is quantized; `None` if it is stored as floats.
         stored: The initializers: one of floats, or those of a quantized matrix.
+        name: What their names begin with.
     """
 
     view: Rows
     scheme: BlockScheme | None
     stored: ir.Value | StoredMatrix
+    name: str
 
 
 def linear(g: GraphBuilder, x: ir.Value, *modules: str, name: str | None = None) -> ir.Value:
@@ -99,8 +101,8 @@ def table(g: GraphBuilder, module: str, *, first_row: int = 0) -> Table:
     view = view[first_row:] if first_row else view
     if scheme is None:
         tensor = stack([view], g.precision.float_type)
-        return Table(view, None, g.initializer(f"{module}.weight", tensor))
-    return Table(view, scheme, store_table(g, module, quantize_stacked([view], scheme)))
+        return Table(view, None, g.initializer(f"{module}.weight", tensor), g.path(module))
+    return Table(view, scheme, store_table(g, module, quantize_stacked([view], scheme)), g.path(module))
 
 
 def look_up(g: GraphBuilder, rows: Table, indices: ir.Value) -> ir.Value:
@@ -119,6 +121,8 @@ def project(g: GraphBuilder, x: ir.Value, rows: Table, *, name: str) -> ir.Value
     """
     biases = [g.parameter(f"{name}.bias")] if g.has_parameter(f"{name}.bias") else []
     scheme = rows.scheme if g.precision.keeps_codes else g.scheme_of(name)
+    has_own = scheme != rows.scheme or isinstance(rows.stored, StoredMatrix)
+    g.products.append(Product(g.path(name) if has_own else rows.name, (g.path(name),)))
     if scheme != rows.scheme:
         return multiply(g, x, [rows.view], biases, name=name, scheme=scheme)
     bias = g.initializer(f"{name}.bias", stack(biases, g.precision.float_type)) if biases else None

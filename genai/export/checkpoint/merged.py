@@ -37,7 +37,11 @@ class MergedCheckpoint:
             for modules in (adapter.modules, adapter.embeddings)
             for module, added in modules.items()
         }
-        self._replaced = {self._found(name, set(stored)): name for name in adapter.replaced}
+        self._replaced = {
+            self._found(name, set(stored)): tensor
+            for tensors in (adapter.replaced, adapter.copies)
+            for name, tensor in tensors.items()
+        }
 
     @property
     def path(self) -> Path:
@@ -50,8 +54,7 @@ class MergedCheckpoint:
         return self._checkpoint.config
 
     def __getitem__(self, name: str) -> Rows:
-        is_replaced = name in self._replaced
-        rows = self._adapter.replaced[self._replaced[name]] if is_replaced else self._checkpoint[name]
+        rows = self._replaced[name] if name in self._replaced else self._checkpoint[name]
         return self._merged(name, rows, self._added[name]) if name in self._added else rows
 
     def __contains__(self, name: object) -> bool:

@@ -30,6 +30,7 @@ _LORA = re.compile(
     r"(?P<module>.+)\.(?P<part>lora_A\.weight|lora_B\.weight|lora_magnitude_vector)(\.weight)?"
 )
 _EMBEDDING = re.compile(r"(?P<module>.+)\.lora_embedding_(?P<part>A|B)")
+_COPY = ".base_layer.weight"
 _NOT_LORA = {
     "use_qalora": "it pools its inputs (QALoRA)",
     "lora_bias": "its second matrices have biases",
@@ -67,6 +68,7 @@ class PeftAdapter:
         modules: What it adds to each module, by the module's path in transformers' model.
         embeddings: The same of embeddings, whose matrices are [vocabulary, width].
         replaced: Tensors that it has instead of the model's own, by name: modules that were trained whole, and biases.
+        copies: The model's own matrices beside which it adapts, by name: PEFT saves those of embeddings and heads.
         is_transposed: Whether the modules' matrices are stored as [inputs, outputs].
         base_model: What it was trained beside, as its config names it.
         reasons: Why it cannot be computed beside a model; none if it can.
@@ -76,6 +78,7 @@ class PeftAdapter:
     modules: Mapping[str, LoraModule]
     embeddings: Mapping[str, LoraModule] = field(default_factory=dict)
     replaced: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    copies: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     is_transposed: bool = False
     base_model: str | None = None
 
@@ -125,6 +128,7 @@ def read_peft(path: Path) -> PeftAdapter:
     parts: dict[str, dict[str, NDArray[np.float32]]] = {}
     embeddings: dict[str, dict[str, NDArray[np.float32]]] = {}
     replaced: dict[str, NDArray[Any]] = {}
+    copies: dict[str, NDArray[Any]] = {}
     for name in tensors:
         if not name.startswith(_PREFIX):
             raise CheckpointError(
@@ -143,6 +147,8 @@ def read_peft(path: Path) -> PeftAdapter:
             raise UnsupportedModelError(
                 f'{path / WEIGHTS_FILE}: the tensor "{name}" is of no kind that is known'
             )
+        elif short.endswith(_COPY):
+            copies[f"{short.removesuffix(_COPY)}.weight"] = tensors[name]
         else:
             replaced[short.replace(".base_layer.", ".")] = tensors[name]
     adapter = PeftAdapter(
@@ -150,6 +156,7 @@ def read_peft(path: Path) -> PeftAdapter:
         dict(_modules(path, config, parts)),
         dict(_modules(path, config, embeddings)),
         replaced,
+        copies,
         is_transposed=bool(config.get("fan_in_fan_out")),
         base_model=config.get("base_model_name_or_path") or None,
     )

@@ -226,6 +226,7 @@ class Weights(Mapping[str, Rows]):
     def _check_tied_head(self) -> None:
         """A head that is stored although it is tied must be the embedding (transformers would take the stored one)."""
         embedding = self._views["embedding.weight"]
+        self._places["lm_head"] = [Place("head", np.arange(len(embedding), dtype=np.int64))]
         for name in self._checkpoint.keys() - self._used:
             if not _HEAD.search(name):
                 continue

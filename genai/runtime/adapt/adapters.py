@@ -20,7 +20,7 @@ from onnx import GraphProto, ModelProto, NodeProto, helper, numpy_helper
 
 from genai.graph.axes import BATCH_SIZE
 from genai.graph.names import ADAPTER_POSITIONS, adapter_mask, adapter_matrices
-from genai.graph.operators import MATMUL_NBITS
+from genai.graph.operators import FUSED_MATMUL, MATMUL_NBITS
 from genai.graph.opset import ONNX_DOMAINS
 from genai.runtime.adapt.graph import attributes_of, remove_unused
 
@@ -109,16 +109,26 @@ def add_at_all_positions(graph: GraphProto) -> None:
 def _products_of(graph: GraphProto) -> Iterator[tuple[str, tuple[NodeProto, int, int]]]:
     """Yield products with stored matrices, by what the names of these begin with, and their inputs and outputs."""
     weights = {tensor.name: tensor for tensor in graph.initializer if tensor.name.endswith(_WEIGHT)}
+    turned = {node.output[0]: node.input[0] for node in graph.node if node.op_type == "Transpose"}
     for node in graph.node:
-        if len(node.input) < 2 or node.input[1] not in weights:
+        if len(node.input) < 2:
             continue
-        name = node.input[1].removesuffix(_WEIGHT)
+        weight = turned.get(node.input[1], node.input[1])
+        if weight not in weights:
+            continue
+        name = weight.removesuffix(_WEIGHT)
         if MATMUL_NBITS.is_type_of(node.domain, node.op_type):
             attributes = attributes_of(node)
             yield name, (node, attributes["K"], attributes["N"])
-        elif node.domain in ONNX_DOMAINS and node.op_type == "MatMul":
-            num_inputs, num_outputs = weights[node.input[1]].dims
-            yield name, (node, num_inputs, num_outputs)
+        elif FUSED_MATMUL.is_type_of(node.domain, node.op_type) or (
+            node.domain in ONNX_DOMAINS and node.op_type == "MatMul"
+        ):
+            shape = list(weights[weight].dims)
+            if (weight != node.input[1]) != bool(
+                attributes_of(node).get("transB")
+            ):  # a tied head's embedding
+                shape.reverse()
+            yield name, (node, *shape)
 
 
 def _is_reordering(node: NodeProto) -> bool:
