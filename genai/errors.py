@@ -3,6 +3,7 @@
 ```
 GenaiError
 ├── OptionError (ValueError)        an option is unknown, out of range, or impossible with this model
+│   └── PromptTooLongError          a prompt has more tokens than the context holds
 ├── ModelNotFoundError              a name is no path, alias or hub repository, or cannot be had offline
 ├── ModelFolderError                a model folder is incomplete, damaged, or of a kind that cannot run
 ├── CheckpointError                 a checkpoint is incomplete, damaged, or misshapen
@@ -36,6 +37,7 @@ __all__ = [
     "ModelNotFoundError",
     "OptionError",
     "OutOfMemoryError",
+    "PromptTooLongError",
     "ProviderError",
     "TokenizerError",
     "UnsupportedModelError",
@@ -49,6 +51,10 @@ class GenaiError(Exception):
 
 class OptionError(GenaiError, ValueError):
     """An option is unknown, out of range, or impossible with this model."""
+
+
+class PromptTooLongError(OptionError):
+    """A prompt has more tokens than the model's context holds."""
 
 
 class ModelNotFoundError(GenaiError):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from genai.engine.request import Request
 from genai.engine.speculation import Speculation
 from genai.engine.strategies import Strategy, make_strategy
-from genai.errors import OptionError, did_you_mean
+from genai.errors import OptionError, PromptTooLongError, did_you_mean
 from genai.model import Model
 
 __all__ = ["Admission"]
@@ -76,7 +76,7 @@ class Admission:
         if length == 0:
             raise OptionError("the prompt is empty: it has no tokens, not even one that begins a text")
         if length > limit:
-            raise OptionError(
+            raise PromptTooLongError(
                 f"the prompt has {length} tokens, but the context holds {limit}: shorten the prompt"
             )
         if min(token_ids) < 0 or max(token_ids) >= self._model.vocab_size:
