@@ -8,14 +8,13 @@ import uuid
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from genai.answering import Answering
 from genai.batch.files import BatchLine, ResultFile
-from genai.engine import AsyncGenerationStream, GenerationResult
 from genai.errors import GenaiError, GenerationError
 from genai.generator import Generator
 from genai.runtime.decoder import DEFAULT_MAX_BATCH
 from genai.wire import (
     BodyError,
-    CompletionRequest,
     completion_body,
     error_body,
     is_callers_fault,
@@ -89,22 +88,11 @@ async def _answer(generator: Generator, line: BatchLine, model: str) -> dict[str
     request = read_request(line.endpoint, line.body)
     if request.stream:
         raise BodyError("stream must be false: the results of a batch are files", "stream")
-    found = await _generate(generator, request)
+    answering = await Answering.begin(generator, request)
+    try:
+        found = await answering.results()
+    finally:
+        answering.cancel()
     return completion_body(
         request, found, model=model, created=created, tokenizer=lambda: generator.tokenizer
     )
-
-
-async def _generate(generator: Generator, request: CompletionRequest) -> list[GenerationResult]:
-    """Continue all prompts of a request, together."""
-    built = [generator.build_request(**prompt, **request.options, stream=False) for prompt in request.prompts]
-    streams: list[AsyncGenerationStream] = []
-    try:
-        streams.extend(generator.asubmit(each) for each in built)
-        for stream in streams:
-            async for _ in stream:
-                pass
-    finally:
-        for stream in streams:
-            await stream.aclose()
-    return [stream.result for stream in streams if stream.result is not None]

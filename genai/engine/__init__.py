@@ -4,7 +4,7 @@ from genai.engine.background import BackgroundDriver
 from genai.engine.engine import Engine
 from genai.engine.pool import EnginePool
 from genai.engine.request import Request, RequestTokenizer
-from genai.engine.results import Choice, GenerationResult, GenerationStats, Piece, TokenLogprob
+from genai.engine.results import Choice, FinishReason, GenerationResult, GenerationStats, Piece, TokenLogprob
 from genai.engine.speculation import Speculation
 from genai.engine.stream import AsyncGenerationStream, GenerationStream
 
@@ -14,6 +14,7 @@ __all__ = [
     "Choice",
     "Engine",
     "EnginePool",
+    "FinishReason",
     "GenerationResult",
     "GenerationStats",
     "GenerationStream",

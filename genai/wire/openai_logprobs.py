@@ -8,9 +8,37 @@ from typing import Any
 from genai.engine import GenerationResult, TokenLogprob
 from genai.text import Tokenizer
 
-__all__ = ["chat_logprobs", "prompt_logprobs", "text_logprobs"]
+__all__ = ["TextPlaces", "chat_logprobs", "more_text_logprobs", "prompt_logprobs", "text_logprobs"]
 
 _UNREPRESENTABLE = "\N{REPLACEMENT CHARACTER}"
+
+
+class TextPlaces:
+    """Says where the tokens of a text begin, as it grows.
+
+    A token that is a part of a character begins where that does, a special one, which is not shown, where the next one does.
+
+    Args:
+        tokenizer: The model's.
+        start: Where the text begins.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, *, start: int = 0) -> None:
+        self._tokenizer = tokenizer
+        self._detokenizer = tokenizer.detokenizer()
+        self._end = start
+
+    def of(self, token_ids: Sequence[int]) -> list[int]:
+        """Return where the next tokens begin."""
+        offsets = []
+        for token_id in token_ids:
+            offsets.append(self._end)
+            self._end += len(self._detokenizer.push(token_id))
+        return offsets
+
+    def behind(self) -> TextPlaces:
+        """Return those of another text that follows this one, which has ended."""
+        return TextPlaces(self._tokenizer, start=self._end + len(self._detokenizer.finish()))
 
 
 def chat_logprobs(entries: Sequence[TokenLogprob], tokenizer: Tokenizer) -> dict[str, Any]:
@@ -42,15 +70,22 @@ def text_logprobs(
         tokenizer: The model's.
         prompt: Where the text begins with the prompt, the result that has its log-probabilities, the first of which is null.
     """
+    places = TextPlaces(tokenizer)
     token_ids = [entry.token_id for entry in entries]
     if prompt is None:
-        offsets, _ = _offsets(token_ids, tokenizer, start=0)
-        return _text_logprobs(token_ids, entries, offsets, tokenizer)
+        return _text_logprobs(token_ids, entries, places.of(token_ids), tokenizer)
     before, known = prompt.prompt_token_ids, prompt.prompt_logprobs or ()
     missing = [None] * (len(before) - len(known))  # it may have ended before its prompt was read
-    starts, end = _offsets(before, tokenizer, start=0)
-    offsets, _ = _offsets(token_ids, tokenizer, start=end)
-    return _text_logprobs([*before, *token_ids], [*known, *missing, *entries], [*starts, *offsets], tokenizer)
+    offsets = [*places.of(before), *places.behind().of(token_ids)]
+    return _text_logprobs([*before, *token_ids], [*known, *missing, *entries], offsets, tokenizer)
+
+
+def more_text_logprobs(
+    entries: Sequence[TokenLogprob], tokenizer: Tokenizer, places: TextPlaces
+) -> dict[str, Any]:
+    """Return the log-probabilities of the next piece of a continuation, as `text_logprobs` has those of all."""
+    token_ids = [entry.token_id for entry in entries]
+    return _text_logprobs(token_ids, entries, places.of(token_ids), tokenizer)
 
 
 def prompt_logprobs(
@@ -87,19 +122,6 @@ def _text_logprobs(
         ],
         "text_offset": list(offsets),
     }
-
-
-def _offsets(token_ids: Sequence[int], tokenizer: Tokenizer, *, start: int) -> tuple[list[int], int]:
-    """Return where each token begins in a text, and where the last one ends.
-
-    A token that is a part of a character begins where that does, a special one, which is not shown, where the next one does.
-    """
-    detokenizer = tokenizer.detokenizer()
-    offsets = []
-    for token_id in token_ids:
-        offsets.append(start)
-        start += len(detokenizer.push(token_id))
-    return offsets, start + len(detokenizer.finish())
 
 
 def _text_of(token_id: int, tokenizer: Tokenizer) -> str:

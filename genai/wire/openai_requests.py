@@ -10,12 +10,13 @@ import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from genai.config import CODE_OPTIONS, GenerationConfig
-from genai.errors import OptionError, did_you_mean
+from genai.errors import did_you_mean
+from genai.wire.fields import BodyError, are_tokens, body_fields, take
 
-__all__ = ["CHAT", "COMPLETIONS", "ENDPOINTS", "BodyError", "CompletionRequest", "read_request"]
+__all__ = ["CHAT", "COMPLETIONS", "ENDPOINTS", "CompletionRequest", "conversation", "read_request"]
 
 CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
 ENDPOINTS = (CHAT, COMPLETIONS)
@@ -26,8 +27,6 @@ _RENAMED = {
     "min_tokens": "min_new_tokens",
     "n": "num_return_sequences",
 }
-_LABELS = frozenset({"user", "metadata", "safety_identifier", "prompt_cache_key"})
-"""Fields that label a request for whoever sends it, and by their definition change nothing of the answer."""
 _USUAL: Mapping[str, tuple[Any, ...]] = {
     "parallel_tool_calls": (True,),
     "store": (False,),
@@ -35,19 +34,6 @@ _USUAL: Mapping[str, tuple[Any, ...]] = {
     "modalities": (["text"],),
 }
 """Fields that many clients send, with the values that ask for what happens here anyway."""
-
-
-class BodyError(OptionError):
-    """A field of a body is missing, unknown or impossible.
-
-    Args:
-        message: What is wrong.
-        field: The field.
-    """
-
-    def __init__(self, message: str, field: str) -> None:
-        super().__init__(message)
-        self.field = field
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +46,7 @@ class CompletionRequest:
         prompts: What to continue, each as keyword arguments of `Generator.build_request`; a conversation is one.
         options: The generation's options, for all of them.
         stream: Whether pieces are wanted as they come.
+        includes_usage: Whether the last piece is to say what it took.
     """
 
     endpoint: str
@@ -67,6 +54,16 @@ class CompletionRequest:
     prompts: Sequence[Mapping[str, Any]]
     options: Mapping[str, Any]
     stream: bool = False
+    includes_usage: bool = False
+
+    @property
+    def num_choices(self) -> int:
+        """How many answers each prompt has."""
+        return int(self.options.get("num_return_sequences", 1))
+
+    def with_adapter(self, name: str) -> Self:
+        """Return the same request for an adapter, unless it names one."""
+        return dataclasses.replace(self, options={"adapter": name, **self.options})
 
 
 def read_request(endpoint: str, body: Any) -> CompletionRequest:
@@ -76,16 +73,31 @@ def read_request(endpoint: str, body: Any) -> CompletionRequest:
         BodyError: A field is missing, unknown, or not of the type that it should be. What else is impossible the options'
             own checks find, when the request is built.
     """
-    if not isinstance(body, Mapping):
-        raise BodyError(f"the body must be a JSON object, not {_json_type(body)}", "body")
-    fields = {name: value for name, value in body.items() if value is not None and name not in _LABELS}
+    fields = body_fields(body)
     _drop_usual(fields)
-    model = _take(fields, "model", str, None)
-    stream = _take(fields, "stream", bool, False)
-    prompts = [_conversation(fields)] if endpoint == CHAT else _texts(fields)
+    model = take(fields, "model", str, None)
+    stream = take(fields, "stream", bool, False)
+    includes_usage = _includes_usage(fields, is_stream=stream)
+    prompts = [conversation(fields)] if endpoint == CHAT else _texts(fields)
     read_logprobs = _chat_logprobs if endpoint == CHAT else _text_logprobs
     options = {**read_logprobs(fields), **_bias(fields), **_plain_options(fields)}
-    return CompletionRequest(endpoint, model, prompts, options, stream)
+    if stream and "prompt_logprobs" in options:
+        raise BodyError(
+            "prompt_logprobs, and logprobs with echo, are not streamed: leave stream out", "prompt_logprobs"
+        )
+    return CompletionRequest(endpoint, model, prompts, options, stream, includes_usage)
+
+
+def _includes_usage(fields: dict[str, Any], *, is_stream: bool) -> bool:
+    """Return what `stream_options` asks for."""
+    options = take(fields, "stream_options", dict, {})
+    if options and not is_stream:
+        raise BodyError("stream_options needs stream to be true", "stream_options")
+    if unknown := options.keys() - {"include_usage"}:
+        raise BodyError(f'stream_options has an unknown field "{min(unknown)}"', "stream_options")
+    if not isinstance(options.get("include_usage", False), bool):
+        raise BodyError("stream_options: include_usage must be true or false", "stream_options")
+    return bool(options.get("include_usage", False))
 
 
 def _drop_usual(fields: dict[str, Any]) -> None:
@@ -97,15 +109,7 @@ def _drop_usual(fields: dict[str, Any]) -> None:
             )
 
 
-def _take(fields: dict[str, Any], name: str, kind: type, default: Any) -> Any:
-    """Remove a field and return its value."""
-    value = fields.pop(name, default)
-    if value is not default and type(value) is not kind:
-        raise BodyError(f"{name} must be {_JSON_TYPES[kind]}, not {_json_type(value)}", name)
-    return value
-
-
-def _conversation(fields: dict[str, Any]) -> dict[str, Any]:
+def conversation(fields: dict[str, Any]) -> dict[str, Any]:
     """Return a conversation and the tools that go with it."""
     messages = fields.pop("messages", None)
     if not isinstance(messages, list) or not messages:
@@ -119,15 +123,15 @@ def _conversation(fields: dict[str, Any]) -> dict[str, Any]:
     for name in ("tools", "tool_choice"):
         if name in fields:
             arguments[name] = fields.pop(name)
-    variables = _take(fields, "chat_template_kwargs", dict, None)
-    if _take(fields, "continue_final_message", bool, False):
-        if _take(fields, "add_generation_prompt", bool, False):
+    variables = take(fields, "chat_template_kwargs", dict, None)
+    if take(fields, "continue_final_message", bool, False):
+        if take(fields, "add_generation_prompt", bool, False):
             raise BodyError(
                 "add_generation_prompt must be false where continue_final_message is true: an answer is begun or gone on with",
                 "add_generation_prompt",
             )
         arguments["continue_final_message"] = True
-    elif not _take(fields, "add_generation_prompt", bool, True):
+    elif not take(fields, "add_generation_prompt", bool, True):
         variables = {**(variables or {}), "add_generation_prompt": False}
     if variables is not None:
         arguments["template_options"] = variables
@@ -150,21 +154,17 @@ def _content(message: Mapping[str, Any]) -> Any:
 def _texts(fields: dict[str, Any]) -> list[dict[str, Any]]:
     """Return each text, or list of tokens, that is to be continued."""
     prompt = fields.pop("prompt", None)
-    several = prompt if isinstance(prompt, list) and prompt and not _are_tokens(prompt) else [prompt]
+    several = prompt if isinstance(prompt, list) and prompt and not are_tokens(prompt) else [prompt]
     for each in several:
-        if not isinstance(each, str) and not _are_tokens(each):
+        if not isinstance(each, str) and not are_tokens(each):
             raise BodyError("prompt must be a text, a list of tokens, or a list of these", "prompt")
     return [{"prompt": each} if isinstance(each, str) else {"token_ids": each} for each in several]
 
 
-def _are_tokens(value: Any) -> bool:
-    return isinstance(value, list) and bool(value) and all(type(each) is int for each in value)
-
-
 def _chat_logprobs(fields: dict[str, Any]) -> dict[str, Any]:
     """Return the options for `logprobs`, true or false, and `top_logprobs`."""
-    is_wanted = _take(fields, "logprobs", bool, False)
-    count = _take(fields, "top_logprobs", int, 0)
+    is_wanted = take(fields, "logprobs", bool, False)
+    count = take(fields, "top_logprobs", int, 0)
     if count and not is_wanted:
         raise BodyError("top_logprobs needs logprobs to be true", "top_logprobs")
     return {"logprobs": True, "top_logprobs": count} if is_wanted else {}
@@ -172,7 +172,7 @@ def _chat_logprobs(fields: dict[str, Any]) -> dict[str, Any]:
 
 def _text_logprobs(fields: dict[str, Any]) -> dict[str, Any]:
     """Return the options for `logprobs`, which counts alternatives here; with `echo` the prompt's tokens have them, too."""
-    count = _take(fields, "logprobs", int, None)
+    count = take(fields, "logprobs", int, None)
     if count is None:
         return {}
     if fields.get("echo") is True:
@@ -182,7 +182,7 @@ def _text_logprobs(fields: dict[str, Any]) -> dict[str, Any]:
 
 def _bias(fields: dict[str, Any]) -> dict[str, Any]:
     """Return the option for `logit_bias`, whose token ids are texts in JSON."""
-    bias = _take(fields, "logit_bias", dict, None)
+    bias = take(fields, "logit_bias", dict, None)
     if bias is None:
         return {}
     try:
@@ -203,18 +203,3 @@ def _plain_options(fields: Mapping[str, Any]) -> dict[str, Any]:
             raise BodyError(f"{name} is given twice, by another name too", name)
         options[option] = value
     return options
-
-
-_JSON_TYPES: Mapping[type, str] = {
-    str: "a text",
-    bool: "true or false",
-    int: "an integer",
-    list: "a list",
-    dict: "an object",
-    float: "a number",
-    type(None): "null",
-}
-
-
-def _json_type(value: Any) -> str:
-    return _JSON_TYPES.get(type(value), type(value).__name__)

@@ -3,17 +3,37 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from genai.config import ToolCall
-from genai.engine import Choice, GenerationResult
-from genai.errors import ChatTemplateError, GenaiError, OptionError
+from genai.engine import Choice, FinishReason, GenerationResult
+from genai.errors import (
+    ChatTemplateError,
+    GenaiError,
+    ModelNotFoundError,
+    OptionError,
+    PromptTooLongError,
+)
 from genai.text import Tokenizer
+from genai.wire.fields import BodyError
 from genai.wire.openai_logprobs import chat_logprobs, prompt_logprobs, text_logprobs
-from genai.wire.openai_requests import CHAT, BodyError, CompletionRequest
+from genai.wire.openai_requests import CHAT, CompletionRequest
 
-__all__ = ["completion_body", "error_body", "is_callers_fault"]
+__all__ = [
+    "completion_body",
+    "error_body",
+    "finish_reason",
+    "is_callers_fault",
+    "model_body",
+    "new_id",
+    "usage",
+]
+
+_CODES: Mapping[type[GenaiError], str] = {
+    ModelNotFoundError: "model_not_found",
+    PromptTooLongError: "context_length_exceeded",
+}
 
 
 def completion_body(
@@ -46,31 +66,46 @@ def completion_body(
             if not is_chat:
                 choices[-1] |= _prompt_logprobs(result, tokenizer)
     return {
-        "id": f"{'chatcmpl' if is_chat else 'cmpl'}-{uuid.uuid4().hex}",
+        "id": new_id(request.endpoint),
         "object": "chat.completion" if is_chat else "text_completion",
         "created": created,
         "model": model,
         "choices": choices,
-        "usage": _usage(results),
+        "usage": usage(results),
         **(_prompt_logprobs(results[0], tokenizer) if is_chat else {}),
     }
 
 
-def error_body(error: GenaiError) -> dict[str, Any]:
-    """Return the body that reports an error."""
+def new_id(endpoint: str) -> str:
+    """Return an id for a response."""
+    return f"{'chatcmpl' if endpoint == CHAT else 'cmpl'}-{uuid.uuid4().hex}"
+
+
+def model_body(name: str, *, created: int) -> dict[str, Any]:
+    """Return what is told of a model."""
+    return {"id": name, "object": "model", "created": created, "owned_by": "genai"}
+
+
+def error_body(error: GenaiError, *, code: str | None = None) -> dict[str, Any]:
+    """Return the body that reports an error.
+
+    Args:
+        error: The error.
+        code: OpenAI's word for it, where the error's kind does not say it.
+    """
     return {
         "error": {
             "message": str(error),
             "type": "invalid_request_error" if is_callers_fault(error) else "server_error",
             "param": error.field if isinstance(error, BodyError) else None,
-            "code": None,
+            "code": code or _CODES.get(type(error)),
         }
     }
 
 
 def is_callers_fault(error: GenaiError) -> bool:
-    """Whether another request would have been answered: an option is impossible, or the template refuses the conversation."""
-    return isinstance(error, (OptionError, ChatTemplateError))
+    """Whether another request would have been answered: an option is impossible, or there is no such model."""
+    return isinstance(error, (OptionError, ChatTemplateError, ModelNotFoundError))
 
 
 def _choices_of(result: GenerationResult) -> Iterator[Choice]:
@@ -93,12 +128,16 @@ def _chat_choice(index: int, choice: Choice) -> dict[str, Any]:
         message["reasoning"] = choice.reasoning
     if choice.tool_calls:
         message |= {"content": choice.text or None, "tool_calls": list(map(_tool_call, choice.tool_calls))}
-    has_called = choice.tool_calls and choice.finish_reason == "stop"
     return {
         "index": index,
         "message": message,
-        "finish_reason": "tool_calls" if has_called else choice.finish_reason,
+        "finish_reason": finish_reason(choice.finish_reason, has_called=bool(choice.tool_calls)),
     }
+
+
+def finish_reason(reason: FinishReason, *, has_called: bool) -> str:
+    """Return why an answer has ended: for its calls, if it has called and then ended by itself."""
+    return "tool_calls" if has_called and reason == "stop" else reason
 
 
 def _tool_call(call: ToolCall) -> dict[str, Any]:
@@ -130,7 +169,8 @@ def _prompt_logprobs(result: GenerationResult, tokenizer: Callable[[], Tokenizer
     return {"prompt_logprobs": prompt_logprobs(result.prompt_logprobs, tokenizer())}
 
 
-def _usage(results: Sequence[GenerationResult]) -> dict[str, Any]:
+def usage(results: Sequence[GenerationResult]) -> dict[str, Any]:
+    """Return what generations took."""
     prompt = sum(result.stats.prompt_tokens for result in results)
     generated = sum(result.stats.generated_tokens for result in results)
     cached = sum(result.stats.cached_prompt_tokens for result in results)

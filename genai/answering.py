@@ -1,0 +1,108 @@
+"""Requests that came over the wire, carried out by a generator: whole, or as pieces while they come.
+
+Knows neither files nor sockets: `genai batch` and the server ask alike.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Self
+
+from genai.engine import AsyncGenerationStream, GenerationResult, Piece
+from genai.errors import GenaiError
+from genai.generator import Generator
+from genai.wire import CompletionRequest
+
+__all__ = ["Answering"]
+
+
+@dataclass(slots=True)
+class Answering:
+    """A request while it is answered; made by `begin`, and to be closed by whoever made it.
+
+    Args:
+        streams: One for each of its prompts.
+    """
+
+    streams: list[AsyncGenerationStream] = field(default_factory=list)
+
+    @classmethod
+    async def begin(cls, generator: Generator, request: CompletionRequest) -> Self:
+        """Queue all prompts of a request.
+
+        Raises:
+            GenaiError: One of them cannot be carried out; then none is.
+        """
+        built = await asyncio.to_thread(
+            lambda: [
+                generator.build_request(**prompt, **request.options, stream=request.stream)
+                for prompt in request.prompts
+            ]
+        )
+        answering = cls()
+        try:
+            for each in built:
+                answering.streams.append(generator.asubmit(each))
+        except BaseException:
+            answering.cancel()
+            raise
+        return answering
+
+    async def results(self) -> list[GenerationResult]:
+        """Wait for the end of all.
+
+        Raises:
+            GenaiError: One of them failed.
+        """
+        async for _ in self.pieces():
+            pass
+        return self.finished
+
+    @property
+    def finished(self) -> list[GenerationResult]:
+        """How the prompts that have ended were continued, in order."""
+        return [stream.result for stream in self.streams if stream.result is not None]
+
+    async def pieces(self) -> AsyncIterator[tuple[int, Piece]]:
+        """Yield the number of a prompt with a piece of its answer, as they come.
+
+        Raises:
+            GenaiError: One of them failed.
+        """
+        if len(self.streams) == 1:
+            async for piece in self.streams[0]:
+                yield 0, piece
+            return
+        arrived: asyncio.Queue[tuple[int, Piece] | GenaiError | None] = asyncio.Queue()
+        readers = [asyncio.create_task(_read(*each, arrived)) for each in enumerate(self.streams)]
+        try:
+            num_open = len(readers)
+            while num_open:
+                item = await arrived.get()
+                if isinstance(item, GenaiError):
+                    raise item
+                if item is None:
+                    num_open -= 1
+                else:
+                    yield item
+        finally:
+            for reader in readers:
+                reader.cancel()
+
+    def cancel(self) -> None:
+        """Ask all to end before the next step; does nothing to what has ended."""
+        for stream in self.streams:
+            stream.cancel()
+
+
+async def _read(
+    number: int, stream: AsyncGenerationStream, arrived: asyncio.Queue[tuple[int, Piece] | GenaiError | None]
+) -> None:
+    try:
+        async for piece in stream:
+            arrived.put_nowait((number, piece))
+        arrived.put_nowait(None)
+    except GenaiError as error:
+        arrived.put_nowait(error)

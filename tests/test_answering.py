@@ -1,0 +1,58 @@
+"""Requests from the wire: several prompts at once, and what becomes of the rest when one goes wrong."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+
+from genai import Generator
+from genai.answering import Answering
+from genai.errors import GenerationError, OptionError
+from genai.wire import read_request
+
+
+@pytest.fixture(scope="module")
+def generator() -> Iterator[Generator]:
+    with Generator("demo") as generator:
+        yield generator
+
+
+async def test_pieces_of_several_prompts_are_their_results(generator: Generator) -> None:
+    body = {"prompt": ["One", "Two", "Three"], "max_tokens": 9, "temperature": 0, "stream": True}
+    answering = await Answering.begin(generator, read_request("/v1/completions", body))
+    texts = [""] * 3
+    async for number, piece in answering.pieces():
+        texts[number] += piece.text
+    assert texts == [result.text for result in answering.finished]
+    assert texts == [
+        result.text for result in generator.generate(body["prompt"], max_new_tokens=9, temperature=0)
+    ]
+
+
+async def test_all_begin_or_none(generator: Generator) -> None:
+    body = {"prompt": ["One", [10**6]], "max_tokens": 500, "ignore_eos": True}
+    with pytest.raises(OptionError, match="token ids must be"):
+        await Answering.begin(generator, read_request("/v1/completions", body))
+    engine = generator._runner.loaded.engines.engines[0]
+    for _ in range(500):
+        if not engine.has_work:
+            break
+        await asyncio.sleep(0.01)
+    assert not engine.has_work
+
+
+async def test_an_error_in_one_is_raised_and_ends_all() -> None:
+    generator = Generator("demo")
+    body = {"prompt": ["One", "Two"], "max_tokens": 500, "ignore_eos": True, "stream": True}
+    answering = await Answering.begin(generator, read_request("/v1/completions", body))
+    pieces = answering.pieces()
+    await anext(pieces)
+    for stream in answering.streams:
+        stream._request.fail(GenerationError("no luck"))
+    with pytest.raises(GenerationError, match="no luck"):
+        async for _ in pieces:
+            pass
+    answering.cancel()
+    generator.close()

@@ -1,0 +1,87 @@
+"""A stream's chunks, put together, are the whole answer: text, reasoning, calls, why it ended."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from genai.engine import GenerationResult, Piece
+from genai.tools import ToolCallDelta
+from genai.wire import CompletionChunks, CompletionRequest, completion_body, read_request
+from tests.scripted import THINKING, make_scripted
+
+TOOLS = [
+    {
+        "type": "function",
+        "function": {
+            "name": "look",
+            "parameters": {"type": "object", "properties": {"at": {"type": "string"}}},
+        },
+    }
+]
+CALL = '<tool_call>{"name": "look", "arguments": {"at": "%s"}}</tool_call>'
+ANSWERS = [
+    "plain words",
+    "hm</think>so",
+    f"hm</think>I look.{CALL % 'a'}{CALL % 'b'}",
+    f"{CALL % 'a'[:-20]} is damaged",
+    "</think>" + (CALL % "x")[:-16],
+]
+
+
+def request_of(**fields: Any) -> CompletionRequest:
+    body = {"messages": [{"role": "user", "content": "?"}], "tools": TOOLS, "stream": True, **fields}
+    return read_request("/v1/chat/completions", body)
+
+
+def no_tokenizer() -> Any:
+    raise AssertionError("nobody asked for log-probabilities")
+
+
+def chunks_of(request: CompletionRequest, pieces: Iterable[Piece]) -> Iterator[dict[str, Any]]:
+    chunks = CompletionChunks(request, model="m", created=1, tokenizer=no_tokenizer)
+    for piece in pieces:
+        yield from chunks.of_piece(piece.index, piece)
+
+
+def put_together(chunks: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    message: dict[str, Any] = {}
+    for chunk in chunks:
+        (choice,) = chunk["choices"]
+        for name, value in choice["delta"].items():
+            message[name] = message.get(name, type(value)()) + value
+    for call in message.get("tool_calls", ()):
+        del call["index"]
+    return {"message": message, "finish_reason": choice["finish_reason"]}
+
+
+@pytest.mark.parametrize("answer", ANSWERS)
+def test_chunks_are_the_whole_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str) -> None:
+    generator, _ = make_scripted(tmp_path, monkeypatch, [answer], template=THINKING)
+    request = request_of()
+    stream = generator.submit(generator.build_request(**request.prompts[0], **request.options))
+    found = put_together(chunks_of(request, list(stream)))
+    result = stream.result
+    assert isinstance(result, GenerationResult)
+    body = completion_body(request, [result], model="m", created=1, tokenizer=no_tokenizer)
+    (whole,) = body["choices"]
+    expected = {name: value for name, value in whole["message"].items() if name != "refusal"}
+    found["message"]["content"] = found["message"]["content"] or expected["content"]
+    assert found == {"message": expected, "finish_reason": whole["finish_reason"]}
+
+
+def test_a_call_that_is_taken_back_was_never_told() -> None:
+    begun = ToolCallDelta(0, id="call_1", name="look", arguments='{"at"')
+    pieces = [
+        Piece("", (1,), tool_calls=(begun,)),
+        Piece("<tool_call>it is none", (2,), tool_calls=(ToolCallDelta(0, is_withdrawn=True),)),
+        Piece("", (3,), "stop"),
+    ]
+    found = put_together(chunks_of(request_of(), pieces))
+    assert found == {
+        "message": {"role": "assistant", "content": "<tool_call>it is none"},
+        "finish_reason": "stop",
+    }
