@@ -20,6 +20,7 @@ from genai.cli.models import list_models, pull_model, remove_model, show_model
 from genai.cli.output import prepare_streams
 from genai.cli.providers import providers
 from genai.cli.quantize import quantize
+from genai.cli.serve import serve
 from genai.cli.tokenize import tokenize
 from genai.cli.validate import validate
 from genai.cli.words import expand_words
@@ -48,7 +49,7 @@ def make_app() -> typer.Typer:
         context_settings=SETTINGS,
     )
     app.callback(invoke_without_command=True)(_program)
-    for command in (chat, generate, tokenize, batch, export, quantize):
+    for command in (chat, generate, tokenize, batch, serve, export, quantize):
         command.add_to(app)
     for command in (validate, evaluate, benchmark, providers, env):
         command.add_to(app)

@@ -90,6 +90,7 @@ def test_the_command_line_page_names_every_command() -> None:
         *COMMANDS,
         "genai chat",
         "genai generate",
+        "genai serve",
         "genai export",
         "genai validate",
         "genai evaluate",

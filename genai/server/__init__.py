@@ -1,0 +1,14 @@
+"""The server: OpenAI's HTTP interface over the models of one process.
+
+Knows the wire's bodies, generators and HTTP; decides which model answers, who may ask, and what an error looks like. What is
+generated, and how, is the generator's business. Imported only by `genai serve`, with the `serve` extra.
+"""
+
+from __future__ import annotations
+
+from genai.server.app import make_app
+from genai.server.models import ServedModels
+from genai.server.run import listen, run_server
+from genai.server.settings import ServerSettings
+
+__all__ = ["ServedModels", "ServerSettings", "listen", "make_app", "run_server"]

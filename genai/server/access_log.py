@@ -1,0 +1,66 @@
+"""One line of JSON for each request: who asked for what, how it ended, and how long it took; never a word of the texts."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+import uuid
+from collections.abc import MutableMapping
+from typing import Any
+
+from starlette.datastructures import Headers, MutableHeaders
+
+from genai.server.guards import App, Receive, Scope, Send
+from genai.server.metrics import Metrics
+
+__all__ = ["AccessLog"]
+
+logger = logging.getLogger("genai.server")
+
+_ID_HEADER = "x-request-id"
+_MAX_ID = 128
+
+
+class AccessLog:
+    """Logs and counts requests, and gives each an id, which its response carries; a client's own id is kept.
+
+    Args:
+        app: What answers.
+        metrics: Where they are counted.
+    """
+
+    def __init__(self, app: App, *, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        given = Headers(scope=scope).get(_ID_HEADER, "")
+        request_id = given if given.isprintable() and 0 < len(given) <= _MAX_ID else uuid.uuid4().hex
+        begun, status = time.monotonic(), 0
+        scope["state"]["request_id"] = request_id
+
+        async def send_with_id(message: MutableMapping[str, Any]) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)[_ID_HEADER] = request_id
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_id)
+        finally:
+            route = scope.get("route")
+            self._metrics.count("other" if route is None else route.path, status)
+            entry = {
+                "time": time.time(),
+                "request_id": request_id,
+                "method": scope["method"],
+                "path": scope["path"],
+                "status": status,
+                "seconds": round(time.monotonic() - begun, 4),
+            }
+            logger.info("%s", json.dumps(entry))

@@ -1,0 +1,104 @@
+"""The application: routes, the layers that guard them, and what happens when it begins and ends."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator
+
+from fastapi import FastAPI
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import Response
+
+from genai._version import __version__
+from genai.errors import GenaiError
+from genai.server.access_log import AccessLog
+from genai.server.errors import ApiError, error_response, status_of
+from genai.server.guards import BodyLimit, KeyCheck, OriginCheck
+from genai.server.models import ServedModels
+from genai.server.openai_routes import openai_routes
+from genai.server.own_routes import own_routes
+from genai.server.settings import ServerSettings
+from genai.server.state import ServerState
+
+__all__ = ["make_app"]
+
+logger = logging.getLogger("genai.server")
+
+
+def make_app(models: ServedModels, settings: ServerSettings) -> FastAPI:
+    """Return the application over some models; `app.state.server` is what its routes share.
+
+    Args:
+        models: The models, which are let go when it ends.
+        settings: How it behaves.
+    """
+    state = ServerState(models, settings.max_requests)
+
+    @contextlib.asynccontextmanager
+    async def life(_: FastAPI) -> AsyncIterator[None]:
+        looking = asyncio.create_task(models.let_idle_go())
+        try:
+            yield
+        finally:
+            looking.cancel()
+            await models.close()
+
+    app = FastAPI(
+        title="genai",
+        version=__version__,
+        lifespan=life,
+        middleware=_layers(state, settings),
+        exception_handlers={GenaiError: _report, HTTPException: _report_http, Exception: _report},
+        docs_url=None,  # their pages load scripts from elsewhere
+        redoc_url=None,
+    )
+    app.state.server = state
+    app.include_router(openai_routes(state))
+    app.include_router(own_routes(state))
+    return app
+
+
+def _layers(state: ServerState, settings: ServerSettings) -> list[Middleware]:
+    """Return the layers, the outermost first."""
+    layers = [
+        Middleware(AccessLog, metrics=state.metrics),
+        Middleware(
+            OriginCheck,
+            allowed_origins=settings.allowed_origins,
+            is_local=settings.is_local,
+            host=settings.host,
+        ),
+    ]
+    if settings.allowed_origins:
+        layers.append(
+            Middleware(
+                CORSMiddleware,
+                allow_origins=settings.allowed_origins,
+                allow_methods=["*"],
+                allow_headers=["*"],
+                expose_headers=["x-request-id"],
+            )
+        )
+    return [
+        *layers,
+        Middleware(KeyCheck, keys=settings.api_keys),
+        Middleware(BodyLimit, max_bytes=settings.max_body_bytes),
+    ]
+
+
+async def _report(request: Request, error: Exception) -> Response:
+    if status_of(error) >= 500 and not isinstance(error, ApiError):
+        logger.error("request %s failed", request.scope["state"].get("request_id"), exc_info=error)
+    return error_response(error)
+
+
+async def _report_http(request: Request, error: Exception) -> Response:
+    """Say in the same form what the framework refuses: no such path, or not by this method."""
+    assert isinstance(error, HTTPException)
+    message = f"{request.method} {request.url.path}: {error.detail}"
+    return error_response(ApiError(message, status=error.status_code, headers=error.headers))

@@ -1,0 +1,85 @@
+"""Bodies in, events out: JSON that was read with care, work that ends when nobody waits for it, and streams of events."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Coroutine, Mapping
+from typing import Any, NoReturn, TypeVar
+
+from starlette.requests import Request
+from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from genai.server.errors import ApiError
+
+__all__ = ["EventStream", "event", "read_json", "while_connected"]
+
+_Value = TypeVar("_Value")
+_CLIENT_CLOSED_REQUEST = 499
+"""The status that proxies log where a client went away; nobody receives it."""
+
+
+async def read_json(request: Request) -> Any:
+    """Return the JSON value of a request's body.
+
+    Raises:
+        ApiError: It is none.
+    """
+    body = await request.body()
+    try:
+        return json.loads(body, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise ApiError(f"the body is no JSON: {error}", status=400) from error
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number of JSON")
+
+
+async def while_connected(request: Request, work: Coroutine[Any, Any, _Value]) -> _Value:
+    """Return what work comes to; it is cancelled as soon as the client is gone.
+
+    Raises:
+        ApiError: The client is gone.
+    """
+    working, leaving = asyncio.ensure_future(work), asyncio.ensure_future(_until_gone(request))
+    try:
+        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise ApiError("the client closed the connection", status=_CLIENT_CLOSED_REQUEST)
+        return working.result()
+    finally:
+        for task in (working, leaving):
+            task.cancel()
+        with contextlib.suppress(asyncio.CancelledError, Exception):
+            await working
+
+
+async def _until_gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def event(value: Mapping[str, Any] | str) -> bytes:
+    """Return one server-sent event (https://html.spec.whatwg.org/multipage/server-sent-events.html)."""
+    data = value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+    return f"data: {data}\n\n".encode()
+
+
+class EventStream(StreamingResponse):
+    """Events as they come, and what they need until they have ended or the client is gone.
+
+    Args:
+        events: The events.
+        needed: What is let go at the end.
+    """
+
+    def __init__(self, events: AsyncIterator[bytes], needed: contextlib.AsyncExitStack) -> None:
+        super().__init__(events, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+        self._needed = needed
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with self._needed:
+            await super().__call__(scope, receive, send)

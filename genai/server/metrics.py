@@ -1,0 +1,88 @@
+"""What a server counts, in the text format of Prometheus (https://prometheus.io/docs/instrumenting/exposition_formats/)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from genai.engine import GenerationResult
+
+__all__ = ["Metrics", "TokenClock"]
+
+_FIRST_TOKEN_SECONDS = (0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 60)
+_TOKEN_SECONDS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2)
+
+
+class Metrics:
+    """Counters of one server; to be changed from its event loop."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        self._requests = Counter(
+            "genai_requests", "Requests answered.", ["path", "status"], registry=self._registry
+        )
+        self.running = Gauge(
+            "genai_requests_running", "Requests that run or wait for their turn.", registry=self._registry
+        )
+        self._prompt_tokens = self._tokens("prompt_tokens", "Tokens of prompts.")
+        self._cached_tokens = self._tokens("cached_prompt_tokens", "Tokens of prompts that were cached.")
+        self._generated_tokens = self._tokens("generated_tokens", "Tokens generated.")
+        self._first_token = Histogram(
+            "genai_time_to_first_token_seconds",
+            "From a request to its first token, waiting included.",
+            ["model"],
+            buckets=_FIRST_TOKEN_SECONDS,
+            registry=self._registry,
+        )
+        self._between_tokens = Histogram(
+            "genai_inter_token_seconds",
+            "Between two pieces of a streamed answer.",
+            ["model"],
+            buckets=_TOKEN_SECONDS,
+            registry=self._registry,
+        )
+
+    def count(self, path: str, status: int) -> None:
+        """Count a request that was answered."""
+        self._requests.labels(path, str(status)).inc()
+
+    def add(self, model: str, results: Sequence[GenerationResult]) -> None:
+        """Count what generations took."""
+        for result in results:
+            self._prompt_tokens.labels(model).inc(result.stats.prompt_tokens)
+            self._cached_tokens.labels(model).inc(result.stats.cached_prompt_tokens)
+            self._generated_tokens.labels(model).inc(result.stats.generated_tokens)
+            if result.stats.generated_tokens:
+                self._first_token.labels(model).observe(result.stats.time_to_first_token_seconds)
+
+    def clock(self, model: str) -> TokenClock:
+        """Return what watches one stream."""
+        return TokenClock(self._between_tokens.labels(model))
+
+    def text(self) -> bytes:
+        """Return all of it as Prometheus reads it."""
+        return generate_latest(self._registry)
+
+    def _tokens(self, name: str, text: str) -> Counter:
+        return Counter(f"genai_{name}", text, ["model"], registry=self._registry)
+
+
+class TokenClock:
+    """Measures the time between the pieces of one stream.
+
+    Args:
+        histogram: Where it goes.
+    """
+
+    def __init__(self, histogram: Histogram) -> None:
+        self._histogram = histogram
+        self._last: float | None = None
+
+    def tick(self) -> None:
+        """Note that a piece came."""
+        now = time.monotonic()
+        if self._last is not None:
+            self._histogram.observe(now - self._last)
+        self._last = now

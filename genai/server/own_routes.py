@@ -1,0 +1,58 @@
+"""What is not OpenAI's: whether the server is well, what it counts, and texts as tokens and back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from genai.generator import Generator
+from genai.server.ascii_json import AsciiJson
+from genai.server.http import read_json
+from genai.server.state import ServerState
+from genai.wire import DETOKENIZE, TOKENIZE, TokenizeRequest, read_detokenize_request, read_tokenize_request
+
+__all__ = ["own_routes"]
+
+
+def own_routes(state: ServerState) -> APIRouter:
+    """Return the routes over what a server has."""
+    router = APIRouter()
+
+    @router.get("/health/live")
+    async def live() -> Response:
+        return AsciiJson({"status": "ok"})
+
+    @router.get("/health/ready")
+    async def ready() -> Response:
+        if state.is_draining:
+            return AsciiJson({"status": "draining"}, 503)
+        return AsciiJson({"status": "ok", "loaded": sorted(state.models.loaded)})
+
+    @router.get("/metrics")
+    async def metrics() -> Response:
+        return Response(state.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    @router.post(TOKENIZE)
+    async def tokenize(request: Request) -> Response:
+        wanted = read_tokenize_request(await read_json(request))
+        async with state.models.use(state.models.find(wanted.model)) as generator:
+            return AsciiJson(await asyncio.to_thread(_tokenized, generator, wanted))
+
+    @router.post(DETOKENIZE)
+    async def detokenize(request: Request) -> Response:
+        model, token_ids = read_detokenize_request(await read_json(request))
+        async with state.models.use(state.models.find(model)) as generator:
+            text = await asyncio.to_thread(generator.tokenizer.decode, token_ids, skip_special_tokens=False)
+        return AsciiJson({"prompt": text})
+
+    return router
+
+
+def _tokenized(generator: Generator, wanted: TokenizeRequest) -> Mapping[str, Any]:
+    token_ids = generator.build_request(**wanted.prompt).prompt_token_ids
+    return {"tokens": token_ids, "count": len(token_ids), "max_model_len": generator.context_length}

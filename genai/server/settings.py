@@ -1,0 +1,39 @@
+"""What a server may be told about itself: where it listens, who may ask, and how much."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+
+__all__ = ["ServerSettings"]
+
+_MIB = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerSettings:
+    """How a server behaves; which models it has is said apart.
+
+    Args:
+        host: The address that it listens on.
+        api_keys: Who may ask: any of these as a bearer token; none asks for no key.
+        allowed_origins: Pages of other origins that a browser may let ask; none, unless they are named.
+        max_requests: Most requests that run or wait at a time; further ones are told to come back.
+        max_body_bytes: Most bytes of a request's body.
+    """
+
+    host: str = "127.0.0.1"
+    api_keys: tuple[str, ...] = ()
+    allowed_origins: tuple[str, ...] = ()
+    max_requests: int = 256
+    max_body_bytes: int = 16 * _MIB
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only this machine can reach it."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False

@@ -1,0 +1,178 @@
+"""Beginnings and ends: models that come and go, clients that leave, a server that drains."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from genai import Generator
+from genai.errors import GenerationError, OptionError
+from genai.server import listen
+from genai.server.state import ServerState
+from tests.server.conftest import Running, demo, until
+
+Serve = Callable[..., Running]
+CHAT = "/v1/chat/completions"
+LONG: dict[str, Any] = {
+    "messages": [{"role": "user", "content": "Go on."}],
+    "max_tokens": 1900,
+    "ignore_eos": True,
+    "stream": True,
+}
+
+
+def state_of(server: Running) -> ServerState:
+    state: ServerState = server.app.state.server
+    return state
+
+
+def test_a_model_is_loaded_by_the_first_request_once(serve: Serve) -> None:
+    loads: list[str] = []
+
+    def load() -> Generator:
+        loads.append("once")
+        return demo()
+
+    server = serve({"demo": demo, "slow": load})
+    with server.client as client:
+        assert client.get("/health/ready").json()["loaded"] == []
+
+        def ask() -> None:
+            assert (
+                client.post(
+                    CHAT, json={**LONG, "model": "slow", "max_tokens": 2, "stream": False}
+                ).status_code
+                == 200
+            )
+
+        threads = [threading.Thread(target=ask) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert client.get("/health/ready").json()["loaded"] == ["slow"]
+    assert loads == ["once"]
+
+
+def test_a_model_that_cannot_be_loaded_says_why_and_is_tried_again(serve: Serve) -> None:
+    loads: list[bool] = []
+
+    def load() -> Generator:
+        loads.append(True)
+        if len(loads) == 1:
+            raise GenerationError("no luck")
+        return demo()
+
+    with serve({"demo": load}).client as client:
+        failed = client.post(CHAT, json={**LONG, "stream": False, "max_tokens": 1})
+        assert (failed.status_code, failed.json()["error"]["message"]) == (500, "no luck")
+        assert client.post(CHAT, json={**LONG, "stream": False, "max_tokens": 1}).status_code == 200
+
+
+def test_idle_models_go_and_those_that_answer_stay(serve: Serve) -> None:
+    server = serve(keep_alive=0.05)
+    with server.client as client:
+        with client.stream("POST", CHAT, json=LONG) as answer:
+            lines = answer.iter_lines()
+            next(lines)
+            time.sleep(0.3)  # several times as long as an idle model is kept
+            assert "demo" in state_of(server).models.loaded
+        until(lambda: not state_of(server).models.loaded)
+        assert client.post(CHAT, json={**LONG, "stream": False, "max_tokens": 1}).status_code == 200
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_client_that_leaves_ends_its_request(serve: Serve, stream: bool) -> None:
+    generator = demo()
+    server = serve({"demo": lambda: generator})
+    engine = generator._runner.loaded.engines.engines[0]
+    with server.client as client, contextlib.suppress(httpx.ReadTimeout):
+        if stream:
+            with client.stream("POST", CHAT, json=LONG) as answer:
+                lines = answer.iter_lines()
+                next(lines)
+                assert engine.has_work
+        else:
+            client.post(CHAT, json={**LONG, "stream": False}, timeout=0.3)
+    until(lambda: not engine.has_work and state_of(server).num_requests == 0, seconds=2)
+
+
+def test_too_many_requests_are_told_to_come_back(serve: Serve) -> None:
+    with serve(max_requests=1).client as client:
+        with client.stream("POST", CHAT, json=LONG) as answer:
+            lines = answer.iter_lines()  # which would close it if it went
+            next(lines)
+            refused = client.post(CHAT, json={**LONG, "stream": False})
+        assert refused.status_code == 429
+        assert refused.headers["retry-after"] == "1"
+        assert refused.json()["error"]["code"] == "rate_limit_exceeded"
+
+
+def test_an_error_in_a_stream_is_its_last_event(serve: Serve) -> None:
+    server = serve()
+    with server.client as client, client.stream("POST", CHAT, json=LONG) as answer:
+        lines = filter(None, answer.iter_lines())
+        next(lines)
+        state_of(server).models.loaded["demo"].close()
+        rest = list(lines)
+    assert rest[-1] == "data: [DONE]"
+
+
+def test_a_taken_port_is_told() -> None:
+    with (
+        listen("127.0.0.1", 0) as taken,
+        pytest.raises(OptionError, match=r"cannot listen on 127\.0\.0\.1, port"),
+    ):
+        listen("127.0.0.1", taken.getsockname()[1])
+
+
+@pytest.fixture
+def command() -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """`genai serve` as a process, and its address."""
+    arguments = [sys.executable, "-m", "genai", "serve", "--port", "0"]
+    with subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if found := re.search(r"http://\S+(?=/v1)", line):
+                break
+        else:
+            raise AssertionError("it has not begun")
+        try:
+            yield process, found[0]
+        finally:
+            process.kill()
+
+
+def test_a_signal_drains_the_server(command: tuple[subprocess.Popen[str], str]) -> None:
+    process, url = command
+    with httpx.stream("POST", f"{url}{CHAT}", json={**LONG, "max_tokens": 400}, timeout=60) as answer:
+        lines = filter(None, answer.iter_lines())
+        next(lines)
+        process.send_signal(signal.SIGTERM)
+        assert list(lines)[-1] == "data: [DONE]"
+    assert process.wait(30) == 0
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(f"{url}/health/ready")
+
+
+def test_a_second_signal_hurries(command: tuple[subprocess.Popen[str], str]) -> None:
+    process, url = command
+    body = {**LONG, "n": 8, "temperature": 1}
+    with (
+        httpx.stream("POST", f"{url}{CHAT}", json=body, timeout=60) as answer,
+        contextlib.suppress(httpx.HTTPError),  # it is cut
+    ):
+        for number, _ in enumerate(answer.iter_lines()):
+            if number in (1, 10):
+                process.send_signal(signal.SIGTERM)
+    assert process.wait(30) == 0
