@@ -44,7 +44,7 @@ class SamplerOrder:
         """Return the names as a tuple, llama.cpp's translated."""
         names = as_tuple(name, value)
         for each in names:
-            if each not in SAMPLERS and each not in _ALIASES:
+            if not isinstance(each, str) or (each not in SAMPLERS and each not in _ALIASES):
                 raise OptionError(
                     f'{name} knows no "{each}".{did_you_mean(str(each), SAMPLERS)} '
                     f"It orders {', '.join(SAMPLERS)}; penalties and bans always come before these"

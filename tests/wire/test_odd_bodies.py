@@ -1,0 +1,88 @@
+"""Whatever stands in a body, what comes is a request or a GenaiError: strangers write bodies."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from genai import Generator
+from genai.config import GenerationConfig, options_of
+from genai.errors import GenaiError
+from genai.wire import ENDPOINTS, read_request
+
+HALF_A_CHARACTER = "\ud800"
+CALL = {"type": "function", "function": {"name": "f"}}
+SCALARS = (
+    None,
+    True,
+    0,
+    -1,
+    2**64,
+    10**400,
+    1.5,
+    float("nan"),
+    -float("inf"),
+    1e308,
+    "",
+    "a",
+    HALF_A_CHARACTER,
+)
+LISTS = ([], [1], ["a"], [None], [[1]], [[[1, 2], 0.5]], [10**20], [{}], [{"role": 5}], [{"role": "user"}])
+MESSAGES = (
+    [{"role": "user", "content": 5}],
+    [{"role": "assistant", "content": "a", "tool_calls": [{}]}],
+    [{"role": "assistant", "tool_calls": {"a": 1}}],
+    [{"role": "tool", "content": {"a": 1}}],
+    [{"role": "user", "content": "a", "extra": {"x": [1]}}],
+    [{"role": "user", "content": [{"type": "text", "text": HALF_A_CHARACTER}]}],
+)
+TOOLS = tuple(
+    [{"type": "function", "function": function}]
+    for function in (
+        None,
+        {"name": 5},
+        {"name": "f", "parameters": True},
+        {"name": "f", "parameters": {"type": "object", "properties": 5}},
+        {"name": "f", "parameters": {"type": "object", "properties": {"x": {"$ref": "#/a"}}}},
+    )
+)
+OBJECTS = (
+    {},
+    {"a": 1},
+    {"5": None},
+    {"5": 10**400},
+    {"type": []},
+    {"type": "regex"},
+    {"type": "json_schema", "json_schema": {"schema": {"type": 5}}},
+    {"type": "object", "properties": 5},
+    {"messages": 1},
+    CALL,
+)
+ODD = (*SCALARS, *LISTS, *MESSAGES, *TOOLS, *OBJECTS)
+FIELDS = (
+    *options_of(GenerationConfig),
+    *("messages", "tools", "tool_choice", "chat_template_kwargs", "continue_final_message"),
+    *("prompt", "stream", "model", "n", "max_tokens", "parallel_tool_calls"),
+)
+
+
+@pytest.fixture(scope="module")
+def generator() -> Iterator[Generator]:
+    with Generator("demo") as generator:
+        yield generator
+
+
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
+@pytest.mark.parametrize("field", FIELDS)
+def test_an_odd_value_is_refused_or_taken(generator: Generator, endpoint: str, field: str) -> None:
+    prompt: dict[str, Any] = {"messages": [{"role": "user", "content": "Hi"}], "tools": [CALL]}
+    if endpoint != "/v1/chat/completions":
+        prompt = {"prompt": "Hi"}
+    for value in ODD:
+        with contextlib.suppress(GenaiError):
+            request = read_request(endpoint, {**prompt, field: value})
+            for each in request.prompts:
+                generator.build_request(**each, **request.options, stream=request.stream)
