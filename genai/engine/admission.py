@@ -42,15 +42,20 @@ class Admission:
             )
         self.check_adapter(request.adapter)
         self._speculation.check_options(request.config)
+        config = request.config  # asked before any are made: a stranger's number may be larger than memory
+        self._check_count(max(config.num_beams, config.num_return_sequences, config.best_of or 1))
         strategy = make_strategy(request, self._model)
-        if len(strategy.sequences) > self._model.max_batch:
-            raise OptionError(
-                f"{len(strategy.sequences)} sequences (num_beams, num_return_sequences or best_of; twice as many with "
-                f"guidance_scale) are more than max_batch={self._model.max_batch}"
-            )
+        self._check_count(len(strategy.sequences))
         if request.shifts:
             self._check_shift(request, strategy)
         return strategy
+
+    def _check_count(self, num_sequences: int) -> None:
+        if num_sequences > self._model.max_batch:
+            raise OptionError(
+                f"{num_sequences} sequences (num_beams, num_return_sequences or best_of; twice as many with "
+                f"guidance_scale) are more than max_batch={self._model.max_batch}"
+            )
 
     def _check_shift(self, request: Request, strategy: Strategy) -> None:
         self._model.rotations()

@@ -441,6 +441,8 @@ def test_a_prompt_that_fills_the_context_ends_at_once() -> None:
         ([300], {}, "less than 300"),
         ([-1], {}, "at least 0"),
         ([1], {"num_beams": 5}, "max_batch=4"),
+        ([1], {"num_beams": 2**63}, "max_batch=4"),
+        ([1], {"num_return_sequences": 10**12, "do_sample": True}, "max_batch=4"),
         ([1], {"logit_bias": {999: 1.0}}, "999"),
     ],
 )
