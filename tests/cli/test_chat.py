@@ -49,6 +49,28 @@ def test_json(cli: Cli, model: Path) -> None:
     assert "prompt" in done.stderr
 
 
+def test_files_stand_before_the_prompt(cli: Cli, model: Path, tmp_path: Path) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_text("\ufeffthe quick\n", encoding="utf-8")
+    done = cli("chat", "Hello", "-f", path, "-f", "-", "-m", model, "--max-new-tokens", 12, stdin="fox\n")
+    assert (done.code, done.stderr) == (0, "")
+    assert done.stdout == reference(model, "the quick\n\nfox\n\nHello") + "\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["Hello", "-f", "nowhere.txt"], "nowhere.txt cannot be read"),
+        (["-", "-f", "-"], "standard input is read once"),
+        (["Hello", "-f", "-", "-f", "-"], "standard input is read once"),
+    ],
+)
+def test_files_that_cannot_be_read(cli: Cli, model: Path, arguments: list[str], message: str) -> None:
+    done = cli("chat", *arguments, "-m", model, stdin="fox")
+    assert done.code == 2
+    assert message in done.error
+
+
 @pytest.mark.parametrize("text", ["", " \n"])
 def test_nothing_to_answer(cli: Cli, model: Path, text: str) -> None:
     done = cli("chat", "-m", model, stdin=text)

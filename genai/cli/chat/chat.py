@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json as json_module
 import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -42,10 +44,28 @@ if TYPE_CHECKING:
 __all__ = ["chat"]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReasoningFlags:
+    """Whether a model reasons before it answers, and whether that is shown."""
+
+    think: Annotated[
+        bool | None, typer.Option("--think/--no-think", help="Let a reasoning model reason first, or not.")
+    ] = None
+    hide_thinking: Annotated[
+        bool, typer.Option("--hide-thinking", help="Do not show what a reasoning model thinks.")
+    ] = False
+
+    @property
+    def template_options(self) -> dict[str, Any]:
+        """The variables of the chat template that say so."""
+        return {} if self.think is None else {"enable_thinking": self.think}
+
+
 @command(
     "genai chat",
     'genai chat "What is a KV cache?"',
     "genai chat --model phi --system 'Answer in one sentence.' --temperature 0.7",
+    'genai chat "What does this say?" --file notes.txt',
     "echo 'Say hello.' | genai chat --model ./model",
 )
 def chat(
@@ -61,12 +81,13 @@ def chat(
     others: AnyOptionFlags,
     draft: DraftModel = None,
     system: Annotated[str | None, typer.Option(help="System prompt.")] = None,
-    think: Annotated[
-        bool | None, typer.Option("--think/--no-think", help="Let a reasoning model reason first, or not.")
+    files: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--file", "-f", metavar="FILE", help="Text to stand before the PROMPT; - reads stdin. Repeat it."
+        ),
     ] = None,
-    hide_thinking: Annotated[
-        bool, typer.Option("--hide-thinking", help="Do not show what a reasoning model thinks.")
-    ] = False,
+    reasoning: ReasoningFlags,
     tools: Annotated[
         Path | None,
         typer.Option(
@@ -80,7 +101,7 @@ def chat(
 ) -> None:
     """Talk to a model. With a PROMPT, or text through a pipe: one answer, then exit."""
     options = given_options(generation, form, others)
-    text = _single_message(prompt)
+    text = _single_message(prompt, files or [])
     functions = None if tools is None else _read_tools(tools)
     if json and text is None:
         raise OptionError("--json prints one answer: give a PROMPT, or pipe one in")
@@ -88,16 +109,15 @@ def chat(
         from genai.cli.chat.model import GeneratorModel
         from genai.cli.chat.session import Session
 
-        template_options: dict[str, Any] = {} if think is None else {"enable_thinking": think}
         chat_model = GeneratorModel(
-            generator, model.model, template_options=template_options, tools=functions
+            generator, model.model, template_options=reasoning.template_options, tools=functions
         )
         _check_template(generator, model.model)
         session = Session(chat_model, system=system, settings=options)
         if text is None:
-            _converse(session, chat_model, shows_stats=stats is not False, hides_thinking=hide_thinking)
+            _converse(session, chat_model, reasoning, shows_stats=stats is not False)
         else:
-            _answer_once(session, text, shows_stats=bool(stats), json=json, hides_thinking=hide_thinking)
+            _answer_once(session, text, reasoning, shows_stats=bool(stats), json=json)
 
 
 def _choose_context(folder: ModelFolder) -> int | None:
@@ -117,11 +137,20 @@ def _choose_context(folder: ModelFolder) -> int | None:
     return length
 
 
-def _single_message(prompt: str | None) -> str | None:
+def _single_message(prompt: str | None, files: Sequence[Path]) -> str | None:
     """Return the one message to answer; None if a person is there to talk."""
-    if prompt is None and is_terminal(sys.stdin) and (is_terminal(sys.stdout) or is_terminal(sys.stderr)):
+    from genai.text import read_utf8
+
+    is_watched = is_terminal(sys.stdin) and (is_terminal(sys.stdout) or is_terminal(sys.stderr))
+    if prompt is None and is_watched:
+        if files:
+            raise OptionError("--file belongs to a PROMPT: give one, too")
         return None
-    text = (read_standard_input() if prompt in (None, "-") else prompt or "").strip()
+    sources = [*map(str, files), *(["-"] if prompt in (None, "-") else [])]
+    if sources.count("-") > 1:
+        raise OptionError("standard input is read once: leave - out, as a PROMPT or as a --file")
+    texts = [read_standard_input() if source == "-" else read_utf8(source) for source in sources]
+    text = "\n\n".join(part.strip() for part in [*texts, prompt if prompt != "-" else ""] if part).strip()
     if not text:
         raise OptionError("there is nothing to answer: the prompt is empty")
     return text
@@ -151,10 +180,12 @@ def _read_tools(path: Path) -> list[dict[str, Any]]:
     return [dict(tool.schema) for tool in as_tools(schemas)]
 
 
-def _answer_once(session: Session, text: str, *, shows_stats: bool, json: bool, hides_thinking: bool) -> None:
+def _answer_once(
+    session: Session, text: str, reasoning: ReasoningFlags, *, shows_stats: bool, json: bool
+) -> None:
     from genai.cli.chat.screen import StandardScreen
 
-    screen = StandardScreen(shows_reasoning=not (json or hides_thinking))
+    screen = StandardScreen(shows_reasoning=not (json or reasoning.hide_thinking))
     session.show_reasoning = screen.reasoning
     with interrupts_call(session.cancel) as interruption:
         try:
@@ -172,7 +203,9 @@ def _answer_once(session: Session, text: str, *, shows_stats: bool, json: bool, 
         raise typer.Exit(EXIT_INTERRUPTED)
 
 
-def _converse(session: Session, model: GeneratorModel, *, shows_stats: bool, hides_thinking: bool) -> None:
+def _converse(
+    session: Session, model: GeneratorModel, reasoning: ReasoningFlags, *, shows_stats: bool
+) -> None:
     from genai.cli.chat.presenter import Presenter
     from genai.cli.chat.repl import Repl
     from genai.cli.chat.screen import StandardScreen
@@ -184,6 +217,6 @@ def _converse(session: Session, model: GeneratorModel, *, shows_stats: bool, hid
         f"context of {model.context_length} tokens"
     )
     print_note("/help lists the commands, Ctrl-C stops an answer, Ctrl-D leaves.")
-    screen = StandardScreen(shows_reasoning=not hides_thinking)
+    screen = StandardScreen(shows_reasoning=not reasoning.hide_thinking)
     repl = Repl(Presenter(session, screen, shows_stats=shows_stats))
     converse(repl, history_path=genai_home() / "chat_history")
