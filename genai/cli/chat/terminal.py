@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from prompt_toolkit import PromptSession
-from prompt_toolkit.completion import CompleteEvent, Completer, Completion
+from prompt_toolkit.completion import CompleteEvent, Completer, Completion, PathCompleter
 from prompt_toolkit.document import Document
 from prompt_toolkit.filters import Condition
 from prompt_toolkit.history import FileHistory, History, InMemoryHistory
@@ -18,9 +18,10 @@ from genai.cli.chat.commands import COMMANDS
 from genai.cli.chat.repl import Repl, is_open_block
 from genai.cli.option_values import OPTION_NAMES
 
-__all__ = ["converse"]
+__all__ = ["CommandCompleter", "converse"]
 
 PROMPT, CONTINUATION = ">>> ", "... "
+FILE_COMMANDS = ("/load", "/save")
 
 
 def converse(repl: Repl, *, history_path: Path) -> None:
@@ -41,7 +42,7 @@ def _make_prompt(history: History) -> PromptSession[str]:
     prompt: PromptSession[str] = PromptSession(
         history=history,
         key_bindings=_key_bindings(),
-        completer=_CommandCompleter(),
+        completer=CommandCompleter(),
         complete_while_typing=False,
         multiline=Condition(lambda: is_open_block(prompt.default_buffer.text)),
         prompt_continuation=CONTINUATION,
@@ -71,12 +72,19 @@ def _open_history(path: Path) -> History:
     return FileHistory(path)
 
 
-class _CommandCompleter(Completer):
-    """Completes the names of commands, and of options after /set."""
+class CommandCompleter(Completer):
+    """Completes the names of commands, of options after /set, and of files after /load and /save."""
+
+    def __init__(self) -> None:
+        self._paths = PathCompleter(expanduser=True)
 
     def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterable[Completion]:
-        del complete_event  # both kinds are answered alike
+        """Yield what the text before the cursor may become."""
         text = document.text_before_cursor
+        command, space, typed = text.partition(" ")
+        if command in FILE_COMMANDS and space:
+            yield from self._paths.get_completions(Document(typed), complete_event)
+            return
         if text.startswith("/set ") and text.count(" ") == 1:
             candidates, typed = OPTION_NAMES, text.removeprefix("/set ")
         elif text.startswith("/") and " " not in text:
