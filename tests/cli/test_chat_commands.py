@@ -48,7 +48,14 @@ def test_undo(talk: Conversation) -> None:
 def test_regen_says_that_greedy_is_the_same(talk: Conversation) -> None:
     talk.say("/regen")
     assert talk.said == HELLO
-    assert "Greedy decoding" in talk.screen.notes[-1]
+    assert "Greedy decoding gives the same answer again" in talk.screen.notes[-1]
+    assert len(talk.model.asked) == 1
+    talk.say("/set max_new_tokens 5", "/regen")  # which may be another answer
+    assert len(talk.model.asked) == 2
+    talk.say("/system Be brief.", "/regen")
+    assert len(talk.model.asked) == 3
+    talk.say("/set temperature 1", "/regen", "/regen")
+    assert len(talk.model.asked) == 5
     talk.say("/clear", "/regen")
     assert talk.screen.errors == ["there is no answer yet to do again"]
 

@@ -120,7 +120,7 @@ def test_a_conversation(terminal: Terminal, tmp_path: Path) -> None:
     terminal.type("/sta", "Tab")
     terminal.wait_for(">>> /stats")
     terminal.type("Enter")
-    terminal.wait_for("session      4 answers")
+    terminal.wait_for("session      3 answers")
     terminal.type("/hlep", "Enter")
     terminal.wait_for('Did you mean "/help"?')
     terminal.type("C-d")

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Presenter"]
 
+WAYS_ON = "/undo takes back the last exchange, /clear starts over, /set context_policy truncate_turns leaves out the oldest turns"
+
 
 class Presenter:
     """Shows a session's answers.
@@ -61,10 +63,11 @@ class Presenter:
             raise
 
     def regenerate(self) -> None:
-        """Show another answer to the last message."""
-        self._show(lambda: self.session.regenerate(self.screen.answer))
-        if not self.session.config.is_sampling:
+        """Show another answer to the last message, if there can be another one."""
+        if self.session.would_repeat:
             self.screen.note("Greedy decoding gives the same answer again; /set temperature 0.8 for others.")
+        else:
+            self._show(lambda: self.session.regenerate(self.screen.answer))
 
     def _show(self, answer: Callable[[], GenerationResult]) -> None:
         try:
@@ -86,7 +89,7 @@ class Presenter:
     def _why_length(self, result: GenerationResult) -> str:
         used, limit = len(result.prompt_token_ids) + len(result.token_ids), self.session.model.context_length
         if used >= limit:
-            return f"The context is full ({limit} tokens): /undo takes back the last exchange, /clear starts over."
+            return f"The context is full ({limit} tokens): {WAYS_ON}."
         return (
             f"Stopped at max_new_tokens={self.session.config.max_new_tokens}; /set max_new_tokens raises it."
         )
@@ -96,7 +99,4 @@ class Presenter:
         limit = session.model.context_length
         if not session.messages:
             return f"this message is longer than the context of {limit} tokens: shorten it"
-        return (
-            f"with this message the conversation is longer than the context of {limit} tokens: /undo takes back "
-            "the last exchange, /clear starts over, /set context_policy truncate_turns leaves out the oldest turns"
-        )
+        return f"with this message the conversation is longer than the context of {limit} tokens: {WAYS_ON}"

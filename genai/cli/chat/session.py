@@ -69,6 +69,7 @@ class Session:
         self.settings: dict[str, Any] = {}
         self.replace_settings(settings or {})
         self.last: GenerationResult | None = None
+        self._last_question: tuple[list[Message], GenerationConfig] | None = None
         self.totals = Totals()
         self.show_reasoning: Show = _ignore
         self._answer: Answer | None = None
@@ -118,6 +119,16 @@ class Session:
         if self.config.seed is not None:
             settings["seed"] = secrets.randbits(32)
         return self._continue(self.messages[: length + 1], settings, show)
+
+    @property
+    def would_repeat(self) -> bool:
+        """Whether another answer to the last message would be the one that is there: nothing is drawn, and nothing changed."""
+        length, config = self._last_exchange(), self.config
+        if length is None or self.last is None or self.last.finish_reason == "cancelled":
+            return False
+        question = self._with_system(self.messages[: length + 1])
+        is_same = (question, config) == self._last_question
+        return is_same and not config.is_sampling and config.max_time is None
 
     def cancel(self) -> None:
         """Ask the answer that is coming to end; called in a signal handler."""
@@ -190,7 +201,7 @@ class Session:
         assert result is not None
         if result.text or result.tool_calls or result.finish_reason == "stop":
             self.messages = [*messages, result.message]
-        self.last = result
+        self.last, self._last_question = result, (self._with_system(messages), self.config)
         self.totals = self.totals.plus(result.stats)
         return result
 
