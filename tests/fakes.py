@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from genai.cache import Buffer, CacheShape, CacheTensor, KVCache, PrefixKey, Slot
+from genai.errors import OptionError
 from genai.model import Span, StepOutput
 
 TENSORS = tuple(CacheTensor(outer, inner, np.float32) for outer, inner in ((2, 3), (2, 3), (1, 4), (1, 2)))
@@ -116,6 +117,8 @@ class FakeModel:
         return self.cache.can_truncate
 
     def rotations(self) -> list[None]:
+        if not self.cache.can_truncate or self.position_table_for(self.context_length):
+            raise OptionError("this model's cache cannot be moved")
         return [None] * len(self.cache.shape.tensors)
 
     def position_table_for(self, length: int) -> int:

@@ -7,13 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from genai.config import GenerationConfig
-from genai.engine import Engine, Request, Speculation
+from genai.engine import Engine, Request
 from genai.errors import OptionError
-from tests.engine.speculation.guessing import FixedCosts
 from tests.engine.test_engine import PROMPT, request, run
 from tests.fakes import FakeModel, fake_logits
 
@@ -132,51 +129,6 @@ def test_forced_tokens_fall_where_they_would_one_by_one() -> None:
         (slow,) = run(Engine(FakeModel(context_length=16)), asked())
     assert together.token_ids == slow.token_ids
     assert together.token_ids[8:14] == (8, 9, 10, 11, 12, 13)
-
-
-KINDS: list[dict[str, Any]] = [
-    {"context_policy": "shift"},
-    {"context_policy": "shift", "num_sink_tokens": 0},
-    {"context_policy": "shift", "speculative": "ngram", "logprobs": True},
-    {"context_policy": "shift", "num_return_sequences": 2, "temperature": 1.0, "seed": 5},
-    {"context_policy": "shift", "guidance_scale": 1.5, "negative_prompt": [2, 1, 0, 1]},
-    {"context_policy": "shift", "prompt_logprobs": 1},
-    {},
-    {"num_beams": 2},
-]
-
-
-@settings(max_examples=60, suppress_health_check=list(HealthCheck))
-@given(st.data())
-def test_any_mix_gives_each_what_it_gives_alone(data: st.DataObject) -> None:
-    limits: dict[str, Any] = {
-        "context_length": data.draw(st.integers(12, 40)),
-        "max_batch": 5,
-        "vocab_size": 9,
-    }
-    shape = FakeModel(**limits).cache.shape
-    if data.draw(st.booleans()):
-        limits["max_bytes"] = shape.num_bytes(4, data.draw(st.integers(12, 20)))
-    model = FakeModel(**limits)
-    speculation = Speculation(model, costs=FixedCosts(another_token=0.1))
-    engine = Engine(model, prefill_chunk=data.draw(st.sampled_from([1, 3, 40])), speculation=speculation)
-    requests: list[Request] = []
-    for _ in range(data.draw(st.integers(1, 5))):
-        prompt = data.draw(st.lists(st.integers(0, 2), min_size=1, max_size=11))
-        options = data.draw(st.sampled_from(KINDS))
-        requests.append(request(prompt, max_new_tokens=data.draw(st.integers(1, 70)), **options))
-        engine.submit(requests[-1])
-        for _ in range(data.draw(st.integers(0, 30))):
-            engine.advance()
-            engine.check()
-    run(engine)
-    for each in requests:
-        alone = Request(each.prompt_token_ids, each.config, tokenizer=each.tokenizer)
-        (twin,) = run(Engine(FakeModel(**limits)), alone)
-        assert each.result is not None
-        assert (each.result.token_ids, each.result.logprobs) == (twin.token_ids, twin.logprobs)
-        assert [c.token_ids for c in each.result.choices] == [c.token_ids for c in twin.choices]
-        assert each.result.prompt_logprobs == twin.prompt_logprobs
 
 
 @pytest.mark.parametrize(
