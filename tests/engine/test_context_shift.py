@@ -118,6 +118,19 @@ def test_what_gave_way_drops_the_same_tokens_when_it_is_computed_again() -> None
     assert list(young.result.token_ids) == expected(model, [5, 6], 70, window=20, num_sinks=4)
 
 
+def test_what_is_computed_again_beside_new_prompts_is_not_taken_for_one() -> None:
+    model = FakeModel(context_length=20)
+    engine = Engine(model, prefill_chunk=40)
+    old, new = shifting(max_new_tokens=200), request([1, 5, 6, 4])
+    engine.submit(old)
+    for _ in range(180):
+        engine.advance()
+    engine._scheduler._preempt(engine._scheduler.running[0])
+    run(engine, new)
+    assert old.result is not None
+    assert list(old.result.token_ids) == expected(model, PROMPT, 200, window=20, num_sinks=4)
+
+
 def test_forced_tokens_fall_where_they_would_one_by_one() -> None:
     def asked() -> Request:
         config = GenerationConfig().merge(max_new_tokens=60, context_policy="shift", num_sink_tokens=1)
