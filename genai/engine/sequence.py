@@ -209,10 +209,6 @@ class GenerationSequence:
 
     def commit_forced(self, max_tokens: int) -> None:
         """Append tokens, at most so many, that would follow whatever the logits were, to run in one row."""
-        if self.window is not None:
-            max_tokens = min(
-                max_tokens, self.window - self.length
-            )  # its row has to fit, as it would token by token
         while self.finish_reason is None and self._num_forced < max_tokens:
             token_id = self.sampler.forced_token()
             if token_id is None:

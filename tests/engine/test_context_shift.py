@@ -165,3 +165,21 @@ def test_a_prompt_must_fit() -> None:
         Engine(FakeModel(context_length=16)).submit(shifting([1] * 17))
     with pytest.raises(OptionError, match="kv_cache_bytes has room for 30"):
         Engine(FakeModel(context_length=600, max_bytes=shape.num_bytes(1, 30))).submit(shifting([1] * 31))
+
+
+@pytest.mark.parametrize("num_draws", [1, 2])
+def test_forced_tokens_go_no_further_than_memory(num_draws: int) -> None:
+    def asked() -> Request:
+        config = GenerationConfig().merge(
+            max_new_tokens=60, temperature=1.0, seed=1, num_return_sequences=num_draws
+        )
+        return Request(PROMPT, config, make_constraint=OftenForcing)
+
+    shape = FakeModel(context_length=600).cache.shape
+    limits = {"context_length": 600, "max_bytes": shape.num_bytes(num_draws, 21)}
+    (together,) = run(Engine(FakeModel(**limits)), asked())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("genai.engine.strategies.sampling.MAX_FORCED_TOKENS", 0)
+        (slow,) = run(Engine(FakeModel(**limits)), asked())
+    assert together.token_ids == slow.token_ids
+    assert [c.token_ids for c in together.choices] == [c.token_ids for c in slow.choices]

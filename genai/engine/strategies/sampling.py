@@ -9,7 +9,7 @@ from genai.engine.results import Choice, FinishReason, Piece
 from genai.engine.sequence import GenerationSequence
 from genai.model import Model, Span, StepOutput
 
-__all__ = ["SamplingStrategy", "finish_draws", "make_draws", "window_of"]
+__all__ = ["SamplingStrategy", "finish_draws", "make_draws"]
 
 MAX_FORCED_TOKENS = 32
 """Most forced tokens that run in one row with the token before them, so that the step stays short for the other rows."""
@@ -22,6 +22,7 @@ class SamplingStrategy:
         self.request = request
         self.takes_drafts = request.config.speculative != "off" and model.cache.can_truncate
         self._cache = model.cache
+        self._capacity = _capacity_of(request, model)
         self.sequences = make_draws(request, model)
         self._running = list(self.sequences)
 
@@ -36,7 +37,7 @@ class SamplingStrategy:
                 self._verify(sequence, output, index)
             else:
                 _choose(sequence, output, index, 0)
-            sequence.commit_forced(MAX_FORCED_TOKENS)
+            sequence.commit_forced(self._most_forced(sequence))
         self.request.note_first_token()
         going_on = [sequence for sequence in self._running if sequence.finish_reason is None]
         has_ended = len(going_on) < len(self._running)
@@ -52,6 +53,16 @@ class SamplingStrategy:
     def finish(self) -> Sequence[Choice]:
         """Return the continuations in order, of draw or of rank."""
         return finish_draws(self.request, self.sequences)
+
+    def _most_forced(self, sequence: GenerationSequence) -> int:
+        """Return how many forced tokens may run in one row: no more than would fit one by one.
+
+        Where memory will end several sequences when the first one fills it, none may run ahead of the others.
+        """
+        room = self._capacity - sequence.length
+        if not self.request.shifts and len(self.sequences) > 1 and sequence.num_left > room:
+            return 0
+        return min(MAX_FORCED_TOKENS, room)
 
     def _verify(self, sequence: GenerationSequence, output: StepOutput, index: int) -> None:
         """Choose tokens as long as they are those of the draft, and the one after that; let the slot forget the others.
@@ -92,10 +103,8 @@ def _choose(sequence: GenerationSequence, output: StepOutput, index: int, positi
     sequence.commit(sample.token_id, sample)
 
 
-def window_of(request: Request, model: Model) -> int | None:
-    """Return how many tokens a slot of a request holds that goes on where the context is full, or the memory for it."""
-    if not request.shifts:
-        return None
+def _capacity_of(request: Request, model: Model) -> int:
+    """Return how many tokens each slot of a request can hold, if it runs alone."""
     num_slots = request.num_draws * (2 if request.config.guidance_scale != 1 else 1)
     return min(model.context_length, model.cache.shape.capacity_for(num_slots))
 
@@ -110,7 +119,7 @@ def make_draws(request: Request, model: Model) -> list[GenerationSequence]:
             request.make_sampler(vocab_size=model.vocab_size, stream=index, max_length=model.context_length),
             max_length=model.context_length,
             is_streamed=config.best_of is None,
-            window=window_of(request, model),
+            window=_capacity_of(request, model) if request.shifts else None,
         )
         for index in range(request.num_draws)
     ]
