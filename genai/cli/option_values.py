@@ -69,8 +69,8 @@ def format_value(value: Any) -> str:
 
     >>> format_value(None), format_value(("a",)), format_value(0.5), format_value("off")
     ('none', '["a"]', '0.5', '"off"')
-    >>> format_value({(1, 2): 0.5}), format_value(GreenListSettings(bias=1.0))
-    ('[[[1, 2], 0.5]]', '{"greenlist_ratio": 0.25, "bias": 1.0, "hashing_key": 15485863}')
+    >>> format_value({(1, 2): 0.5})
+    '[[[1, 2], 0.5]]'
     >>> format_value(ResponseFormat.choices(["yes", "no"]))
     '{"type": "choices", "choices": ["yes", "no"]}'
     """

@@ -7,13 +7,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from genai.config.checks import Check, Flag, Integer, Number, TokenIds
+from genai.config.checks import AnyOf, Check, Flag, Integer, Number, TokenIds
 from genai.errors import OptionError, did_you_mean
 
 __all__ = ["GreenListSettings", "SynthIDSettings", "WatermarkSettings", "Watermarking"]
 
-_FIXED = {"seeding_scheme": "lefthash", "context_width": 1, "debug_mode": False}
+_FIXED = {"debug_mode": False}
 """Settings of transformers' classes of which only one value can be carried out."""
+
+SCHEMES = ("lefthash", "selfhash")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +26,16 @@ class GreenListSettings:
         greenlist_ratio: The share of the vocabulary that is favoured.
         bias: What is added to these tokens' logits.
         hashing_key: The secret that says which they are.
+        seeding_scheme: What else does: "lefthash", the last token, or "selfhash", the latest ones with the one that is
+            chosen.
+        context_width: From how many tokens on text is marked; with "selfhash", how many count, the chosen one included.
     """
 
     greenlist_ratio: float = 0.25
     bias: float = 2.0
     hashing_key: int = 15485863
+    seeding_scheme: str = "lefthash"
+    context_width: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +66,8 @@ _CHECKS: dict[str, Check] = {
     "greenlist_ratio": Number(0, 1, is_open=True, is_open_above=True),
     "bias": Number(),
     "hashing_key": Integer(0, 2**64 - 1),
+    "seeding_scheme": AnyOf(SCHEMES),
+    "context_width": Integer(1, 64),
     "ngram_len": Integer(2, 64),
     "keys": TokenIds(),  # integers as token ids are
     "context_history_size": Integer(1, 2**20),
@@ -104,4 +113,6 @@ class Watermarking:
                 raise OptionError(f"{name} needs {field.name}")
         if any(key >= 2**63 for key in given.get("keys", ())):
             raise OptionError(f"{name}.keys must be less than 2**63")
+        if given.get("seeding_scheme") == "selfhash" and given.get("hashing_key", 0) >= 2**63:
+            raise OptionError(f'{name}.hashing_key must be less than 2**63 with "selfhash"')
         return kind(**given)

@@ -14,6 +14,7 @@ from genai.config import GenerationConfig
 from genai.errors import OptionError
 from genai.sampling import Sampler, processors
 from genai.sampling.history.green_list import green_tokens
+from genai.sampling.history.self_hash import is_green
 from genai.sampling.uniforms import UniformStream
 
 from .test_processors import theirs
@@ -40,7 +41,26 @@ def test_green_tokens_are_pytorchs(seed, vocab_size, data):
     assert green_tokens(seed, vocab_size, count).tolist() == expected
 
 
-@pytest.mark.parametrize("own", [{}, {"greenlist_ratio": 0.6, "bias": 0.5, "hashing_key": 2**40 + 1}])
+@given(st.integers(-(2**63), 2**70), st.integers(2, 300), st.data())
+@settings(max_examples=50)
+def test_one_token_is_green_if_it_is_among_all(seed, vocab_size, data):
+    count = data.draw(st.integers(0, vocab_size))
+    green = green_tokens(seed, vocab_size, count).tolist()
+    assert [each for each in range(vocab_size) if is_green(each, seed, vocab_size, count)] == sorted(green)
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        {},
+        {"greenlist_ratio": 0.6, "bias": 0.5, "hashing_key": 2**40 + 1},
+        {"context_width": 4},
+        {"seeding_scheme": "selfhash"},
+        {"seeding_scheme": "selfhash", "context_width": 4, "greenlist_ratio": 0.5},
+        {"seeding_scheme": "selfhash", "context_width": 2, "hashing_key": 2**62 + 1},
+    ],
+    ids=str,
+)
 def test_it_is_transformers(own):
     sampler = make_sampler(watermarking_config=own)
     reference = hf.WatermarkLogitsProcessor(VOCAB, "cpu", **own)
@@ -66,12 +86,15 @@ def test_a_draw_is_marked_after_its_filters(options):
         sampler.accept(expected)
 
 
-def test_the_detector_finds_it_and_copies_go_their_own_ways():
+@pytest.mark.parametrize(
+    "own", [{}, {"seeding_scheme": "selfhash", "context_width": 2, "bias": 4.0}], ids=str
+)
+def test_the_detector_finds_it_and_copies_go_their_own_ways(own):
     config = GPT2Config(vocab_size=VOCAB, bos_token_id=0)
-    detector = WatermarkDetector(config, "cpu", WatermarkingConfig())
+    detector = WatermarkDetector(config, "cpu", WatermarkingConfig(**own))
     scores = {}
     for is_marked in (False, True):
-        sampler = make_sampler(do_sample=True, watermarking_config={} if is_marked else None)
+        sampler = make_sampler(do_sample=True, watermarking_config=own if is_marked else None)
         tokens = []
         for step in range(80):
             tokens.append(sampler.sample(logits_at(step)).token_id)
@@ -89,7 +112,14 @@ def test_what_has_no_tokens_yet_is_left_as_it_is():
     ("options", "message"),
     [
         ({"watermarking_config": 3}, "must map names of settings"),
-        ({"watermarking_config": {"seeding_scheme": "selfhash"}}, "seeding_scheme can only be 'lefthash'"),
+        (
+            {"watermarking_config": {"seeding_scheme": "hash"}},
+            'seeding_scheme must be "lefthash" or "selfhash"',
+        ),
+        (
+            {"watermarking_config": {"seeding_scheme": "selfhash", "hashing_key": 2**63}},
+            "hashing_key must be less than",
+        ),
         ({"watermarking_config": {"biass": 5}}, 'knows no "biass". Did you mean "bias"'),
         ({"watermarking_config": {"ngram_len": 5}}, "watermarking_config needs keys"),
         ({"watermarking_config": {"ngram_len": 5, "keys": [1], "bias": 2.0}}, 'knows no "bias"'),
@@ -110,6 +140,8 @@ def test_impossible_settings_are_refused(options, message):
 def test_what_transformers_writes_is_read():
     written = WatermarkingConfig(bias=1.0).to_dict()
     assert GenerationConfig.from_dict({"watermarking_config": written}).watermarking_config.bias == 1.0
+    written = WatermarkingConfig(seeding_scheme="selfhash", context_width=3).to_dict()
+    assert GenerationConfig.from_dict({"watermarking_config": written}).watermarking_config.context_width == 3
     written = SynthIDTextWatermarkingConfig(ngram_len=5, keys=[6, 4]).to_dict()
     assert GenerationConfig.from_dict({"watermarking_config": written}).watermarking_config.keys == (6, 4)
 

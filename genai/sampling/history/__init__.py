@@ -23,6 +23,7 @@ from genai.sampling.history.penalties import (
     SequenceBias,
 )
 from genai.sampling.history.processor import Constraint, LogitsProcessor
+from genai.sampling.history.self_hash import SelfHashWatermark
 from genai.sampling.history.synthid import SynthIDWatermark
 
 __all__ = ["Constraint", "LogitsProcessor", "build_history_processors", "make_watermark", "only_penalize"]
@@ -71,7 +72,8 @@ def make_watermark(
 ) -> LogitsProcessor:
     """Return what marks one sequence."""
     if isinstance(settings, GreenListSettings):
-        return GreenListWatermark(settings, prompt_token_ids, vocab_size)
+        kind = SelfHashWatermark if settings.seeding_scheme == "selfhash" else GreenListWatermark
+        return kind(settings, prompt_token_ids, vocab_size)
     return SynthIDWatermark(settings)
 
 

@@ -16,16 +16,16 @@ from numpy.typing import NDArray
 from genai.config import GreenListSettings
 from genai.sampling.processors import Logits
 
-__all__ = ["GreenListWatermark", "green_tokens"]
+__all__ = ["GreenListWatermark", "green_tokens", "swaps_of"]
 
 MAX_KEPT = 256
 """Of how many last tokens the favoured ones are kept; copies of a watermark share them."""
 
 
 class GreenListWatermark:
-    """Favours tokens after the last one; what has no tokens yet is left as it is."""
+    """Favours tokens after the last one; a sequence that is shorter than the context is left as it is."""
 
-    __slots__ = ("_bias", "_count", "_hashing_key", "_kept", "_last", "_vocab_size")
+    __slots__ = ("_bias", "_count", "_hashing_key", "_kept", "_last", "_num_missing", "_vocab_size")
     option = "watermarking_config"
     is_done = False
 
@@ -34,11 +34,12 @@ class GreenListWatermark:
         self._hashing_key = settings.hashing_key
         self._count = int(vocab_size * settings.greenlist_ratio)
         self._vocab_size = vocab_size
-        self._last = prompt_token_ids[-1] if prompt_token_ids else None
+        self._last = prompt_token_ids[-1] if prompt_token_ids else 0
+        self._num_missing = settings.context_width - len(prompt_token_ids)
         self._kept: dict[int, NDArray[np.int64]] = {}
 
     def apply(self, logits: Logits) -> None:
-        if self._last is None:
+        if self._num_missing > 0:
             return
         green = self._kept.get(self._last)
         if green is None:
@@ -50,21 +51,26 @@ class GreenListWatermark:
 
     def accept(self, token_id: int) -> None:
         self._last = token_id
+        self._num_missing -= 1
 
     def copy(self) -> Self:
         return copy.copy(self)
 
 
 def green_tokens(seed: int, vocab_size: int, count: int) -> NDArray[np.int64]:
-    """Return the first `count` numbers of torch.randperm(vocab_size) after manual_seed(seed), fewer than all.
+    """Return the first `count` numbers of torch.randperm(vocab_size) after manual_seed(seed).
 
     >>> green_tokens(1, 10, 3).tolist()
     [5, 6, 1]
     """
+    order = list(range(vocab_size))
+    for place, target in enumerate(swaps_of(seed, vocab_size, count).tolist()):
+        order[place], order[target] = order[target], order[place]
+    return np.array(order[:count], np.int64)
+
+
+def swaps_of(seed: int, vocab_size: int, count: int) -> NDArray[np.int64]:
+    """Return with which place each of the first `count` is swapped, in turn, by torch.randperm after manual_seed(seed)."""
     seed %= 2**64 - 1
     numbers = np.random.RandomState(seed % 2**32).randint(0, 2**32, count, np.uint32).astype(np.int64)
-    offsets = numbers % (vocab_size - np.arange(count))
-    order = list(range(vocab_size))
-    for place, offset in enumerate(offsets.tolist()):
-        order[place], order[place + offset] = order[place + offset], order[place]
-    return np.array(order[:count], np.int64)
+    return np.arange(count) + numbers % (vocab_size - np.arange(count))
