@@ -6,11 +6,15 @@ import json
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from genai import Generator, OptionError
 from genai.cli import run
+from genai.export import export_model
+from tests.engine.speculation.guessing import FixedCosts
+from tests.export.gguf.test_real_files import FILES
 
 Folders = Callable[..., tuple[Path, Path]]
 PROMPT = "the quick brown fox the quick brown"
@@ -77,3 +81,33 @@ def test_the_command_line_passes_it_on(
     assert run([*command, "--speculative", "draft"]) == 2
     assert "--draft MODEL" in capsys.readouterr().err
     assert run(["chat", PROMPT, "-m", model, "--draft", draft, "--max-new-tokens", "5"]) == 0
+
+
+@pytest.mark.slow
+def test_real_weights_are_guessed_well_by_themselves_in_four_bits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = FILES["smollm2"]
+    if file is None:
+        pytest.skip("no package with the file of smollm2 is installed")
+    monkeypatch.setattr("genai.engine.speculation.speculation.RunCosts", FixedCosts)  # no clock decides
+    exact, rounded = (
+        export_model(file, tmp_path / precision, precision=precision) for precision in ("fp32", "int4")
+    )
+    prompts = ["The capital of France is", "def fibonacci(n):\n", "Once upon a time, there was a"]
+    with Generator(exact, draft=rounded) as generator:
+        for options in ({"do_sample": False}, {"temperature": 0.7, "seed": 1}):
+            common: dict[str, Any] = {"max_new_tokens": 32, **options}
+            plain = generator.generate(prompts, speculative="off", **common)
+            common |= {"speculative": "draft", "num_draft_tokens": 2}
+            together = generator.generate(prompts, **common)
+            alone = [generator.generate(prompt, **common) for prompt in prompts]
+            expected = [result.token_ids for result in plain]
+            assert [result.token_ids for result in together] == expected
+            if "seed" not in options:  # which counts from the first of several prompts
+                assert [result.token_ids for result in alone] == expected
+            drafted, accepted = (
+                sum(getattr(result.stats, f"{name}_tokens") for result in alone)
+                for name in ("drafted", "accepted")
+            )
+            assert accepted > 0.5 * drafted > 20
