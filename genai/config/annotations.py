@@ -25,6 +25,7 @@ _SIMPLE: Mapping[Any, str] = {
     type(None): "null",
 }
 _LISTS = (list, Sequence, set, frozenset, tuple)  # of which a schema says the same
+_DEFINITIONS = "#/$defs/"
 _MAPPINGS = (dict, Mapping, MutableMapping)
 
 
@@ -175,13 +176,11 @@ def _class_schema(
     if issubclass(hint, enum.Enum):
         return _enumeration([member.value for member in hint])
     name, schemas = definitions.name_of(hint), definitions.schemas
-    reference = {"$ref": f"#/$defs/{name}"}
+    reference = {"$ref": _DEFINITIONS + name}
     if name in schemas:
         return reference
     if hasattr(hint, "model_json_schema"):
-        schema = hint.model_json_schema()
-        schemas |= schema.pop("$defs", {})
-        schemas[name] = schema
+        schemas |= _model_schemas(hint.model_json_schema(), name, schemas)
         return reference
     if not dataclasses.is_dataclass(hint) and not typing.is_typeddict(hint):
         raise _no_counterpart(hint, where)
@@ -195,6 +194,33 @@ def _class_schema(
         "additionalProperties": False,
     }
     return reference
+
+
+def _model_schemas(schema: dict[str, Any], name: str, taken: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return pydantic's schema of a model under a name, and those that it refers to under names that no others have."""
+    found: dict[str, Any] = schema.pop("$defs", {})
+    own = None
+    if schema.keys() == {"$ref"}:  # it contains itself: what it is stands among the others
+        own = str(schema["$ref"]).removeprefix(_DEFINITIONS)
+        schema = found.pop(own)
+    is_taken = any(each == name or taken.get(each, inner) != inner for each, inner in found.items())
+    names = {each: f"{name}.{each}" if is_taken else each for each in found}
+    targets = {_DEFINITIONS + each: _DEFINITIONS + new for each, new in names.items()}
+    if own is not None:
+        targets[_DEFINITIONS + own] = _DEFINITIONS + name
+    schemas = {names[each]: inner for each, inner in found.items()} | {name: schema}
+    return {each: _with_targets(inner, targets) for each, inner in schemas.items()}
+
+
+def _with_targets(schema: Any, targets: Mapping[str, str]) -> Any:
+    """Return a schema that refers to others by new names."""
+    if isinstance(schema, str):
+        return targets.get(schema, schema)
+    if isinstance(schema, list):
+        return [_with_targets(each, targets) for each in schema]
+    if isinstance(schema, dict):
+        return {key: _with_targets(each, targets) for key, each in schema.items()}
+    return schema
 
 
 def _fields(kind: Any, hints: Mapping[str, Any]) -> dict[str, bool]:

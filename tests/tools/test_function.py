@@ -7,6 +7,7 @@ import enum
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
+import jsonschema
 import pydantic
 import pytest
 from hypothesis import given
@@ -63,6 +64,38 @@ def forecast(
         What it was called with.
     """
     return place, span, unit, mode, tags, extra, note
+
+
+class Node(pydantic.BaseModel):
+    label: str
+    children: list[Node] = []
+
+
+def model_of(name: str, **fields: Any) -> Any:
+    return pydantic.create_model(name, **{key: (hint, ...) for key, hint in fields.items()})
+
+
+def test_models_contain_themselves_and_share_names() -> None:
+    node = {"label": "a", "children": [{"label": "b"}]}
+    one = model_of("One", item=model_of("Item", size=int))
+    two = model_of("Two", items=list[model_of("Item", word=str)], root=Node)
+    definitions = Definitions()
+    properties = {
+        each: schema_of_annotation(hint, where="f", definitions=definitions)
+        for each, hint in {"one": one, "node": Node, "two": two, "item": model_of("Item", more=bool)}.items()
+    }
+    schema = {"type": "object", "properties": properties, "$defs": definitions.schemas}
+    value = {"one": {"item": {"size": 1}}, "node": node}
+    value |= {"two": {"items": [{"word": "w"}], "root": node}, "item": {"more": True}}
+    jsonschema.validate(value, schema)
+    for wrong in (
+        {"one": {"item": {"word": "w"}}},
+        {"two": {"items": [{"size": 1}], "root": node}},
+        {"item": {"size": 1}},
+        {"node": {"label": "a", "children": [{"label": 1}]}},
+    ):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate({**value, **wrong}, schema)
 
 
 def test_the_schema_of_a_function() -> None:
