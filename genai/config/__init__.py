@@ -18,7 +18,7 @@ from genai.config.export import (
     ExportSettings,
     check_block_size,
 )
-from genai.config.generation import CODE_OPTIONS, GenerationConfig
+from genai.config.generation import CODE_OPTIONS, LEAST_TEMPERATURE, GenerationConfig
 from genai.config.generation_options import GenerationOptions, LogitsFunction, StoppingCriterion
 from genai.config.message import Message
 from genai.config.option import Option, options_of
@@ -43,6 +43,7 @@ __all__ = [
     "FLOAT_TYPES",
     "JSON_WHITESPACE",
     "KV_PRECISIONS",
+    "LEAST_TEMPERATURE",
     "NEUTRAL_FILTERS",
     "OPTIMIZE_FOR",
     "PRECISIONS",

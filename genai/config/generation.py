@@ -31,7 +31,10 @@ from genai.config.samplers import NEUTRAL_FILTERS, SamplerOrder
 from genai.config.watermark import Watermarking, WatermarkSettings
 from genai.errors import OptionError, did_you_mean
 
-__all__ = ["CODE_OPTIONS", "GenerationConfig"]
+__all__ = ["CODE_OPTIONS", "LEAST_TEMPERATURE", "GenerationConfig"]
+
+LEAST_TEMPERATURE = 1e-5
+"""The least by which logits are divided: below it a draw has nothing to choose."""
 
 SAMPLING_OPTIONS = frozenset({"temperature", "dynatemp_range", "mirostat", *NEUTRAL_FILTERS})
 """Options that imply `do_sample` when a caller sets them."""
@@ -49,7 +52,7 @@ class GenerationConfig:
 
     Args:
         max_new_tokens: Most tokens to generate; `None` goes on until the context is full.
-        min_new_tokens: End-of-sequence tokens are forbidden before this many tokens.
+        min_new_tokens: End-of-sequence tokens and `stop_token_ids` are forbidden before this many tokens; `stop` is not.
         do_sample: Draw from the distribution; otherwise take the most likely token. `None` becomes True if a sampling
             option (temperature, dynatemp_range, mirostat, or a filter such as top_p) is set, else False.
         temperature: Divides the logits; 0 means greedy.
@@ -302,8 +305,8 @@ class GenerationConfig:
 
     @property
     def is_sampling(self) -> bool:
-        """Whether tokens are drawn: `do_sample`, and a temperature that is not 0."""
-        return bool(self.do_sample) and self.temperature > 0
+        """Whether tokens are drawn: `do_sample`, and a temperature that is not as good as 0."""
+        return bool(self.do_sample) and self.temperature >= LEAST_TEMPERATURE
 
     def merge(self, **options: Unpack[GenerationOptions]) -> Self:
         """Return a copy with these options changed.

@@ -9,10 +9,9 @@ from genai.sampling.history import Constraint, LogitsProcessor
 from genai.sampling.logprobs import token_logprob
 from genai.sampling.processors import guide, log_softmax
 from genai.sampling.reasoning_limit import ReasoningLimit
-from genai.sampling.sampler import GREEDY_TEMPERATURE, Sample, Sampler
+from genai.sampling.sampler import Sample, Sampler
 
 __all__ = [
-    "GREEDY_TEMPERATURE",
     "Constraint",
     "LogitsProcessor",
     "ReasoningLimit",

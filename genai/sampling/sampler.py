@@ -23,14 +23,11 @@ from genai.sampling.history import (
 )
 from genai.sampling.logprobs import token_logprob
 from genai.sampling.mirostat import Mirostat
-from genai.sampling.processors import LOWEST_TEMPERATURE, Logits
+from genai.sampling.processors import Logits
 from genai.sampling.selection import Filters, draw_index, narrow, scale, select
 from genai.sampling.uniforms import UniformStream
 
-__all__ = ["GREEDY_TEMPERATURE", "Sample", "Sampler"]
-
-GREEDY_TEMPERATURE = LOWEST_TEMPERATURE
-"""Below this temperature a draw is the argmax."""
+__all__ = ["Sample", "Sampler"]
 
 _TOKEN, _EXCLUSION = range(2)
 """What the uniforms of a position are for: which token is drawn, and whether XTC excludes the top choices."""
@@ -125,8 +122,7 @@ class Sampler:
         self._vocab_size = vocab_size
         self._logprobs = config.logprobs or config.best_of is not None
         self._num_top_logprobs = min(config.top_logprobs, vocab_size)
-        is_sampling = config.do_sample and config.temperature >= GREEDY_TEMPERATURE
-        self._filters = Filters.of(config) if is_sampling else None
+        self._filters = Filters.of(config) if config.is_sampling else None
         self._mirostat = Mirostat(config.mirostat_tau, config.mirostat_eta) if config.mirostat else None
         self._uniforms = UniformStream(seed, stream, _TOKEN)
         self._chances = UniformStream(seed, stream, _EXCLUSION) if config.xtc_probability else None
@@ -146,18 +142,18 @@ class Sampler:
         self._watermark: LogitsProcessor | None = None
         if config.watermarking_config is not None:
             watermark = make_watermark(config.watermarking_config, prompt_token_ids, vocab_size)
-            if is_sampling:
+            if config.is_sampling:
                 self._watermark = watermark  # after the filters
             else:
                 self._processors += (watermark,)
         self._update_flags()
 
-    def sample(self, logits: Logits, *, told: Logits | None = None) -> Sample:
+    def sample(self, logits: Logits, *, raw_logits: Logits | None = None) -> Sample:
         """Choose the next token.
 
         Args:
             logits: float32 [vocab] of the last position; not mutated.
-            told: Those whose log-probabilities are told, where others than these.
+            raw_logits: Those whose log-probabilities are told, where others than these.
 
         Raises:
             GenerationError: The logits hold NaN or +inf, all are -inf, or the options leave no token.
@@ -174,7 +170,7 @@ class Sampler:
         token_id = best if self._filters is None else self._draw(scores, self._filters)
         if not self._logprobs:
             return Sample(token_id)
-        raw = logits if told is None else told
+        raw = logits if raw_logits is None else raw_logits
         return Sample(token_id, *token_logprob(raw, token_id, self._num_top_logprobs))
 
     def process_logits(self, logits: Logits) -> Logits:
@@ -200,10 +196,9 @@ class Sampler:
         """Return the next token where no logits can change it, as a grammar leaves no other and no logprobs are wanted."""
         if self._constraint is None or self._logprobs or self._mirostat is not None:
             return None
-        forced = self._constraint.forced_token()
-        if forced is None or not only_penalize(p for p in self._processors if p is not self._constraint):
+        if not only_penalize(p for p in self._processors if p is not self._constraint):
             return None
-        return forced
+        return self._constraint.forced_token()
 
     def accept(self, token_id: int) -> None:
         """Advance by one token of the sequence, whoever chose it."""

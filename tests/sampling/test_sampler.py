@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from genai.config import GenerationConfig
+from genai.config import LEAST_TEMPERATURE, GenerationConfig
 from genai.errors import GenerationError, OptionError
-from genai.sampling import GREEDY_TEMPERATURE, Sample, Sampler, log_softmax, processors
+from genai.sampling import Sample, Sampler, log_softmax, processors
 
 from .strategies import logits_rows, seeds
 
@@ -200,7 +200,7 @@ def test_greedy_is_argmax(logits):
     assert sampler.sample(logits) == Sample(int(logits.argmax()))
 
 
-@pytest.mark.parametrize("temperature", [0, 0.0, GREEDY_TEMPERATURE / 2])
+@pytest.mark.parametrize("temperature", [0, 0.0, LEAST_TEMPERATURE / 2])
 def test_vanishing_temperature_is_argmax(temperature):
     assert make_sampler(do_sample=True, temperature=temperature).is_argmax
 
@@ -223,8 +223,14 @@ def test_is_argmax_is_false(options):
     assert not make_sampler(**options).is_argmax
 
 
-def test_min_new_tokens_ends():
-    sampler = make_sampler(min_new_tokens=2)
+def test_a_vanishing_temperature_draws_no_different_sequences():
+    with pytest.raises(OptionError, match="num_return_sequences"):
+        GenerationConfig(temperature=LEAST_TEMPERATURE / 2, num_return_sequences=4)
+
+
+@pytest.mark.parametrize("options", [{}, {"stop_token_ids": [3]}])
+def test_min_new_tokens_ends(options):
+    sampler = make_sampler(min_new_tokens=2, eos=[] if options else EOS, **options)
     logits = np.zeros(VOCAB, np.float32)
     logits[3] = 9
     for _ in range(2):

@@ -49,7 +49,7 @@ class GuidedStrategy:
         for place, (sequence, twin) in enumerate(self._running):
             index = first + 2 * place
             logits, without_prompt = output.logits_of(index, 1)[0], output.logits_of(index + 1, 1)[0]
-            sample = sequence.sampler.sample(guide(logits, without_prompt, scale), told=logits)
+            sample = sequence.sampler.sample(guide(logits, without_prompt, scale), raw_logits=logits)
             sequence.commit(sample.token_id, sample)
             twin.ids.append(sample.token_id)
             if sequence.finish_reason is not None:

@@ -118,8 +118,9 @@ def _bans(
     bad_words = [tuple(word) for word in bad_words_ids if len(word) > 1 or word[0] not in eos_token_ids]
     if bad_words:
         yield BadWordsBan(bad_words, prompt_token_ids, vocab_size)
-    if config.min_new_tokens and eos_token_ids:
-        yield EosBan(config.min_new_tokens, eos_token_ids, vocab_size)
+    ends = (*eos_token_ids, *config.stop_token_ids)
+    if config.min_new_tokens and ends:
+        yield EosBan(config.min_new_tokens, ends, vocab_size)
 
 
 def _at_positions(

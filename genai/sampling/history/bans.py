@@ -8,8 +8,9 @@ from typing import Self
 
 import numpy as np
 
-from genai.sampling.history.processor import Stateless, ids_below
+from genai.sampling.history.processor import Stateless
 from genai.sampling.processors import Logits
+from genai.sampling.processors.bans import ids_below
 
 __all__ = ["BadWordsBan", "BeginSuppression", "EosBan", "Forcing", "NgramBan", "Suppression"]
 

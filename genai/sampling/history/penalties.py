@@ -9,9 +9,10 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from genai.sampling.history.processor import Stateless, ids_below
+from genai.sampling.history.processor import Stateless
 from genai.sampling.history.token_counts import TokenCounts
 from genai.sampling.processors import Logits, decay_growth
+from genai.sampling.processors.bans import ids_below
 
 __all__ = ["CountPenalty", "LengthDecay", "LogitBias", "PromptPenalty", "RepetitionPenalty", "SequenceBias"]
 

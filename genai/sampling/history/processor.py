@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Protocol, Self
-
-import numpy as np
-from numpy.typing import NDArray
 
 from genai.sampling.processors import Logits
 
-__all__ = ["Constraint", "LogitsProcessor", "Stateless", "ids_below"]
+__all__ = ["Constraint", "LogitsProcessor", "Stateless"]
 
 
 class LogitsProcessor(Protocol):
@@ -52,8 +48,3 @@ class Stateless:
 
     def copy(self) -> Self:
         return self
-
-
-def ids_below(vocab_size: int, token_ids: Sequence[int]) -> NDArray[np.int64]:
-    """Return the ids that have a logit."""
-    return np.array([token_id for token_id in token_ids if token_id < vocab_size], np.int64)

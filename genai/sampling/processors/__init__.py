@@ -34,7 +34,6 @@ from genai.sampling.processors.distribution import (
 )
 from genai.sampling.processors.dry import max_dry_exponent, penalize_dry
 from genai.sampling.processors.filters import (
-    LOWEST_TEMPERATURE,
     apply_dynamic_temperature,
     apply_temperature,
     eta_floor,
@@ -59,7 +58,6 @@ from genai.sampling.processors.penalties import (
 )
 
 __all__ = [
-    "LOWEST_TEMPERATURE",
     "Logits",
     "apply_dynamic_temperature",
     "apply_logit_bias",

@@ -14,6 +14,7 @@ __all__ = [
     "ban_eos",
     "ban_repeated_ngrams",
     "force_tokens",
+    "ids_below",
     "suppress_tokens",
 ]
 
@@ -25,7 +26,7 @@ def suppress_tokens(logits: Logits, token_ids: Iterable[int]) -> Logits:
     [0.0, -inf, 0.0]
     """
     result = logits.copy()
-    result[..., ids_within(token_ids, logits)] = -np.inf
+    result[..., ids_below(logits.shape[-1], token_ids)] = -np.inf
     return result
 
 
@@ -36,7 +37,7 @@ def force_tokens(logits: Logits, token_ids: Iterable[int]) -> Logits:
     [-inf, 0.0, -inf]
     """
     result = np.full_like(logits, -np.inf)
-    result[..., ids_within(token_ids, logits)] = 0
+    result[..., ids_below(logits.shape[-1], token_ids)] = 0
     return result
 
 
@@ -87,6 +88,6 @@ def ban_repeated_ngrams(logits: Logits, token_ids: Sequence[int], size: int) -> 
     return suppress_tokens(logits, [gram[-1] for gram in grams if gram[:-1] == prefix])
 
 
-def ids_within(token_ids: Iterable[int], logits: Logits) -> NDArray[np.int64]:
+def ids_below(vocab_size: int, token_ids: Iterable[int]) -> NDArray[np.int64]:
     """Return the ids that have a logit."""
-    return np.fromiter((i for i in token_ids if i < logits.shape[-1]), np.int64)
+    return np.fromiter((token_id for token_id in token_ids if token_id < vocab_size), np.int64)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from genai.config import LEAST_TEMPERATURE
 from genai.sampling.processors.distribution import Logits, log_softmax, softmax
 
 __all__ = [
-    "LOWEST_TEMPERATURE",
     "apply_dynamic_temperature",
     "apply_temperature",
     "entropy",
@@ -23,10 +23,6 @@ __all__ = [
     "keep_top_p",
     "keep_typical_p",
 ]
-
-
-LOWEST_TEMPERATURE = 1e-5
-"""Below this temperature a draw is the argmax; dividing by less would overflow float32."""
 
 
 def apply_temperature(logits: Logits, temperature: float) -> Logits:
@@ -63,7 +59,7 @@ def apply_dynamic_temperature(logits: Logits, temperature: float, spread: float,
     share = np.power(np.clip(entropy(logits) / greatest, 0, 1), np.float64(exponent))
     low, high = max(temperature - spread, 0.0), temperature + spread
     temperatures = np.where(num_possible > 1, low + (high - low) * share, 1.0)
-    divisors: Logits = np.maximum(temperatures, LOWEST_TEMPERATURE).astype(np.float32)
+    divisors: Logits = np.maximum(temperatures, LEAST_TEMPERATURE).astype(np.float32)
     with np.errstate(over="ignore"):
         result: Logits = logits / divisors
     return result

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from genai.sampling.processors.bans import ids_within
+from genai.sampling.processors.bans import ids_below
 from genai.sampling.processors.distribution import Logits
 
 __all__ = [
@@ -71,7 +71,7 @@ def raise_eos(
     """
     result = logits.copy()
     if num_generated > start:
-        ids = ids_within(eos_token_ids, logits)
+        ids = ids_below(logits.shape[-1], eos_token_ids)
         grown = decay_growth(num_generated - start, factor)
         ends = result[..., ids]
         result[..., ids] = ends + np.abs(np.where(np.isfinite(ends), ends, 0)) * grown
@@ -96,7 +96,7 @@ def penalize_repetition(logits: Logits, token_ids: Iterable[int], penalty: float
     [1.0, -4.0, 2.0]
     """
     result = logits.copy()
-    ids = ids_within(set(token_ids), logits)
+    ids = ids_below(logits.shape[-1], set(token_ids))
     seen = result[..., ids]
     with np.errstate(over="ignore"):  # of padding near the lowest float
         result[..., ids] = np.where(seen < 0, seen * np.float32(penalty), seen / np.float32(penalty))
