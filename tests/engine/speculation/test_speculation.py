@@ -122,6 +122,39 @@ def assert_same(each: Request, twin: Request) -> None:
     assert each.result.stats.accepted_tokens <= each.result.stats.drafted_tokens
 
 
+def answer_a_mix(
+    data: st.DataObject,
+    engine: Engine,
+    twins: dict[Request, Request],
+    limits: Mapping[str, Any],
+    *,
+    adapters: Sequence[str | None] = (None,),
+) -> None:
+    """Submit drawn requests while others run, and see that each has the answer of its twin, which is entered before."""
+    model = engine._model
+    for _ in range(data.draw(st.integers(1, 5))):
+        prompt = data.draw(st.lists(st.integers(0, 2), min_size=1, max_size=20))
+        options = {**data.draw(st.sampled_from(KINDS)), "max_new_tokens": data.draw(st.integers(1, 24))}
+        options["min_new_tokens"] = min(options.get("min_new_tokens", 0), options["max_new_tokens"])
+        each = make(
+            prompt,
+            options,
+            stream=data.draw(st.booleans()),
+            adapter=data.draw(st.sampled_from(adapters)),
+            make_constraint=data.draw(st.sampled_from([None, Rhyme])),
+        )
+        twins[each] = alone(each, FakeModel(max_batch=model.max_batch, **limits))
+        engine.submit(each)
+        for _ in range(data.draw(st.integers(0, 4))):
+            engine.advance()
+            engine.check()
+    while engine.has_work:
+        engine.advance()
+        engine.check()
+    for each, twin in twins.items():
+        assert_same(each, twin)
+
+
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_any_guesses_leave_any_mix_of_requests_its_answers(data: st.DataObject) -> None:
@@ -143,27 +176,8 @@ def test_any_guesses_leave_any_mix_of_requests_its_answers(data: st.DataObject) 
     )
     speculation = Speculation(model, drafters={"ngram": prompter}, costs=FixedCosts())
     engine = Engine(model, prefill_chunk=data.draw(st.sampled_from([2, 5, 40])), speculation=speculation)
-    for _ in range(data.draw(st.integers(1, 5))):
-        prompt = data.draw(st.lists(st.integers(0, 2), min_size=1, max_size=12))
-        options = {**data.draw(st.sampled_from(KINDS)), "max_new_tokens": data.draw(st.integers(1, 24))}
-        options["min_new_tokens"] = min(options.get("min_new_tokens", 0), options["max_new_tokens"])
-        each = make(
-            prompt,
-            options,
-            stream=data.draw(st.booleans()),
-            adapter=data.draw(st.sampled_from([None, "a"])),
-            make_constraint=data.draw(st.sampled_from([None, Rhyme])),
-        )
-        twins[each] = alone(each, FakeModel(max_batch=model.max_batch, **limits))
-        engine.submit(each)
-        for _ in range(data.draw(st.integers(0, 4))):
-            engine.advance()
-            engine.check()
-    while engine.has_work:
-        engine.advance()
-        engine.check()
-    for each, twin in twins.items():
-        assert_same(each, twin)
+    answer_a_mix(data, engine, twins, limits, adapters=[None, "a"])
+    for each in twins:
         stats_of = each.result.stats if each.result else None
         if stats_of and (
             each.config.num_beams > 1 or each.config.speculative == "off" or limits["has_state"]
@@ -361,22 +375,7 @@ def test_a_draft_model_leaves_any_mix_of_requests_its_answers(data: st.DataObjec
     )
     draft.prompt_chunk = data.draw(st.sampled_from([2, 512]))
     engine = with_draft(model, draft)
-    twins: dict[Request, Request] = {}
-    for _ in range(data.draw(st.integers(1, 5))):
-        prompt = data.draw(st.lists(st.integers(0, 2), min_size=1, max_size=20))
-        options = {**data.draw(st.sampled_from(KINDS)), "max_new_tokens": data.draw(st.integers(1, 24))}
-        options["min_new_tokens"] = min(options.get("min_new_tokens", 0), options["max_new_tokens"])
-        each = make(prompt, options, make_constraint=data.draw(st.sampled_from([None, Rhyme])))
-        twins[each] = alone(each, FakeModel(max_batch=model.max_batch, **limits))
-        engine.submit(each)
-        for _ in range(data.draw(st.integers(0, 4))):
-            engine.advance()
-            engine.check()
-    while engine.has_work:
-        engine.advance()
-        engine.check()
-    for each, twin in twins.items():
-        assert_same(each, twin)
+    answer_a_mix(data, engine, {}, limits)
 
 
 @pytest.mark.parametrize(
