@@ -360,7 +360,13 @@ class RequestBuilder:
                 f'max_reasoning_tokens needs the end of reasoning, "{prompt.reasoning.end}", to be one token, and in this '
                 f"model's vocabulary it is {len(end)}; leave it out"
             )
-        return lambda: ReasoningLimit(limit, begin=begin, end=end[0], is_open=prompt.is_reasoning)
+
+        def is_space(token_id: int) -> bool:
+            return self.tokenizer.decode([token_id], skip_special_tokens=False).isspace()
+
+        return lambda: ReasoningLimit(
+            limit, begin=begin, end=end[0], is_open=prompt.is_reasoning, is_space=is_space
+        )
 
 
 def _make_parser(prompt: ChatPrompt, config: GenerationConfig) -> Callable[[], AnswerReader] | None:

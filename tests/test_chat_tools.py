@@ -118,6 +118,17 @@ def test_reasoning_ends_at_its_limit(make: Make, template: str, limit: int) -> N
     assert generator.chat(ASK, max_reasoning_tokens=1000).reasoning == f"{thought} Done."
 
 
+def test_reasoning_ends_at_its_limit_behind_white_space(make: Make) -> None:
+    template = THINKING.replace("<think>\n", "")
+    generator, _ = make(
+        ["\n\n<think>one two three four Done."], template=template, special_tokens=["<think>", "</think>"]
+    )
+    result = generator.chat(ASK, max_reasoning_tokens=3)
+    end, begin = map(generator.tokenizer.token_to_id, ("</think>", "<think>"))
+    assert result.token_ids.index(end) == result.token_ids.index(begin) + 4
+    assert result.reasoning
+
+
 def test_answers_without_reasoning_have_no_limit(make: Make) -> None:
     template = THINKING.replace("<think>\n", "")
     generator, _ = make(["It is mild."], template=template, special_tokens=["<think>", "</think>"])

@@ -6,9 +6,9 @@ Knows options and token ids; knows no model, tokenizer, session or device.
 from __future__ import annotations
 
 from genai.sampling.history import Constraint, LogitsProcessor
+from genai.sampling.history.reasoning_limit import ReasoningLimit
 from genai.sampling.logprobs import token_logprob
 from genai.sampling.processors import guide, log_softmax
-from genai.sampling.reasoning_limit import ReasoningLimit
 from genai.sampling.sampler import Sample, Sampler
 
 __all__ = [

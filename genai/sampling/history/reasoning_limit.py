@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Self
 
 import numpy as np
@@ -16,21 +16,26 @@ __all__ = ["ReasoningLimit"]
 class ReasoningLimit:
     """Forces the token that ends reasoning after so many tokens; a `LogitsProcessor`.
 
-    Reasoning is what an answer begins with: a later block is not limited, nor one after other words.
+    Reasoning is what an answer begins with, but for white space: a later block is not limited, nor one after other words.
 
     Args:
         limit: Most tokens of reasoning, its markers not counted.
         begin: The tokens that begin it.
         end: The token that ends it.
         is_open: Whether the prompt has begun it already.
+        is_space: Whether a token is white space.
     """
 
-    __slots__ = ("_end", "_expected", "_is_over", "_left")
+    __slots__ = ("_begin", "_end", "_expected", "_is_over", "_is_space", "_left")
     option = "max_reasoning_tokens"
 
-    def __init__(self, limit: int, *, begin: Sequence[int], end: int, is_open: bool) -> None:
+    def __init__(
+        self, limit: int, *, begin: Sequence[int], end: int, is_open: bool, is_space: Callable[[int], bool]
+    ) -> None:
         self._left = limit
-        self._expected = () if is_open else tuple(begin)  # tokens of the beginning that have not come
+        self._begin = tuple(begin)
+        self._expected = () if is_open else self._begin  # tokens of the beginning that have not come
+        self._is_space = is_space
         self._end = end
         self._is_over = False
 
@@ -48,8 +53,10 @@ class ReasoningLimit:
     def accept(self, token_id: int) -> None:
         """Learn of the next token of the sequence."""
         if self._expected:
-            self._is_over = token_id != self._expected[0]
-            self._expected = self._expected[1:]
+            if token_id == self._expected[0]:
+                self._expected = self._expected[1:]
+            else:
+                self._is_over = self._expected is not self._begin or not self._is_space(token_id)
         elif token_id == self._end:
             self._is_over = True
         else:
