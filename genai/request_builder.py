@@ -273,11 +273,8 @@ class RequestBuilder:
             raise OptionError(
                 'context_policy "truncate_turns" is for a conversation: pass messages, or leave it out'
             )
-        needing = [
-            name
-            for name in ("stop", "stop_regex", "bad_words", "dry_multiplier", "echo")
-            if getattr(config, name)
-        ]
+        needing = [name for name in ("stop", "stop_regex", "dry_multiplier", "echo") if getattr(config, name)]
+        needing += ["bad_words"] * any(isinstance(word, str) for word in config.bad_words)
         if isinstance(config.negative_prompt, str):
             needing.append("negative_prompt")
         if needing and self._tokenizer is None:

@@ -6,7 +6,7 @@ A check returns the value as it is kept: where several are meant, a single one b
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -184,6 +184,22 @@ class Texts:
             if not isinstance(text, str) or not text:
                 raise OptionError(f"{name} must be non-empty strings, not {text!r}")
         return texts
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """Texts or token sequences, none of which is empty."""
+
+    range = "texts or token ids"
+
+    def __call__(self, name: str, value: Any) -> tuple[str | tuple[int, ...], ...]:
+        """Return the texts, and the ids as tuples."""
+        words = []
+        for word in as_tuple(name, value):
+            if not word or not isinstance(word, str | Sequence):
+                raise OptionError(f"{name} must be texts or sequences of token ids, not {word!r}")
+            words.append(word if isinstance(word, str) else TokenIds()(name, word) or ())
+        return tuple(words)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from genai.config.checks import (
     SequenceBiases,
     Texts,
     TokenIds,
+    Words,
 )
 from genai.config.combinations import check_combinations
 from genai.config.generation_options import GenerationOptions, LogitsFunction, StoppingCriterion
@@ -92,7 +93,7 @@ class GenerationConfig:
         exponential_decay_length_penalty: (start, factor): after so many tokens the end becomes likelier with each, by
             the factor's powers.
         no_repeat_ngram_size: Forbid n-grams of this size to occur twice; 0 is off.
-        bad_words: Texts that must not be generated.
+        bad_words: Texts, or sequences of token ids, that must not be generated.
         logit_bias: Added to the logits, by token id.
         sequence_bias: Added to the logit of the last token of a sequence, where the others are the latest tokens.
         suppress_tokens: Token ids that are never generated.
@@ -226,7 +227,7 @@ class GenerationConfig:
     )
     exponential_decay_length_penalty: tuple[int, float] | None = option(None, Decay(), transformers="=")
     no_repeat_ngram_size: int = option(0, Integer(0), transformers="=")
-    bad_words: tuple[str, ...] = option((), Texts(), transformers="bad_words_ids", vllm="=")
+    bad_words: tuple[str | tuple[int, ...], ...] = option((), Words(), transformers="bad_words_ids", vllm="=")
     logit_bias: Mapping[int, float] = option(
         {}, Biases(), transformers="sequence_bias", vllm="=", llama_cpp="="
     )
@@ -347,6 +348,8 @@ class GenerationConfig:
             options["do_sample"] = False
         if values.get("stop_strings") is not None:
             options["stop"] = values["stop_strings"]
+        if values.get("bad_words_ids") is not None:
+            options["bad_words"] = values["bad_words_ids"]
         eos = values.get("eos_token_id")
         if eos is not None:
             options["eos_token_ids"] = tuple(eos) if isinstance(eos, Sequence) else (eos,)

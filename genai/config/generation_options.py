@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict
 
 from genai.config.response_format import ResponseFormatLike
@@ -58,7 +58,7 @@ class GenerationOptions(TypedDict, total=False):
     dry_sequence_breakers: str | Iterable[str]
     exponential_decay_length_penalty: tuple[int, float] | None
     no_repeat_ngram_size: int
-    bad_words: str | Iterable[str]
+    bad_words: str | Iterable[str | Sequence[int]]
     logit_bias: Mapping[int, float]
     sequence_bias: Mapping[tuple[int, ...], float]
     suppress_tokens: int | Iterable[int]

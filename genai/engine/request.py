@@ -148,7 +148,8 @@ class Request:
             stream: Which of the request's sequences it is.
             max_length: Most tokens, prompt included, that the model takes.
         """
-        bad_words, breakers = [], []
+        breakers = []
+        bad_words: list[Sequence[int]] = [word for word in self.config.bad_words if not isinstance(word, str)]
         if self.tokenizer is not None:
             if self.config.dry_multiplier:
                 breakers = [
@@ -157,8 +158,9 @@ class Request:
                     for ids in self.tokenizer.overlapping(text)
                 ]
             # A word counts with and without a space before it, as both are tokens of their own.
-            texts = {form for word in self.config.bad_words for form in (word, f" {word}")}
-            bad_words = [self.tokenizer.encode(text, add_special_tokens=False) for text in sorted(texts)]
+            words = [word for word in self.config.bad_words if isinstance(word, str)]
+            texts = {form for word in words for form in (word, f" {word}")}
+            bad_words += [self.tokenizer.encode(text, add_special_tokens=False) for text in sorted(texts)]
         return Sampler(
             self.config,
             vocab_size=vocab_size,

@@ -369,6 +369,19 @@ def test_min_new_tokens_forbids_eos() -> None:
     assert len(result.token_ids) >= 3
 
 
+def test_bad_words_are_texts_or_token_ids() -> None:
+    plain = run(Engine(FakeModel()), request([1, 2], max_new_tokens=4))[0].token_ids
+    banned = GenerationConfig.from_dict({"bad_words_ids": [list(plain[:2]), [plain[3]]]}).bad_words
+    assert banned == (plain[:2], plain[3:])
+    found = run(Engine(FakeModel()), request([1, 2], max_new_tokens=4, bad_words=banned))[0].token_ids
+    assert found[0] == plain[0]
+    assert found[1] != plain[1]
+    assert plain[3] not in found
+    for wrong in ([[]], [5], [["a"]], ""):
+        with pytest.raises(OptionError, match="bad_words"):
+            GenerationConfig(bad_words=wrong)  # type: ignore[arg-type]
+
+
 def test_stop_string_cuts_the_text_and_never_leaks_into_the_stream() -> None:
     model = FakeModel(vocab_size=128)
     text = bytes(model.expected(PROMPT, 30)).decode()
