@@ -13,7 +13,8 @@ transformers 5.23, and the order is its `_get_logits_processor`'s:
 
 Bans come after the penalties so that none can lift them (a penalty leaves -inf as it is: bans before penalties would
 give the same); what is forced lifts the bans before it, as in transformers. The option `samplers` orders what comes
-from temperature to xtc, and mirostat takes the place of the filters. Token ids outside the vocabulary, which a model with
+from temperature to xtc, and mirostat takes the place of the filters. What keeps groups of beams apart, of which
+transformers 5.23 has none any more, comes behind the constraint. Token ids outside the vocabulary, which a model with
 more embeddings than logits can have in its prompt, are passed over.
 """
 
