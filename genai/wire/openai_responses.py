@@ -57,13 +57,14 @@ def completion_body(
         TokenizerError: There is none, and log-probabilities were asked for.
     """
     is_chat = request.endpoint == CHAT
+    has_prompt = not is_chat and bool(request.options.get("echo") and request.options.get("logprobs"))
     choices: list[dict[str, Any]] = []
     for result in results:
         for choice in _choices_of(result):
             shape = _chat_choice if is_chat else _text_choice
             logprobs = _logprobs(request, result, choice, tokenizer)
             choices.append({**shape(len(choices), choice), "logprobs": logprobs})
-            if not is_chat:
+            if not is_chat and not has_prompt:  # else they are among the logprobs
                 choices[-1] |= _prompt_logprobs(result, tokenizer)
     return {
         "id": new_id(request.endpoint),

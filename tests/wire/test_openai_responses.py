@@ -39,6 +39,7 @@ def test_an_echoed_prompt_is_scored(generator: Generator, prompt: str) -> None:
     logprobs = choice["logprobs"]
     ids = [*scores.prompt_token_ids, *scores.token_ids]
     assert choice["text"] == prompt + scores.text
+    assert "prompt_logprobs" not in choice  # nobody asked for them by this name
     assert len(logprobs["tokens"]) == len(ids) == len(logprobs["text_offset"])
     assert logprobs["token_logprobs"][0] is None
     assert logprobs["top_logprobs"][0] is None
