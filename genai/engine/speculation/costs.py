@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from genai.engine.speculation.estimate import Estimate
 from genai.model import Span
 
 __all__ = ["RunCosts"]
@@ -18,10 +19,10 @@ ANOTHER_TOKEN = 0.3
 LEAST, MOST = ANOTHER_TOKEN / 16, ANOTHER_TOKEN * 4
 TOLERANCE = 1.6
 """What is believed is corrected once measurements are so many times as high or as low."""
+LEAST_SINGLE = 2
+"""Runs of one token that have to be measured before a cost in seconds is one in runs."""
 NUM_NEEDED = 6
 """Measurements since the last correction before there is another."""
-FALLING, RISING = 0.5, 0.1
-"""How fast an estimate follows a measurement below and above it: what disturbs a run makes it longer."""
 PATIENCE = 512
 """After so many steps without a verification, one that was found dear is believed to be cheaper again."""
 
@@ -36,6 +37,11 @@ class RunCosts:
         self._begun: set[int] = set()
         self._num_since_verification = 0
 
+    @property
+    def is_known(self) -> bool:
+        """Whether it is known what a run of one token takes, in seconds."""
+        return self._single.count >= LEAST_SINGLE
+
     def plain(self, num_rows: int) -> float:
         """Return the cost of a run of so many rows of one token."""
         return 1 + self._another_token * (num_rows - 1) if num_rows else 0.0
@@ -46,12 +52,15 @@ class RunCosts:
 
     def of_seconds(self, seconds: float) -> float | None:
         """Return the cost of what takes so many seconds; None as long as no run was measured."""
-        return seconds / max(self._single.value, 1e-9) if self._single.count else None
+        return seconds / max(self._single.value, 1e-9) if self.is_known else None
 
     def note(self, spans: Sequence[Span], seconds: float) -> None:
         """Take in what a step took that ran these rows, and no prompts."""
         num_tokens = len(spans[0].token_ids)
-        if len(spans) > 1 or self._is_first(num_tokens):
+        is_verification = (
+            spans[0].num_logits == num_tokens
+        )  # and no forced tokens, of which only the last has logits
+        if len(spans) > 1 or not is_verification or self._is_first(num_tokens):
             return
         if num_tokens == 1:
             self._single.note(seconds)
@@ -85,19 +94,3 @@ class RunCosts:
             self._num_since_verification = 0
             if self._another_token > ANOTHER_TOKEN:
                 self._another_token, self._measured = self._another_token / 2, Estimate()
-
-
-class Estimate:
-    """A number behind measurements that are disturbed upwards."""
-
-    __slots__ = ("count", "value")
-
-    def __init__(self) -> None:
-        self.value = 0.0
-        self.count = 0
-
-    def note(self, measured: float) -> None:
-        """Take in a measurement."""
-        rate = 1.0 if not self.count else FALLING if measured < self.value else RISING
-        self.value += rate * (measured - self.value)
-        self.count += 1

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from genai.cache import PrefixKey, Slot
 from genai.engine.sequence import GenerationSequence
+from genai.engine.speculation.estimate import Estimate
 from genai.errors import GenerationError, OutOfMemoryError
 from genai.model import Model, Span
 from genai.sampling import Sampler
@@ -24,7 +25,6 @@ __all__ = ["ModelDrafter"]
 
 MAX_BEHIND = 4
 """Up to so many tokens are read together with the first step of a guess; more are read before it, as a prompt is."""
-FALLING, RISING = 0.5, 0.1
 
 
 @dataclass(slots=True, eq=False)
@@ -55,12 +55,12 @@ class ModelDrafter:
         self._model = model
         self._vocab_size = vocab_size
         self._followers: dict[GenerationSequence, _Follower] = {}
-        self._seconds_per_token: float | None = None
+        self._step_seconds = Estimate()
 
     @property
     def seconds_per_token(self) -> float | None:
         """What a step of the draft model takes."""
-        return self._seconds_per_token
+        return self._step_seconds.value if self._step_seconds.count else None
 
     def level(self, sequence: GenerationSequence) -> int | None:
         """Return 0, unless the sequence is too long for the draft model."""
@@ -81,7 +81,7 @@ class ModelDrafter:
                 else:
                     guesses[sequence].append(token_id)
         if num_steps:
-            self._note_seconds((time.perf_counter() - begin) / num_steps)
+            self._step_seconds.note((time.perf_counter() - begin) / num_steps)
         return guesses
 
     def forget(self, sequence: GenerationSequence) -> None:
@@ -183,10 +183,3 @@ class ModelDrafter:
         except GenerationError:
             return None
         return token_id
-
-    def _note_seconds(self, seconds: float) -> None:
-        known = self._seconds_per_token
-        if known is None:
-            self._seconds_per_token = seconds
-        else:
-            self._seconds_per_token = known + (FALLING if seconds < known else RISING) * (seconds - known)

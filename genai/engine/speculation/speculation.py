@@ -197,6 +197,8 @@ class Speculation:
     def _num_drafted(self, track: _Track, drafter: Drafter, limit: int, num_rows: int) -> int:
         """Return how many tokens to guess so that the step gives most tokens in its time; 0 if none are best."""
         assert track.level is not None
+        if num_rows == 1 and not (drafter.is_free or self._costs.is_known):
+            return 0  # as long as drafts are taken, no run of one token would tell whether they pay
         costs, guess = self._costs, self._cost_of_guessing(drafter)
         best, best_speed = 0, num_rows / costs.plain(num_rows)
         counts = _numbers_up_to(limit)

@@ -17,6 +17,10 @@ class FixedCosts(RunCosts):
         self._another_row = another_row
         self._another_token = another_token
 
+    @property
+    def is_known(self) -> bool:
+        return True
+
     def plain(self, num_rows: int) -> float:
         return 1 + self._another_row * (num_rows - 1) if num_rows else 0.0
 

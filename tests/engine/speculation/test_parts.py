@@ -87,6 +87,14 @@ def test_costs_are_believed_unless_measurements_are_far_from_them() -> None:
     assert costs.verification(8) < 1.6  # of 3.1 at first
 
 
+def test_forced_tokens_tell_nothing_of_drafts() -> None:
+    costs = RunCosts()
+    note(costs, 1, 0.01)
+    for _ in range(40):
+        costs.note([Span(Slot(0), [0] * 20, 1)], 0.01)
+    assert costs.verification(8) == pytest.approx(1 + 7 * ANOTHER_TOKEN)
+
+
 def test_what_was_found_dear_is_believed_to_be_cheaper_again_with_time() -> None:
     costs = RunCosts()
     note(costs, 1, 0.01)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ from genai.engine import Engine, GenerationResult, Request
 from genai.engine.sequence import GenerationSequence
 from genai.engine.speculation import ModelDrafter, Speculation
 from genai.errors import GenerationError, OptionError
+from genai.model import Span, StepOutput
 from genai.sampling import log_softmax
 from tests.engine.speculation.guessing import FixedCosts, Prompter
 from tests.fakes import ByteTokenizer, FakeModel
@@ -449,6 +451,31 @@ def test_a_draft_model_that_fails_ends_what_runs_and_no_more(monkeypatch: pytest
     assert isinstance(each.error, GenerationError)
     engine.check()
     assert run(engine, make(PROMPT, {}))[0].stats.accepted_tokens
+
+
+@pytest.mark.parametrize(("draft_seconds", "pays"), [(0.9, False), (0.05, True)])
+def test_what_a_draft_model_costs_is_learned(
+    draft_seconds: float, pays: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+
+    class Timed(FakeModel):
+        seconds = 1.0
+
+        def run(self, batch: Sequence[Span]) -> StepOutput:
+            nonlocal now
+            now += self.seconds * (1 + 0.3 * (len(batch[0].token_ids) - 1))
+            return super().run(batch)
+
+    monkeypatch.setattr(time, "perf_counter", lambda: now)
+    model, draft = Timed(context_length=300), Timed(context_length=300)
+    draft.seconds = draft_seconds
+    (result,) = run(
+        Engine(model, speculation=Speculation(model, draft)), make(PROMPT, {"max_new_tokens": 200})
+    )
+    assert list(result.token_ids) == model.expected(PROMPT, 200)
+    assert result.stats.accepted_tokens == result.stats.drafted_tokens
+    assert result.stats.drafted_tokens > 100 if pays else result.stats.drafted_tokens < 30
 
 
 def test_a_useless_draft_model_is_tried_ever_more_seldom() -> None:
