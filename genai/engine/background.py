@@ -13,16 +13,16 @@ from genai.engine.stream import AsyncGenerationStream
 
 __all__ = ["BackgroundDriver"]
 
-IDLE_SECONDS = 0.1
-"""How long the thread sleeps before it looks whether it was closed."""
+IDLE_SECONDS = 5.0
+"""How long a thread waits for work before it ends, so that a model which nobody holds any more can be freed."""
 
 
 class BackgroundDriver:
-    """Runs the steps of each engine in a thread of its own, from the first asynchronous request on."""
+    """Runs the steps of each engine in a thread of its own, as long as there are asynchronous requests."""
 
     def __init__(self, engines: EnginePool) -> None:
         self._engines = engines
-        self._threads: list[threading.Thread] = []
+        self._threads: dict[Engine, threading.Thread] = {}
         self._starting = threading.Lock()  # event loops of several threads may share a driver
         self._is_closed = threading.Event()
         self._requests: set[Request] = set()
@@ -59,22 +59,41 @@ class BackgroundDriver:
     def close(self) -> None:
         """Stop the threads after their current steps, and cancel the requests that are still waited for."""
         self._is_closed.set()
-        for thread in self._threads:
+        for engine, thread in tuple(self._threads.items()):
+            engine.wake()
             thread.join()
         for request in tuple(self._requests):
             self._engines.cancel(request)
 
     def _start(self) -> None:
         with self._starting:
-            for engine in self._engines.engines[len(self._threads) :]:
-                thread = threading.Thread(
-                    target=self._drive, args=(engine,), name="genai-engine", daemon=True
-                )
-                thread.start()  # first: a signal's handler may close this, and join what is listed
-                self._threads.append(thread)
+            for engine in self._engines.engines:
+                if engine not in self._threads:
+                    thread = threading.Thread(
+                        target=self._drive, args=(engine,), name="genai-engine", daemon=True
+                    )
+                    thread.start()  # first: a signal's handler may close this, and join what is listed
+                    self._threads[engine] = thread
 
     def _drive(self, engine: Engine) -> None:
-        while not self._is_closed.is_set():
-            if engine.wait_for_work(IDLE_SECONDS):
+        is_closed = self._is_closed.is_set
+        while not is_closed():
+            if engine.wait_for_work(IDLE_SECONDS, unless=is_closed):
                 with contextlib.suppress(Exception):  # the requests that it ended carry it to whoever waits
                     engine.advance()
+            elif self._ends_idle(engine):
+                return
+
+    def _ends_idle(self, engine: Engine) -> bool:
+        """Take an engine's thread off the list, unless work has come meanwhile or comes just now."""
+        if not self._starting.acquire(
+            blocking=False
+        ):  # by what a signal has interrupted, whose handler waits for this
+            return False
+        try:
+            if engine.has_work:
+                return False
+            del self._threads[engine]
+            return True
+        finally:
+            self._starting.release()

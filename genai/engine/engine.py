@@ -184,9 +184,20 @@ class Engine:
             raise OptionError("the saved cache was computed with another table of positions")
         self._with_slot(token_ids, lambda slot: self._model.cache.write(slot, prefix), len(token_ids), key)
 
-    def wait_for_work(self, timeout_seconds: float) -> bool:
-        """Wait until there is a request to run; return whether there is one."""
-        return self._turn.wait_for(lambda: self.has_work, timeout_seconds)
+    def wait_for_work(self, timeout_seconds: float, *, unless: Callable[[], bool] = lambda: False) -> bool:
+        """Wait until there is a request to run, or no need to; return whether there is one.
+
+        Args:
+            timeout_seconds: The longest wait.
+            unless: Whether nobody wants to wait any more; looked at again after `wake`.
+        """
+        self._turn.wait_for(lambda: self.has_work or unless(), timeout_seconds)
+        return self.has_work
+
+    def wake(self) -> None:
+        """Let whoever waits look again at what it waits for."""
+        with self._turn.changing():
+            pass
 
     def check(self) -> None:
         """Assert the invariants of scheduler and cache; for tests."""

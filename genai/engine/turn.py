@@ -64,7 +64,7 @@ class Turn:
             yield
             self._changed.notify_all()
 
-    def wait_for(self, condition: Callable[[], bool], timeout_seconds: float) -> bool:
-        """Wait until something is true; return whether it is."""
+    def wait_for(self, condition: Callable[[], bool], timeout_seconds: float) -> None:
+        """Wait until something is true, or for so long."""
         with self._changed:
-            return self._changed.wait_for(condition, timeout_seconds)
+            self._changed.wait_for(condition, timeout_seconds)

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
+import weakref
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -847,6 +849,22 @@ async def test_closing_the_driver_ends_what_is_awaited() -> None:
     for each in (running, late):
         assert each.result is not None
         assert each.result.finish_reason == "cancelled"
+
+
+async def test_a_driver_without_work_has_no_thread_and_can_be_freed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("genai.engine.background.IDLE_SECONDS", 0.02)
+    model = FakeModel()
+    driver = BackgroundDriver(EnginePool([Engine(model)]))
+    for _ in range(3):  # and another one as soon as there is work again
+        each = request()
+        await asyncio.wait_for(_read(driver, each), 5)
+        assert each.result is not None
+        await asyncio.sleep(0.1)
+        assert not driver._threads
+    freed = weakref.ref(model)
+    del driver, model, each
+    gc.collect()
+    assert freed() is None
 
 
 async def _read(driver: BackgroundDriver, each: Request) -> None:
