@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from genai.cache import share_bytes
 from genai.embedding import Embedder
 from genai.engine import BackgroundDriver, Engine, EnginePool, Speculation
 from genai.folder import ModelFolder
@@ -85,6 +86,11 @@ def load_model(
     if draft_folder is not None:
         longest = min(decoders[0].context_length, draft_folder.decoder.context_length)
         drafts = [load(draft_folder, each, longest) for each in devices]
+    if limits.get("kv_cache_bytes") is None:
+        for decoder, draft in zip(decoders, drafts, strict=True):
+            free = decoder.free_cache_bytes
+            if draft is not None and free is not None:  # now that both models' weights lie there
+                share_bytes([decoder.cache, draft.cache], free)
     engines = EnginePool(
         [
             Engine(decoder, speculation=Speculation(decoder, draft))

@@ -13,6 +13,7 @@ import pytest
 from genai import Generator, OptionError
 from genai.cli import run
 from genai.export import export_model
+from genai.runtime.devices import HostDevice
 from tests.engine.speculation.guessing import FixedCosts
 from tests.export.gguf.test_real_files import FILES
 
@@ -41,6 +42,25 @@ def test_a_draft_model_changes_no_answer(generator: Generator, options: dict[str
     drafted = generator.generate(PROMPT, speculative="draft", **common).stats.drafted_tokens
     assert drafted > 0
     assert generator.generate(PROMPT, num_beams=2, max_new_tokens=5).stats.drafted_tokens == 0
+
+
+def test_the_caches_of_both_models_fit_into_what_a_device_has_free(
+    folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = 20 << 20
+    monkeypatch.setattr(HostDevice, "free_bytes", lambda _: free)
+    with Generator(folders[0], draft=folders[1]) as both, Generator(folders[0]) as one:
+        engine = both._engine.engines[0]
+        caches = [engine._model.cache, engine._speculation._drafters["draft"]._model.cache]
+        limits = [cache.shape.max_bytes for cache in caches]
+        assert 0.89 * free < sum(limits) <= 0.9 * free
+        tokens = [
+            limit // cache.shape.bytes_per_position for limit, cache in zip(limits, caches, strict=True)
+        ]
+        assert abs(tokens[0] - tokens[1]) <= 1
+        assert one._engine.engines[0]._model.cache.shape.max_bytes == int(0.9 * free)
+    with Generator(folders[0], draft=folders[1], kv_cache_bytes=1 << 20) as both:
+        assert both._engine.engines[0]._model.cache.shape.max_bytes == 1 << 20
 
 
 def test_another_vocabulary_is_refused(folders: tuple[Path, Path], tmp_path: Path) -> None:

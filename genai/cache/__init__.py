@@ -1,6 +1,6 @@
 """KV cache: slots over preallocated buffers, on any device."""
 
-from genai.cache.kv_cache import KVCache
+from genai.cache.kv_cache import KVCache, share_bytes
 from genai.cache.memory import Buffer, Device
 from genai.cache.prefix_file import CachedPrefix
 from genai.cache.rotation import Rotation
@@ -17,4 +17,5 @@ __all__ = [
     "PrefixKey",
     "Rotation",
     "Slot",
+    "share_bytes",
 ]

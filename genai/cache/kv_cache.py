@@ -28,8 +28,9 @@ from genai.cache.shape import CacheShape
 from genai.cache.slot import PrefixKey, Slot, common_length
 from genai.cache.slot_buffers import SlotBuffers
 from genai.cache.snapshots import SnapshotStore
+from genai.errors import OptionError
 
-__all__ = ["KVCache"]
+__all__ = ["KVCache", "share_bytes"]
 
 MIN_CAPACITY = 256
 MIN_DISCARDED = 64
@@ -44,13 +45,29 @@ class KVCache:
     """Slots over buffers that grow by doubling, up to the limits of a `CacheShape`."""
 
     def __init__(self, shape: CacheShape, device: Device) -> None:
-        self.shape = shape
         self.can_truncate = not shape.has_states
         self._buffers = SlotBuffers(shape, device)
         self._snapshots = SnapshotStore(self._buffers, device)
         self._placement = RowPlacement(self._buffers, self._snapshots)
         self._clock = 0
         self._most_in_use = 0  # positions
+
+    @property
+    def shape(self) -> CacheShape:
+        """What a slot is made of, and how much there may be."""
+        return self._buffers.shape
+
+    def limit(self, max_bytes: int) -> None:
+        """Hold at most so many bytes from now on; nothing may be held yet.
+
+        Raises:
+            OptionError: They are too few for a single token.
+        """
+        assert not self.slots
+        shape = dataclasses.replace(self.shape, max_bytes=max_bytes)
+        if not shape.fits(1, 1):
+            raise OptionError(f"kv_cache_bytes={max_bytes} holds not even one token of this model")
+        self._buffers.shape = shape
 
     @property
     def slots(self) -> list[Slot]:
@@ -337,3 +354,14 @@ class KVCache:
         target.token_ids = source.token_ids[:length]
         target.snapshots = [each for each in source.snapshots if each.position <= length]
         target.revision += 1
+
+
+def share_bytes(caches: Sequence[KVCache], num_bytes: int) -> None:
+    """Limit caches that lie on one device to so many bytes together, each by what a token takes in it.
+
+    Raises:
+        OptionError: They are too few.
+    """
+    each = [max(cache.shape.bytes_per_position, 1) for cache in caches]
+    for cache, share in zip(caches, each, strict=True):
+        cache.limit(num_bytes * share // sum(each))

@@ -85,10 +85,7 @@ class Decoder:
         self._folder = folder
         self._rotations: Sequence[Rotation | None] | None = None
         self.context_length = _limit("max_context", max_context, folder.decoder.context_length)
-        if kv_cache_bytes is not None and (
-            isinstance(kv_cache_bytes, bool) or not isinstance(kv_cache_bytes, int)
-        ):
-            raise OptionError(f"kv_cache_bytes must be a number of bytes, not {kv_cache_bytes!r}")
+        _check_bytes(kv_cache_bytes)
         self.max_batch = DEFAULT_MAX_BATCH if max_batch is None else _limit("max_batch", max_batch, None)
         adapters = None if gives_hidden_states else AdapterSet.of_folder(folder)
         self.adapters: Collection[str] = adapters.names if adapters else ()
@@ -108,18 +105,8 @@ class Decoder:
         self._scores = self._prompts if self._prompts.graph.gives_logits else self._session
         for session in dict.fromkeys((self._session, self._prompts)):
             report_placement(session.placement, session.provider, folder, strict=strict)
-        graph, device = self._session.graph, self._session.device
-        if kv_cache_bytes is None and (free := device.free_bytes()) is not None:
-            kv_cache_bytes = int(CACHE_SHARE * free)
-        shape = CacheShape(
-            tensors=tuple(port.tensor for port in graph.cache),
-            max_capacity=self.context_length,
-            max_slots=self.max_batch,
-            max_bytes=kv_cache_bytes,
-        )
-        if not shape.fits(1, 1):
-            raise OptionError(f"kv_cache_bytes={kv_cache_bytes} holds not even one token of this model")
-        self.cache = KVCache(shape, device)
+        self.cache = self._make_cache(kv_cache_bytes)
+        graph = self._session.graph
         self._width = graph.vocab_size  # of an output's row
         self.vocab_size = folder.decoder.vocab_size if gives_hidden_states else graph.vocab_size
         self.provider = self._session.provider.name
@@ -128,12 +115,7 @@ class Decoder:
         self.rope_switch_length: int | None = attributes.get(ROPE_SWITCH_LENGTH, graph.rope_switch_length)
         # Where both tables lie in one, the second begins at the switch; where the graph chooses, it is told which.
         second_table = 0 if graph.rope_switch_length else self.rope_switch_length or 0
-        step_device = self._session.step_device
-        min_ranks = 0 if self.provider == "cpu" else 1
-        weights = AdapterWeights(adapters, device, min_ranks=min_ranks) if adapters else None
-        step_adapters, self._chunk_adapters = (
-            AdapterInputs(weights, step_device, rows=self.max_batch) if weights else None for _ in range(2)
-        )
+        step_adapters, self._chunk_adapters = self._make_adapter_inputs(adapters)
         self._runs = CacheRuns(self._session, self.cache, second_table=second_table)
         self._decoding = Decoding(
             self._session, self.cache, self._runs, max_batch=self.max_batch, adapters=step_adapters
@@ -146,10 +128,15 @@ class Decoder:
         self._scores_one_by_one = (
             scores.last_logits_only or scores.max_positions == 1 or self._restarts_prompts
         )
-        self._verification = None
         binds_once = scores.is_stable and not self._scores.provider.copies_at_bind and adapters is None
-        if binds_once and not self._scores_one_by_one:
-            self._verification = Verification(self._scores, self.cache, self._runs)
+        can_verify = binds_once and not self._scores_one_by_one
+        self._verification = Verification(self._scores, self.cache, self._runs) if can_verify else None
+
+    @property
+    def free_cache_bytes(self) -> int | None:
+        """How much memory of the device is free for caches; None where nobody can tell, or it is the host's."""
+        free = self._session.device.free_bytes()
+        return None if free is None else int(CACHE_SHARE * free)
 
     @property
     def rounds_activations(self) -> bool:
@@ -192,6 +179,30 @@ class Decoder:
         if len(batch) == 1 and others[0].num_logits:
             return StepOutput.of(self._logits_of(others)[0], [0])
         return self._run_mixed(batch, steps, others)
+
+    def _make_cache(self, max_bytes: int | None) -> KVCache:
+        """Return the cache of a session that has its weights; without a limit, of what these leave free."""
+        shape = CacheShape(
+            tensors=tuple(port.tensor for port in self._session.graph.cache),
+            max_capacity=self.context_length,
+            max_slots=self.max_batch,
+        )
+        cache = KVCache(shape, self._session.device)
+        limit = self.free_cache_bytes if max_bytes is None else max_bytes
+        if limit is not None:
+            cache.limit(limit)
+        return cache
+
+    def _make_adapter_inputs(
+        self, adapters: AdapterSet | None
+    ) -> tuple[AdapterInputs | None, AdapterInputs | None]:
+        """Return what decoding steps are told of adapters, and what chunks of prompts are, over the same matrices."""
+        if not adapters:
+            return None, None
+        min_ranks = 0 if self.provider == "cpu" else 1
+        weights = AdapterWeights(adapters, self._session.device, min_ranks=min_ranks)
+        device, rows = self._session.step_device, self.max_batch
+        return AdapterInputs(weights, device, rows=rows), AdapterInputs(weights, device, rows=rows)
 
     def _run_mixed(self, batch: Sequence[Span], steps: Sequence[Span], others: Sequence[Span]) -> StepOutput:
         """Run chunks of prompts, and what wants the logits of several tokens, beside rows of one token."""
@@ -315,6 +326,11 @@ class Decoder:
                 chunk_logits=max(num_logits, buffers.max_logits if buffers else 0),
             )
         return buffers
+
+
+def _check_bytes(kv_cache_bytes: int | None) -> None:
+    if isinstance(kv_cache_bytes, bool) or not isinstance(kv_cache_bytes, int | None):
+        raise OptionError(f"kv_cache_bytes must be a number of bytes, not {kv_cache_bytes!r}")
 
 
 def _limit(name: str, value: int | None, limit: int | None) -> int:
