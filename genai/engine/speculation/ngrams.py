@@ -14,10 +14,16 @@ __all__ = ["NgramDrafter", "NgramIndex"]
 SIZES = (4, 2)
 """Of the n-grams that are looked up, the longest first: it is likelier to go on as before."""
 MAX_MATCH = 16
+MAX_INDEXED = 8192
+"""Tokens that are looked up in, the last ones; up to twice as many before the oldest are given up: some 400 bytes each."""
+MAX_TAKEN = 2048
+"""Tokens of a long prompt that are taken in per step, which the other rows wait for."""
 
 
 class NgramIndex:
     """Where the last tokens of a growing list have occurred before, the latest place of each n-gram.
+
+    Of a long list the beginning is left out, and what was not taken in yet is not found.
 
     >>> index, ids = NgramIndex(), [1, 2, 3, 4, 1, 2]
     >>> index.update(ids)
@@ -25,18 +31,22 @@ class NgramIndex:
     (2, 2)
     """
 
-    __slots__ = ("_ends", "_num_seen")
+    __slots__ = ("_ends", "_num_seen", "_start")
 
     def __init__(self) -> None:
         self._ends: dict[int, dict[tuple[int, ...], int]] = {size: {} for size in SIZES}
-        self._num_seen = 0
+        self._start = self._num_seen = 0
 
     def update(self, ids: Sequence[int]) -> None:
-        """Take in the tokens that have come since, but for n-grams that nothing follows yet."""
+        """Take in the tokens that have come since, or a part of them, but for n-grams that nothing follows yet."""
+        if len(ids) - self._start > 2 * MAX_INDEXED:
+            self._ends = {size: {} for size in SIZES}
+            self._start = self._num_seen = len(ids) - MAX_INDEXED
+        stop = min(len(ids), self._num_seen + MAX_TAKEN)
         for size, ends in self._ends.items():
-            for end in range(max(self._num_seen, size), len(ids)):
+            for end in range(max(self._num_seen, self._start + size), stop):
                 ends[tuple(ids[end - size : end])] = end
-        self._num_seen = len(ids)
+        self._num_seen = stop
 
     def find(self, ids: Sequence[int]) -> tuple[int, int] | None:
         """Return where what followed the last tokens begins, and how many tokens before that place are the last ones."""

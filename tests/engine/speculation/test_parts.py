@@ -12,7 +12,7 @@ from genai.cache import Slot
 from genai.config import GenerationConfig
 from genai.engine import Request
 from genai.engine.sequence import GenerationSequence
-from genai.engine.speculation import Acceptance, NgramDrafter, NgramIndex, RunCosts
+from genai.engine.speculation import Acceptance, NgramDrafter, NgramIndex, RunCosts, ngrams
 from genai.engine.speculation.costs import ANOTHER_TOKEN
 from genai.engine.speculation.ngrams import MAX_MATCH, SIZES
 from genai.model import Span
@@ -36,6 +36,27 @@ def test_the_index_finds_what_a_search_through_all_tokens_finds(ids: list[int], 
         end = min(end + step, len(ids))
         index.update(ids[:end])
         assert index.find(ids[:end]) == find_slowly(ids[:end])
+
+
+@given(st.lists(st.integers(0, 2), max_size=80), st.lists(st.integers(1, 30)))
+def test_the_index_of_a_long_list_holds_its_end_and_grows_by_parts(ids: list[int], steps: list[int]) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ngrams, "MAX_INDEXED", 10)
+        patch.setattr(ngrams, "MAX_TAKEN", 7)
+        index, end = NgramIndex(), 0
+        for step in [*steps, len(ids), 0, 0, 0]:  # which is a part each
+            end = min(end + step, len(ids))
+            index.update(ids[:end])
+            found = index.find(ids[:end])
+            if found is not None:
+                place, length = found
+                assert ids[place - length : place] == ids[:end][-length:]
+            assert all(len(ends) <= 20 for ends in index._ends.values())
+        start = index._start
+        slowly = find_slowly(ids[start:])
+        assert (found is None) == (slowly is None)
+        if found is not None and slowly is not None:
+            assert found[0] == start + slowly[0]
 
 
 def sequence_of(ids: Sequence[int]) -> GenerationSequence:
