@@ -9,8 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from genai.errors import GenerationError
-from genai.sampling import token_logprob
+from genai.sampling import check_finite, token_logprob
 
 __all__ = ["LogitsOf", "TokenScores", "read_chunks", "score_tokens"]
 
@@ -57,10 +56,7 @@ def score_tokens(logits_of: LogitsOf, token_ids: Sequence[int], *, num_scored: i
     """
     logprobs: list[float] = []
     for chunk, logits in read_chunks(logits_of, token_ids, num_scored=num_scored):
-        if not np.isfinite(logits.max(axis=1)).all():
-            raise GenerationError(
-                "the model's logits are NaN or infinite, so it scores nothing: `genai validate` shows more"
-            )
+        check_finite(logits)
         logprobs += [token_logprob(row, token_id, 0)[0] for token_id, row in zip(chunk, logits, strict=True)]
     return TokenScores(tuple(token_ids[len(token_ids) - num_scored :]), tuple(logprobs))
 

@@ -53,6 +53,8 @@ def test_a_damaged_or_strange_file_is_refused(model_folder: Folders, tmp_path: P
             "another form": json.dumps({**values, "token_ids": values["token_ids"][1:]}).encode()
             + b"\n"
             + tensors,
+            "have another form": json.dumps({**values, "tensors": 5}).encode() + b"\n" + tensors,
+            "keys and values have": json.dumps({**values, "tensors": [[1], 2]}).encode() + b"\n" + tensors,
             "another model": json.dumps({**values, "model": "0" * 64}).encode() + b"\n" + tensors,
         }
         for message, content in damaged.items():

@@ -88,13 +88,16 @@ class CachedPrefix:
                     f"{path}: it has {len(token_ids)} tokens, but the context holds {shape.max_capacity}"
                 )
             wanted = [
-                (tensor.shape(1, len(token_ids)), np.dtype(tensor.dtype).name) for tensor in shape.tensors
+                [list(tensor.shape(1, len(token_ids))), np.dtype(tensor.dtype).name]
+                for tensor in shape.tensors
             ]
-            if [(tuple(dims), dtype) for dims, dtype in header["tensors"]] != wanted:
+            if header["tensors"] != wanted:  # of whatever a damaged header has there
                 raise CacheFileError(
                     f"{path}: its keys and values have another form than this model's as it is loaded here; save it again"
                 )
-            tensors = [_read_tensor(file, dims, dtype) for dims, dtype in wanted]
+            tensors = [
+                _read_tensor(file, tensor.shape(1, len(token_ids)), tensor.dtype) for tensor in shape.tensors
+            ]
             if any(tensor is None for tensor in tensors) or file.read(1):
                 raise CacheFileError(f"{path}: it has not as many bytes as it should have; save it again")
         key = PrefixKey(header["position_table"], header["adapter"])
@@ -120,6 +123,6 @@ def _read_header(path: Path, line: bytes, model: str) -> dict[str, Any]:
     return dict(header)
 
 
-def _read_tensor(file: Any, dims: Sequence[int], dtype: str) -> npt.NDArray[Any] | None:
-    tensor = np.empty(dims, np.dtype(dtype))
+def _read_tensor(file: Any, dims: Sequence[int], dtype: npt.DTypeLike) -> npt.NDArray[Any] | None:
+    tensor = np.empty(dims, dtype)
     return tensor if file.readinto(tensor.reshape(-1).view(np.uint8)) == tensor.nbytes else None

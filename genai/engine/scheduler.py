@@ -294,10 +294,10 @@ class Scheduler:
         least_capacity = self._least_capacity(strategy, length)
         if not self._can_fit(len(sequences), least_capacity):
             return False
-        key = self.key_of(length, strategy.request.adapter)
         slots: list[Slot] = []
         try:
             for sequence in sequences:
+                key = self.key_of(sequence.num_positions, strategy.request.adapter)
                 slot = self._cache.acquire(sequence.reusable, key=key, least_capacity=least_capacity)
                 if slot is None:
                     break

@@ -11,8 +11,7 @@ import numpy.typing as npt
 from genai.cache import Slot
 from genai.engine.request import Request
 from genai.engine.results import Choice, FinishReason, Piece, TokenLogprob
-from genai.errors import GenerationError
-from genai.sampling import Sample, Sampler, token_logprob
+from genai.sampling import Sample, Sampler, check_finite, token_logprob
 from genai.text import RegexStopMatcher, StopMatcher
 from genai.tools import AnswerDelta, AnswerParts
 
@@ -162,11 +161,7 @@ class GenerationSequence:
         Raises:
             GenerationError: They are not usable.
         """
-        if not np.isfinite(logits.max(axis=1)).all():
-            raise GenerationError(
-                "the model's logits for the prompt are NaN or infinite: the weights are damaged, or their precision "
-                "overflows; validate the model folder, or export it in fp32"
-            )
+        check_finite(logits)
         start = self._num_scored + 1
         for token_id, row in zip(self.ids[start : start + len(logits)], logits, strict=True):
             logprob = token_logprob(row, token_id, min(self.request.config.prompt_logprobs or 0, row.size))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from genai.sampling.history import Constraint, LogitsProcessor
 from genai.sampling.history.reasoning_limit import ReasoningLimit
-from genai.sampling.logprobs import token_logprob
+from genai.sampling.logprobs import check_finite, token_logprob
 from genai.sampling.processors import guide, log_softmax
 from genai.sampling.sampler import Sample, Sampler
 
@@ -17,6 +17,7 @@ __all__ = [
     "ReasoningLimit",
     "Sample",
     "Sampler",
+    "check_finite",
     "guide",
     "log_softmax",
     "token_logprob",

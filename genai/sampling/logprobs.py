@@ -4,10 +4,24 @@ from __future__ import annotations
 
 import numpy as np
 
+from genai.errors import GenerationError
 from genai.sampling.processors import Logits
 from genai.sampling.selection import find_largest
 
-__all__ = ["log_sum_exp", "token_logprob", "top_logprobs"]
+__all__ = ["check_finite", "log_sum_exp", "token_logprob", "top_logprobs"]
+
+
+def check_finite(logits: Logits) -> None:
+    """See that the greatest of each row of logits, float32 [rows, vocab], is a number.
+
+    Raises:
+        GenerationError: It is NaN or infinite.
+    """
+    if not np.isfinite(logits.max(axis=1)).all():
+        raise GenerationError(
+            "the model's logits are NaN or infinite: the weights are damaged, or their precision overflows; validate the "
+            "model folder (genai validate), or export it in fp32"
+        )
 
 
 def log_sum_exp(logits: Logits) -> float:

@@ -122,6 +122,12 @@ def test_a_pair_needs_two_slots_and_logits_that_are_usable() -> None:
         run(Engine(model), request(guidance_scale=2.0, negative_prompt=[7]))
 
 
+def test_the_shorter_prompt_is_computed_once_under_its_own_table_of_positions() -> None:
+    model = FakeModel(switch_length=12)
+    run(Engine(model), request(range(20), guidance_scale=2.0, negative_prompt=[7, 8, 9], max_new_tokens=1))
+    assert sum(count for kind, count in model.runs if kind == "prefill") == 19 + 2
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

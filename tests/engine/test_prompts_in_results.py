@@ -85,7 +85,7 @@ def test_unusable_logits_of_a_prompt_fail_its_own_request(monkeypatch: pytest.Mo
         engine.advance()
         engine.check()
     assert good.result is not None
-    with pytest.raises(GenerationError, match="logits for the prompt are NaN"):
+    with pytest.raises(GenerationError, match="logits are NaN"):
         raise bad.error or AssertionError
 
 

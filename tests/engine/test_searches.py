@@ -10,8 +10,11 @@ import pytest
 
 from genai.config import GenerationConfig
 from genai.engine import Engine
+from genai.engine.strategies.beam_search import Hypothesis
+from genai.engine.strategies.beams import BeamStrategy
 from genai.errors import OptionError
 from genai.sampling import log_softmax
+from genai.text import StopMatcher
 from tests.engine.test_engine import PROMPT, request, run
 from tests.fakes import FakeModel, fake_logits
 
@@ -112,6 +115,13 @@ def test_log_probabilities_of_beams_are_the_models() -> None:
                 if not options:
                     total = sum(entry.logprob for entry in choice.logprobs)
                     assert choice.score == pytest.approx(total / len(choice.token_ids), abs=1e-4)
+
+
+@pytest.mark.parametrize("stop", [["abc", "b"], ["bc", "abcd"], ["c"]])
+def test_beams_are_cut_where_draws_are(stop: list[str]) -> None:
+    strategy = BeamStrategy(request(num_beams=2, stop=stop), FakeModel())
+    choice = strategy._choice(Hypothesis(tuple(b"xabcd"), 0.0, "stop"))
+    assert choice.text == StopMatcher(stop).push("xabcd").emit
 
 
 @pytest.mark.parametrize("stream", [False, True])

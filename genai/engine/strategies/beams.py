@@ -17,8 +17,8 @@ from genai.engine.sequence import GenerationSequence
 from genai.engine.strategies.beam_search import BeamSearch, BeamStep, Hypothesis
 from genai.errors import GenerationError
 from genai.model import Model, Span, StepOutput
-from genai.sampling import log_softmax, token_logprob
-from genai.text import RegexStopMatcher, find_regex
+from genai.sampling import check_finite, log_softmax, token_logprob
+from genai.text import RegexStopMatcher, StopMatcher, find_regex
 
 __all__ = ["BeamStrategy"]
 
@@ -148,11 +148,7 @@ class BeamStrategy:
             chosen: The tokens that the beams of groups before it go on with.
         """
         config = self.request.config
-        if not np.isfinite(logits.max(axis=1)).all():
-            raise GenerationError(
-                "the model's logits are NaN or infinite: the weights are damaged, or their precision overflows; "
-                "validate the model folder, or export it in fp32"
-            )
+        check_finite(logits)
         log_probs = np.stack(
             [
                 beam.sampler.process_logits(log_softmax(row))
@@ -217,9 +213,8 @@ class BeamStrategy:
         text = request.tokenizer.decode(shown) if request.tokenizer is not None else ""
         if request.config.stop_regex:
             text = _cut(text, RegexStopMatcher(request.config.stop, request.config.stop_regex))
-        else:
-            for stop in request.config.stop:
-                text = text.split(stop, 1)[0]
+        elif request.config.stop:
+            text = _cut(text, StopMatcher(request.config.stop))
         answer = request.take_apart(text)
         return Choice(
             answer.text,
@@ -232,6 +227,6 @@ class BeamStrategy:
         )
 
 
-def _cut(text: str, matcher: RegexStopMatcher) -> str:
+def _cut(text: str, matcher: StopMatcher | RegexStopMatcher) -> str:
     """Return what of a text comes before the first match."""
     return matcher.push(text).emit + matcher.finish()
