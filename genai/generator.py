@@ -479,18 +479,21 @@ class Generator:
 
     @overload
     def score(  # type: ignore[overload-overlap]  # as for `generate`
-        self, text: str, *, context: str | None = None
+        self, text: str, *, context: str | None = None, adapter: str | None = None
     ) -> TokenScores: ...
     @overload
-    def score(self, text: Sequence[str], *, context: str | None = None) -> list[TokenScores]: ...
+    def score(
+        self, text: Sequence[str], *, context: str | None = None, adapter: str | None = None
+    ) -> list[TokenScores]: ...
     @overload
-    def score(self, *, token_ids: TokenIds) -> TokenScores: ...
+    def score(self, *, token_ids: TokenIds, adapter: str | None = None) -> TokenScores: ...
     def score(
         self,
         text: str | Sequence[str] | None = None,
         *,
         context: str | None = None,
         token_ids: TokenIds | None = None,
+        adapter: str | None = None,
     ) -> TokenScores | list[TokenScores]:
         """Return how likely the model finds each token of a text, in memory that does not grow with its length.
 
@@ -498,15 +501,16 @@ class Generator:
             text: A text, or a list of texts.
             context: What stands before it (before each of them) and is not scored itself.
             token_ids: Instead of a text, its tokens.
+            adapter: The adapter to compute with.
 
         Returns:
             The scores of all tokens but the first, which nothing stands before, or of those after the context.
 
         Raises:
-            OptionError: There is nothing to score, or it is longer than the context length.
+            OptionError: There is nothing to score, or it is longer than the context length; or there is no such adapter.
             GenerationError: The model failed to run, or its logits are not finite.
         """
-        return self._reader.score(text, context=context, token_ids=token_ids)
+        return self._reader.score(text, context=context, token_ids=token_ids, adapter=adapter)
 
     def embed(
         self, text: str | Sequence[str], *, pooling: Pooling = "last", normalize: bool = True
@@ -550,25 +554,28 @@ class Generator:
         prompt: str | None = None,
         *,
         token_ids: TokenIds | None = None,
+        adapter: str | None = None,
         **conversation: Unpack[Conversation],
     ) -> int:
         """Write the keys and values of a text, its tokens or a conversation to a file, for `load_cache`.
 
         What is not cached is computed first. The file is as large as the cache's part is: two matrices of a layer for each
-        token, in the type that the cache has here.
+        token, in the type that the cache has here. What is computed with an `adapter` serves requests that name it.
 
         Returns:
             How many tokens it holds.
 
         Raises:
-            OptionError: The text is empty, or leaves no room for another token.
+            OptionError: The text is empty, or leaves no room for another token; or there is no such adapter.
             OSError: The file cannot be written.
         """
         made = self._loaded.builder.prompt(prompt, token_ids=token_ids, **conversation)
-        return self._reader.save_cache(Path(path), made)
+        return self._reader.save_cache(Path(path), made, adapter=adapter)
 
     def load_cache(self, path: str | Path) -> list[int]:
         """Read a file of `save_cache`; what begins with its tokens is not computed again, as long as a slot holds them.
+
+        With several `devices`, each gets them.
 
         Returns:
             The tokens.

@@ -30,13 +30,18 @@ class TextReader:
         self._runner = runner
 
     def score(
-        self, text: str | Sequence[str] | None, *, context: str | None, token_ids: TokenIds | None
+        self,
+        text: str | Sequence[str] | None,
+        *,
+        context: str | None,
+        token_ids: TokenIds | None,
+        adapter: str | None,
     ) -> TokenScores | list[TokenScores]:
         """Return how likely the tokens of a text are, or of each of several."""
         encode = self._runner.loaded.builder.encode_continuation
         if text is None or isinstance(text, str):
-            return self._score(encode(text, context, token_ids))
-        return [self._score(encode(each, context)) for each in text]
+            return self._score(encode(text, context, token_ids), adapter)
+        return [self._score(encode(each, context), adapter) for each in text]
 
     def embed(
         self, text: str | Sequence[str], *, pooling: Pooling, normalize: bool
@@ -47,10 +52,10 @@ class TextReader:
         vectors = [loaded.embedder.embed(row, pooling=pooling, normalize=normalize) for row in rows]
         return vectors[0] if isinstance(text, str) else np.stack(vectors)
 
-    def save_cache(self, path: Path, prompt: ChatPrompt) -> int:
+    def save_cache(self, path: Path, prompt: ChatPrompt, *, adapter: str | None) -> int:
         """Write what the cache holds of a prompt to a file; return how many tokens that is."""
         loaded = self._runner.loaded
-        prefix = loaded.engines.compute_prefix(prompt.token_ids)
+        prefix = loaded.engines.compute_prefix(prompt.token_ids, adapter=adapter)
         prefix.save(path, model=fingerprint_of(loaded.folder))
         return len(prefix.token_ids)
 
@@ -63,9 +68,11 @@ class TextReader:
         loaded.engines.write_prefix(prefix)
         return list(prefix.token_ids)
 
-    def _score(self, continuation: tuple[list[int], int]) -> TokenScores:
+    def _score(self, continuation: tuple[list[int], int], adapter: str | None) -> TokenScores:
         token_ids, num_scored = continuation
         engines = self._runner.loaded.engines
         return score_tokens(
-            lambda ids, count: engines.score(ids, num_logits=count), token_ids, num_scored=num_scored
+            lambda ids, count: engines.score(ids, num_logits=count, adapter=adapter),
+            token_ids,
+            num_scored=num_scored,
         )

@@ -19,6 +19,7 @@ from genai.folder import ModelFolder
 from genai.folder.adapter_files import read_adapter
 from genai.quantize import BlockScheme, dequantize_rows
 from genai.runtime import session
+from genai.sampling import log_softmax
 from tests.adapters import make_adapter, reference_logits
 from tests.checkpoints import make_checkpoint
 from tests.export.test_quantized import with_float_activations
@@ -117,6 +118,26 @@ def test_cached_prefixes_are_shared_within_one_adapter(generator: Generator) -> 
     assert first == [0, 0, 0]
     assert min(again) >= len(PROMPT) - 1
     assert generator.generate(token_ids=PROMPT, adapter="queries").stats.cached_prompt_tokens == 0
+
+
+def test_scores_and_saved_caches_are_an_adapters(generator: Generator, tmp_path: Path) -> None:
+    for name in (None, "sql"):
+        logits = generator.logits(token_ids=PROMPT, adapter=name)
+        expected = log_softmax(logits)[np.arange(len(PROMPT) - 1), PROMPT[1:]]
+        found = generator.score(token_ids=PROMPT, adapter=name)
+        np.testing.assert_allclose(found.logprobs, expected, atol=1e-4)
+    prompt = [9, *PROMPT]
+    assert generator.save_cache(tmp_path / "sql.cache", token_ids=prompt, adapter="sql") == len(prompt)
+    expected_ids = generator.generate(token_ids=[*prompt, 5], adapter="sql", max_new_tokens=6).token_ids
+    with Generator(generator.folder) as loading:
+        assert loading.load_cache(tmp_path / "sql.cache") == prompt
+        found_ids = loading.generate(token_ids=[*prompt, 5], adapter="sql", max_new_tokens=6)
+        assert not loading.generate(token_ids=[*prompt, 5], max_new_tokens=1).stats.cached_prompt_tokens
+    assert found_ids.token_ids == expected_ids
+    assert found_ids.stats.cached_prompt_tokens == len(prompt)
+    for call in (generator.score, lambda **options: generator.save_cache(tmp_path / "x", **options)):
+        with pytest.raises(OptionError, match='no adapter "sq"'):
+            call(token_ids=PROMPT, adapter="sq")
 
 
 def test_what_gives_way_goes_on_with_its_adapter(folder: ModelFolder, checkpoint: Path) -> None:

@@ -29,17 +29,17 @@ class _Move:
 
     source: Slot
     target: Slot
+    revision: int
 
     @property
     def is_valid(self) -> bool:
         """Whether nobody has taken the target since, and what it holds is still a beginning of the row."""
         source, target = self.source, self.target
-        num_moved = len(target.token_ids)
-        return (
-            not target.in_use
-            and target.key == source.key
-            and source.token_ids[:num_moved] == target.token_ids
-        )
+        if target.in_use or target.key != source.key:
+            return False
+        if source.key.has_dropped and source.revision != self.revision:
+            return False  # equal tokens may have moved to other positions
+        return source.token_ids[: len(target.token_ids)] == target.token_ids
 
 
 class RowPlacement:
@@ -143,7 +143,7 @@ class RowPlacement:
         self._idle_rows = 0
         self._snapshots.truncate(target, 0)
         target.key = source.key
-        return _Move(source, target)
+        return _Move(source, target, source.revision)
 
 
 def _by_use(slot: Slot) -> tuple[bool, int]:

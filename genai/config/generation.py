@@ -144,7 +144,8 @@ class GenerationConfig:
         speculative: Who guesses the next tokens, which the model then confirms several at a time (Leviathan et al.,
             2023): "ngram" finds them behind an earlier occurrence of the last ones, "draft" asks the draft model, "auto"
             takes the draft model if there is one, else the occurrences if the model computes in floats; "off" is nobody.
-            No guess changes what is generated.
+            A guess decides whether a token costs a run of its own, never which it is; but what rounds activations to 8
+            bits (int8 and int4 on a CPU) rounds otherwise in a run of several tokens.
         num_draft_tokens: Most tokens that are guessed at a time; `None` is up to 15. Fewer are where more do not pay.
         adapter: Name of the model's low-rank adapter to compute with; `None` is the model alone.
 

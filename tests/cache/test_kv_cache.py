@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from genai.cache import CacheShape, KVCache, PrefixKey, Slot
+from genai.cache.placement import _Move
 from tests.fakes import STATE, TENSORS, FakeModel, PoisonedDevice, fake_logits
 from tests.spans import decode, prefill
 
@@ -282,3 +283,12 @@ def test_slots_on_different_sides_run_together() -> None:
     assert first.side != second.side
     decode(model, [7, 8])
     decode(model, [7, 8])
+
+
+def test_a_row_whose_tokens_have_moved_is_not_moved_on_with() -> None:
+    key = PrefixKey(has_dropped=True)
+    source, target = Slot(0, [5] * 9, key, in_use=True), Slot(1, [5] * 4, key)
+    move = _Move(source, target, source.revision)
+    assert move.is_valid
+    source.revision += 1  # equal tokens at other positions
+    assert not move.is_valid
