@@ -267,7 +267,8 @@ def _exclude_top_choices(scores: Logits, filters: Filters) -> NDArray[np.int64] 
 
 def keep_surprise(scores: Logits, most: float) -> NDArray[np.int64]:
     """Return the positions that `processors.keep_surprise` keeps, ascending."""
-    kept, probabilities = _at_least(scores, 2.0**-most)
+    # A limit that was corrected by much may be of any size: below 0 none but the likeliest is left.
+    kept, probabilities = _at_least(scores, 2.0 ** min(-most, 0.0))
     with np.errstate(divide="ignore"):
         kept = kept[-np.log2(probabilities) <= np.float32(most)]
     return kept if kept.size else np.array([scores.argmax()])

@@ -117,6 +117,14 @@ def test_log_probabilities_of_beams_are_the_models() -> None:
                     assert choice.score == pytest.approx(total / len(choice.token_ids), abs=1e-4)
 
 
+@pytest.mark.parametrize("penalty", [-200.0, -1e9, 155.0, 1e9])
+def test_any_penalty_on_length_ends_with_an_answer(penalty: float) -> None:
+    options: dict[str, Any] = {"num_beams": 3, "max_new_tokens": 110, "stop_token_ids": [1, 2, 3]}
+    model = FakeModel(vocab_size=VOCAB, context_length=200)
+    (result,) = run(Engine(model), request(length_penalty=penalty, num_return_sequences=3, **options))
+    assert len(result.choices) == 3
+
+
 @pytest.mark.parametrize("stop", [["abc", "b"], ["bc", "abcd"], ["c"]])
 def test_beams_are_cut_where_draws_are(stop: list[str]) -> None:
     strategy = BeamStrategy(request(num_beams=2, stop=stop), FakeModel())

@@ -101,7 +101,7 @@ def test_any_order_of_all_filters_on_a_large_vocabulary(seed, vocab, rounded, fi
     assert_equal(logits, filters, rng.random(3).tolist(), chance)
 
 
-@given(logits_rows(), st.sampled_from([-1.0, 0.0, 0.5, 1.0, 2.0, 3.0, 30.0]))
+@given(logits_rows(), st.sampled_from([-5000.0, -1.0, 0.0, 0.5, 1.0, 2.0, 3.0, 30.0, 5000.0]))
 def test_surprise_is_kept_as_specified(logits, most):
     expected = np.flatnonzero(processors.keep_surprise(logits, most) > -np.inf)
     np.testing.assert_array_equal(keep_surprise(logits, most), expected)

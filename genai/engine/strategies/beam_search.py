@@ -7,6 +7,7 @@ others are the new beams. Knows no slots: `BeamStrategy` lets the caches follow.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -118,7 +119,7 @@ class BeamSearch:
             for rank in range(min(self.num_beams, len(best))):
                 # A constraint may leave fewer candidates than beams.
                 if ended[rank] and totals[best[rank]] > -np.inf:
-                    score = float(totals[best[rank]]) / length**self._length_penalty
+                    score = self._score(float(totals[best[rank]]), length)
                     reason: FinishReason = "stop" if stopped[rank] else "length"
                     self._add(Hypothesis(sequences[rank], score, reason, told(rank)))
 
@@ -134,10 +135,18 @@ class BeamSearch:
     def best(self, count: int, *, unfinished: FinishReason) -> list[Hypothesis]:
         """Return the best hypotheses, filled up with beams that were cut off where too few have ended."""
         running = [
-            Hypothesis(beam, float(score) / max(len(beam), 1) ** self._length_penalty, unfinished, logprobs)
+            Hypothesis(beam, self._score(float(score), max(len(beam), 1)), unfinished, logprobs)
             for beam, score, logprobs in zip(self.beams, self._scores, self.logprobs, strict=True)
         ]
         return [*self.hypotheses, *(beam for beam in running if beam.score > -math.inf)][:count]
+
+    def _score(self, total: float, length: int) -> float:
+        """Return a sum of log-probabilities over length ** length_penalty, the lowest number where it is lower."""
+        if total in (0.0, -math.inf):  # a certain sequence, and one that cannot be
+            return total
+        with np.errstate(over="ignore", under="ignore", divide="ignore"):
+            score = float(np.float64(total) / np.float64(length) ** self._length_penalty)
+        return max(score, -sys.float_info.max)
 
     def _add(self, hypothesis: Hypothesis) -> None:
         self.hypotheses.append(hypothesis)
@@ -147,7 +156,7 @@ class BeamSearch:
     def _improvement_is_possible(self, length: int) -> bool:
         if self._early_stopping == "never" and self._length_penalty > 0:
             length = self._max_new_tokens
-        best_running = float(self._scores[0]) / length**self._length_penalty
+        best_running = self._score(float(self._scores[0]), length)
         full = len(self.hypotheses) == self.num_beams
         return bool(best_running > (self.hypotheses[-1].score if full else -math.inf))
 
