@@ -211,6 +211,57 @@ def test_a_constraint_masks_what_each_sequence_of_its_request_may_say(options: d
     assert results[1].token_ids == (7, 8, 9, 10, 11)
 
 
+class Forcing:
+    """A constraint that leaves a choice at every so manieth token."""
+
+    option = "forcing"
+    is_done = False
+
+    def __init__(self, period: int, num_accepted: int = 0) -> None:
+        self.period = period
+        self.num_accepted = num_accepted
+
+    def apply(self, logits: Any) -> None:
+        forced = self.forced_token()
+        if forced is not None:
+            logits[np.arange(len(logits)) != forced] = -np.inf
+
+    def accept(self, token_id: int) -> None:
+        assert self.forced_token() in (None, token_id)
+        self.num_accepted += 1
+
+    def forced_token(self) -> int | None:
+        return self.num_accepted if self.num_accepted % self.period else None
+
+    def copy(self) -> Forcing:
+        return Forcing(self.period, self.num_accepted)
+
+
+@pytest.mark.parametrize(("period", "num_others", "longest"), [(3, 0, 3), (3, 3, 1), (5, 3, 5), (4, 3, 1)])
+@pytest.mark.parametrize("options", [{}, {"speculative": "ngram"}], ids=str)
+def test_forced_tokens_run_at_once_where_that_is_less_than_their_steps(
+    period: int, num_others: int, longest: int, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def answers(most: int) -> list[tuple[int, ...]]:
+        monkeypatch.setattr("genai.engine.strategies.sampling.MAX_FORCED_TOKENS", most)
+        config = GenerationConfig().merge(max_new_tokens=30, stop_token_ids=[299], **options)
+        each = Request(PROMPT, config, make_constraint=lambda: Forcing(period))
+        others = [request([i, 4], max_new_tokens=40, speculative="off") for i in range(num_others)]
+        return [result.token_ids for result in run(Engine(model), each, *others)]
+
+    model, lengths = FakeModel(), []
+    run_model = model.run
+
+    def run_watched(batch: Sequence[Span]) -> Any:
+        lengths.extend(len(span.token_ids) for span in batch if span.num_logits == 1)
+        return run_model(batch)
+
+    one_by_one = answers(0)
+    monkeypatch.setattr(model, "run", run_watched)
+    assert answers(32) == one_by_one
+    assert max(lengths) == longest
+
+
 def test_rows_are_moved_only_when_a_hole_has_run_along_for_long_and_then_bit_by_bit() -> None:
     model = FakeModel(context_length=2000, max_batch=8)
     engine = Engine(model)

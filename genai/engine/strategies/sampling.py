@@ -25,16 +25,20 @@ class SamplingStrategy:
         self._capacity = _capacity_of(request, model)
         self.sequences = make_draws(request, model)
         self._running = list(self.sequences)
+        self._num_rows = 1  # of the last step, those of other requests among them
 
     def rows(self) -> list[Span]:
         """Return the last token of every sequence that goes on, with what was forced to follow it, and its draft."""
-        return [_row(sequence) for sequence in self._running]
+        return [self._row(sequence) for sequence in self._running]
 
     def take(self, output: StepOutput, first: int) -> bool:
         """Choose a token for each row, and one more for each token of its draft that was right."""
+        self._num_rows = len(output.starts)
         for index, sequence in enumerate(self._running, start=first):
             if sequence.draft:
                 self._verify(sequence, output, index)
+            elif sequence.row:  # of forced tokens, which run one by one
+                continue
             else:
                 _choose(sequence, output, index, 0)
             sequence.commit_forced(self._most_forced(sequence))
@@ -64,6 +68,21 @@ class SamplingStrategy:
             return 0
         return min(MAX_FORCED_TOKENS, room)
 
+    def _row(self, sequence: GenerationSequence) -> Span:
+        """Return what runs next of a sequence.
+
+        A row of several tokens is a run of its own beside that of the others. If a run costs 1 and c for each further row or
+        token, n rows cost 1 + (n - 1) c a step; k forced tokens that run at once save k / n of such steps and cost 1 + k c
+        instead of c, so that they pay from k = n on, whatever c is. Fewer run one by one, with the others.
+        """
+        row, draft = sequence.row, sequence.draft
+        if draft:
+            return Span(sequence.slot, [*row, *draft], 1 + len(draft))
+        if 1 < len(row) <= self._num_rows:
+            return Span(sequence.slot, row[:1], 1)
+        goes_on_greedily = sequence.sampler.is_argmax and sequence.num_left > 1
+        return Span(sequence.slot, row, 1, goes_on_greedily=goes_on_greedily)
+
     def _verify(self, sequence: GenerationSequence, output: StepOutput, index: int) -> None:
         """Choose tokens as long as they are those of the draft, and the one after that; let the slot forget the others.
 
@@ -81,14 +100,6 @@ class SamplingStrategy:
         self._cache.truncate(sequence.slot, sequence.length - 1)
         self.request.drafted_tokens += len(draft)
         self.request.accepted_tokens += num_right
-
-
-def _row(sequence: GenerationSequence) -> Span:
-    draft = sequence.draft
-    if draft:
-        return Span(sequence.slot, [*sequence.row, *draft], 1 + len(draft))
-    goes_on_greedily = sequence.sampler.is_argmax and sequence.num_left > 1
-    return Span(sequence.slot, sequence.row, 1, goes_on_greedily=goes_on_greedily)
 
 
 def _choose(sequence: GenerationSequence, output: StepOutput, index: int, position: int) -> None:
