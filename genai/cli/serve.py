@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,17 +13,44 @@ import typer
 
 from genai.cli.command import command
 from genai.cli.loading import prepare_folder
-from genai.cli.options import FolderFlags, MaxContext, RunFlags
+from genai.cli.options import CacheFlags, FolderFlags, MaxContext, RunFlags
 from genai.cli.output import print_note
 from genai.cli.progress import StageProgress
 from genai.errors import OptionError
 
 if TYPE_CHECKING:
+    from genai.folder import ModelFolder
     from genai.generator import Generator
+    from genai.server import ServedModels
 
 __all__ = ["serve"]
 
 KEY_VARIABLE = "GENAI_API_KEY"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerFlags:
+    """Where a server listens, who may ask, and how much."""
+
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 is all of this machine's.")] = (
+        "127.0.0.1"
+    )
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 8000
+    api_key_file: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help=f"Keys that may ask, one a line; or one in {KEY_VARIABLE}."),
+    ] = None
+    allow_origin: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ORIGIN", help="Web pages that may ask, as https://example.org; * is all."),
+    ] = None
+    max_requests: Annotated[
+        int, typer.Option(min=1, help="Most requests that run or wait; more are told to come back.")
+    ] = 256
+    keep_alive: Annotated[
+        float | None,
+        typer.Option(min=0, metavar="SECONDS", help="Let a model go that nobody has asked for so long."),
+    ] = None
 
 
 @command("genai serve", "genai serve phi", "genai serve chat=phi code=./my-model --port 9000")
@@ -36,30 +64,8 @@ def serve(
         ),
     ] = None,
     *,
-    host: Annotated[
-        str, typer.Option(help="Address to listen on; 0.0.0.0 is all of this machine's.")
-    ] = "127.0.0.1",
-    port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")
-    ] = 8000,
-    api_key_file: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help=f"Keys that may ask, one a line; or one in {KEY_VARIABLE}."),
-    ] = None,
-    allow_origin: Annotated[
-        list[str] | None,
-        typer.Option(metavar="ORIGIN", help="Web pages that may ask, as https://example.org; * is all."),
-    ] = None,
-    keep_alive: Annotated[
-        float | None,
-        typer.Option(min=0, metavar="SECONDS", help="Let a model go that nobody has asked for so long."),
-    ] = None,
-    max_requests: Annotated[
-        int, typer.Option(min=1, help="Most requests that run or wait; more are told to come back.")
-    ] = 256,
-    max_batch: Annotated[
-        int | None, typer.Option(min=1, help="Most sequences of a model that run at a time; 16 if not given.")
-    ] = None,
+    flags: ServerFlags,
+    caches: CacheFlags,
     max_context: MaxContext = None,
     folders: FolderFlags,
     runs: RunFlags,
@@ -72,41 +78,74 @@ def serve(
     request, and no texts.
     """
     try:
-        import genai.server as server
+        from genai.server import ServerSettings, listen, make_app, run_server
     except ImportError as error:
         raise OptionError(f'serving needs the "serve" extra ({error}): pip install "genai[serve]"') from error
-    from genai.generator import Generator
+    from genai.runtime.providers import preferred_provider
 
-    keys = _keys(api_key_file)
-    settings = server.ServerSettings(
-        host=host, api_keys=keys, allowed_origins=tuple(allow_origin or ()), max_requests=max_requests
+    keys = _keys(flags.api_key_file)
+    settings = ServerSettings(
+        host=flags.host,
+        api_keys=keys,
+        allowed_origins=tuple(flags.allow_origin or ()),
+        max_requests=flags.max_requests,
     )
-    listening = server.listen(host, port)
-    loaders: dict[str, Callable[[], Generator]] = {}
-    adapters: dict[str, str] = {}
-    with StageProgress() as progress:
-        from genai.runtime.providers import preferred_provider
 
-        for name, model in _named(models or ["demo"]).items():
-            folder = prepare_folder(model, folders, preferred_provider(runs.options), progress)
-            loaders[name] = functools.partial(
-                Generator, folder, max_context=max_context, max_batch=max_batch, **runs.options
+    def load(folder: ModelFolder) -> Generator:
+        from genai.generator import Generator
+
+        return Generator(
+            folder,
+            max_context=max_context,
+            max_batch=caches.max_batch,
+            kv_cache_bytes=caches.kv_cache_bytes,
+            **runs.options,
+        )
+
+    with listen(flags.host, flags.port) as listening:  # first: a port that is taken is told at once
+        found = _find(_named(models or ["demo"]), folders, preferred_provider(runs.options))
+        served = _served(found, load, keep_alive=flags.keep_alive)
+        served.load_default()
+        _log_to_stderr()
+        if not settings.is_local and not keys:
+            print_note(
+                f"others on the network may ask without a key: name keys with --api-key-file or {KEY_VARIABLE}"
             )
-            adapters |= dict.fromkeys(folder.adapter_files, name)
-    if taken := loaders.keys() & adapters.keys():
-        raise OptionError(
-            f'"{min(taken)}" is a model and an adapter: give the model another name as NAME=MODEL'
-        )
-    served = server.ServedModels(loaders, adapters=adapters, keep_alive=keep_alive)
-    served.load_default()
-    _log_to_stderr()
-    if not settings.is_local and not keys:
-        print_note(
-            f"others on the network may ask without a key: name keys with --api-key-file or {KEY_VARIABLE}"
-        )
-    address = f"[{host}]" if ":" in host else host
-    print_note(f"{', '.join(served.names)}: http://{address}:{listening.getsockname()[1]}/v1")
-    server.run_server(server.make_app(served, settings), listening)
+        address = f"[{flags.host}]" if ":" in flags.host else flags.host
+        print_note(f"{', '.join(served.names)}: http://{address}:{listening.getsockname()[1]}/v1")
+        run_server(make_app(served, settings), listening)
+
+
+def _find(named: Mapping[str, str], folders: FolderFlags, provider: str) -> dict[str, ModelFolder]:
+    """Find all models, downloaded and exported as far as they have to be."""
+    with StageProgress() as progress:
+        return {name: prepare_folder(model, folders, provider, progress) for name, model in named.items()}
+
+
+def _served(
+    folders: Mapping[str, ModelFolder],
+    load: Callable[[ModelFolder], Generator],
+    *,
+    keep_alive: float | None,
+) -> ServedModels:
+    """Return the models, to be loaded when they are asked for, under their names and those of their adapters.
+
+    Raises:
+        OptionError: A name means two.
+    """
+    from genai.server import ServedModels
+
+    adapters: dict[str, str] = {}
+    for name, folder in folders.items():
+        for adapter in folder.adapter_files:
+            if adapter in folders or adapter in adapters:
+                raise OptionError(
+                    f"\"{adapter}\" is an adapter's name and another's: serve one of both by another server, or, if that "
+                    "is a model, give it another name as NAME=MODEL"
+                )
+            adapters[adapter] = name
+    loaders = {name: functools.partial(load, folder) for name, folder in folders.items()}
+    return ServedModels(loaders, adapters=adapters, keep_alive=keep_alive)
 
 
 def _named(models: Sequence[str]) -> dict[str, str]:

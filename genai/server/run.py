@@ -58,8 +58,7 @@ def run_server(app: FastAPI, listening: socket.socket) -> None:
 
     Args:
         app: The application of `make_app`.
-        listening: Where; closed at the end.
+        listening: Where.
     """
     config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="on", server_header=False)
-    with listening:
-        _Server(config).run(sockets=[listening])
+    _Server(config).run(sockets=[listening])

@@ -17,9 +17,9 @@ import pytest
 
 from genai import Generator
 from genai.errors import GenerationError, OptionError
-from genai.server import listen
+from genai.server import ServedModels, ServerSettings, listen, make_app
 from genai.server.state import ServerState
-from tests.server.conftest import Running, demo, until
+from tests.server.conftest import Running, demo, running, until
 
 Serve = Callable[..., Running]
 CHAT = "/v1/chat/completions"
@@ -126,6 +126,17 @@ def test_an_error_in_a_stream_is_its_last_event(serve: Serve) -> None:
         state_of(server).models.loaded["demo"].close()
         rest = list(lines)
     assert rest[-1] == "data: [DONE]"
+
+
+def test_adapters_are_names_of_models() -> None:
+    models = ServedModels({"demo": demo}, adapters={"sql": "demo"})
+    with running(make_app(models, ServerSettings())) as server, server.client as client:
+        assert [each["id"] for each in client.get("/v1/models").json()["data"]] == ["demo", "sql"]
+        refused = client.post(CHAT, json={**LONG, "model": "sql"})
+        assert refused.json()["error"]["message"].startswith(
+            'the model has no adapter "sql"'
+        )  # demo has none
+        assert client.post(CHAT, json={**LONG, "stream": False, "max_tokens": 1}).status_code == 200
 
 
 def test_a_taken_port_is_told() -> None:

@@ -1,0 +1,44 @@
+"""`genai serve`: what it is told before it serves. How it serves, tests/server tells."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from genai.cli.app import run_app
+from genai.cli.serve import KEY_VARIABLE, _keys, _named
+from genai.errors import OptionError
+from genai.server import listen
+
+
+def test_models_are_named_by_themselves_or_as_asked(tmp_path: Path) -> None:
+    (tmp_path / "a=b").mkdir()
+    assert _named(["phi", "chat=owner/name@main"]) == {"phi": "phi", "chat": "owner/name@main"}
+    assert _named([str(tmp_path / "a=b")]) == {"a=b": str(tmp_path / "a=b")}
+    for wrong in (["phi", "phi"], ["=phi"], ["phi="]):
+        with pytest.raises(OptionError, match="NAME=MODEL"):
+            _named(wrong)
+
+
+def test_keys_come_from_a_file_and_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert _keys(None) == ()
+    path = tmp_path / "keys"
+    path.write_text("one\n\n two \n", encoding="utf-8")
+    monkeypatch.setenv(KEY_VARIABLE, "three")
+    assert set(_keys(path)) == {"one", "two", "three"}
+    monkeypatch.delenv(KEY_VARIABLE)
+    path.write_text("\n", encoding="utf-8")
+    with pytest.raises(OptionError, match="has no key"):
+        _keys(path)
+    with pytest.raises(OptionError, match="cannot be read"):
+        _keys(tmp_path / "none")
+
+
+def test_what_cannot_be_served_is_told_before_anything_is_loaded(capsys: pytest.CaptureFixture[str]) -> None:
+    with listen("127.0.0.1", 0) as taken:
+        port = str(taken.getsockname()[1])
+        assert run_app(["serve", "--port", port]) == 2
+    assert f"cannot listen on 127.0.0.1, port {port}" in capsys.readouterr().err
+    assert run_app(["serve", "--port", "0", "no-such-model"]) == 1
+    assert "no-such-model" in capsys.readouterr().err
