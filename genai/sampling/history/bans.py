@@ -8,7 +8,7 @@ from typing import Self
 
 import numpy as np
 
-from genai.sampling.history.processor import Stateless
+from genai.sampling.history.processor import FollowsLatest, Stateless
 from genai.sampling.processors import Logits
 from genai.sampling.processors.bans import ids_below
 
@@ -94,18 +94,16 @@ class Forcing(_Countdown):
             logits[self._ids] = 0
 
 
-class NgramBan:
+class NgramBan(FollowsLatest):
     """Keeps, per n - 1 tokens, those that followed them, and the latest n - 1 tokens."""
 
-    __slots__ = ("_followers", "_latest", "_size", "_vocab_size")
+    __slots__ = ("_followers", "_vocab_size")
     option = "no_repeat_ngram_size"
-    is_done = False
 
     def __init__(self, size: int, prompt_token_ids: Sequence[int], vocab_size: int) -> None:
-        self._size = size
+        super().__init__(size - 1, ())
         self._vocab_size = vocab_size
         self._followers: dict[tuple[int, ...], tuple[int, ...]] = {}
-        self._latest: tuple[int, ...] = ()
         for token_id in prompt_token_ids:
             self.accept(token_id)
 
@@ -116,42 +114,33 @@ class NgramBan:
             logits[list(banned)] = -np.inf
 
     def accept(self, token_id: int) -> None:
-        if len(self._latest) == self._size - 1:
+        if len(self._latest) == self._num_kept:
             followers = self._followers.get(self._latest, ())
             if token_id < self._vocab_size and token_id not in followers:
                 self._followers[self._latest] = (*followers, token_id)
-        self._latest = (*self._latest, token_id)[-(self._size - 1) :] if self._size > 1 else ()
+        super().accept(token_id)
 
     def copy(self) -> Self:
-        twin = copy.copy(self)
+        twin = super().copy()
         twin._followers = self._followers.copy()
         return twin
 
 
-class BadWordsBan:
+class BadWordsBan(FollowsLatest):
     """Keeps the latest tokens, as many as the longest bad word has before its last."""
 
-    __slots__ = ("_latest", "_max_prefix", "_prefixed", "_single_ids")
+    __slots__ = ("_prefixed", "_single_ids")
     option = "bad_words"
-    is_done = False
 
     def __init__(
         self, bad_words: Sequence[tuple[int, ...]], prompt_token_ids: Sequence[int], vocab_size: int
     ) -> None:
         self._single_ids = ids_below(vocab_size, [word[0] for word in bad_words if len(word) == 1])
         self._prefixed = [(w[:-1], w[-1]) for w in bad_words if len(w) > 1 and w[-1] < vocab_size]
-        self._max_prefix = max((len(prefix) for prefix, _ in self._prefixed), default=0)
-        self._latest = tuple(prompt_token_ids[-self._max_prefix :]) if self._max_prefix else ()
+        super().__init__(max((len(prefix) for prefix, _ in self._prefixed), default=0), prompt_token_ids)
 
     def apply(self, logits: Logits) -> None:
         logits[self._single_ids] = -np.inf
         for prefix, last in self._prefixed:
-            if self._latest[-len(prefix) :] == prefix:
+            if self._has_latest(prefix):
                 logits[last] = -np.inf
-
-    def accept(self, token_id: int) -> None:
-        if self._max_prefix:
-            self._latest = (*self._latest, token_id)[-self._max_prefix :]
-
-    def copy(self) -> Self:
-        return copy.copy(self)

@@ -9,7 +9,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from genai.sampling.history.processor import Stateless
+from genai.sampling.history.processor import FollowsLatest, Stateless
 from genai.sampling.history.token_counts import TokenCounts
 from genai.sampling.processors import Logits, decay_growth
 from genai.sampling.processors.bans import ids_below
@@ -32,34 +32,25 @@ class LogitBias(Stateless):
         logits[self._ids] += self._values
 
 
-class SequenceBias:
+class SequenceBias(FollowsLatest):
     """Keeps the latest tokens, as many as the longest sequence has before its last."""
 
-    __slots__ = ("_bias", "_latest", "_max_prefix")
+    __slots__ = ("_bias",)
     option = "sequence_bias"
-    is_done = False
 
     def __init__(self, bias: Mapping[tuple[int, ...], float], prompt_token_ids: Sequence[int]) -> None:
         self._bias = [
             (ids[:-1], ids[-1], np.float32(value))
             for ids, value in sorted(bias.items(), key=lambda item: len(item[0]))
         ]
-        self._max_prefix = len(self._bias[-1][0])
-        self._latest = tuple(prompt_token_ids[-self._max_prefix :]) if self._max_prefix else ()
+        super().__init__(len(self._bias[-1][0]), prompt_token_ids)
 
     def apply(self, logits: Logits) -> None:
         added: dict[int, np.float32] = {}
         for prefix, last, value in self._bias:
-            if not prefix or self._latest[-len(prefix) :] == prefix:
+            if self._has_latest(prefix):
                 added[last] = added.get(last, np.float32(0)) + value
         logits[list(added)] += np.array(list(added.values()), np.float32)
-
-    def accept(self, token_id: int) -> None:
-        if self._max_prefix:
-            self._latest = (*self._latest, token_id)[-self._max_prefix :]
-
-    def copy(self) -> Self:
-        return copy.copy(self)
 
 
 class PromptPenalty(Stateless):

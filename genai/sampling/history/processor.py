@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Sequence
 from typing import Protocol, Self
 
 from genai.sampling.processors import Logits
 
-__all__ = ["Constraint", "LogitsProcessor", "Stateless"]
+__all__ = ["Constraint", "FollowsLatest", "LogitsProcessor", "Stateless"]
 
 
 class LogitsProcessor(Protocol):
@@ -48,3 +50,30 @@ class Stateless:
 
     def copy(self) -> Self:
         return self
+
+
+class FollowsLatest:
+    """What the processors share that look at some of the latest tokens.
+
+    Args:
+        num_kept: How many of them.
+        prompt_token_ids: The tokens so far.
+    """
+
+    __slots__ = ("_latest", "_num_kept")
+    is_done = False
+
+    def __init__(self, num_kept: int, prompt_token_ids: Sequence[int]) -> None:
+        self._num_kept = num_kept
+        self._latest = tuple(prompt_token_ids[-num_kept:]) if num_kept else ()
+
+    def accept(self, token_id: int) -> None:
+        if self._num_kept:
+            self._latest = (*self._latest, token_id)[-self._num_kept :]
+
+    def copy(self) -> Self:
+        return copy.copy(self)
+
+    def _has_latest(self, token_ids: tuple[int, ...]) -> bool:
+        """Whether these tokens, no more than are kept, are the latest."""
+        return not token_ids or self._latest[-len(token_ids) :] == token_ids
