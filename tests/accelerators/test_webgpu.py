@@ -124,6 +124,24 @@ def test_a_conversation_goes_on_in_its_cache() -> None:
         assert second.token_ids == cpu.chat(messages, max_new_tokens=4).token_ids
 
 
+@pytest.mark.parametrize("family", ["llama", "gemma3_text"])
+def test_a_context_shifts_as_the_cpus_does(folder_of: Folder, family: str) -> None:
+    """Keys are turned on the host; what was recorded reads them where they lie."""
+    answers = []
+    for provider in ("cpu", "webgpu"):
+        with Generator(folder_of(family), provider=provider, max_context=24) as generator:
+            result = generator.generate(
+                token_ids=PROMPTS[0],
+                max_new_tokens=50,
+                ignore_eos=True,
+                do_sample=False,
+                context_policy="shift",
+            )
+            answers.append(result.token_ids)
+    assert answers[0] == answers[1]
+    assert len(answers[0]) == 50
+
+
 def test_what_was_recorded_over_a_cache_that_moved_is_forgotten(folder_of: Folder) -> None:
     with Generator(folder_of("llama"), provider="webgpu") as gpu:
         decoder = gpu._decoder

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from genai.config import GenerationConfig
-from genai.engine import Engine, Request
+from genai.engine import Engine, Request, Speculation
 from genai.errors import OptionError
+from tests.engine.speculation.guessing import FixedCosts
 from tests.engine.test_engine import PROMPT, request, run
 from tests.fakes import FakeModel, fake_logits
 
@@ -129,6 +130,16 @@ def test_what_is_computed_again_beside_new_prompts_is_not_taken_for_one() -> Non
     run(engine, new)
     assert old.result is not None
     assert list(old.result.token_ids) == expected(model, PROMPT, 200, window=20, num_sinks=4)
+
+
+@pytest.mark.parametrize("draft_context", [24, 70, 600])
+def test_a_draft_model_guesses_as_long_as_its_own_context_lasts(draft_context: int) -> None:
+    model = FakeModel(context_length=24)
+    speculation = Speculation(model, FakeModel(context_length=draft_context), costs=FixedCosts())
+    (result,) = run(Engine(model, speculation=speculation), shifting(max_new_tokens=100))
+    assert list(result.token_ids) == expected(model, PROMPT, 100, window=24, num_sinks=4)
+    assert 0 < result.stats.accepted_tokens < result.stats.drafted_tokens or draft_context == 24
+    assert not speculation._drafters["draft"]._followers  # type: ignore[attr-defined]
 
 
 def test_forced_tokens_fall_where_they_would_one_by_one() -> None:
