@@ -88,8 +88,8 @@ def load_model(
         drafts = [load(draft_folder, each, longest) for each in devices]
     if limits.get("kv_cache_bytes") is None:
         for decoder, draft in zip(decoders, drafts, strict=True):
-            free = decoder.free_cache_bytes
-            if draft is not None and free is not None:  # now that both models' weights lie there
+            # Now that both models' weights lie there.
+            if draft is not None and (free := decoder.free_cache_bytes) is not None:
                 share_bytes([decoder.cache, draft.cache], free)
     engines = EnginePool(
         [
