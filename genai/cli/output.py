@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any, TextIO
 import typer
 
 if TYPE_CHECKING:
-    from genai.config import ToolCall
+    from genai.config import Message, ToolCall
     from genai.engine import GenerationStats
 
 __all__ = [
     "dim",
     "format_bytes",
     "format_calls",
+    "format_carried_out",
     "format_stats",
     "format_table",
     "is_terminal",
@@ -116,6 +117,17 @@ def format_calls(calls: Sequence[ToolCall]) -> list[str]:
     return [
         json.dumps({"id": call.id, "name": call.name, "arguments": dict(call.arguments)}, ensure_ascii=False)
         for call in calls
+    ]
+
+
+def format_carried_out(messages: Sequence[Message]) -> list[str]:
+    """Return what functions that a conversation called have returned, as lines, one each."""
+    calls: list[Any] = [call for message in messages for call in message.tool_calls or ()]
+    arguments = {call.id: call.arguments_json for call in calls}
+    return [
+        f"[{message.name}({arguments[message.tool_call_id]}) returned {message.content}]"
+        for message in messages
+        if message.tool_call_id in arguments
     ]
 
 

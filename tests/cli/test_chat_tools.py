@@ -11,7 +11,10 @@ from typing import Any
 
 import pytest
 
+from genai.cli.chat.model import GeneratorModel
 from genai.cli.chat.screen import StandardScreen
+from genai.cli.chat.session import Session
+from genai.cli.chat.tools_file import read_tools
 from genai.engine import Piece
 from tests.cli.conftest import Outcome
 from tests.cli.fake_chat import Conversation, FakeAnswer
@@ -49,7 +52,7 @@ def test_json_has_both(cli: Cli, arguments: list[Any]) -> None:
     ("content", "message"),
     [
         (None, "cannot read .*tools.json"),
-        ("{", "tools.json is no JSON"),
+        ("{", "tools.json is no JSON: .*a Python file's name ends in .py"),
         ('{"a": 1}', "tools.json must hold a list of JSON schemas of functions"),
         ('[{"type": "function"}]', "a tool's schema must have the form"),
     ],
@@ -64,6 +67,72 @@ def test_a_file_without_tools_is_refused(
     done = cli(*arguments)
     assert done.code == 2
     assert re.search(message, done.error), done.error
+
+
+PYTHON = """
+from __future__ import annotations
+import genai
+
+@genai.tool
+def get_weather(city: str) -> str:
+    "Tell the weather."
+    return f"21 degrees in {city}"
+
+def not_a_tool():
+    pass
+"""
+
+
+@pytest.fixture
+def python_tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    make_scripted(
+        tmp_path / "model", monkeypatch, [ANSWER, "\nSo.\n</think>\n\nIt is warm."], template=THINKING
+    )
+    (tmp_path / "tools.py").write_text(PYTHON, "utf-8")
+    return ["chat", "Hello", "-m", tmp_path / "model", "--tools", tmp_path / "tools.py"]
+
+
+def test_python_functions_are_called(cli: Cli, python_tools: list[Any]) -> None:
+    done = cli(*python_tools)
+    assert (done.code, done.stdout) == (0, "I look.\nIt is warm.\n")
+    assert done.stderr == '[get_weather({"city": "Köln"}) returned 21 degrees in Köln]\n'
+
+
+def test_json_has_what_was_added(cli: Cli, python_tools: list[Any]) -> None:
+    value = json.loads(cli(*python_tools, "--json").stdout)
+    assert value["text"] == "It is warm."
+    assert [message["role"] for message in value["messages"]] == ["assistant", "tool", "assistant"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("x = 1", "tools.py has no function that is marked as a tool"),
+        ("1 / 0", "cannot be run: ZeroDivisionError"),
+    ],
+)
+def test_a_python_file_without_tools_is_refused(
+    cli: Cli, python_tools: list[Any], content: str, message: str
+) -> None:
+    Path(python_tools[-1]).write_text(content, "utf-8")
+    done = cli(*python_tools)
+    assert done.code == 2
+    assert message in done.error
+
+
+def test_calls_and_reasoning_stay_in_the_conversation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, python_tools: list[Any]
+) -> None:
+    generator, _ = make_scripted(
+        tmp_path / "model", monkeypatch, [ANSWER, "\nSo.\n</think>\n\nIt is warm."], template=THINKING
+    )
+    session = Session(GeneratorModel(generator, "scripted", tools=read_tools(Path(python_tools[-1]))))
+    session.ask("Hello", lambda _text: None)
+    assert [message.role for message in session.messages] == ["user", "assistant", "tool", "assistant"]
+    assert [message.reasoning_content for message in session.messages] == [None, "In Paris?", None, "So."]
+    assert session.context_used == generator.count_tokens(
+        messages=session.messages, tools=read_tools(Path(python_tools[-1]))
+    )
 
 
 def test_a_conversation_shows_reasoning_apart() -> None:

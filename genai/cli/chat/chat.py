@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json as json_module
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from genai import __version__
+from genai.cli.chat.tools_file import read_tools
 from genai.cli.command import EXIT_INTERRUPTED, command
 from genai.cli.generation_flags import (
     AnyOptionFlags,
@@ -26,6 +26,7 @@ from genai.cli.options import CacheFlags, DraftModel, JsonFlag, ModelFlags, RunF
 from genai.cli.output import (
     format_bytes,
     format_calls,
+    format_carried_out,
     format_stats,
     is_terminal,
     print_json,
@@ -91,7 +92,9 @@ def chat(
     tools: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="Functions that the model may call, as JSON schemas; calls are printed."
+            metavar="FILE",
+            help="Functions that the model may call: JSON schemas, whose calls are printed, or a Python file, which is run and "
+            "whose functions with @genai.tool are called.",
         ),
     ] = None,
     stats: Annotated[
@@ -102,7 +105,7 @@ def chat(
     """Talk to a model. With a PROMPT, or text through a pipe: one answer, then exit."""
     options = given_options(generation, form, others)
     text = _single_message(prompt, files or [])
-    functions = None if tools is None else _read_tools(tools)
+    functions = None if tools is None else read_tools(tools)
     if json and text is None:
         raise OptionError("--json prints one answer: give a PROMPT, or pipe one in")
     with open_generator(model, runs, caches, draft=draft, choose_context=_choose_context) as generator:
@@ -164,22 +167,6 @@ def _check_template(generator: Generator, name: str) -> None:
         )
 
 
-def _read_tools(path: Path) -> list[dict[str, Any]]:
-    """Return the JSON schemas in a file: a list of them, or an object with the key "tools"."""
-    from genai.tools import as_tools
-
-    try:
-        values = json_module.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise OptionError(f"cannot read {path}: {error.strerror}") from error
-    except ValueError as error:
-        raise OptionError(f"{path} is no JSON: {error}") from error
-    schemas = values.get("tools") if isinstance(values, dict) else values
-    if not isinstance(schemas, list):
-        raise OptionError(f"{path} must hold a list of JSON schemas of functions")
-    return [dict(tool.schema) for tool in as_tools(schemas)]
-
-
 def _answer_once(
     session: Session, text: str, reasoning: ReasoningFlags, *, shows_stats: bool, json: bool
 ) -> None:
@@ -197,6 +184,8 @@ def _answer_once(
     else:
         for line in format_calls(result.tool_calls):
             print_result(line)
+    for line in format_carried_out(result.messages):
+        print_note(line)
     if shows_stats:
         print_note(format_stats(result.stats))
     if interruption.happened:

@@ -10,6 +10,7 @@ from genai.config import GenerationConfig, Message
 if TYPE_CHECKING:
     from genai.engine import GenerationResult, Piece
     from genai.generator import Generator
+    from genai.tools import Tool
 
 __all__ = ["Answer", "ChatModel", "GeneratorModel"]
 
@@ -69,7 +70,7 @@ class GeneratorModel:
         generator: The model; stays the caller's.
         name: What the user called it.
         template_options: Further variables of the chat template.
-        tools: Functions that the model may call, as JSON schemas.
+        tools: Functions that the model may call; those that are Python functions are called.
     """
 
     def __init__(
@@ -78,10 +79,11 @@ class GeneratorModel:
         name: str,
         *,
         template_options: Mapping[str, Any] | None = None,
-        tools: Sequence[Mapping[str, Any]] | None = None,
+        tools: Sequence[Tool] | None = None,
     ) -> None:
         self._generator = generator
         self._tools = tools
+        self._calls = bool(tools) and all(tool.function is not None for tool in tools or ())
         self._template_options = dict(template_options or {})
         self.name = name
         self.defaults = generator.folder.generation
@@ -95,8 +97,9 @@ class GeneratorModel:
 
     def answer(self, messages: Sequence[Message], options: Mapping[str, Any]) -> Answer:
         """Begin to answer; see `ChatModel`."""
+        rounds: dict[str, Any] = {"auto_call": True} if self._calls else {}
         answer: Answer = self._generator.stream_chat(
-            messages, tools=self._tools, template_options=self._template_options, **options
+            messages, tools=self._tools, template_options=self._template_options, **rounds, **options
         )
         return answer
 

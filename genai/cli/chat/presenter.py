@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from genai.cli.chat.screen import Screen
 from genai.cli.chat.session import Session
 from genai.cli.interrupts import interrupts_call
-from genai.cli.output import format_calls, format_stats
+from genai.cli.output import format_calls, format_carried_out, format_stats
 from genai.errors import ChatTemplateError, OptionError
 
 if TYPE_CHECKING:
@@ -77,6 +77,8 @@ class Presenter:
             self.screen.end_answer()
         for line in format_calls(result.tool_calls):
             self.screen.answer(f"{line}\n")
+        for line in format_carried_out(result.messages):
+            self.screen.note(line)
         if result.finish_reason == "cancelled":
             self.screen.note(
                 "Stopped." if result.token_ids else "Stopped before the answer began; nothing is kept."

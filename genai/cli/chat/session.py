@@ -189,8 +189,12 @@ class Session:
         answer = self._answer = self.model.answer(self._with_system(messages), settings)
         if self._is_cancelled:  # before there was anything to cancel
             answer.cancel()
+        has_ended = False
         try:
             for piece in answer:
+                if has_ended:  # and functions were called, and another answer begins
+                    show("\n")
+                has_ended = piece.finish_reason is not None
                 if piece.reasoning:
                     self.show_reasoning(piece.reasoning)
                 show(piece.text)
@@ -199,8 +203,8 @@ class Session:
             self._answer = None
         result = answer.result
         assert result is not None
-        if result.text or result.tool_calls or result.finish_reason == "stop":
-            self.messages = [*messages, result.message]
+        if result.text or result.tool_calls or len(result.messages) > 1 or result.finish_reason == "stop":
+            self.messages = [*messages, *(result.messages or [result.message])]
         self.last, self._last_question = result, (self._with_system(messages), self.config)
         self.totals = self.totals.plus(result.stats)
         return result
