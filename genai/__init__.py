@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from genai.export import export_model
     from genai.folder import ModelFolder
     from genai.generator import Generator
+    from genai.reranking import RankedDocument
     from genai.scoring import TokenScores
     from genai.tools import Tool, ToolCallDelta, tool
 
@@ -61,6 +62,7 @@ __all__ = [
     "OptionError",
     "Piece",
     "ProviderError",
+    "RankedDocument",
     "Request",
     "ResponseFormat",
     "TokenScores",
@@ -86,6 +88,7 @@ _LAZY = {
     "GenerationStream": "genai.engine",
     "ModelFolder": "genai.folder",
     "Piece": "genai.engine",
+    "RankedDocument": "genai.reranking",
     "Request": "genai.engine",
     "TokenScores": "genai.scoring",
     "Tool": "genai.tools",

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self, Unpack, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -41,6 +41,9 @@ from genai.scoring import TokenScores
 from genai.text import Tokenizer
 from genai.text_reader import TextReader
 from genai.tool_rounds import ToolRounds
+
+if TYPE_CHECKING:
+    from genai.reranking import RankedDocument
 
 __all__ = ["Generator"]
 
@@ -534,6 +537,37 @@ class Generator:
             GenerationError: The model failed to run.
         """
         return self._reader.embed(text, pooling=pooling, normalize=normalize)
+
+    def rerank(
+        self,
+        query: str,
+        documents: Sequence[str],
+        *,
+        top_n: int | None = None,
+        instruction: str | None = None,
+        adapter: str | None = None,
+    ) -> list[RankedDocument]:
+        """Return documents in the order in which they answer a query, best first, as the model judges each.
+
+        It is asked about each document, all of them in one batch, and the score is the probability of "yes" against "no" as
+        its next token. The prompt is Qwen3-Reranker's, in the model's own chat template, or in plain words where it has none:
+        models that were trained for it judge best.
+
+        Args:
+            query: What is looked for.
+            documents: Texts.
+            top_n: Most documents to return; None is all.
+            instruction: What the documents are wanted for; None is "Given a web search query, retrieve relevant passages that
+                answer the query".
+            adapter: The adapter to compute with.
+
+        Raises:
+            OptionError: A document is longer than the context; or the tokenizer does not tell "yes" from "no".
+            TokenizerError: The folder has no tokenizer.
+            ChatTemplateError: The chat template refuses the prompt.
+            GenerationError: The model failed to run.
+        """
+        return self._reader.rerank(query, documents, top_n=top_n, instruction=instruction, adapter=adapter)
 
     def tokenize(self, text: str) -> list[int]:
         """Return a text's tokens as a prompt has them, with what the model expects before a text."""

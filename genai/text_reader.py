@@ -4,17 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from genai.cache import CachedPrefix
 from genai.chat_prompt import ChatPrompt
+from genai.config import GenerationConfig
+from genai.config.checks import Integer
 from genai.embedding import Pooling
+from genai.errors import OptionError
 from genai.request_builder import TokenIds
 from genai.request_runner import RequestRunner
 from genai.runtime.fingerprint import fingerprint_of
 from genai.scoring import TokenScores, score_tokens
+
+if TYPE_CHECKING:
+    from genai.reranking import Judgement, RankedDocument
 
 __all__ = ["TextReader"]
 
@@ -52,6 +59,38 @@ class TextReader:
         vectors = [loaded.embedder.embed(row, pooling=pooling, normalize=normalize) for row in rows]
         return vectors[0] if isinstance(text, str) else np.stack(vectors)
 
+    def rerank(
+        self,
+        query: str,
+        documents: Sequence[str],
+        *,
+        top_n: int | None,
+        instruction: str | None,
+        adapter: str | None,
+    ) -> list[RankedDocument]:
+        """Return documents, those first that answer a query best."""
+        from genai.reranking import judge, rank  # with what only conversations need
+
+        loaded = self._runner.loaded
+        _check_texts(query, documents)
+        Integer(1, or_none=True)("top_n", top_n)
+        tokenizer, limit = loaded.builder.tokenizer, loaded.decoder.context_length
+        judgements = [judge(tokenizer, query, each, instruction=instruction) for each in documents]
+        for index, each in enumerate(judgements):
+            if len(each.token_ids) >= limit:
+                raise OptionError(
+                    f"documents[{index}] takes {len(each.token_ids)} tokens with the query, and the context holds {limit}: "
+                    "shorten it"
+                )
+        requests = [
+            loaded.builder.build(
+                ChatPrompt(each.token_ids), config=_asking(each, adapter), options={}, stream=False
+            )
+            for each in judgements
+        ]
+        self._runner.run(requests)
+        return rank(documents, [each.score for each in judgements], top_n=top_n)
+
     def save_cache(self, path: Path, prompt: ChatPrompt, *, adapter: str | None) -> int:
         """Write what the cache holds of a prompt to a file; return how many tokens that is."""
         loaded = self._runner.loaded
@@ -76,3 +115,18 @@ class TextReader:
             token_ids,
             num_scored=num_scored,
         )
+
+
+def _check_texts(query: Any, documents: Any) -> None:
+    if not isinstance(query, str):
+        raise OptionError(f"query must be a text, not {query!r:.200}")
+    is_list = isinstance(documents, Sequence) and not isinstance(documents, str)
+    if not is_list or not all(isinstance(each, str) for each in documents):
+        raise OptionError(f"documents must be a list of texts, not {documents!r:.200}")
+
+
+def _asking(judgement: Judgement, adapter: str | None) -> GenerationConfig:
+    """Return the options of a request for one token, whose logits a judgement sees."""
+    return GenerationConfig(
+        max_new_tokens=1, ignore_eos=True, speculative="off", adapter=adapter, logits_processors=(judgement,)
+    )

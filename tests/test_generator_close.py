@@ -20,6 +20,8 @@ ARGUMENTS: dict[str, Any] = {
     "text": "a",
     "messages": [{"role": "user", "content": "a"}],
     "path": "a",
+    "query": "a",
+    "documents": ["a"],
 }
 STAYS = {"close"}
 CALLS = sorted(name for name in vars(Generator) if not name.startswith("_") and name not in STAYS)
@@ -34,10 +36,10 @@ def generator(model_folder: Folders) -> Generator:
 
 
 async def call_or_read(generator: Generator, name: str, arguments: dict[str, Any]) -> None:
-    """Read a property, or call a method with its first argument."""
+    """Read a property, or call a method with its positional arguments."""
     call = getattr(generator, name)
-    first = next(iter(inspect.signature(call).parameters))
-    returned = call(arguments[first])
+    parameters = inspect.signature(call).parameters.values()
+    returned = call(*(arguments[each.name] for each in parameters if each.kind is each.POSITIONAL_OR_KEYWORD))
     assert inspect.iscoroutine(returned), f"{name} returned {returned!r}"
     await returned
 

@@ -78,6 +78,7 @@ def chat(generator: Generator, texts: list[dict[str, str]], messages: list[Messa
     assert_type(generator.chat(messages).tool_calls, tuple[ToolCall, ...])
     assert_type(next(generator.stream_chat(messages)).tool_calls, tuple[ToolCallDelta, ...])
     assert_type(generator.chat(messages).message, Message)
+    assert_type(generator.rerank("a", ["b"])[0].score, float)
 
     generator.chat(messages, tool_choice=5)  # type: ignore[arg-type]
     assert_type(generator.stream_chat(messages, tools=[len], auto_call=True, max_rounds=2), ChatStream)
