@@ -273,6 +273,10 @@ class RequestBuilder:
             raise OptionError(
                 'context_policy "truncate_turns" is for a conversation: pass messages, or leave it out'
             )
+        if config.echo and is_conversation:
+            raise OptionError(
+                "echo is for plain prompts: the prompt of a conversation is no part of an answer"
+            )
         needing = [name for name in ("stop", "stop_regex", "dry_multiplier", "echo") if getattr(config, name)]
         needing += ["bad_words"] * any(isinstance(word, str) for word in config.bad_words)
         if isinstance(config.negative_prompt, str):

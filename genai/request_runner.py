@@ -52,18 +52,23 @@ class RequestRunner:
         Raises:
             OptionError: One of them can never run, or was submitted before.
         """
-        with self._submitting:  # so that `close` either finds these requests or keeps them out
-            engines = self.loaded.engines
-            for count, request in enumerate(requests):
-                try:
+        engines = self.loaded.engines
+        claimed: list[Request] = []
+        try:
+            with self._submitting:  # so that `close` either finds these requests or keeps them out
+                _ = self.loaded
+                for request in requests:
                     self._claim(request)
+                    claimed.append(request)
                     engines.submit(request)
-                except BaseException:
-                    _cancel(engines, requests[:count])
-                    raise
-            if self._loaded is None:  # a signal's handler has closed it meanwhile, and may have missed some
-                _cancel(engines, requests)
-        return engines
+                if (
+                    self._loaded is None
+                ):  # a signal's handler has closed it meanwhile and may have missed some
+                    _cancel(engines, requests)
+            return engines
+        except BaseException:  # an interrupt, too, after which nobody would read what is queued
+            _cancel(engines, claimed)
+            raise
 
     def submit_in_background(self, request: Request) -> AsyncGenerationStream:
         """Submit a request that a thread runs; to be called in a running event loop.

@@ -48,6 +48,10 @@ class TextReader:
         encode = self._runner.loaded.builder.encode_continuation
         if text is None or isinstance(text, str):
             return self._score(encode(text, context, token_ids), adapter)
+        if not isinstance(text, Sequence):
+            raise OptionError(f"text must be a text or a list of texts, not {text!r:.200}")
+        if token_ids is not None:
+            raise OptionError("pass either a text or token_ids")
         return [self._score(encode(each, context), adapter) for each in text]
 
     def embed(
@@ -56,6 +60,8 @@ class TextReader:
         """Return the vector of a text, or those of several."""
         loaded = self._runner.loaded
         rows = loaded.builder.encode_prompts(text, None)
+        if not rows:
+            return np.zeros((0, loaded.folder.decoder.hidden_size), np.float32)
         vectors = [loaded.embedder.embed(row, pooling=pooling, normalize=normalize) for row in rows]
         return vectors[0] if isinstance(text, str) else np.stack(vectors)
 

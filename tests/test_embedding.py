@@ -53,6 +53,7 @@ def test_texts_are_alike_whatever_ran_before() -> None:
         several = demo.embed(["What is a KV cache?", "Hello"], pooling="last")
         np.testing.assert_allclose(several[0], one, atol=1e-5)
         assert not np.allclose(several[1], one, atol=1e-2)
+        assert demo.embed([]).shape == (0, demo.folder.decoder.hidden_size)
         with pytest.raises(OptionError, match='pooling must be one of last, mean, not "max"'):
             demo.embed("Hello", pooling="max")  # type: ignore[arg-type]
     with pytest.raises(GenerationError, match="closed"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 import threading
 from collections.abc import Callable
@@ -104,3 +105,23 @@ def test_close_interrupts_submit_anywhere(make_generator: Callable[[], Generator
     assert not thread.is_alive(), f"line {len(ends)} waits for itself"
     assert len(ends) > 20
     assert set(ends) == {"cancelled", "this Generator was closed; make a new one"}
+
+
+def test_an_interrupted_submit_leaves_nothing_behind(make_generator: Callable[[], Generator]) -> None:
+    """An exception at any line, such as that of Ctrl-C: what was queued ends with the next step."""
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    interruption, line = None, 0
+    while interruption is None or interruption.has_happened:
+        generator = make_generator()
+        request, interruption = generator.build_request(**ENDLESS), Interruption(line, interrupt)
+        with contextlib.suppress(KeyboardInterrupt), interruption:
+            generator._runner.submit([request])
+        if interruption.has_happened:
+            generator.generate(token_ids=[7], max_new_tokens=1)
+            assert not generator._engine.has_work, line
+        generator.close()
+        line += 1
+    assert line > 20

@@ -51,6 +51,11 @@ def test_what_cannot_be_scored(generator: Generator) -> None:
         generator.score(token_ids=[3])
     with pytest.raises(OptionError, match="pass either"):
         generator.score()
+    with pytest.raises(OptionError, match="pass either a text or token_ids"):
+        generator.score(["a"], token_ids=[1, 2])  # type: ignore[call-overload]
+    with pytest.raises(OptionError, match="text must be a text or a list of texts, not 5"):
+        generator.score(5)  # type: ignore[call-overload]
+    assert generator.score([]) == []
 
 
 def test_tokens_are_counted_as_a_prompt_has_them() -> None:

@@ -122,12 +122,13 @@ class Request:
         """
         if self._result is not None and self._parse is not None:
             parse, result = self._parse, self._result
-            choices = tuple(
-                replace(each, parsed=parse(each.text) if each.finish_reason == "stop" else None)
-                for each in result.choices
-            )
-            parsed = parse(result.text) if result.finish_reason == "stop" else None
-            self._result, self._parse = replace(result, parsed=parsed, choices=choices), None
+            begin = len(self._prompt_text) if self.config.echo else 0
+
+            def read(each: Choice | GenerationResult) -> Any:
+                return parse(each.text[begin:]) if each.finish_reason == "stop" else None
+
+            choices = tuple(replace(each, parsed=read(each)) for each in result.choices)
+            self._result, self._parse = replace(result, parsed=read(result), choices=choices), None
         return self._result
 
     @property

@@ -25,7 +25,7 @@ def drop_oldest_turns(messages: Messages, count_tokens: Callable[[Messages], int
         room: How many it may take.
     """
     total = count_tokens(messages)
-    starts = [index for index, message in enumerate(messages) if message["role"] == "user"]
+    starts = [index for index, message in enumerate(messages) if message.get("role") == "user"]
     if total <= room or len(starts) < 2:
         return messages
     step = max(room // STEPS, 1)
