@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from genai.tools import AnswerParser, FormParser, ReasoningFormat, ToolFormat
+
+if TYPE_CHECKING:
+    from genai.tools import PrepareSchema, Tool
 
 __all__ = ["ChatPrompt"]
 
@@ -23,7 +26,9 @@ class ChatPrompt:
         is_reasoning: Whether the prompt has begun the reasoning already.
         has_reasoned: Whether it has ended it, or more of the answer, already.
         kept_ids: Special tokens that are markers, which decoding must keep.
-        grammar: What the answer must be, in llguidance's dialect of Lark; `None` leaves it to the model.
+        functions: The functions that may be called.
+        must_call: Whether the answer must be calls of them.
+        calls_once: Whether it must be exactly one.
     """
 
     token_ids: list[int]
@@ -33,7 +38,9 @@ class ChatPrompt:
     is_reasoning: bool = False
     has_reasoned: bool = False
     kept_ids: frozenset[int] = frozenset()
-    grammar: str | None = None
+    functions: tuple[Tool, ...] = ()
+    must_call: bool = False
+    calls_once: bool = False
 
     @property
     def is_plain(self) -> bool:
@@ -57,3 +64,27 @@ class ChatPrompt:
         """Return a parser of one answer that must be in a form, where the model may reason before it."""
         assert self.reasoning is not None
         return FormParser(self.reasoning, is_reasoning=self.is_reasoning)
+
+    def grammar_of_calls(
+        self,
+        tokens: Mapping[str, int],
+        ends: frozenset[str],
+        *,
+        is_begun: bool = False,
+        prepare: PrepareSchema | None = None,
+    ) -> str:
+        """Return the grammar of an answer that is calls; arguments as those of `genai.tools.grammar_of_calls`."""
+        from genai.tools import grammar_of_calls
+
+        assert self.tool_format is not None
+        return grammar_of_calls(
+            self.tool_format,
+            self.functions,
+            tokens=tokens,
+            reasoning=self.reasoning,
+            is_reasoning=self.is_reasoning,
+            is_single=self.calls_once,
+            is_begun=is_begun,
+            ends=ends,
+            prepare=prepare,
+        )

@@ -20,7 +20,6 @@ from genai.tools import (
     as_tools,
     find_format,
     find_reasoning,
-    grammar_of_calls,
     has_reasoned,
     opens_reasoning,
     tell_tools,
@@ -36,7 +35,6 @@ def make_chat_prompt(
     tools: Sequence[ToolLike] | None = None,
     tool_choice: ToolChoiceLike = "auto",
     variables: Mapping[str, Any] | None = None,
-    eos_token_ids: Sequence[int] = (),
 ) -> ChatPrompt:
     """Return the prompt of a conversation.
 
@@ -48,7 +46,6 @@ def make_chat_prompt(
         tools: Functions that the model may call.
         tool_choice: Whether it must call, and whom; with "none" it is not shown the tools.
         variables: Further variables of the chat template.
-        eos_token_ids: What ends an answer, and so is never part of its text.
 
     Raises:
         ChatTemplateError: The model has no chat template, or it refuses the conversation.
@@ -69,19 +66,6 @@ def make_chat_prompt(
     begun = _text_of(messages[-1]) if (variables or {}).get("continue_final_message") else ""
     is_reasoning = reasoning is not None and opens_reasoning(reasoning, text, last_message=begun)
     markers = (*(tool_format.texts if tool_format else ()), *(reasoning.texts if reasoning else ()))
-    grammar = None
-    if choice.mode == "required":
-        assert tool_format is not None
-        ends = {text for text, i in tokenizer.added_tokens.items() if i in eos_token_ids}
-        grammar = grammar_of_calls(
-            tool_format,
-            choice.allowed(shown),
-            tokens=tokenizer.added_tokens,
-            reasoning=reasoning,
-            is_reasoning=is_reasoning,
-            is_single=choice.name is not None,
-            ends=frozenset(ends),
-        )
     return ChatPrompt(
         tokenizer.encode(text, add_special_tokens=False),
         tool_format,
@@ -90,7 +74,9 @@ def make_chat_prompt(
         is_reasoning,
         reasoning is not None and has_reasoned(reasoning, text, last_message=begun),
         _kept_ids(tokenizer, markers),
-        grammar,
+        tuple(choice.allowed(shown)),
+        must_call=choice.mode == "required",
+        calls_once=choice.name is not None,
     )
 
 

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
 import numpy as np
 import numpy.typing as npt
 
+from genai.answer_rules import AnswerRules
 from genai.chat_prompt import ChatPrompt
-from genai.config import GenerationConfig, GenerationOptions, Message, ResponseFormat, ToolChoiceLike
+from genai.config import GenerationConfig, GenerationOptions, Message, ToolChoiceLike
 from genai.engine import Request, RequestTokenizer
 from genai.errors import OptionError, TokenizerError
 from genai.folder import ModelFolder
 from genai.sampling import ReasoningLimit
-from genai.structured import AnswerForm, Grammar, GrammarCompiler
 from genai.text import Tokenizer, drop_oldest_turns
 
 if TYPE_CHECKING:
@@ -81,13 +81,13 @@ class RequestBuilder:
         self._context_length = context_length
         self._tokenizer: Tokenizer | None = None
         self._tokenizer_error = ""
-        self._compiler: GrammarCompiler | None = None
+        self._rules: AnswerRules | None = None
         try:
             self._tokenizer = Tokenizer.from_folder(folder.tokenizer_path)
         except TokenizerError as error:
             self._tokenizer_error = str(error)
             return
-        self._compiler = GrammarCompiler(self._tokenizer.backend, folder.eos_token_ids)
+        self._rules = AnswerRules(self._tokenizer, folder.eos_token_ids)
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -156,7 +156,6 @@ class RequestBuilder:
                 tools=tools,
                 tool_choice=tool_choice,
                 variables=variables,
-                eos_token_ids=self._folder.eos_token_ids,
             )
 
         if room is None:
@@ -249,20 +248,20 @@ class RequestBuilder:
             given = {**self._folder.limits.options(len(prompt.token_ids), given), **given}
         config = config.merge(**given)
         self._check(config, is_conversation=is_conversation)
-        answer = self._answer_form(config, prompt)
-        grammar = None if answer is None else self._grammar(answer, config)
-        ends = self._end_token_ids(config)
+        rule = None if self._rules is None else self._rules.make(prompt, config, self._end_token_ids(config))
         make_parser = _make_parser(prompt, config)
         return Request(
             prompt.token_ids,
             config,
             tokenizer=self._answer_tokenizer(
-                prompt, is_in_form=grammar is not None, is_parsed=make_parser is not None
+                prompt,
+                is_verbatim=rule is not None or bool(prompt.functions),
+                is_parsed=make_parser is not None,
             ),
             eos_token_ids=self._folder.eos_token_ids,
             stream=stream,
-            make_constraint=None if grammar is None else lambda: grammar.constraint(ends),
-            parse=None if grammar is None or config.response_format is None else grammar.parse,
+            make_constraint=None if rule is None else rule.make_constraint,
+            parse=None if rule is None else rule.parse,
             make_reasoning_limit=self._reasoning_limit(prompt, config.max_reasoning_tokens),
             make_parser=make_parser,
             adapter=config.adapter,
@@ -277,7 +276,8 @@ class RequestBuilder:
             raise OptionError(
                 "echo is for plain prompts: the prompt of a conversation is no part of an answer"
             )
-        needing = [name for name in ("stop", "stop_regex", "dry_multiplier", "echo") if getattr(config, name)]
+        names = ("stop", "stop_regex", "dry_multiplier", "echo", "response_format")
+        needing = [name for name in names if getattr(config, name)]
         needing += ["bad_words"] * any(isinstance(word, str) for word in config.bad_words)
         if isinstance(config.negative_prompt, str):
             needing.append("negative_prompt")
@@ -285,61 +285,13 @@ class RequestBuilder:
             raise TokenizerError(f"{' and '.join(needing)} needs a tokenizer: {self._tokenizer_error}")
 
     def _answer_tokenizer(
-        self, prompt: ChatPrompt, *, is_in_form: bool, is_parsed: bool
+        self, prompt: ChatPrompt, *, is_verbatim: bool, is_parsed: bool
     ) -> RequestTokenizer | None:
-        """Return what reads an answer's tokens: as they are where it has a form, and with its markers."""
+        """Return what reads an answer's tokens: as they are where it has a form or may hold calls, and with its markers."""
         if self._tokenizer is None:
             return None
-        tokenizer = self._tokenizer.verbatim if is_in_form else self._tokenizer
+        tokenizer = self._tokenizer.verbatim if is_verbatim else self._tokenizer
         return tokenizer.keeping(prompt.kept_ids) if prompt.kept_ids and is_parsed else tokenizer
-
-    def _answer_form(self, config: GenerationConfig, prompt: ChatPrompt) -> AnswerForm | None:
-        """Return what the answer must be; None where that is left to the model.
-
-        Raises:
-            OptionError: Two options say it.
-        """
-        if prompt.grammar is None:
-            return (
-                None
-                if config.response_format is None
-                else self._form_of(config.response_format, config, prompt)
-            )
-        if config.response_format is not None:
-            raise OptionError(
-                "tool_choice cannot be combined with response_format: both say what the answer must be; leave one of them out"
-            )
-        if config.ignore_eos:
-            raise OptionError(
-                "ignore_eos cannot be combined with a tool_choice that asks for a call, behind which the answer ends: leave "
-                "one of them out"
-            )
-        return AnswerForm(None, frame=prompt.grammar, option="tool_choice")
-
-    def _form_of(self, form: ResponseFormat, config: GenerationConfig, prompt: ChatPrompt) -> AnswerForm:
-        """Return what an answer in a form must be: that, behind what the model may or must think before."""
-        if prompt.reasoning is None or not prompt.may_reason:
-            return AnswerForm(form)
-        from genai.tools import frame_of_answer
-
-        tokens, ends = self.tokenizer.added_tokens, self._end_token_ids(config)
-        frame = frame_of_answer(
-            prompt.reasoning,
-            is_open=prompt.is_reasoning,
-            tokens=tokens,
-            ends=frozenset(text for text, token_id in tokens.items() if token_id in ends),
-        )
-        return AnswerForm(form, frame=frame, lead=prompt.reasoning.end if prompt.is_reasoning else "")
-
-    def _grammar(self, answer: AnswerForm, config: GenerationConfig) -> Grammar:
-        if self._compiler is None:
-            raise TokenizerError(f"{answer.option} needs a tokenizer: {self._tokenizer_error}")
-        ends = self._end_token_ids(config)
-        if not ends:
-            raise OptionError(
-                f"{answer.option} needs a token that ends the text, and eos_token_ids names none: leave eos_token_ids out"
-            )
-        return self._compiler.compile(answer, ends)
 
     def _end_token_ids(self, config: GenerationConfig) -> tuple[int, ...]:
         eos = self._folder.eos_token_ids if config.eos_token_ids is None else config.eos_token_ids

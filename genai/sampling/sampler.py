@@ -70,7 +70,7 @@ class Sampler:
 
     Attributes:
         is_argmax: The next token is the argmax of the raw logits and no logprobs are wanted, so that whoever runs the
-            batch may take it without calling `sample`. Can become True by `accept` (after min_new_tokens).
+            batch may take it without calling `sample`. Can change by `accept` (after min_new_tokens, or where a call begins).
 
     Raises:
         OptionError: A biased token is outside the vocabulary, a bad word has no tokens, a bias is too large.
@@ -100,6 +100,7 @@ class Sampler:
         "_processors",
         "_uniforms",
         "_vocab_size",
+        "_waits",
         "_watermark",
         "is_argmax",
     )
@@ -184,7 +185,7 @@ class Sampler:
         Returns:
             A new array, or the given one where no option changes it.
         """
-        if not self._processors:
+        if not self._processors or (self._waits and len(self._processors) == 1):
             return logits
         scores = logits.copy()
         with np.errstate(over="ignore"):  # padding near the lowest float becomes -inf
@@ -213,6 +214,8 @@ class Sampler:
                 if processor.is_done:
                     self._processors = tuple(p for p in self._processors if not p.is_done)
                     self._update_flags()
+            if self._waits and self._constraint is not None and not self._constraint.is_waiting:
+                self._update_flags()
 
     def copy(self) -> Self:
         """Return a sampler in the same state that goes its own way, as a beam does that splits in two."""
@@ -241,7 +244,10 @@ class Sampler:
         return draw_index(marked, uniform)
 
     def _update_flags(self) -> None:
-        self.is_argmax = not self._processors and self._filters is None and not self._logprobs
+        constraint = self._constraint
+        self._waits = constraint is not None and constraint.is_waiting and not constraint.is_done
+        num_active = len(self._processors) - self._waits
+        self.is_argmax = num_active == 0 and self._filters is None and not self._logprobs
 
     def _describe_bad_logits(self, logits: Logits) -> str:
         num_nan = int(np.isnan(logits).sum())

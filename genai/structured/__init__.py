@@ -9,5 +9,16 @@ from genai.structured.answer_form import AnswerForm
 from genai.structured.compiler import GrammarCompiler
 from genai.structured.constraint import GrammarConstraint
 from genai.structured.grammar import Grammar
+from genai.structured.json_schema import prepare_schema
+from genai.structured.late_constraint import LateConstraint
+from genai.structured.marker_watch import Trigger
 
-__all__ = ["AnswerForm", "Grammar", "GrammarCompiler", "GrammarConstraint"]
+__all__ = [
+    "AnswerForm",
+    "Grammar",
+    "GrammarCompiler",
+    "GrammarConstraint",
+    "LateConstraint",
+    "Trigger",
+    "prepare_schema",
+]

@@ -45,7 +45,7 @@ class GrammarCompiler:
         self._backend = backend
         self._eos_token_ids = tuple(eos_token_ids)
         self._vocabulary: llguidance.LLTokenizer | None = None
-        self._grammars: OrderedDict[AnswerForm, Grammar] = OrderedDict()
+        self._kept: OrderedDict[AnswerForm, Grammar | str] = OrderedDict()  # or why there is none
         self._lock = threading.Lock()
 
     def compile(self, answer: AnswerForm | ResponseFormat, ends: Iterable[int] = ()) -> Grammar:
@@ -60,25 +60,33 @@ class GrammarCompiler:
         """
         answer = AnswerForm(answer) if isinstance(answer, ResponseFormat) else answer
         with self._lock:
-            if answer in self._grammars:
-                self._grammars.move_to_end(answer)
-                return self._grammars[answer]
+            found = self._kept.get(answer)
+            if found is not None:
+                self._kept.move_to_end(answer)
+        if found is None:
+            found = self._try(answer, ends)
+            with self._lock:
+                self._keep(answer, found)
+        if isinstance(found, str):
+            raise OptionError(found)
+        return found
+
+    def _try(self, answer: AnswerForm, ends: Iterable[int]) -> Grammar | str:
+        """Return the grammar, or why there is none."""
         try:
             with self._lock:
                 if self._vocabulary is None:
                     self._vocabulary = make_vocabulary(self._backend, (*self._eos_token_ids, *ends))
-            grammar = _compile(answer, self._vocabulary)
+            return _compile(answer, self._vocabulary)
         except OptionError as error:
-            raise OptionError(f"{answer.option}: {error}") from error
-        with self._lock:
-            self._grammars[answer] = grammar
-            while len(self._grammars) > MAX_CACHED_FORMS or self._cached_size > MAX_CACHED_SIZE:
-                self._grammars.popitem(last=False)
-        return grammar
+            return f"{answer.option}: {error}"
 
-    @property
-    def _cached_size(self) -> int:
-        return sum(answer.size for answer in self._grammars)
+    def _keep(self, answer: AnswerForm, found: Grammar | str) -> None:
+        if answer.size > MAX_CACHED_SIZE:
+            return
+        self._kept[answer] = found
+        while len(self._kept) > MAX_CACHED_FORMS or sum(each.size for each in self._kept) > MAX_CACHED_SIZE:
+            self._kept.popitem(last=False)
 
 
 def _compile(answer: AnswerForm, vocabulary: llguidance.LLTokenizer) -> Grammar:
@@ -140,7 +148,23 @@ def _lark_grammar(source: str) -> dict[str, Any]:
         raise OptionError(f"a grammar must not set {found[1]}: that is an option of the generation")
     if found := re.search(r"&|~(?!\s*\d)", plain):
         raise OptionError(f'a grammar must not use "{found[0]}": no limit bounds what that takes')
-    return {"lark_grammar": source}
+    return {"lark_grammar": _with_enforceable_schemas(source)}
+
+
+def _with_enforceable_schemas(grammar: str) -> str:
+    """Return a Lark grammar whose JSON schemas are enforced wholly, as a form's own schema is."""
+    pieces, done = [], 0
+    for found in re.finditer(rf"(?:{_LITERAL.pattern})|(?P<json>%json\s*)(?=\{{)", grammar):
+        if found["json"] is None or found.start() < done:
+            continue
+        try:
+            _, end = json.JSONDecoder().raw_decode(grammar, found.end())
+        except (ValueError, RecursionError) as error:
+            raise OptionError(f"a schema in the grammar cannot be read: {error}") from error
+        schema = prepare_schema(grammar[found.end() : end])
+        pieces += [grammar[done : found.end()], json.dumps(schema, ensure_ascii=False)]
+        done = end
+    return "".join([*pieces, grammar[done:]])
 
 
 def _gbnf_grammar(source: str) -> dict[str, Any]:
@@ -163,11 +187,11 @@ _GRAMMARS: dict[str, Callable[[str], dict[str, Any]]] = {
 
 def _explain(error: str) -> str:
     """Return what llguidance says in the words of who asked."""
-    if found := re.match(r"Unimplemented keys: \[(.*)\]", error):
+    if found := re.search(r"Unimplemented keys: \[([^\]]*)\]", error):
         return f"the schema has keywords that cannot be enforced, {found[1]}: leave them out, and check the answer"
-    if found := re.match(r"Unknown format: (.*)", error):
+    if found := re.search(r"Unknown format: (\S+)", error):
         return f'a "format" of "{found[1]}" cannot be enforced: leave it out, or say it as a "pattern"'
-    if error.startswith("oneOf constraints are not supported"):
+    if "oneOf constraints are not supported" in error:
         return (
             'alternatives of "oneOf" that more than one may fit cannot be enforced: write "anyOf", or give each a required '
             'property with a "const" of its own'

@@ -33,7 +33,7 @@ class GrammarConstraint:
     """
 
     __slots__ = ("_end_token_ids", "_is_over", "_mask", "_matcher", "_vocabulary_end", "option")
-    is_done = False
+    is_done = is_waiting = False
 
     def __init__(
         self,
@@ -50,6 +50,11 @@ class GrammarConstraint:
         self._vocabulary_end = vocabulary_end
         self._end_token_ids = tuple(end_token_ids)
         self._is_over = False
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing may follow: the sequence has ended, or taken what was forbidden."""
+        return self._is_over
 
     def apply(self, logits: NDArray[np.float32]) -> None:
         """Make the logits of what may not follow -inf.

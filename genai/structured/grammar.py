@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from genai.errors import GenerationError
 from genai.structured.answer_form import AnswerForm
 from genai.structured.constraint import GrammarConstraint
+from genai.structured.late_constraint import LateConstraint
+from genai.structured.marker_watch import MarkerWatch, Trigger
 from genai.structured.mask import TokenMask
 
 if TYPE_CHECKING:
@@ -40,6 +42,17 @@ class Grammar:
             TokenMask(self._vocabulary.vocab_size),
             vocabulary_end=self._vocabulary.eos_token,
             end_token_ids=end_token_ids,
+            option=self._answer.option,
+        )
+
+    def late_constraint(self, trigger: Trigger, end_token_ids: Sequence[int]) -> LateConstraint:
+        """Return the constraint of one sequence from where it is triggered on.
+
+        The grammar must begin with the token that the trigger's marker begins in.
+        """
+        return LateConstraint(
+            MarkerWatch(trigger, self._vocabulary),
+            lambda: self.constraint(end_token_ids),
             option=self._answer.option,
         )
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from genai.tools.function import Tool, ToolLike, as_tools, tool
     from genai.tools.grammar import grammar_of_calls
     from genai.tools.grammar_reasoning import frame_of_answer
+    from genai.tools.grammar_rules import PrepareSchema
     from genai.tools.plain_prompt import tell_tools
     from genai.tools.reasoning import find_reasoning, has_reasoned, opens_reasoning
 
@@ -31,6 +32,7 @@ __all__ = [
     "AnswerParts",
     "AnswerReader",
     "FormParser",
+    "PrepareSchema",
     "ReasoningFormat",
     "Tool",
     "ToolCallDelta",
@@ -53,6 +55,7 @@ __all__ = [
 _LAZY = {
     "FORMATS": "formats",
     "GENERIC": "formats",
+    "PrepareSchema": "grammar_rules",
     "Tool": "function",
     "ToolChoice": "choice",
     "ToolLike": "function",

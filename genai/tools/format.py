@@ -160,6 +160,12 @@ class ToolFormat:
     make_id: Callable[[], str] | None = None
 
     @property
+    def trigger(self) -> str:
+        """The text that tells that calls begin as a grammar writes them; empty where nothing does for sure."""
+        block = self.blocks[0]
+        return block.begin.strip() or (block.call_marker if isinstance(block.call[0], str) else "")
+
+    @property
     def texts(self) -> tuple[str, ...]:
         """All texts that may stand around a call."""
         around = [text for block in self.blocks for text in (block.begin, block.end)]

@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from genai.errors import OptionError
 from genai.tools.format import (
     Arguments,
     Block,
@@ -24,12 +25,14 @@ from genai.tools.format import (
 )
 from genai.tools.function import Tool
 from genai.tools.grammar_reasoning import reasoning_before
-from genai.tools.grammar_rules import Rules
+from genai.tools.grammar_rules import SPACE, PrepareSchema, Rules
 from genai.tools.grammar_values import ValueRules
 from genai.tools.schema import parameters_of, types_of
 from genai.tools.values import JSON, PYTHON
 
 __all__ = ["grammar_of_calls"]
+
+_LINE_BREAK = '"\\n"?'
 
 
 def grammar_of_calls(
@@ -40,7 +43,9 @@ def grammar_of_calls(
     reasoning: ReasoningFormat | None = None,
     is_reasoning: bool = False,
     is_single: bool = False,
+    is_begun: bool = False,
     ends: frozenset[str] = frozenset(),
+    prepare: PrepareSchema | None = None,
 ) -> str:
     """Return the grammar of an answer that consists of calls.
 
@@ -51,34 +56,59 @@ def grammar_of_calls(
         reasoning: How the model may reason before.
         is_reasoning: Whether the prompt has begun the reasoning already.
         is_single: Whether there is exactly one call, instead of one or several.
+        is_begun: Whether the answer begins in the token in which the format's `trigger` does, whatever stands before that.
         ends: Tokens that end an answer, which a grammar must not ask for.
+        prepare: Changes schemas so that they are enforced wholly, or refuses them.
+
+    Raises:
+        OptionError: A schema is refused; the message names the function.
     """
-    rules = Rules(tokens or {}, left_out=ends)
+    rules = Rules(tokens or {}, left_out=ends, prepare=prepare, is_lenient=is_begun)
     block = tool_format.blocks[0]
-    calls = " | ".join(rules.add("call", _call(rules, block.call, tool)) for tool in tools)
-    call = rules.add("any_call", calls)
-    answer = _block(rules, block, call, is_single=is_single)
-    if reasoning is not None:
-        answer = f"{reasoning_before(rules, reasoning, is_open=is_reasoning)} {answer}"
+    call = _any_call(rules, block.call, tools)
+    each = _block(rules, block, rules.marker(block.begin), call, is_single=is_single)
+    answer = each
+    if is_begun:
+        rest = call if block.begin else _any_call(rules, block.call[1:], tools)
+        answer = _block(rules, block, _begin_of(rules, tool_format), rest, is_single=is_single)
+    elif reasoning is not None:
+        answer = f"{reasoning_before(rules, reasoning, is_open=is_reasoning)} {each}"
+    is_one_block = is_single or block.holds_several or block.writes_brackets
+    if not is_one_block and (block.begin or block.brackets is None):
+        answer += f' ("\\n"? {rules.add("block", each)})*'
     return rules.write(answer)
 
 
-def _block(rules: Rules, block: Block, call: str, *, is_single: bool) -> str:
-    begin, end = rules.literal(block.begin), rules.literal(block.end)
-    many = f"({rules.literal(', ')} {call})*"
+def _any_call(rules: Rules, parts: Sequence[Part], tools: Sequence[Tool]) -> str:
+    calls = []
+    for tool in tools:
+        try:
+            calls.append(rules.add("call", _call(rules, parts, tool)))
+        except OptionError as error:
+            raise OptionError(f"{tool.name}: {error}") from error
+    return rules.add("any_call", " | ".join(calls))
+
+
+def _begin_of(rules: Rules, tool_format: ToolFormat) -> str:
+    """Return what stands for any text before a format's trigger, and the trigger with the space behind it."""
+    first, trigger = tool_format.blocks[0], tool_format.trigger
+    lead = rules.literal(trigger) if rules.begins_with_token(trigger) else rules.text_until(trigger)
+    written = first.begin or str(first.call[0])
+    return lead if written == trigger else f"{lead} {SPACE}"
+
+
+def _block(rules: Rules, block: Block, begin: str, call: str, *, is_single: bool) -> str:
+    """Return what stands for one block."""
+    end = rules.marker(block.end)
+    many = f"({rules.marker(', ')} {call})*"
     if block.brackets is not None:
         opening, closing = map(rules.literal, block.brackets)
         a_list = f"{opening} {call}{'' if is_single else f' {many}'} {closing}"
         if block.writes_brackets:
             return f"{begin} {a_list} {end}"
-        if not block.begin:
+        if not begin:
             return call if is_single else f"({call} | {a_list})"
-    if is_single:
-        return f"{begin} {call} {end}"
-    if block.holds_several:
-        return f"{begin} {call}+ {end}"
-    each = rules.add("block", f"{begin} {call} {end}")
-    return f'{each} ("\\n"? {each})*'
+    return f"{begin} {call}{'+' if block.holds_several and not is_single else ''} {end}"
 
 
 def _call(rules: Rules, parts: Sequence[Part], tool: Tool) -> str:
@@ -88,9 +118,9 @@ def _call(rules: Rules, parts: Sequence[Part], tool: Tool) -> str:
 def _part(rules: Rules, part: Part, tool: Tool) -> str:
     match part:
         case str():
-            return rules.literal(part)
+            return rules.marker(part)
         case Maybe():
-            return rules.literal(part.texts[0])
+            return rules.marker(part.texts[0])
         case Name():
             before, after = part.written
             return f"{rules.literal(before + tool.name)} {f'/{after}/' if after else ''}".strip()
@@ -113,8 +143,8 @@ def _call_object(rules: Rules, part: CallObject, tool: Tool) -> str:
     rest = f"{name}: {json.dumps(tool.name)}, {key}: "
     arguments = f'{rules.json(_closed(tool.parameters))} "}}"'
     if part.id is None or part.id_pattern is None:
-        return f"{rules.literal('{' + rest)} {arguments}"
-    before, after = rules.literal(f'{{"{part.id}": "'), rules.literal(f'", {rest}')
+        return f"{rules.marker('{' + rest)} {arguments}"
+    before, after = rules.literal(f'{{"{part.id}": "'), rules.marker(f'", {rest}')
     return f"{before} /{part.id_pattern}/ {after} {arguments}"
 
 
@@ -122,7 +152,7 @@ def _parameters(rules: Rules, part: Parameters, tool: Tool) -> str:
     required = tool.parameters.get("required") or ()
     written = []
     for name, schema in parameters_of(tool.parameters).items():
-        begin = rules.literal(part.begin + name + "".join(part.after_key))
+        begin = rules.marker(part.begin + name + "".join(part.after_key), right=_LINE_BREAK)
         parameter = f"{begin} {_parameter_value(rules, part.end, schema, tool)}"
         written.append(parameter if name in required else f"({parameter})?")
     return " ".join(written)
@@ -133,11 +163,11 @@ def _parameter_value(rules: Rules, end: str, schema: Mapping[str, Any], tool: To
     values = schema.get("enum", [schema["const"]] if "const" in schema else None)
     if values and all(isinstance(value, str) for value in values):
         choices = " | ".join(rules.literal(value) for value in values)
-        return f"({choices}) {rules.literal(end)}"
+        return f"({choices}) {rules.marker(end, left=_LINE_BREAK)}"
     if "string" in types_of(schema, tool.parameters):
-        return rules.text_until(end)
+        return rules.marked_text(end)
     definitions = {key: tool.parameters[key] for key in ("$defs", "definitions") if key in tool.parameters}
-    return f"{rules.json({**schema, **definitions})} {rules.literal(end)}"
+    return f"{rules.json({**schema, **definitions})} {rules.marker(end, left=_LINE_BREAK)}"
 
 
 def _closed(schema: Mapping[str, Any]) -> dict[str, Any]:

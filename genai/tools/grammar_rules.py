@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeAlias
 
 from genai.config import JSON_WHITESPACE
 from genai.tools.schema import without_annotations
 
-__all__ = ["Rules"]
+__all__ = ["SPACE", "PrepareSchema", "Rules"]
 
+PrepareSchema: TypeAlias = Callable[[Mapping[str, Any]], dict[str, Any]]
+"""Changes a JSON schema so that it is enforced wholly, or refuses it with an `OptionError`."""
+
+SPACE = r"/[ \n]{0,2}/"
 _ANYTHING = "/(?s:.*)/"
 
 
@@ -21,9 +25,20 @@ class Rules:
     Args:
         tokens: Ids of the texts that are tokens of their own.
         left_out: Tokens that are not written.
+        prepare: Changes schemas so that they are enforced wholly, or refuses them.
+        is_lenient: Whether markers may have other white space around them than they are described with, or none.
     """
 
-    def __init__(self, tokens: Mapping[str, int], *, left_out: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self,
+        tokens: Mapping[str, int],
+        *,
+        left_out: frozenset[str] = frozenset(),
+        prepare: PrepareSchema | None = None,
+        is_lenient: bool = False,
+    ) -> None:
+        self._is_lenient = is_lenient
+        self._prepare = prepare or dict
         self._tokens = tokens
         self._left_out = left_out
         ordered = sorted(filter(None, tokens), key=len, reverse=True)
@@ -62,6 +77,33 @@ class Rules:
             if part and part not in self._left_out
         )
 
+    def marker(self, text: str, *, left: str = SPACE, right: str = SPACE) -> str:
+        r"""Return what stands for a text around a call, of which the white space at its ends may differ.
+
+        Args:
+            text: The text.
+            left: What may stand in place of white space that it begins with, where markers are lenient.
+            right: And of that which it ends with.
+
+        >>> Rules({}, is_lenient=True).marker("\n</call>")
+        '/[ \\n]{0,2}/ "</call>"'
+        """
+        bare = text.strip()
+        if not self._is_lenient or not bare:
+            return self.literal(text)
+        parts = (left if text[0].isspace() else "", self.literal(bare), right if text[-1].isspace() else "")
+        return " ".join(filter(None, parts))
+
+    def marked_text(self, end: str) -> str:
+        """Return what stands for any text and the marker that ends it."""
+        if not self._is_lenient:
+            return self.text_until(end)
+        return f"{self.text_until(end.strip())} {SPACE if end[-1].isspace() else ''}".strip()
+
+    def begins_with_token(self, text: str) -> bool:
+        """Whether a text begins with a token of its own."""
+        return self._token is not None and self._token.match(text) is not None
+
     def text_until(self, end: str) -> str:
         """Return what stands for any text and the end of it, which does not stand in the text itself."""
         if self._token is None or self._token.search(end) is None:
@@ -84,7 +126,10 @@ class Rules:
 
     def json(self, schema: Mapping[str, Any]) -> str:
         """Return what stands for a JSON value of a schema."""
-        spaced = {**without_annotations(schema), "x-guidance": {"whitespace_pattern": JSON_WHITESPACE}}
+        spaced = {
+            **self._prepare(without_annotations(schema)),
+            "x-guidance": {"whitespace_pattern": JSON_WHITESPACE},
+        }
         return self.add("json", f"%json {json.dumps(spaced, ensure_ascii=False)}")
 
     def write(self, start: str) -> str:

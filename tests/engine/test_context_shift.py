@@ -20,7 +20,7 @@ class OftenForcing:
     """A constraint that leaves a choice at every seventh token."""
 
     option = "often"
-    is_done = False
+    is_done = is_waiting = False
 
     def __init__(self, num_accepted: int = 0) -> None:
         self.num_accepted = num_accepted

@@ -183,7 +183,7 @@ class Only:
     """A constraint: the tokens of a text, one after the other."""
 
     option = "only"
-    is_done = False
+    is_done = is_waiting = False
 
     def __init__(self, token_ids: Sequence[int]) -> None:
         self.left = list(token_ids)

@@ -95,7 +95,7 @@ class Forgetful:
     """A constraint that bears no guesses: its copies take no token."""
 
     option = "forgetful"
-    is_done = False
+    is_done = is_waiting = False
 
     def __init__(self, *, is_copy: bool = False) -> None:
         self._is_copy = is_copy

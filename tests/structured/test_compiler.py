@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import threading
 from typing import Any
 
@@ -228,3 +229,14 @@ def test_what_python_cannot_hold_is_an_error_that_says_so() -> None:
     with pytest.raises(GenerationError, match="cannot be read"):
         grammar.parse("1" * 5000)
     assert grammar.parse("1 2") is None
+
+
+def test_schemas_in_a_grammar_are_enforced_as_a_form_is() -> None:
+    one, other = ({"type": "object", "properties": {"k": {"const": k}}, "required": ["k"]} for k in "ab")
+    text = f'start: "%json {{" x\nx: %json {json.dumps({"oneOf": [one, other]})}\n'
+    grammar = compile_form({"type": "grammar", "grammar": text})
+    assert grammar.accepts('%json {{"k": "b"}')
+    assert not grammar.accepts('%json {{"k": "c"}')
+    for schema, message in (('{"minProperties": 3}', "minProperties"), ("{3}", "cannot be read")):
+        with pytest.raises(OptionError, match=message):
+            compile_form({"type": "grammar", "grammar": f"start: %json {schema}"})

@@ -35,6 +35,10 @@ class LogitsProcessor(Protocol):
 class Constraint(LogitsProcessor, Protocol):
     """A processor that forbids what must not follow, and sometimes leaves one token."""
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether it only learns of tokens so far, and need not see logits."""
+
     def forced_token(self) -> int | None:
         """Return the only token that it allows next, where it knows that without looking at logits."""
 

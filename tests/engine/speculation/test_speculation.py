@@ -29,7 +29,7 @@ class Rhyme:
     """A constraint with a memory: no token may come again that came two before, and each is only once even."""
 
     option = "rhyme"
-    is_done = False
+    is_done = is_waiting = False
 
     def __init__(self, token_ids: Sequence[int] = ()) -> None:
         self.token_ids = list(token_ids)
