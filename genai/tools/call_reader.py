@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from genai.tools.delta import ToolCallDelta
-from genai.tools.format import Arguments, CallObject, Keywords, Maybe, Name, Parameters, Part
+from genai.tools.format import Arguments, CallId, CallObject, Keywords, Maybe, Name, Parameters, Part
 from genai.tools.schema import coerce, parameters_of, parse_json
 from genai.tools.source import Damaged, Reading, Source
 from genai.tools.values import JSON, PYTHON, read_string, read_value
@@ -112,7 +112,7 @@ class CallReader:
     # --- parts ---
 
     def _read_part(
-        self, part: Name | Arguments | Parameters | Keywords | CallObject | Maybe
+        self, part: Name | Arguments | Parameters | Keywords | CallObject | CallId | Maybe
     ) -> Reading[None]:
         source = self._source
         yield from source.skip_space()
@@ -123,6 +123,9 @@ class CallReader:
                 for text in part.texts:
                     if (yield from source.match(text.strip())):
                         return
+            case CallId(begin):
+                if (yield from source.match(begin)):
+                    self._id = yield from source.read_word()
             case CallObject():
                 yield from self._read_object(part)
             case Parameters():

@@ -15,6 +15,7 @@ from genai.tools.values import JSON, ValueSyntax
 __all__ = [
     "Arguments",
     "Block",
+    "CallId",
     "CallObject",
     "Keywords",
     "Maybe",
@@ -88,13 +89,26 @@ class CallObject:
 
 
 @dataclass(frozen=True, slots=True)
+class CallId:
+    """The call's id behind a marker, or nothing; a grammar leaves the choice where the marker is a token.
+
+    Args:
+        begin: The marker.
+        pattern: What a grammar writes as id.
+    """
+
+    begin: str
+    pattern: str
+
+
+@dataclass(frozen=True, slots=True)
 class Maybe:
     """One of a few texts, or none; a grammar writes the first."""
 
     texts: tuple[str, ...]
 
 
-Part: TypeAlias = str | Name | Arguments | Parameters | Keywords | CallObject | Maybe
+Part: TypeAlias = str | Name | Arguments | Parameters | Keywords | CallObject | CallId | Maybe
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +197,8 @@ def _texts_of(part: Part) -> tuple[str, ...]:
             return (part.begin, *part.after_key, part.end)
         case Arguments(syntax):
             return syntax.quotes
+        case CallId(begin):
+            return (begin,)
         case _:
             return ()
 

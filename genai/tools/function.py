@@ -28,6 +28,7 @@ from typing import Any, TypeAlias
 
 from genai.config.annotations import Definitions, build_value, schema_of_annotation
 from genai.errors import OptionError
+from genai.tools.schema import check_shape
 
 __all__ = ["Tool", "ToolLike", "as_tools", "tool"]
 
@@ -164,6 +165,10 @@ def _as_tool(value: ToolLike) -> Tool:
         raise OptionError(
             f'the parameters of the tool "{name}" must be a JSON schema, not {parameters!r:.200}'
         )
+    try:
+        check_shape(parameters, f'the parameters of the tool "{name}"')
+    except RecursionError as error:
+        raise OptionError(f'the parameters of the tool "{name}" are nested too deeply') from error
     return Tool(name, {**value, "type": "function", "function": {**inner, "parameters": parameters}})
 
 

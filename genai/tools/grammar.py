@@ -14,6 +14,7 @@ from genai.errors import OptionError
 from genai.tools.format import (
     Arguments,
     Block,
+    CallId,
     CallObject,
     Keywords,
     Maybe,
@@ -124,6 +125,8 @@ def _part(rules: Rules, part: Part, tool: Tool) -> str:
         case Name():
             before, after = part.written
             return f"{rules.literal(before + tool.name)} {f'/{after}/' if after else ''}".strip()
+        case CallId(begin, pattern):
+            return f"({rules.literal(begin)} /{pattern}/)?" if rules.begins_with_token(begin) else ""
         case CallObject():
             return _call_object(rules, part, tool)
         case Parameters():

@@ -56,6 +56,8 @@ class ValueRules:
 
     def value(self, schema: Mapping[str, Any]) -> str:
         """Return what stands for a value."""
+        if not isinstance(schema, Mapping):  # True is a schema, too
+            return self._anything()
         if isinstance(reference := schema.get("$ref"), str):
             return self._refer(reference)
         if "const" in schema or "enum" in schema:

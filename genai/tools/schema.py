@@ -8,8 +8,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from genai.config import type_of
+from genai.errors import OptionError
 
-__all__ = ["coerce", "parameters_of", "parse_json", "resolve", "types_of", "without_annotations"]
+__all__ = [
+    "check_shape",
+    "coerce",
+    "parameters_of",
+    "parse_json",
+    "resolve",
+    "types_of",
+    "without_annotations",
+]
 
 _EVERY_TYPE = frozenset({"string", "integer", "number", "boolean", "null", "array", "object"})
 _PYTHON_WORDS: Mapping[str, Any] = {"True": True, "False": False, "None": None}
@@ -36,6 +45,34 @@ def parameters_of(schema: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     return {str(name): value for name, value in properties.items() if isinstance(value, Mapping)}
 
 
+def check_shape(schema: Any, where: str) -> None:
+    """See that a schema, and each in it, has the parts that are looked at here in a form that can be.
+
+    Raises:
+        OptionError: One has not.
+    """
+    if isinstance(schema, bool):
+        return
+    if not isinstance(schema, Mapping):
+        raise OptionError(f"{where} must be a JSON schema, not {schema!r:.200}")
+    required = schema.get("required", [])
+    if not isinstance(required, (list, tuple)) or not all(isinstance(name, str) for name in required):
+        raise OptionError(f'{where}: "required" must be a list of names, not {required!r:.200}')
+    for key in _BY_NAME:
+        if not isinstance(inner := schema.get(key, {}), Mapping):
+            raise OptionError(f'{where}: "{key}" must be an object of schemas, not {inner!r:.200}')
+        for name, each in inner.items():
+            check_shape(each, f"{where}: {name}")
+    for key in ("anyOf", "oneOf", "allOf"):
+        if not isinstance(options := schema.get(key, []), (list, tuple)):
+            raise OptionError(f'{where}: "{key}" must be a list of schemas, not {options!r:.200}')
+        for each in options:
+            check_shape(each, f"{where}: {key}")
+    items = schema.get("items", True)
+    for each in items if isinstance(items, (list, tuple)) else [items]:
+        check_shape(each, f"{where}: items")
+
+
 def types_of(
     schema: Mapping[str, Any], root: Mapping[str, Any], *, references: int = MAX_REFERENCES
 ) -> frozenset[str]:
@@ -49,7 +86,7 @@ def types_of(
     >>> sorted(types_of({"anyOf": [{"type": "integer"}, {"type": "null"}]}, {}))
     ['integer', 'null']
     """
-    if not references:
+    if not references or not isinstance(schema, Mapping):  # True is a schema, too
         return _EVERY_TYPE
     if isinstance(reference := schema.get("$ref"), str):
         target = resolve(reference, root)
@@ -123,13 +160,16 @@ def coerce(text: str, schema: Mapping[str, Any] | None, root: Mapping[str, Any])
 
 
 def parse_json(text: str) -> Any:
-    """Return the value of a JSON text, as RFC 8259 has it: finite, and nested no deeper than Python can follow.
+    """Return the value of a JSON text, as RFC 8259 has it: finite, whole characters, and no deeper than Python can follow.
 
     Raises:
         ValueError: It is none.
     """
     try:
-        return json.loads(text, parse_constant=_refuse, parse_float=_finite)
+        value = json.loads(text, parse_constant=_refuse, parse_float=_finite)
+        if "\\u" in text:
+            json.dumps(value, ensure_ascii=False).encode()  # an escape may stand for half a character
+        return value
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
 

@@ -9,13 +9,17 @@ import re
 from collections.abc import Generator
 from typing import TypeAlias, TypeVar
 
-__all__ = ["Damaged", "Reading", "Source"]
+__all__ = ["ANY_SPACE", "JSON_SPACE", "Damaged", "Reading", "Source"]
 
 _T = TypeVar("_T")
 Reading: TypeAlias = Generator[None, None, _T]
 """A read in progress: it yields where it needs more text, and returns what it has read."""
 
-_SPACE = re.compile(r"\s*")
+ANY_SPACE = re.compile(r"\s*")
+"""What Python takes for white space."""
+JSON_SPACE = re.compile(r"[ \t\n\r]*")
+"""What JSON has between its parts (RFC 8259)."""
+
 _WORD = re.compile(r"[\w.:/-]*")
 
 
@@ -61,19 +65,19 @@ class Source:
         if not (yield from self.match(literal)) and literal.startswith(self.text[self.position :]):
             self.position = len(self.text)
 
-    def expect(self, literal: str) -> Reading[None]:
+    def expect(self, literal: str, *, space: re.Pattern[str] = ANY_SPACE) -> Reading[None]:
         """Read a literal after any space.
 
         Raises:
             Damaged: Something else is there.
         """
-        yield from self.skip_space()
+        yield from self.skip_space(space)
         if not (yield from self.match(literal)):
             raise Damaged
 
-    def skip_space(self) -> Reading[None]:
+    def skip_space(self, space: re.Pattern[str] = ANY_SPACE) -> Reading[None]:
         """Read white space, if there is any."""
-        yield from self.read_run(_SPACE)
+        yield from self.read_run(space)
 
     def unread_space(self, start: int) -> None:
         """Take white space back that was read last, but for what stands before a position."""

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from genai.tools.source import Damaged, Reading, Source
+from genai.tools.source import ANY_SPACE, JSON_SPACE, Damaged, Reading, Source
 
 __all__ = ["GEMMA", "GEMMA4", "JSON", "PYTHON", "ValueSyntax", "read_string", "read_value"]
 
@@ -50,6 +50,7 @@ class ValueSyntax:
         number: What a number looks like.
         bare_keys: Whether the keys of an object stand without quotes.
         commas: Whether commas are needed between values.
+        space: What may stand between the parts of a value.
     """
 
     quotes: tuple[str, ...]
@@ -58,13 +59,16 @@ class ValueSyntax:
     number: re.Pattern[str] = _NUMBER
     bare_keys: bool = False
     commas: bool = True
+    space: re.Pattern[str] = ANY_SPACE
 
 
 def _unescape_json(text: str) -> str:
     try:
-        return str(json.loads(f'"{text}"'))
+        value = str(json.loads(f'"{text}"'))
+        value.encode()  # an escape may stand for half a character, which no text can hold
     except ValueError as error:
         raise Damaged from error
+    return value
 
 
 def _unescape_python(text: str) -> str:
@@ -80,7 +84,7 @@ def _unescape_python(text: str) -> str:
     return _PYTHON_ESCAPE.sub(replace, text)
 
 
-JSON = ValueSyntax(('"',), _unescape_json, _JSON_CONSTANTS, number=_JSON_NUMBER)
+JSON = ValueSyntax(('"',), _unescape_json, _JSON_CONSTANTS, number=_JSON_NUMBER, space=JSON_SPACE)
 PYTHON = ValueSyntax(
     ('"', "'"), _unescape_python, {**_JSON_CONSTANTS, "True": True, "False": False, "None": None}
 )
@@ -96,7 +100,7 @@ def read_value(source: Source, syntax: ValueSyntax, *, depth: int = 0) -> Readin
     """
     if depth > MAX_DEPTH:
         raise Damaged
-    yield from source.skip_space()
+    yield from source.skip_space(syntax.space)
     first = yield from source.peek()
     if first == "{":
         return (yield from _read_object(source, syntax, depth))
@@ -113,7 +117,7 @@ def read_string(source: Source, syntax: ValueSyntax) -> Reading[str]:
     Raises:
         Damaged: There is none.
     """
-    yield from source.skip_space()
+    yield from source.skip_space(syntax.space)
     for quote in syntax.quotes:
         if not (yield from source.match(quote)):
             continue
@@ -136,17 +140,17 @@ def read_string(source: Source, syntax: ValueSyntax) -> Reading[str]:
 
 
 def _read_object(source: Source, syntax: ValueSyntax, depth: int) -> Reading[dict[str, Any]]:
-    yield from source.expect("{")
+    yield from source.expect("{", space=syntax.space)
     values: dict[str, Any] = {}
     while not (yield from _closes(source, "}", syntax, is_first=not values)):
         key = yield from _read_key(source, syntax)
-        yield from source.expect(":")
+        yield from source.expect(":", space=syntax.space)
         values[key] = yield from read_value(source, syntax, depth=depth + 1)
     return values
 
 
 def _read_list(source: Source, syntax: ValueSyntax, depth: int) -> Reading[list[Any]]:
-    yield from source.expect("[")
+    yield from source.expect("[", space=syntax.space)
     values: list[Any] = []
     while not (yield from _closes(source, "]", syntax, is_first=not values)):
         values.append((yield from read_value(source, syntax, depth=depth + 1)))
@@ -155,7 +159,7 @@ def _read_list(source: Source, syntax: ValueSyntax, depth: int) -> Reading[list[
 
 def _closes(source: Source, close: str, syntax: ValueSyntax, *, is_first: bool) -> Reading[bool]:
     """Read what stands before a value in a row of them: nothing, a comma, or the end; return whether it was the end."""
-    yield from source.skip_space()
+    yield from source.skip_space(syntax.space)
     if (yield from source.match(close)):
         return True
     if not is_first and not (yield from source.match(",")) and syntax.commas:
@@ -166,7 +170,7 @@ def _closes(source: Source, close: str, syntax: ValueSyntax, *, is_first: bool) 
 def _read_key(source: Source, syntax: ValueSyntax) -> Reading[str]:
     if not syntax.bare_keys:
         return (yield from read_string(source, syntax))
-    yield from source.skip_space()
+    yield from source.skip_space(syntax.space)
     key = yield from source.read_run(_SCALAR)
     return key or (yield from read_string(source, syntax))
 

@@ -237,12 +237,25 @@ MISTRAL_NAMED = [
     ),
     Recorded(
         "mistral-named",
+        f"[TOOL_CALLS]get_weather[CALL_ID]9Ae3bDc2F[ARGS]{PARIS_JSON}",
+        (PARIS,),
+        ids=("9Ae3bDc2F",),
+    ),
+    Recorded(
+        "mistral-named",
         f"[THINK]In Paris?[/THINK]I look.[TOOL_CALLS]get_time{TIME_JSON}",
         (TIME,),
         said="I look.",
         reasoning="In Paris?",
     ),
     Recorded("mistral-named", '[TOOL_CALLS]get_weather[ARGS]{"city"', said=None),
+    Recorded("mistral-named", '[TOOL_CALLS]get_weather[ARGS]{"city":\u00a0"Paris"}', said=None),
+    Recorded("mistral-named", '[TOOL_CALLS]get_weather[ARGS]{"city": "\\ud83d"}', said=None),
+    Recorded(
+        "mistral-named",
+        '[TOOL_CALLS]get_weather[ARGS]{"city": "\\ud83d\\ude00"}',
+        (("get_weather", {"city": "\U0001f600"}),),
+    ),
     Recorded("mistral-named", f"[TOOL_CALLS]get_moon[ARGS]{PARIS_JSON}", said=None),
 ]
 

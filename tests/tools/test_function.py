@@ -274,3 +274,19 @@ def test_a_tool_is_still_the_function() -> None:
     assert isinstance(double, Tool)
     assert double(4) == 8
     assert double.call({"value": 4}) == 8
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"properties": []}, '"properties" must be an object of schemas'),
+        ({"required": "a"}, '"required" must be a list of names'),
+        ({"properties": {"a": {"anyOf": {}}}}, 'a: "anyOf" must be a list of schemas'),
+        ({"properties": {"a": {"items": [3]}}}, "a: items must be a JSON schema, not 3"),
+        ({"$defs": {"b": None}}, "b must be a JSON schema, not None"),
+    ],
+)
+def test_a_schema_out_of_shape_is_refused(parameters: dict[str, Any], message: str) -> None:
+    with pytest.raises(OptionError, match=f'the parameters of the tool "f".*{message}'):
+        as_tools([{"name": "f", "parameters": parameters}])
+    as_tools([{"name": "f", "parameters": {"properties": {"a": True, "b": {"items": [True, {}]}}}}])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from typing import Any
 
 import pytest
 from hypothesis import example, given, settings
@@ -99,7 +100,25 @@ def check_damage_and_cuts(data: st.DataObject, recorded: Recorded) -> None:
     """What is damaged anywhere, and cut anyhow, raises nothing and means the same whole and in pieces."""
     place = st.integers(0, len(recorded.text))
     first, second = sorted((data.draw(place), data.draw(place)))
-    other = data.draw(st.sampled_from(["", "<", "{", '"', "\\", " ", "x", "</tool_call>", recorded.text]))
+    other = data.draw(
+        st.sampled_from(
+            [
+                "",
+                "<",
+                "{",
+                '"',
+                "\\",
+                " ",
+                "\u00a0",
+                "\u3000",
+                "\f",
+                "\\ud800",
+                "x",
+                "</tool_call>",
+                recorded.text,
+            ]
+        )
+    )
     text = recorded.text[:first] + other + recorded.text[second:]
     cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=8)))
     pieces = [text[a:b] for a, b in zip([0, *cuts], [*cuts, len(text)], strict=True)]
@@ -216,3 +235,19 @@ def test_an_answer_in_form_is_told_as_it_is(text: str, answer: Answer) -> None:
     reasoning = next(each for each in REASONINGS if "<answer>" in each.answer_begins)
     assert parse_answer(FormParser(reasoning), text) == answer
     assert put_together(in_pieces(FormParser(reasoning), text)) == answer
+
+
+def test_a_schema_may_be_true_and_a_text_of_json_holds_no_half_characters() -> None:
+    (tool_format,) = [each for each in FORMATS if each.name == "glm"]
+    either: dict[str, Any] = {
+        "properties": {"a": {"anyOf": [True, {"type": "integer"}]}, "b": {"type": "array"}}
+    }
+
+    def value(name: str, text: str) -> Any:
+        call = f"<tool_call>f\n<arg_key>{name}</arg_key>\n<arg_value>{text}</arg_value>\n</tool_call>"
+        (read,) = parse_answer(AnswerParser(tool_format, {"f": either}), call).tool_calls
+        return read.arguments[name]
+
+    assert value("a", "5") == 5
+    assert value("b", '["\\ud83d\\ude00"]') == ["\U0001f600"]
+    assert value("b", '["\\ud83d"]') == '["\\ud83d"]'

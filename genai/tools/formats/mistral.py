@@ -3,6 +3,7 @@
 ```text
 [TOOL_CALLS][{"name": "get_weather", "arguments": {"city": "Paris"}, "id": "9Ae3bDc2F"}]
 [TOOL_CALLS]get_weather[ARGS]{"city": "Paris"}[TOOL_CALLS]get_time[ARGS]{"zone": "CET"}
+[TOOL_CALLS]get_weather[CALL_ID]9Ae3bDc2F[ARGS]{"city": "Paris"}
 ```
 
 Ids have nine letters and digits, which its templates insist on.
@@ -10,7 +11,7 @@ Ids have nine letters and digits, which its templates insist on.
 
 from __future__ import annotations
 
-from genai.tools.format import Arguments, Block, CallObject, Maybe, Name, ToolFormat
+from genai.tools.format import Arguments, Block, CallId, CallObject, Maybe, Name, ToolFormat
 
 __all__ = ["MISTRAL", "MISTRAL_NAMED"]
 
@@ -28,7 +29,10 @@ _LIST = Block(
     brackets=("[", "]"),
     writes_brackets=True,
 )
-_NAMED = Block(begin="[TOOL_CALLS]", call=(Name(), Maybe(("[ARGS]",)), Arguments()))
+_NAMED = Block(
+    begin="[TOOL_CALLS]",
+    call=(Name(), CallId("[CALL_ID]", "[A-Za-z0-9]{9}"), Maybe(("[ARGS]",)), Arguments()),
+)
 
 MISTRAL = ToolFormat(
     name="mistral",
