@@ -248,6 +248,7 @@ class RequestBuilder:
             given = {**self._folder.limits.options(len(prompt.token_ids), given), **given}
         config = config.merge(**given)
         self._check(config, is_conversation=is_conversation)
+        config = self._with_special_stops(config)
         rule = None if self._rules is None else self._rules.make(prompt, config, self._end_token_ids(config))
         make_parser = _make_parser(prompt, config)
         return Request(
@@ -283,6 +284,19 @@ class RequestBuilder:
             needing.append("negative_prompt")
         if needing and self._tokenizer is None:
             raise TokenizerError(f"{' and '.join(needing)} needs a tokenizer: {self._tokenizer_error}")
+
+    def _with_special_stops(self, config: GenerationConfig) -> GenerationConfig:
+        """Return the options with texts that are special tokens, which no answer's text shows, among the ids that end it."""
+        if not config.stop or self._tokenizer is None:
+            return config
+        ids = {text: self._tokenizer.added_tokens.get(text) for text in config.stop}
+        special = {text: i for text, i in ids.items() if i in self._tokenizer.special_ids}
+        if not special:
+            return config
+        return config.merge(
+            stop=[text for text in config.stop if text not in special],
+            stop_token_ids=[*config.stop_token_ids, *special.values()],
+        )
 
     def _answer_tokenizer(
         self, prompt: ChatPrompt, *, is_verbatim: bool, is_parsed: bool

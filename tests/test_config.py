@@ -88,3 +88,10 @@ def test_neutral_values_of_a_whole_file_are_read() -> None:
     plain = GenerationConfig.from_dict({})
     assert GenerationConfig.from_dict(old) == plain
     assert GenerationConfig.from_dict(transformers.GenerationConfig().to_dict()) == plain
+
+
+def test_breakers_of_repetitions_are_few_and_short() -> None:
+    with pytest.raises(OptionError, match="dry_sequence_breakers may be 64 texts at most, not 65"):
+        GenerationConfig(dry_multiplier=1.0, dry_sequence_breakers=[str(i) for i in range(65)])
+    with pytest.raises(OptionError, match="a text may have 64 characters at most, not 65"):
+        GenerationConfig(dry_multiplier=1.0, dry_sequence_breakers=["x" * 65])

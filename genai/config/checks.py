@@ -173,9 +173,24 @@ class AnyOf:
 
 @dataclass(frozen=True, slots=True)
 class Texts:
-    """Texts, none of which is empty."""
+    """Texts, none of which is empty.
 
-    range = "texts, not empty"
+    Args:
+        most: Most of them.
+        longest: Most characters of one.
+    """
+
+    most: int | None = None
+    longest: int | None = None
+
+    @property
+    def range(self) -> str:
+        """What is allowed."""
+        limits = [
+            f"{self.most} at most" if self.most else "",
+            f"{self.longest} characters at most" if self.longest else "",
+        ]
+        return ", ".join(["texts, not empty", *filter(None, limits)])
 
     def __call__(self, name: str, value: Any) -> tuple[str, ...]:
         """Return the texts as a tuple."""
@@ -183,6 +198,12 @@ class Texts:
         for text in texts:
             if not isinstance(text, str) or not text:
                 raise OptionError(f"{name} must be non-empty strings, not {text!r}")
+            if self.longest is not None and len(text) > self.longest:
+                raise OptionError(
+                    f"{name}: a text may have {self.longest} characters at most, not {len(text)}"
+                )
+        if self.most is not None and len(texts) > self.most:
+            raise OptionError(f"{name} may be {self.most} texts at most, not {len(texts)}")
         return texts
 
 

@@ -224,7 +224,7 @@ class GenerationConfig:
     dry_allowed_length: int = option(2, Integer(1), llama_cpp="=", needs=("dry_multiplier",))
     dry_penalty_last_n: int | None = option(None, LastTokens(), llama_cpp="=", needs=("dry_multiplier",))
     dry_sequence_breakers: tuple[str, ...] = option(
-        ("\n", ":", '"', "*"), Texts(), llama_cpp="=", needs=("dry_multiplier",)
+        ("\n", ":", '"', "*"), Texts(most=64, longest=64), llama_cpp="=", needs=("dry_multiplier",)
     )
     exponential_decay_length_penalty: tuple[int, float] | None = option(None, Decay(), transformers="=")
     no_repeat_ngram_size: int = option(0, Integer(0), transformers="=")

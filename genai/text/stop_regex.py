@@ -6,6 +6,7 @@ cut. Text that may still become a match is held back: the regex library tells wh
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -27,6 +28,9 @@ CONTEXT = 200
 MAX_SECONDS = 1.0
 """Longest search before a pattern counts as one that runs away."""
 
+MAX_TOTAL_SECONDS = 5.0
+"""Longest that all searches of one text may take: others wait for each of them."""
+
 
 class RegexStopMatcher:
     r"""Find what matches first in a stream of text; as `StopMatcher`, with patterns beside its texts.
@@ -44,11 +48,12 @@ class RegexStopMatcher:
     StopResult(emit='', matched='123%')
     """
 
-    __slots__ = ("_matched", "_patterns", "_settled", "_texts", "_window")
+    __slots__ = ("_matched", "_patterns", "_seconds_left", "_settled", "_texts", "_window")
 
     def __init__(self, stop: Sequence[str], patterns: Sequence[str]) -> None:
         self._texts = StopMatcher(stop)
         self._patterns = [_compile(pattern) for pattern in patterns]
+        self._seconds_left = MAX_TOTAL_SECONDS
         self._window = ""  # what was emitted last, then what is held back
         self._settled = 0  # how much of it was emitted
         self._matched: str | None = None
@@ -86,16 +91,18 @@ class RegexStopMatcher:
             matches.append((len(window) - len(found.matched), len(window)))
         first = len(window) - len(self._texts.held)
         for pattern in self._patterns:
-            match = _search(pattern, window, self._settled, partial=True)
+            start = time.perf_counter()
+            match = _search(pattern, window, self._settled, partial=True, seconds=self._seconds_left)
+            self._seconds_left -= time.perf_counter() - start
             if match is None:
                 continue
             first = min(first, match.start())
             if not match.partial:
                 matches.append(match.span())
         if matches:
-            start, end = min(matches)
-            self._matched = window[start:end]
-            return window[self._settled : start]
+            first, end = min(matches)
+            self._matched = window[first:end]
+            return window[self._settled : first]
         first = max(first, len(window) - MAX_MATCH)
         settled = window[self._settled : first]
         kept = max(first - CONTEXT, 0)
@@ -112,13 +119,17 @@ def find_regex(patterns: Sequence[str], text: str) -> bool:
     return any(_search(_compile(pattern), text, 0, partial=False) for pattern in patterns)
 
 
-def _search(pattern: regex.Pattern[str], text: str, start: int, *, partial: bool) -> regex.Match[str] | None:
+def _search(
+    pattern: regex.Pattern[str], text: str, start: int, *, partial: bool, seconds: float = MAX_SECONDS
+) -> regex.Match[str] | None:
+    timeout = max(min(seconds, MAX_SECONDS), 1e-6)
     try:
-        return pattern.search(text, start, partial=partial, timeout=MAX_SECONDS)
+        return pattern.search(text, start, partial=partial, timeout=timeout)
     except TimeoutError as error:
+        limit = f"{MAX_SECONDS:g} s at once" if timeout == MAX_SECONDS else f"{MAX_TOTAL_SECONDS:g} s in all"
         raise GenerationError(
-            f'stop_regex "{pattern.pattern}" takes more than {MAX_SECONDS:g} s on the generated text: write it so that '
-            "it cannot match the same text in many ways, as (a+)+ does"
+            f'stop_regex "{pattern.pattern}" takes more than {limit} on the generated text: write it so that it cannot match '
+            "the same text in many ways, as (a+)+ does"
         ) from error
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Self
 
@@ -24,6 +24,8 @@ __all__ = ["KeepingTokenizer", "Tokenizer"]
 
 MAX_TOKEN_ID = 2**32 - 1
 MAX_TAIL = 20
+MAX_OVERLAPPING = 64
+"""Texts whose overlapping tokens are kept: one character's can be tens of thousands."""
 
 
 class Tokenizer:
@@ -38,7 +40,7 @@ class Tokenizer:
     def __init__(self, files: TokenizerFiles) -> None:
         self._files = files
         self._backend = files.backend
-        self._overlapping: dict[str, tuple[tuple[int, ...], ...]] = {}
+        self._overlapping = lru_cache(MAX_OVERLAPPING)(lambda text: tuple(self._find_overlapping(text)))
         self._detokenizers: dict[frozenset[int], DetokenizerFactory] = {}
 
     @classmethod
@@ -190,12 +192,9 @@ class Tokenizer:
         """Return the token sequences that this text may be part of, each as short as can be.
 
         A token that holds the text is one by itself. One that ends with the text's beginning is one with the tokens of the
-        rest, at most `MAX_TAIL` of them. What is found is kept: it takes a pass over the vocabulary.
+        rest, at most `MAX_TAIL` of them. What is found is kept for a while: it takes a pass over the vocabulary.
         """
-        found = self._overlapping.get(text)
-        if found is None:
-            found = self._overlapping[text] = tuple(self._find_overlapping(text))
-        return found
+        return self._overlapping(text)
 
     def _find_overlapping(self, text: str) -> Iterator[tuple[int, ...]]:
         tails = [

@@ -85,3 +85,10 @@ def test_a_pattern_that_runs_away_is_stopped_and_named(monkeypatch):
     monkeypatch.setattr(stop_regex, "MAX_SECONDS", 0.01)
     with pytest.raises(GenerationError, match=r'stop_regex "\(a\|aa\)\+c" takes more than'):
         RegexStopMatcher([], ["(a|aa)+c"]).push("a" * 100 + "b")
+
+
+def test_searches_that_take_long_together_are_stopped(monkeypatch):
+    monkeypatch.setattr(stop_regex, "MAX_TOTAL_SECONDS", 0.002)
+    matcher = RegexStopMatcher([], ["a+b", "c+d"])
+    with pytest.raises(GenerationError, match=r"takes more than 0\.002 s in all"):
+        matcher.push("ac" * 20_000)
