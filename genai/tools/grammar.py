@@ -174,5 +174,7 @@ def _parameter_value(rules: Rules, end: str, schema: Mapping[str, Any], tool: To
 
 
 def _closed(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a function's schema without room for arguments that it does not name."""
-    return {"type": "object", "properties": {}, "additionalProperties": False, **schema}
+    """Return a function's schema without room for arguments that it does not name, if it names any or none by intent."""
+    if "properties" not in schema:
+        return {"type": "object", **schema}
+    return {"type": "object", "additionalProperties": False, **schema}

@@ -172,3 +172,13 @@ def test_reasoning_may_come_first(vocabulary: Vocabulary, name: str) -> None:
     opened = make_grammar(name, vocabulary, reasoning=reasoning, is_reasoning=True)
     assert vocabulary.accepts(opened, thought)
     assert not vocabulary.accepts(opened, "In Paris?")
+
+
+def test_a_function_that_names_no_parameters_takes_any(vocabulary: Vocabulary) -> None:
+    hermes = next(each for each in FORMATS if each.name == "hermes")
+    call = '<tool_call>\n{"name": "f", "arguments": {"a": 5}}\n</tool_call>'
+    for parameters, takes_any in (({"type": "object"}, True), ({"properties": {}}, False), (None, False)):
+        tools = as_tools([{"name": "f", "parameters": parameters}])
+        assert (
+            vocabulary.accepts(grammar_of_calls(hermes, tools, tokens=vocabulary.tokens), call) == takes_any
+        )
