@@ -117,9 +117,14 @@ def check_mix(tokenizer: Tokenizer, compiler: GrammarCompiler, data: st.DataObje
         )
         twins[each] = _alone(each, FakeModel(**limits))
         _submit(engine, each)
-        for _ in range(data.draw(st.sampled_from([0, 1, 4, 9, 40]))):
+        for _ in range(data.draw(st.sampled_from([0, 1, 9, 40, 60]))):
             engine.advance()
             engine.check()
+        running = engine._scheduler.running
+        if running and data.draw(st.booleans()):
+            engine._scheduler._preempt(
+                data.draw(st.sampled_from(running))
+            )  # whoever it is, as if memory were full
     while engine.has_work:
         engine.advance()
         engine.check()
