@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from genai.config.checks import Flag, Integer
 from genai.errors import OptionError
 
 __all__ = ["check_bools", "check_nothing_to_choose", "device_ids"]
@@ -21,16 +22,13 @@ def check_nothing_to_choose(**choices: str | None) -> None:
 def check_bools(**options: object) -> None:
     """See that these are truth values."""
     for name, value in options.items():
-        if not isinstance(value, bool):
-            raise OptionError(f"{name} must be True or False, not {value!r}")
+        Flag()(name, value)
 
 
 def device_ids(device_id: int, devices: Sequence[int] | None) -> Sequence[int]:
     """Return the devices to load the model on."""
     if devices is None:
-        if not _is_number(device_id):
-            raise OptionError(f"device_id must be a number of at least 0, not {device_id!r}")
-        return [device_id]
+        return [Integer(0)("device_id", device_id)]
     if device_id:
         raise OptionError("device_id names one device and devices several: give one of them")
     numbers = list(devices) if isinstance(devices, Sequence) and not isinstance(devices, str) else []

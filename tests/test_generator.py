@@ -133,7 +133,7 @@ def test_what_is_no_truth_value_is_refused(
 
 @pytest.mark.parametrize("value", ["0", True, -1])
 def test_what_is_no_device_is_refused(model_folder: Callable[..., tuple[Path, Path]], value: Any) -> None:
-    with pytest.raises(OptionError, match="device_id must be a number of at least 0"):
+    with pytest.raises(OptionError, match="device_id must be an integer >= 0"):
         Generator(model_folder("llama")[1], device_id=value)
 
 

@@ -338,9 +338,14 @@ def _limit(name: str, value: int | None, limit: int | None) -> int:
     if value is None:
         assert limit is not None
         return limit
-    if value < 1 or (limit is not None and value > limit):
+    if (
+        not isinstance(value, int)
+        or isinstance(value, bool)
+        or value < 1
+        or (limit is not None and value > limit)
+    ):
         bounds = "at least 1" + (
             f" and at most {limit}, the model's context length" if limit is not None else ""
         )
-        raise OptionError(f"{name} must be {bounds}, not {value}")
+        raise OptionError(f"{name} must be an integer, {bounds}, not {value!r}")
     return value

@@ -96,9 +96,11 @@ def test_a_provider_that_continues_no_prompts_runs_them_from_their_beginning(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"max_context": 0}, "max_context must be at least 1"),
+        ({"max_context": 0}, "max_context must be an integer, at least 1"),
+        ({"max_context": True}, "max_context must be an integer"),
+        ({"max_batch": 1.5}, "max_batch must be an integer"),
         ({"max_context": 10**9}, "the model's context length"),
-        ({"max_batch": 0}, "max_batch must be at least 1"),
+        ({"max_batch": 0}, "max_batch must be an integer, at least 1"),
         ({"kv_cache_bytes": 3}, "not even one token"),
         ({"kv_cache_bytes": "1GB"}, "must be a number of bytes, not '1GB'"),
         ({"num_threads": 0}, "num_threads must be at least 1"),
