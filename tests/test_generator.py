@@ -253,11 +253,3 @@ def test_a_form_is_read_behind_an_echoed_prompt(generator: Generator) -> None:
 def test_options_about_prompts_are_not_for_conversations(generator: Generator) -> None:
     with pytest.raises(OptionError, match="echo is for plain prompts"):
         generator.chat([{"role": "user", "content": "a"}], echo=True)
-
-
-def test_a_message_without_role_is_the_template_s_business(generator: Generator) -> None:
-    plain, cut = (
-        generator.chat([{"content": "a"}], context_policy=policy, max_new_tokens=2)
-        for policy in ("stop", "truncate_turns")
-    )
-    assert plain.token_ids == cut.token_ids

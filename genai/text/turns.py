@@ -35,7 +35,7 @@ def drop_oldest_turns(messages: Messages, count_tokens: Callable[[Messages], int
                 f'a message needs a "role" (such as "user") and a "content": {message!r:.200} has none'
             )
     total = count_tokens(messages)
-    starts = [index for index, message in enumerate(messages) if message.get("role") == "user"]
+    starts = [index for index, message in enumerate(messages) if message["role"] == "user"]
     if total <= room or len(starts) < 2:
         return messages
     step = max(room // STEPS, 1)
