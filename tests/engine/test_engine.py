@@ -215,7 +215,7 @@ class Forcing:
     """A constraint that leaves a choice at every so manieth token."""
 
     option = "forcing"
-    is_done = False
+    is_done = is_waiting = False
 
     def __init__(self, period: int, num_accepted: int = 0) -> None:
         self.period = period
