@@ -112,6 +112,7 @@ def test_what_is_off_costs_nothing():
     assert Filters.of(config).order == ("min_p",)
 
 
+@example(1, 20000, 0.1, False, Filters(temperature=2.5, min_p=0.5, typical_p=0.2578125))
 @given(
     seeds,
     st.sampled_from([1000, 9000, 20000]),

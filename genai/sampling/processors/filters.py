@@ -135,7 +135,8 @@ def keep_typical_p(logits: Logits, mass: float) -> Logits:
         return logits.copy()
     log_p = log_softmax(logits)
     with np.errstate(invalid="ignore"):  # 0 * inf of a forbidden token, whose share of the entropy is 0
-        entropy = -np.nansum(np.exp(log_p) * log_p, axis=-1, keepdims=True)
+        shares = np.exp(log_p) * log_p
+    entropy = -np.nansum(shares, axis=-1, keepdims=True, dtype=np.float64).astype(np.float32)
     distance = np.abs(-log_p - entropy)
     order = np.argsort(distance, axis=-1, kind="stable")
     nearest = np.take_along_axis(softmax(logits), order, axis=-1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -66,8 +67,8 @@ def test_layers_run_where_the_model_does(tiny: Generator, monkeypatch: pytest.Mo
         return layer_outputs(folder, token_ids, provider="cpu")
 
     monkeypatch.setattr("genai.evaluation.quality.layers.layer_outputs", outputs)
-    monkeypatch.setattr(tiny, "_device_id", 1)
-    monkeypatch.setattr(tiny, "_provider_library", "plugin.so")
+    loaded = dataclasses.replace(tiny._runner.loaded, device_id=1, provider_library="plugin.so")
+    monkeypatch.setattr(tiny._runner, "_loaded", loaded)
     layer_errors(tiny, tiny, TOKEN_IDS)
     assert asked == [{"provider": "cpu", "device_id": 1, "provider_library": "plugin.so"}] * 2
     with pytest.raises(OptionError, match="device_id must be 0"):
