@@ -148,6 +148,10 @@ class Generator:
         self._runner = RequestRunner(loaded)
         self._reader = TextReader(self._runner)
 
+    def __repr__(self) -> str:
+        state = "closed" if self._runner.is_closed else f"provider={self.provider!r}"
+        return f"{type(self).__name__}({str(self.folder.path)!r}, {state})"
+
     @property
     def tokenizer(self) -> Tokenizer:
         """The model's tokenizer.

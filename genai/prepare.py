@@ -88,10 +88,9 @@ def prepare_model(
     """Return the model folder that a path, alias or hub id stands for, after downloading and exporting it if need be.
 
     A model folder, on disk or in a repository, is taken as it is; a checkpoint, which may be a GGUF file, is exported
-    once into the store. Where
-    Optimum's or transformers.js' ONNX files lie beside safetensors, those files are run, unless the model is a preset's
-    or settings of an export are given. What is already here is used without asking the hub. A preset's generation
-    options apply where the model's own generation_config.json says nothing.
+    once into the store. Where Optimum's or transformers.js' ONNX files lie beside safetensors, those files are run, unless
+    the model is a preset's or settings of an export are given. What is already here is used without asking the hub. A
+    preset's generation options apply where the model's own generation_config.json says nothing.
 
     Args:
         name: As for `genai.hub.resolve`.
@@ -114,6 +113,8 @@ def prepare_model(
         ExportError: The export could not be written.
         OptionError: An option is impossible, or does not fit the model.
     """
+    if not isinstance(name, str | Path):
+        raise OptionError(f"a model is named by a text or a path, not by {name!r:.200}")
     given = {"precision": precision, "block_size": block_size}
     choices = {name: value for name, value in given.items() if value is not None}
     if variant is not None and choices:

@@ -140,6 +140,10 @@ class RequestBuilder:
             raise OptionError("pass one of prompt, token_ids and messages")
         if isinstance(messages, (str, Message, Mapping)):
             raise OptionError('messages must be a list of messages, such as [Message("user", "Hello")]')
+        if not isinstance(template_options, Mapping | None):
+            raise OptionError(
+                f"template_options must be a mapping of names to values, not {template_options!r:.200}"
+            )
         variables: dict[str, Any] = {**(template_options or {})}
         if taken := variables.keys() & {"messages", "tools"}:
             raise OptionError(
@@ -169,6 +173,7 @@ class RequestBuilder:
         Raises:
             OptionError: An option is unknown or impossible.
         """
+        _check_config(config)
         merged = (config or self._folder.generation).merge(**options)
         if merged.context_policy != "truncate_turns":
             return None
@@ -243,6 +248,7 @@ class RequestBuilder:
             TokenizerError: An option needs a tokenizer, and the folder has none.
         """
         given: dict[str, Any] = {**options}
+        _check_config(config)
         if config is None:
             config = self._folder.generation
             given = {**self._folder.limits.options(len(prompt.token_ids), given), **given}
@@ -362,3 +368,10 @@ def _checked_ids(token_ids: object) -> list[int]:
         if not isinstance(token_id, (int, np.integer)) or isinstance(token_id, bool):
             raise OptionError(f"token_ids must be integers, or lists of integers, not {token_id!r}")
     return [int(token_id) for token_id in row]
+
+
+def _check_config(config: object) -> None:
+    if not isinstance(config, GenerationConfig | None):
+        raise OptionError(
+            f"config must be a GenerationConfig, not {config!r:.200}: pass options by name, or GenerationConfig(...)"
+        )

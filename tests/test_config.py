@@ -95,3 +95,12 @@ def test_breakers_of_repetitions_are_few_and_short() -> None:
         GenerationConfig(dry_multiplier=1.0, dry_sequence_breakers=[str(i) for i in range(65)])
     with pytest.raises(OptionError, match="a text may have 64 characters at most, not 65"):
         GenerationConfig(dry_multiplier=1.0, dry_sequence_breakers=["x" * 65])
+
+
+@pytest.mark.parametrize(
+    ("name", "ours"),
+    [("n", "num_return_sequences"), ("max_tokens", "max_new_tokens"), ("n_predict", "max_new_tokens")],
+)
+def test_what_other_tools_call_an_option_is_told(name: str, ours: str) -> None:
+    with pytest.raises(OptionError, match=f'Here it is called "{ours}"'):
+        GenerationConfig().merge(**{name: 1})  # type: ignore[arg-type]

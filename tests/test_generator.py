@@ -253,3 +253,21 @@ def test_a_form_is_read_behind_an_echoed_prompt(generator: Generator) -> None:
 def test_options_about_prompts_are_not_for_conversations(generator: Generator) -> None:
     with pytest.raises(OptionError, match="echo is for plain prompts"):
         generator.chat([{"role": "user", "content": "a"}], echo=True)
+
+
+def test_values_of_wrong_types_are_refused_by_name(generator: Generator) -> None:
+    wrong: list[tuple[str, Callable[[], object]]] = [
+        ("config must be a GenerationConfig", lambda: generator.generate("a", config={"top_k": 1})),  # type: ignore[call-overload]
+        (
+            "template_options must be",
+            lambda: generator.count_tokens(messages=[Message("user", "a")], template_options=5),
+        ),  # type: ignore[arg-type]
+        ("named by a text or a path", lambda: Generator(None)),  # type: ignore[arg-type]
+    ]
+    for message, call in wrong:
+        with pytest.raises(OptionError, match=message):
+            call()
+
+
+def test_a_generator_says_what_it_is(generator: Generator) -> None:
+    assert repr(generator) == f"Generator({str(generator.folder.path)!r}, provider='cpu')"

@@ -12,9 +12,10 @@ from genai.config import (
     GreenListSettings,
     ResponseFormat,
     SynthIDSettings,
+    did_you_mean_option,
     options_of,
 )
-from genai.errors import OptionError, did_you_mean
+from genai.errors import OptionError
 
 __all__ = ["OPTION_NAMES", "format_value", "option_name", "parse_value"]
 
@@ -35,7 +36,7 @@ def option_name(text: str) -> str:
     """
     name = text.strip().replace("-", "_")
     if name not in _OPTIONS:
-        raise OptionError(f'unknown generation option "{name}".{did_you_mean(name, OPTION_NAMES)}')
+        raise OptionError(f'unknown generation option "{name}".{did_you_mean_option(name, _OPTIONS)}')
     return name
 
 

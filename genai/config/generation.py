@@ -26,11 +26,11 @@ from genai.config.checks import (
 )
 from genai.config.combinations import check_combinations
 from genai.config.generation_options import GenerationOptions, LogitsFunction, StoppingCriterion
-from genai.config.option import option, options_of
+from genai.config.option import did_you_mean_option, option, options_of
 from genai.config.response_format import FormatCheck, ResponseFormat
 from genai.config.samplers import NEUTRAL_FILTERS, SamplerOrder
 from genai.config.watermark import Watermarking, WatermarkSettings
-from genai.errors import OptionError, did_you_mean
+from genai.errors import OptionError
 
 __all__ = ["CODE_OPTIONS", "LEAST_TEMPERATURE", "GenerationConfig"]
 
@@ -320,10 +320,9 @@ class GenerationConfig:
             OptionError: An option is unknown or its value impossible.
         """
         changed: dict[str, Any] = {**options}
-        known = {f.name for f in dataclasses.fields(self)}
-        for name in changed:
-            if name not in known:
-                raise OptionError(f'unknown generation option "{name}".{did_you_mean(name, known)}')
+        known = options_of(self)
+        for name in changed.keys() - known.keys():
+            raise OptionError(f'unknown generation option "{name}".{did_you_mean_option(name, known)}')
         if changed.keys() & SAMPLING_OPTIONS:
             changed.setdefault("do_sample", True)
         elif changed.get("num_beams") not in (None, 1):

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from genai.config.checks import Check
+from genai.errors import did_you_mean
 
-__all__ = ["Option", "Search", "option", "options_of"]
+__all__ = ["Option", "Search", "did_you_mean_option", "option", "options_of"]
 
 Search = Literal["greedy", "sampling", "beams"]
 """A way to choose tokens."""
@@ -57,6 +58,14 @@ def option(
     if isinstance(default, Mapping):
         return dataclasses.field(default_factory=dict, metadata=known)
     return dataclasses.field(default=default, metadata=known)
+
+
+def did_you_mean_option(name: str, known: Mapping[str, Option]) -> str:
+    """Return a sentence that suggests the option that another tool calls by a name, or else the nearest one."""
+    for ours, each in known.items():
+        if name in (each.transformers, each.vllm, each.llama_cpp):
+            return f' Here it is called "{ours}".'
+    return did_you_mean(name, known)
 
 
 def options_of(config: Any) -> dict[str, Option]:
