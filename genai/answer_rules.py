@@ -88,7 +88,7 @@ class AnswerRules:
         try:
             frame = prompt.grammar_of_calls(self._tokens, self._texts_of(ends), prepare=_prepare)
         except OptionError as error:
-            raise OptionError(f"tool_choice: {error}") from error
+            raise OptionError(f"tool_choice: {error}", option="tool_choice") from error
         return AnswerForm(None, frame=frame, option="tool_choice")
 
     def _form(self, form: ResponseFormat, prompt: ChatPrompt, ends: Sequence[int]) -> AnswerForm:
@@ -124,9 +124,14 @@ class AnswerRules:
     def _compile(self, answer: AnswerForm, ends: Sequence[int]) -> Grammar:
         if not ends:
             raise OptionError(
-                f"{answer.option} needs a token that ends the text, and eos_token_ids names none: leave eos_token_ids out"
+                f"{answer.option} needs a token that ends the text, and eos_token_ids names none: leave eos_token_ids out",
+                option=answer.option,
             )
-        return self._compiler.compile(answer, ends)
+        try:
+            return self._compiler.compile(answer, ends)
+        except OptionError as error:
+            error.option = answer.option
+            raise
 
     @property
     def _tokens(self) -> Mapping[str, int]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Self
 
 from genai.engine import AsyncGenerationStream, GenerationResult, Piece
-from genai.errors import GenaiError
+from genai.errors import GenaiError, OptionError
 from genai.generator import Generator
 from genai.wire import CompletionRequest
 
@@ -35,16 +35,19 @@ class Answering:
         Raises:
             GenaiError: One of them cannot be carried out; then none is.
         """
-        built = await asyncio.to_thread(
-            lambda: [
-                generator.build_request(**prompt, **request.options, stream=request.stream)
-                for prompt in request.prompts
-            ]
-        )
         answering = cls()
         try:
+            built = await asyncio.to_thread(
+                lambda: [
+                    generator.build_request(**prompt, **request.options, stream=request.stream)
+                    for prompt in request.prompts
+                ]
+            )
             for each in built:
                 answering.streams.append(generator.asubmit(each))
+        except OptionError as error:
+            answering.cancel()
+            raise request.in_its_words(error) from error
         except BaseException:
             answering.cancel()
             raise

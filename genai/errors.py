@@ -50,7 +50,19 @@ class GenaiError(Exception):
 
 
 class OptionError(GenaiError, ValueError):
-    """An option is unknown, out of range, or impossible with this model."""
+    """An option is unknown, out of range, or impossible with this model.
+
+    Args:
+        message: What is wrong.
+        option: The option, where one alone is to blame.
+
+    >>> OptionError("top_k must be an integer", option="top_k").option
+    'top_k'
+    """
+
+    def __init__(self, message: str, *, option: str | None = None) -> None:
+        super().__init__(message)
+        self.option = option
 
 
 class PromptTooLongError(OptionError):

@@ -295,7 +295,11 @@ class GenerationConfig:
 
     def __post_init__(self) -> None:
         for name, known in _OPTIONS.items():
-            object.__setattr__(self, name, known.check(name, getattr(self, name)))
+            try:
+                object.__setattr__(self, name, known.check(name, getattr(self, name)))
+            except OptionError as error:
+                error.option = name
+                raise
         if self.do_sample is None:
             is_set = any(getattr(self, name) != _DEFAULTS[name] for name in SAMPLING_OPTIONS)
             object.__setattr__(self, "do_sample", is_set)
@@ -322,7 +326,9 @@ class GenerationConfig:
         changed: dict[str, Any] = {**options}
         known = options_of(self)
         for name in changed.keys() - known.keys():
-            raise OptionError(f'unknown generation option "{name}".{did_you_mean_option(name, known)}')
+            raise OptionError(
+                f'unknown generation option "{name}".{did_you_mean_option(name, known)}', option=name
+            )
         if changed.keys() & SAMPLING_OPTIONS:
             changed.setdefault("do_sample", True)
         elif changed.get("num_beams") not in (None, 1):

@@ -39,14 +39,15 @@ class ToolChoice:
         elif value in ("none", "auto"):
             return cls("none" if value == "none" else "auto")
         if not tools:
-            raise OptionError(f"tool_choice {value!r} needs tools: pass tools, too")
+            raise OptionError(f"tool_choice {value!r} needs tools: pass tools, too", option="tool_choice")
         if value == "required":
             return cls("required")
         names = [tool.name for tool in tools]
         if not isinstance(name, str) or name not in names:
             known = ["none", "auto", "required", *names]
             raise OptionError(
-                f"tool_choice must be one of {', '.join(known)}, not {value!r:.200}.{did_you_mean(str(name), known)}"
+                f"tool_choice must be one of {', '.join(known)}, not {value!r:.200}.{did_you_mean(str(name), known)}",
+                option="tool_choice",
             )
         return cls("required", name)
 

@@ -31,8 +31,7 @@ class BodyError(OptionError):
     """
 
     def __init__(self, message: str, field: str) -> None:
-        super().__init__(message)
-        self.field = field
+        super().__init__(message, option=field)
 
 
 def body_fields(body: Any) -> dict[str, Any]:

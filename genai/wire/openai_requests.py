@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 from genai.config import CODE_OPTIONS, GenerationConfig
-from genai.errors import did_you_mean
+from genai.errors import OptionError, did_you_mean
 from genai.wire.fields import BodyError, are_tokens, body_fields, take
 
 __all__ = ["CHAT", "COMPLETIONS", "ENDPOINTS", "CompletionRequest", "conversation", "read_request"]
@@ -34,6 +35,11 @@ _USUAL: Mapping[str, tuple[Any, ...]] = {
     "modalities": (["text"],),
 }
 """Fields that many clients send, with the values that ask for what happens here anyway."""
+_ELSEWHERE: Mapping[str, str] = {
+    "reasoning_effort": " What a chat template knows of it goes into chat_template_kwargs, as enable_thinking does; "
+    "max_reasoning_tokens is a limit.",
+}
+"""What says here what a field says elsewhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +53,7 @@ class CompletionRequest:
         options: The generation's options, for all of them.
         stream: Whether pieces are wanted as they come.
         includes_usage: Whether the last piece is to say what it took.
+        names: What the body calls options, where it is another name.
     """
 
     endpoint: str
@@ -55,6 +62,7 @@ class CompletionRequest:
     options: Mapping[str, Any]
     stream: bool = False
     includes_usage: bool = False
+    names: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def num_choices(self) -> int:
@@ -64,6 +72,11 @@ class CompletionRequest:
     def with_adapter(self, name: str) -> Self:
         """Return the same request for an adapter, unless it names one."""
         return dataclasses.replace(self, options={"adapter": name, **self.options})
+
+    def in_its_words(self, error: OptionError) -> OptionError:
+        """Return an error about options with the names that the body has for them."""
+        message = re.sub(r"\w+", lambda word: self.names.get(word[0], word[0]), str(error))
+        return type(error)(message, option=self.names.get(error.option or "", error.option))
 
 
 def read_request(endpoint: str, body: Any) -> CompletionRequest:
@@ -79,13 +92,16 @@ def read_request(endpoint: str, body: Any) -> CompletionRequest:
     stream = take(fields, "stream", bool, False)
     includes_usage = _includes_usage(fields, is_stream=stream)
     prompts = [conversation(fields)] if endpoint == CHAT else _texts(fields)
+    names = {option: name for name, option in _RENAMED.items() if name in fields}
+    if endpoint == COMPLETIONS and "logprobs" in fields:
+        names["top_logprobs"] = "logprobs"
     read_logprobs = _chat_logprobs if endpoint == CHAT else _text_logprobs
     options = {**read_logprobs(fields), **_bias(fields), **_plain_options(fields)}
     if stream and "prompt_logprobs" in options:
         raise BodyError(
             "prompt_logprobs, and logprobs with echo, are not streamed: leave stream out", "prompt_logprobs"
         )
-    return CompletionRequest(endpoint, model, prompts, options, stream, includes_usage)
+    return CompletionRequest(endpoint, model, prompts, options, stream, includes_usage, names)
 
 
 def _includes_usage(fields: dict[str, Any], *, is_stream: bool) -> bool:
@@ -198,7 +214,8 @@ def _plain_options(fields: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in fields.items():
         option = _RENAMED.get(name, name)
         if option not in known:
-            raise BodyError(f'unknown field "{name}".{did_you_mean(name, {*known, *_RENAMED})}', name)
+            hint = _ELSEWHERE.get(name) or did_you_mean(name, {*known, *_RENAMED})
+            raise BodyError(f'unknown field "{name}".{hint}', name)
         if option in options:
             raise BodyError(f"{name} is given twice, by another name too", name)
         options[option] = value

@@ -16,7 +16,6 @@ from genai.errors import (
     PromptTooLongError,
 )
 from genai.text import Tokenizer
-from genai.wire.fields import BodyError
 from genai.wire.openai_logprobs import chat_logprobs, prompt_logprobs, text_logprobs
 from genai.wire.openai_requests import CHAT, CompletionRequest
 
@@ -98,7 +97,7 @@ def error_body(error: GenaiError, *, code: str | None = None) -> dict[str, Any]:
         "error": {
             "message": str(error),
             "type": "invalid_request_error" if is_callers_fault(error) else "server_error",
-            "param": error.field if isinstance(error, BodyError) else None,
+            "param": error.option if isinstance(error, OptionError) else None,
             "code": code or _CODES.get(type(error)),
         }
     }

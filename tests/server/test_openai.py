@@ -142,7 +142,11 @@ def test_vectors(client: openai.OpenAI, generator: Generator) -> None:
 @pytest.mark.parametrize(
     ("options", "message", "param"),
     [
-        ({"temperature": -1}, "temperature must be", None),
+        ({"temperature": -1}, "temperature must be", "temperature"),
+        ({"max_tokens": 0}, " - max_tokens must be an integer", "max_tokens"),
+        ({"n": 2, "temperature": 0}, " - n > 1 needs sampling", "n"),
+        ({"response_format": {"type": "regex", "regex": "["}}, "regex", "response_format"),
+        ({"extra_body": {"tool_choice": "required"}}, "needs tools", "tool_choice"),
         (
             {"extra_body": {"temprature": 1}},
             'unknown field "temprature".*Did you mean "temperature"',

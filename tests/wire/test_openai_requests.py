@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from genai.config import GenerationConfig
+from genai.errors import OptionError
 from genai.wire import BodyError, read_request
 
 CHAT, TEXT = "/v1/chat/completions", "/v1/completions"
@@ -118,5 +120,22 @@ def test_a_prompt_that_is_scored() -> None:
 def test_what_is_wrong_is_named(endpoint: str, body: Any, field: str) -> None:
     with pytest.raises(BodyError) as caught:
         read_request(endpoint, body)
-    assert caught.value.field == field
+    assert caught.value.option == field
     assert field in str(caught.value)
+
+
+def test_what_options_refuse_is_said_in_the_words_of_the_body() -> None:
+    request = read_request(CHAT, {"messages": HELLO, "max_tokens": 2, "min_tokens": 3})
+    with pytest.raises(OptionError) as caught:
+        GenerationConfig(**request.options)
+    told = request.in_its_words(caught.value)
+    assert (str(told), told.option) == ("min_tokens (3) must not exceed max_tokens (2)", "min_tokens")
+    request = read_request(TEXT, {"prompt": "a", "logprobs": 50})
+    with pytest.raises(OptionError) as caught:
+        GenerationConfig(**request.options)
+    assert request.in_its_words(caught.value).option == "logprobs"
+
+
+def test_a_field_of_reasoning_is_not_taken_for_another() -> None:
+    with pytest.raises(BodyError, match=r'unknown field "reasoning_effort"\. .*chat_template_kwargs'):
+        read_request(CHAT, {"messages": HELLO, "reasoning_effort": "low"})
