@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -78,6 +79,8 @@ class ResultFile:
 
     Attributes:
         custom_ids: Whose results it has.
+        failed: Whose results are errors.
+        models: What the models are called that gave the others.
 
     Raises:
         OptionError: The file is there and holds something else.
@@ -86,9 +89,13 @@ class ResultFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.custom_ids: set[str] = set()
+        self.failed: set[str] = set()
+        self.models: set[str] = set()
         self._num_bytes = 0
         if path.exists():
-            self._read()
+            for line, result in self._lines():
+                self._add(result)
+                self._num_bytes += len(line)
 
     def __enter__(self) -> Self:
         self._file = self.path.open("ab")
@@ -105,17 +112,52 @@ class ResultFile:
         # In ASCII: a text of the request may hold half a character, which no encoding has.
         self._file.write(json.dumps(result).encode() + b"\n")
         self._file.flush()
-        self.custom_ids.add(result["custom_id"])
+        self._add(result)
 
-    def _read(self) -> None:
+    def drop_errors(self) -> None:
+        """Take results that are errors out of a file that is not open yet, so that their requests are run again."""
+        partial = self.path.with_name(f".{self.path.name}.partial")
+        self._num_bytes = 0
+        with partial.open("wb") as file:
+            for line, result in self._lines():
+                if not _is_error(result):
+                    self._num_bytes += file.write(line)
+        partial.replace(self.path)
+        self.custom_ids -= self.failed
+        self.failed = set()
+
+    def _add(self, result: Mapping[str, Any]) -> None:
+        self.custom_ids.add(result["custom_id"])
+        body = result["response"].get("body")
+        if _is_error(result):
+            self.failed.add(result["custom_id"])
+        elif isinstance(body, Mapping) and isinstance(body.get("model"), str):
+            self.models.add(body["model"])
+
+    def _lines(self) -> Iterator[tuple[bytes, Mapping[str, Any]]]:
+        """Yield the lines that are whole, each with the result that it holds."""
         with self.path.open("rb") as file:
             for number, line in enumerate(file, start=1):
                 if not line.endswith(b"\n"):  # the run that wrote it was killed
-                    break
+                    return
                 try:
-                    self.custom_ids.add(json.loads(line)["custom_id"])
-                except (ValueError, TypeError, KeyError):
+                    result = json.loads(line)
+                except (ValueError, RecursionError):
+                    result = None
+                if not _is_result(result):
                     raise OptionError(
                         f"{self.path}, line {number}: this is no result of a batch; write to another file"
-                    ) from None
-                self._num_bytes += len(line)
+                    )
+                yield line, result
+
+
+def _is_result(value: Any) -> bool:
+    return (
+        isinstance(value, Mapping)
+        and isinstance(value.get("custom_id"), str)
+        and isinstance(value.get("response"), Mapping)
+    )
+
+
+def _is_error(result: Mapping[str, Any]) -> bool:
+    return bool(result["response"].get("status_code", HTTPStatus.OK) != HTTPStatus.OK)

@@ -282,3 +282,41 @@ def test_the_command(requests: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
     (tmp_path / "out.jsonl").write_text("something else\n", encoding="utf-8")
     assert run_app(command) == 2
     assert "write to another file" in capsys.readouterr().err
+
+
+def test_errors_are_counted_and_run_again_where_that_is_asked_for(
+    requests: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "out.jsonl"
+    command = ["batch", str(requests), "-o", str(output)]
+    right = request_line("right")
+    requests.write_text("\n".join([right, request_line("wrong", temprature=1)]), encoding="utf-8")
+    assert run_app(command) == 1
+    assert f"2 results in {output}, 1 of them errors (--retry-errors" in capsys.readouterr().err
+    before = results_of(output)
+    requests.write_text("\n".join([right, request_line("wrong", temperature=1)]), encoding="utf-8")
+    assert run_app(command) == 1
+    assert "2 of 2 requests have results" in capsys.readouterr().err
+    assert run_app([*command, "--retry-errors"]) == 0
+    after = results_of(output)
+    assert after["wrong"]["status_code"] == 200
+    assert after["right"] == before["right"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.jsonl", "out.jsonl"]
+
+
+def test_what_is_no_result_of_this_batch_is_refused(
+    requests: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "out.jsonl"
+    assert run_app(["batch", str(requests), "-o", str(requests)]) == 2
+    assert "is the file of requests" in capsys.readouterr().err
+    shutil.copy(requests, output)
+    assert run_app(["batch", str(requests), "-o", str(output)]) == 2
+    assert "line 1: this is no result of a batch" in capsys.readouterr().err
+    output.unlink()
+    assert run_app(["batch", str(requests), "-o", str(output)]) == 0
+    assert run_app(["batch", str(requests), "-o", str(output), "-m", "phi"]) == 2
+    assert 'results of the model "demo", not of "phi"' in capsys.readouterr().err
+    requests.write_text("\n", encoding="utf-8")
+    assert run_app(["batch", str(requests), "-o", str(output)]) == 0
+    assert "has no requests" in capsys.readouterr().err
