@@ -7,20 +7,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from genai.cli.command import EXIT_INTERRUPTED, command
+from genai.cli.command import EXIT_FAILED, EXIT_INTERRUPTED, command
 from genai.cli.generation_flags import (
     AnyOptionFlags,
     FormatFlags,
     GenerationFlags,
+    LogprobFlags,
     SequenceFlags,
+    check_logprobs,
     given_options,
 )
 from genai.cli.interrupts import interrupts_call
 from genai.cli.loading import open_generator
 from genai.cli.options import CacheFlags, DraftModel, JsonFlag, ModelFlags, RunFlags
-from genai.cli.output import format_stats, print_json, print_note, write_text
+from genai.cli.output import format_cut, format_stats, print_json, print_note, write_text
 from genai.cli.standard_input import read_standard_input
-from genai.errors import OptionError
 
 if TYPE_CHECKING:
     from genai.engine import GenerationResult, GenerationStream
@@ -40,6 +41,7 @@ def generate(
     caches: CacheFlags,
     generation: GenerationFlags,
     sequences: SequenceFlags,
+    logprobs: LogprobFlags,
     form: FormatFlags,
     others: AnyOptionFlags,
     draft: DraftModel = None,
@@ -50,11 +52,8 @@ def generate(
 
     The model sees the text as it is, without a chat template.
     """
-    options = given_options(generation, sequences, form, others)
-    wants_logprobs = options.get("logprobs") or options.get("top_logprobs")
-    wants_logprobs = wants_logprobs or options.get("prompt_logprobs") is not None
-    if not json and wants_logprobs:
-        raise OptionError("log-probabilities are part of the JSON output: pass --json too")
+    options = given_options(generation, sequences, logprobs, form, others)
+    check_logprobs(options, json=json)
     text = read_standard_input() if prompt == "-" else prompt
     with open_generator(model, runs, caches, draft=draft) as generator:
         is_shown_at_once = not json and options.get("num_return_sequences", 1) == 1
@@ -65,10 +64,15 @@ def generate(
             print_json({"model": model.model, **dataclasses.asdict(result)})
         elif not is_shown_at_once:
             write_text("\n\n".join(choice.text for choice in result.choices or (result,)) + "\n")
+        cut = format_cut(result, has_form=True) if "response_format" in options else ""
+        if cut:
+            print_note(cut)
         if stats:
             print_note(format_stats(result.stats))
     if interruption.happened:
         raise typer.Exit(EXIT_INTERRUPTED)
+    if cut:
+        raise typer.Exit(EXIT_FAILED)
 
 
 def _finish(stream: GenerationStream, *, is_shown_at_once: bool) -> GenerationResult:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,7 +19,9 @@ __all__ = [
     "AnyOptionFlags",
     "FormatFlags",
     "GenerationFlags",
+    "LogprobFlags",
     "SequenceFlags",
+    "check_logprobs",
     "given_options",
 ]
 
@@ -159,9 +162,6 @@ class SequenceFlags:
     best_of: Annotated[
         int | None, typer.Option(help="Draw this many continuations, and return the likeliest.")
     ] = None
-    logprobs: Annotated[
-        bool | None, typer.Option("--logprobs", help="Return each token's log-probability (with --json).")
-    ] = None
     prompt_logprobs: Annotated[
         int | None,
         typer.Option(
@@ -169,6 +169,15 @@ class SequenceFlags:
         ),
     ] = None
     echo: Annotated[bool | None, typer.Option("--echo", help="Begin the text with the prompt.")] = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogprobFlags:
+    """Whether tokens come with their probabilities, which only JSON shows."""
+
+    logprobs: Annotated[
+        bool | None, typer.Option("--logprobs", help="Return each token's log-probability (with --json).")
+    ] = None
     top_logprobs: Annotated[
         int | None, typer.Option(help="Return this many alternatives per token too (with --json).")
     ] = None
@@ -216,7 +225,10 @@ class FormatFlags:
         if self.schema is not None:
             return {"type": "json_schema", "json_schema": {"schema": _read_schema(self.schema)}}
         if self.grammar is not None:
-            return {"type": "grammar", "grammar": read_utf8(self.grammar)}
+            try:
+                return {"type": "grammar", "grammar": read_utf8(self.grammar)}
+            except OptionError as error:
+                raise OptionError(f"--grammar takes a file: {error}") from error
         if self.choices:
             texts = self.choices[0].split(",") if len(self.choices) == 1 else self.choices
             return {"type": "choices", "choices": texts}
@@ -270,7 +282,7 @@ class AnyOptionFlags:
 
 
 def given_options(
-    *groups: GenerationFlags | SequenceFlags | FormatFlags | AnyOptionFlags,
+    *groups: GenerationFlags | SequenceFlags | LogprobFlags | FormatFlags | AnyOptionFlags,
 ) -> dict[str, Any]:
     """Return the generation options that the user gave, after checking them as far as possible without a model.
 
@@ -290,7 +302,18 @@ def given_options(
     return options
 
 
-def _given(group: GenerationFlags | SequenceFlags) -> dict[str, Any]:
+def check_logprobs(options: Mapping[str, Any], *, json: bool) -> None:
+    """See that log-probabilities are shown, if they are asked for.
+
+    Raises:
+        OptionError: They would not be.
+    """
+    is_wanted = options.get("logprobs") or options.get("top_logprobs")
+    if not json and (is_wanted or options.get("prompt_logprobs") is not None):
+        raise OptionError("log-probabilities are part of the JSON output: pass --json too")
+
+
+def _given(group: GenerationFlags | SequenceFlags | LogprobFlags) -> dict[str, Any]:
     values = {field.name: getattr(group, field.name) for field in dataclasses.fields(group)}
     return {name: value for name, value in values.items() if value is not None and value != []}
 

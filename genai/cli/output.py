@@ -15,13 +15,14 @@ import typer
 
 if TYPE_CHECKING:
     from genai.config import Message, ToolCall
-    from genai.engine import GenerationStats
+    from genai.engine import GenerationResult, GenerationStats
 
 __all__ = [
     "dim",
     "format_bytes",
     "format_calls",
     "format_carried_out",
+    "format_cut",
     "format_stats",
     "format_table",
     "is_terminal",
@@ -129,6 +130,21 @@ def format_carried_out(messages: Sequence[Message]) -> list[str]:
         for message in messages
         if message.tool_call_id in arguments
     ]
+
+
+def format_cut(result: GenerationResult, *, has_form: bool) -> str:
+    """Return the line that says that an answer was cut off; empty if none was.
+
+    Args:
+        result: The answer, or several.
+        has_form: Whether it was to have a form; JSON that could be read has it.
+    """
+    answers = result.choices or (result,)
+    cut = [each for each in answers if each.finish_reason == "length" and each.parsed is None]
+    if not cut:
+        return ""
+    told = f"cut off after {len(cut[0].token_ids)} tokens: max_new_tokens, max_time or the context allows no more"
+    return f"{told}; the form is not complete" if has_form else told
 
 
 def format_stats(stats: GenerationStats) -> str:

@@ -21,6 +21,7 @@ from genai.generator import Generator
 from tests.cli.conftest import Outcome
 
 Cli = Callable[..., Outcome]
+CUT = "cut off after 12 tokens: max_new_tokens, max_time or the context allows no more\n"
 
 
 def reference(model: Path, text: str, *, system: str | None = None) -> str:
@@ -31,13 +32,13 @@ def reference(model: Path, text: str, *, system: str | None = None) -> str:
 
 def test_one_answer(cli: Cli, model: Path) -> None:
     done = cli("chat", "Hello", "-m", model, "--max-new-tokens", 12)
-    assert (done.code, done.stderr) == (0, "")
+    assert (done.code, done.stderr) == (0, CUT)
     assert done.stdout == reference(model, "Hello") + "\n"
 
 
 def test_in_a_pipe(genai: Cli, model: Path) -> None:
     done = genai("chat", "-m", model, "--max-new-tokens", 12, "--system", "Hm.", stdin="Hello\n")
-    assert (done.code, done.stderr) == (0, "")
+    assert (done.code, done.stderr) == (0, CUT)
     assert done.stdout.rstrip("\n") == reference(model, "Hello", system="Hm.").replace("\r", "\n")
 
 
@@ -49,11 +50,25 @@ def test_json(cli: Cli, model: Path) -> None:
     assert "prompt" in done.stderr
 
 
+def test_an_answer_that_was_cut_off_says_so(cli: Cli, endless_model: Path) -> None:
+    done = cli("chat", "Hello", "-m", endless_model, "--max-new-tokens", 5, "--max-context", 999)
+    assert done.code == 0
+    assert done.stderr.startswith("cut off after 5 tokens: max_new_tokens")
+    assert "form" not in done.stderr
+
+
+def test_log_probabilities(cli: Cli, model: Path) -> None:
+    arguments = ["chat", "Hello", "-m", model, "--max-new-tokens", 3, "--top-logprobs", 2]
+    assert "pass --json too" in cli(*arguments).error
+    value = json.loads(cli(*arguments, "--json").stdout)
+    assert [len(each["top_logprobs"]) for each in value["logprobs"]] == [2] * len(value["token_ids"])
+
+
 def test_files_stand_before_the_prompt(cli: Cli, model: Path, tmp_path: Path) -> None:
     path = tmp_path / "notes.txt"
     path.write_text("\ufeffthe quick\n", encoding="utf-8")
     done = cli("chat", "Hello", "-f", path, "-f", "-", "-m", model, "--max-new-tokens", 12, stdin="fox\n")
-    assert (done.code, done.stderr) == (0, "")
+    assert (done.code, done.stderr) == (0, CUT)
     assert done.stdout == reference(model, "the quick\n\nfox\n\nHello") + "\n"
 
 

@@ -92,6 +92,18 @@ def python_tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     return ["chat", "Hello", "-m", tmp_path / "model", "--tools", tmp_path / "tools.py"]
 
 
+def test_a_call_can_be_asked_for(cli: Cli, model: Path, tmp_path: Path) -> None:
+    city = {"enum": ["Rome", "Oslo"]}
+    parameters = {"type": "object", "properties": {"city": city}, "required": ["city"]}
+    function = {"name": "get_weather", "parameters": parameters}
+    (tmp_path / "tools.json").write_text(json.dumps([{"type": "function", "function": function}]), "utf-8")
+    arguments = ["chat", "Hello", "-m", model, "--tools", tmp_path / "tools.json", "--tool-choice"]
+    (call,) = cli(*arguments, "get_weather").stdout.splitlines()
+    assert json.loads(call)["arguments"]["city"] in city["enum"]
+    assert 'Did you mean "get_weather"' in cli(*arguments, "get_wether").error
+    assert "needs tools" in cli("chat", "Hello", "-m", model, "--tool-choice", "required").error
+
+
 def test_python_functions_are_called(cli: Cli, python_tools: list[Any]) -> None:
     done = cli(*python_tools)
     assert (done.code, done.stdout) == (0, "I look.\nIt is warm.\n")

@@ -10,7 +10,7 @@ import typer
 from typer.testing import CliRunner
 
 from genai.cli.command import command, reported_errors
-from genai.cli.generation_flags import GenerationFlags, SequenceFlags, given_options
+from genai.cli.generation_flags import GenerationFlags, LogprobFlags, SequenceFlags, given_options
 from genai.config import GenerationConfig
 from genai.errors import ExportError, OptionError
 
@@ -63,7 +63,7 @@ def test_interruption_is_quiet(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_every_generation_option_is_one_of_the_config() -> None:
     known = {field.name for field in dataclasses.fields(GenerationConfig)}
-    for group in (GenerationFlags, SequenceFlags):
+    for group in (GenerationFlags, LogprobFlags, SequenceFlags):
         assert {field.name for field in dataclasses.fields(group)} <= known
 
 

@@ -46,10 +46,12 @@ def test_chat_says_so(cli: Cli, endless_model: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(hardware, "MEMORY_FILE", file)
     done = cli("chat", "Hello", "-m", endless_model, "--max-new-tokens", 2)
     assert done.code == 0
-    (line,) = done.stderr.splitlines()
+    line, cut = done.stderr.splitlines()
     assert line.startswith("a context of 1024 tokens, which fits into the ")
     assert "200000" in line
-    assert cli("chat", "Hello", "-m", endless_model, "--max-new-tokens", 2, "--max-context", 99).stderr == ""
+    assert cut.startswith("cut off after 2 tokens")
+    roomy = cli("chat", "Hello", "-m", endless_model, "--max-new-tokens", 2, "--max-context", 99)
+    assert roomy.stderr == f"{cut}\n"
 
 
 def test_a_system_that_does_not_tell(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -192,6 +192,7 @@ def test_forms_of_answers(cli: Cli, model: Path, tmp_path: Path) -> None:
         (["--regex", ""], "regex must be a text, not empty"),
         (["--choices", "a,"], "choices must be a text, not empty"),
         (["--grammar", "none.lark"], "none.lark cannot be read"),
+        (["--grammar", 'root ::= "a"'], "--grammar takes a file: "),
         (["--regex", "a", "--ignore-eos"], "ignore_eos cannot be combined with response_format"),
     ],
 )
@@ -199,3 +200,15 @@ def test_forms_that_are_wrong(cli: Cli, model: Path, flags: list[str], said: str
     done = cli("generate", "the", "-m", model, *flags)
     assert done.code == 2
     assert said in done.error
+
+
+@pytest.mark.parametrize("command", ["generate", "chat"])
+def test_a_form_that_was_cut_off_is_a_failure(cli: Cli, model: Path, command: str) -> None:
+    done = cli(command, "the", "-m", model, "--regex", "[0-9]{40}", "--max-new-tokens", 3)
+    assert done.code == 1
+    assert done.stdout.strip().isdecimal()
+    (note,) = done.stderr.splitlines()
+    assert note.startswith("cut off after 3 tokens: max_new_tokens,")
+    assert note.endswith("the form is not complete")
+    whole = cli(command, "the", "-m", model, "--regex", "[0-9]{4}")
+    assert (whole.code, whole.stderr) == (0, "")

@@ -13,11 +13,13 @@ import typer
 
 from genai import __version__
 from genai.cli.chat.tools_file import read_tools
-from genai.cli.command import EXIT_INTERRUPTED, command
+from genai.cli.command import EXIT_FAILED, EXIT_INTERRUPTED, command
 from genai.cli.generation_flags import (
     AnyOptionFlags,
     FormatFlags,
     GenerationFlags,
+    LogprobFlags,
+    check_logprobs,
     given_options,
 )
 from genai.cli.interrupts import interrupts_call
@@ -27,6 +29,7 @@ from genai.cli.output import (
     format_bytes,
     format_calls,
     format_carried_out,
+    format_cut,
     format_stats,
     is_terminal,
     print_json,
@@ -78,6 +81,7 @@ def chat(
     runs: RunFlags,
     caches: CacheFlags,
     generation: GenerationFlags,
+    logprobs: LogprobFlags,
     form: FormatFlags,
     others: AnyOptionFlags,
     draft: DraftModel = None,
@@ -97,13 +101,20 @@ def chat(
             "whose functions with @genai.tool are called.",
         ),
     ] = None,
+    tool_choice: Annotated[
+        str,
+        typer.Option(
+            metavar="CHOICE", help="Whether it must call: none, auto, required, or a function's name."
+        ),
+    ] = "auto",
     stats: Annotated[
         bool | None, typer.Option("--stats/--no-stats", help="End answers with tokens and speed.")
     ] = None,
     json: JsonFlag = False,
 ) -> None:
     """Talk to a model. With a PROMPT, or text through a pipe: one answer, then exit."""
-    options = given_options(generation, form, others)
+    options = given_options(generation, logprobs, form, others)
+    check_logprobs(options, json=json)
     text = _single_message(prompt, files or [])
     functions = None if tools is None else read_tools(tools)
     if json and text is None:
@@ -113,7 +124,11 @@ def chat(
         from genai.cli.chat.session import Session
 
         chat_model = GeneratorModel(
-            generator, model.model, template_options=reasoning.template_options, tools=functions
+            generator,
+            model.model,
+            template_options=reasoning.template_options,
+            tools=functions,
+            tool_choice=tool_choice,
         )
         _check_template(generator, model.model)
         session = Session(chat_model, system=system, settings=options)
@@ -186,10 +201,15 @@ def _answer_once(
             print_result(line)
     for line in format_carried_out(result.messages):
         print_note(line)
+    has_form = session.config.response_format is not None
+    if cut := format_cut(result, has_form=has_form):
+        print_note(cut)
     if shows_stats:
         print_note(format_stats(result.stats))
     if interruption.happened:
         raise typer.Exit(EXIT_INTERRUPTED)
+    if cut and has_form:
+        raise typer.Exit(EXIT_FAILED)
 
 
 def _converse(

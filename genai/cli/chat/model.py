@@ -71,6 +71,7 @@ class GeneratorModel:
         name: What the user called it.
         template_options: Further variables of the chat template.
         tools: Functions that the model may call; those that are Python functions are called.
+        tool_choice: Whether it must call: "none", "auto", "required", or a function's name.
     """
 
     def __init__(
@@ -80,9 +81,11 @@ class GeneratorModel:
         *,
         template_options: Mapping[str, Any] | None = None,
         tools: Sequence[Tool] | None = None,
+        tool_choice: str = "auto",
     ) -> None:
         self._generator = generator
         self._tools = tools
+        self._tool_choice = tool_choice
         self._calls = bool(tools) and all(tool.function is not None for tool in tools or ())
         self._template_options = dict(template_options or {})
         self.name = name
@@ -99,7 +102,12 @@ class GeneratorModel:
         """Begin to answer; see `ChatModel`."""
         rounds: dict[str, Any] = {"auto_call": True} if self._calls else {}
         answer: Answer = self._generator.stream_chat(
-            messages, tools=self._tools, template_options=self._template_options, **rounds, **options
+            messages,
+            tools=self._tools,
+            tool_choice=self._tool_choice,
+            template_options=self._template_options,
+            **rounds,
+            **options,
         )
         return answer
 
