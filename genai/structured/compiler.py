@@ -29,6 +29,8 @@ MAX_FRAME = 500_000
 """Characters of what stands around a form, of which calls may be all: names and schemas, linear like those of forms."""
 MAX_CACHED_FORMS, MAX_CACHED_SIZE = 64, 1_000_000
 """Grammars that are kept: how many, and how many characters of forms in all, with which memory grows: tens of MB at most."""
+_WRONG_REGEX = re.compile(r"regex parse error:\n {4}(.*)\n {4}( *)\^+\nerror: (.*)")
+"""What llguidance says of a regex of one line, of a form's own or of one within a grammar or a schema."""
 _LITERAL = re.compile(r'"(?:\\.|[^"\\\n])*"|//[^\n]*|#[^\n]*|/(?:\\.|[^/\\\n])+/')
 """A text, comment or regex in a Lark grammar."""
 
@@ -98,7 +100,7 @@ def _compile(answer: AnswerForm, vocabulary: llguidance.LLTokenizer) -> Grammar:
     if not matcher.is_error():
         matcher.compute_bitmask()  # so that every copy begins with it
     if matcher.is_error():
-        raise OptionError(_explain(matcher.get_error()))
+        raise OptionError(_explain(matcher.get_error(), answer.form.kind if answer.form else None))
     return Grammar(answer, vocabulary, matcher)
 
 
@@ -168,12 +170,13 @@ def _with_enforceable_schemas(grammar: str) -> str:
 
 
 def _gbnf_grammar(source: str) -> dict[str, Any]:
-    from llguidance.gbnf_to_lark import GbnfToLarkError, gbnf_to_lark
+    from llguidance.gbnf_to_lark import gbnf_to_lark
 
     try:
-        return _lark_grammar(gbnf_to_lark(source))
-    except (GbnfToLarkError, RecursionError) as error:
+        grammar = gbnf_to_lark(source)
+    except Exception as error:  # a name without a rule is told by no other kind
         raise OptionError(f"the GBNF grammar cannot be read: {error}") from error
+    return _lark_grammar(grammar)
 
 
 _GRAMMARS: dict[str, Callable[[str], dict[str, Any]]] = {
@@ -185,7 +188,7 @@ _GRAMMARS: dict[str, Callable[[str], dict[str, Any]]] = {
 }
 
 
-def _explain(error: str) -> str:
+def _explain(error: str, kind: str | None) -> str:
     """Return what llguidance says in the words of who asked."""
     if found := re.search(r"Unimplemented keys: \[([^\]]*)\]", error):
         return f"the schema has keywords that cannot be enforced, {found[1]}: leave them out, and check the answer"
@@ -196,4 +199,9 @@ def _explain(error: str) -> str:
             'alternatives of "oneOf" that more than one may fit cannot be enforced: write "anyOf", or give each a required '
             'property with a "const" of its own'
         )
+    if found := _WRONG_REGEX.search(error):
+        pattern, place, reason = found[1], len(found[2]), found[3]
+        return f'the regex "{pattern:.200}" cannot be read at "{pattern[place:]:.40}": {reason}'
+    if kind == "lark" and (found := re.match(r"(?:at )?(\d+)\((\d+)\): (.*)", error)):
+        return f"the grammar, read as Lark (in GBNF, rules have ::=), is wrong in line {found[1]}, column {found[2]}: {found[3]}"
     return f"it cannot be compiled: {' '.join(error.split()):.300}"

@@ -87,7 +87,8 @@ def test_one_of_the_choices_is_said(texts: list[str], seed: int) -> None:
         ({"properties": {f"p{i}": {} for i in range(2000)}}, '"properties" with 2000 entries'),
         ({"anyOf": [{"properties": {"a": {"const": i}}} for i in range(2000)]}, '"anyOf" with 2000 entries'),
         (["x" * 20_000], "limit is 10000"),
-        ({"type": "regex", "regex": "(a"}, "unclosed group"),
+        ({"type": "regex", "regex": "(a"}, 'the regex "(a" cannot be read at "(a": unclosed group'),
+        ({"type": "regex", "regex": "x[0-9"}, 'the regex "x[0-9" cannot be read at "[0-9": unclosed character class'),
         ({"type": "regex", "regex": "a" * 200_000}, "limit of regex is 100000"),
         ({"type": "grammar", "grammar": "start: missing"}, "missing"),
         ({"type": "grammar", "grammar": "start: a\na[temperature=0.5]: /x+/"}, "temperature"),
@@ -99,6 +100,8 @@ def test_one_of_the_choices_is_said(texts: list[str], seed: int) -> None:
 )  # fmt: skip
 def test_what_cannot_be_enforced_is_refused_by_name(form: Any, named: str) -> None:
     with pytest.raises(OptionError, match="response_format") as caught:
+        ({"type": "grammar", "grammar": "root ::= missing"}, "the GBNF grammar cannot be read: Rule 'missing' not found"),
+        ({"type": "grammar", "grammar": "root = bla"}, "read as Lark (in GBNF, rules have ::=), is wrong in line 1, column 6: "),
         compile_form(form)
     assert named in str(caught.value)
 
