@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Self, TypeAlias
 
 from genai.config.class_schema import ClassReader, class_reader
+from genai.config.schema_keywords import TYPES
 from genai.errors import OptionError, did_you_mean
 
 __all__ = ["JSON_WHITESPACE", "FormatCheck", "ResponseFormat", "ResponseFormatLike"]
@@ -144,8 +145,12 @@ class ResponseFormat:
     @classmethod
     def _of_mapping(cls, value: Mapping[str, Any]) -> Self | None:
         tag = value.get("type")
-        if not isinstance(tag, str) or tag not in _TAGS:
+        if not isinstance(tag, str) or tag in TYPES:
             return cls.json_schema(value)
+        if tag not in _TAGS:
+            raise OptionError(
+                f'response_format: there is no type "{tag}".{did_you_mean(tag, (*_TAGS, *TYPES))}'
+            )
         for key in value.keys() - {"type"}:
             if key not in _TAGS[tag]:
                 raise OptionError(

@@ -1,7 +1,7 @@
 """What is done to a JSON schema before llguidance compiles it: what it would let pass is refused or said another way.
 
-llguidance refuses by itself every keyword that it knows and cannot enforce. Left to see to are bounds that repeated keys
-would escape, numbers that make its automata too large, and `oneOf` whose alternatives a key tells apart.
+llguidance refuses by itself every keyword that it knows and cannot enforce. Left to see to are keywords that are none, bounds that
+repeated keys would escape, numbers that make its automata too large, and `oneOf` whose alternatives a key tells apart.
 """
 
 from __future__ import annotations
@@ -9,10 +9,11 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
+from genai.config.schema_keywords import check_keywords, subschemas
 from genai.errors import OptionError
 
 __all__ = ["prepare_schema"]
@@ -26,10 +27,6 @@ MAX_COST = 2_000_000
 _COSTS = {"properties": 1, "patternProperties": 60, "anyOf": 2, "oneOf": 2, "allOf": 2}
 """What compiling costs, by the square of how many entries a keyword has: all of a schema takes about a second at most."""
 
-_MAPS = ("properties", "patternProperties", "$defs", "definitions")
-_LISTS = ("allOf", "anyOf", "oneOf", "prefixItems", "items")
-_SINGLE = ("items", "additionalItems", "additionalProperties")
-
 
 def prepare_schema(source: str) -> dict[str, Any]:
     """Return a schema that llguidance enforces wholly, or else refuses.
@@ -41,7 +38,8 @@ def prepare_schema(source: str) -> dict[str, Any]:
     if "x-guidance" in schema:
         raise OptionError('"x-guidance" changes what is enforced')
     multiple, cost = 1, 0
-    for part in _subschemas(schema):
+    for part in subschemas(schema):
+        check_keywords(part, "the schema")
         _check_properties(part)
         _check_texts(part)
         cost = _add_cost(cost, part)
@@ -60,23 +58,6 @@ def prepare_schema(source: str) -> dict[str, Any]:
             f"aside, not {multiple}"
         )
     return dict(schema)
-
-
-def _subschemas(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield a schema and all schemas in it, not the data in it."""
-    left: list[Any] = [schema]
-    while left:
-        part = left.pop()
-        if not isinstance(part, dict):
-            continue
-        yield part
-        for name in _MAPS:
-            if isinstance(part.get(name), dict):
-                left += part[name].values()
-        for name in _LISTS:
-            if isinstance(part.get(name), list):
-                left += part[name]
-        left += [part.get(name) for name in _SINGLE]
 
 
 def _add_cost(cost: int, part: Mapping[str, Any]) -> int:
