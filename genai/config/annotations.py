@@ -5,6 +5,7 @@ Knows no function; errors say where a hint stands.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import enum
 import inspect
@@ -13,9 +14,10 @@ import typing
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from typing import Any, Literal, Union
 
+from genai.config.schema_keywords import subschemas
 from genai.errors import OptionError
 
-__all__ = ["Definitions", "build_value", "schema_of_annotation", "type_of"]
+__all__ = ["Definitions", "build_value", "model_schema", "schema_of_annotation", "type_of"]
 
 _SIMPLE: Mapping[Any, str] = {
     str: "string",
@@ -103,6 +105,21 @@ def schema_of_annotation(hint: Any, *, where: str, definitions: Definitions) -> 
     raise _no_counterpart(hint, where)
 
 
+def model_schema(model: Any) -> dict[str, Any]:
+    """Return the JSON schema of a pydantic model, in which no object has room for what no field takes.
+
+    Pydantic leaves that room where a model would read such properties only to drop them; where `extra="allow"` keeps them,
+    its schema says so, and they stay possible.
+    """
+    schema: dict[str, Any] = copy.deepcopy(
+        model.model_json_schema()
+    )  # parts of it may be the model's own settings
+    for part in subschemas(schema):
+        if "properties" in part:
+            part.setdefault("additionalProperties", False)
+    return schema
+
+
 def build_value(value: Any, hint: Any, *, where: str) -> Any:
     """Return a value of a type hint made from JSON.
 
@@ -180,7 +197,7 @@ def _class_schema(
     if name in schemas:
         return reference
     if hasattr(hint, "model_json_schema"):
-        schemas |= _model_schemas(hint.model_json_schema(), name, schemas)
+        schemas |= _model_schemas(model_schema(hint), name, schemas)
         return reference
     if not dataclasses.is_dataclass(hint) and not typing.is_typeddict(hint):
         raise _no_counterpart(hint, where)

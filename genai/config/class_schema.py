@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from genai.config.annotations import Definitions, build_value, schema_of_annotation
+from genai.config.annotations import Definitions, build_value, model_schema, schema_of_annotation
 from genai.errors import OptionError
 
 __all__ = ["ClassReader", "class_reader"]
@@ -67,12 +67,11 @@ class _PydanticReader:
 
     def schema(self) -> Mapping[str, Any]:
         try:
-            schema: Mapping[str, Any] = self.model.model_json_schema()
+            return model_schema(self.model)
         except Exception as error:  # pydantic's own kinds, which need not be installed
             raise OptionError(
                 f"response_format: {self.model.__qualname__} has no JSON schema: {error}"
             ) from error
-        return schema
 
     def read(self, text: str) -> Any:
         return self.model.model_validate_json(text)

@@ -5,6 +5,7 @@ import threading
 from typing import Any
 
 import numpy as np
+import pydantic
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -99,13 +100,13 @@ def test_one_of_the_choices_is_said(texts: list[str], seed: int) -> None:
         ({"type": "grammar", "grammar": "start: A\nA: /(.*a.{15}).*/ & ~/.*b.{15}.*/"}, '"&"'),
         ({"type": "grammar", "grammar": "start: A\nA: ~/.*b.{15}.*/"}, '"~"'),
         ({"type": "grammar", "grammar": "root ::= ("}, "GBNF"),
+        ({"type": "grammar", "grammar": "root ::= missing"}, "the GBNF grammar cannot be read: Rule 'missing' not found"),
+        ({"type": "grammar", "grammar": "root = bla"}, "read as Lark (in GBNF, rules have ::=), is wrong in line 1, column 6: "),
         ({"type": "grammar", "grammar": "start: " + ' "a" |' * 20_000 + '"b"'}, "limit of lark is 50000"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_enforced_is_refused_by_name(form: Any, named: str) -> None:
     with pytest.raises(OptionError, match="response_format") as caught:
-        ({"type": "grammar", "grammar": "root ::= missing"}, "the GBNF grammar cannot be read: Rule 'missing' not found"),
-        ({"type": "grammar", "grammar": "root = bla"}, "read as Lark (in GBNF, rules have ::=), is wrong in line 1, column 6: "),
         compile_form(form)
     assert named in str(caught.value)
 
@@ -132,6 +133,42 @@ def test_alternatives_that_a_key_tells_apart_may_stand_in_one_of() -> None:
 def test_properties_named_as_keywords_are_data() -> None:
     schema = {"type": "object", "properties": {"multipleOf": {"const": 10**9}, "minProperties": {"const": 7}}}
     assert compile_form(schema).accepts('{"multipleOf": 1000000000, "minProperties": 7}')
+
+
+class Address(pydantic.BaseModel):
+    city: str
+
+
+class Person(pydantic.BaseModel):
+    name: str
+    address: Address
+    notes: dict[str, int] = {}
+
+
+class Anything(pydantic.BaseModel, extra="allow"):
+    name: str
+
+
+@pytest.mark.parametrize(
+    ("model", "text", "is_accepted"),
+    [
+        (Person, '{"name": "a", "address": {"city": "b"}, "notes": {"x": 1}}', True),
+        (Person, '{"name": "a", "address": {"city": "b"}, "more": 1}', False),
+        (Person, '{"name": "a", "address": {"city": "b", "more": 1}}', False),
+        (Anything, '{"name": "a", "more": 1}', True),
+    ],
+)
+def test_a_pydantic_model_has_no_room_for_what_it_would_ignore(
+    model: type, text: str, is_accepted: bool
+) -> None:
+    assert compile_form(model).accepts(text) == is_accepted
+
+
+def test_what_a_keyword_only_tells_and_what_is_data_may_have_any_name() -> None:
+    data = {"typ": "object"}
+    schema = {"const": data, "default": data, "examples": [data], "x-order": 1, "markdownDescription": "m"}
+    assert compile_form(schema).accepts('{"typ": "object"}')
+    assert compile_form({"properties": {"typ": {"enum": [data]}}}).accepts('{"typ": {"typ": "object"}}')
 
 
 def test_grammars_are_kept_as_long_as_there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:

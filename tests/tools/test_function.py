@@ -124,6 +124,7 @@ def test_the_schema_of_a_function() -> None:
     assert definitions["Place"] == place
     assert definitions["Extra"] == extra
     assert definitions["Span"]["properties"]["days"]["minimum"] == 1
+    assert definitions["Span"]["additionalProperties"] is False
     assert function["parameters"] == {
         "type": "object",
         "properties": {
