@@ -27,7 +27,8 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from genai.config.annotations import Definitions, build_value, schema_of_annotation
-from genai.errors import OptionError
+from genai.config.schema_keywords import check_keywords, subschemas
+from genai.errors import OptionError, did_you_mean
 from genai.tools.schema import check_shape
 
 __all__ = ["Tool", "ToolLike", "as_tools", "tool"]
@@ -35,6 +36,8 @@ __all__ = ["Tool", "ToolLike", "as_tools", "tool"]
 _NAME = re.compile(r"[\w.-]{1,64}", re.ASCII)
 _SECTION = re.compile(r"(Args|Arguments|Parameters|Returns|Raises|Yields|Examples?|Notes?|Attributes):\s*")
 _ARGUMENT = re.compile(r"\*{0,2}(\w+)\s*(?:\([^)]*\))?:\s*(.*)")
+_KEYS = ("name", "description", "parameters", "strict", "return", "response")
+"""What a function's schema may hold; what it returns, transformers calls "return" and Gemma "response"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,21 +158,43 @@ def _as_tool(value: ToolLike) -> Tool:
         return tool(value)
     inner = value.get("function", value)
     name = inner.get("name") if isinstance(inner, Mapping) else None
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
+    if value.get("type", "function") != "function" or not isinstance(name, str) or not _NAME.fullmatch(name):
         raise OptionError(
             'a tool\'s schema must have the form {"type": "function", "function": {"name": ..., "description": ..., '
             f'"parameters": ...}}}}, with a name of letters, digits, _, . or -; not {dict(value)!r:.200}'
         )
+    inner, where = _checked_keys(value, inner, f'the tool "{name}"'), f'the parameters of the tool "{name}"'
     parameters = inner.get("parameters") or {"type": "object", "properties": {}}
     if not isinstance(parameters, Mapping):
-        raise OptionError(
-            f'the parameters of the tool "{name}" must be a JSON schema, not {parameters!r:.200}'
-        )
+        raise OptionError(f"{where} must be a JSON schema, not {parameters!r:.200}")
     try:
-        check_shape(parameters, f'the parameters of the tool "{name}"')
+        check_shape(parameters, where)
     except RecursionError as error:
-        raise OptionError(f'the parameters of the tool "{name}" are nested too deeply') from error
-    return Tool(name, {**value, "type": "function", "function": {**inner, "parameters": parameters}})
+        raise OptionError(f"{where} are nested too deeply") from error
+    for part in subschemas(parameters):
+        check_keywords(part, where)
+    around = value if "function" in value else {}
+    return Tool(name, {**around, "type": "function", "function": {**inner, "parameters": parameters}})
+
+
+def _checked_keys(value: Mapping[str, Any], inner: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Return what describes the function, its parameters by that name, once no key of it or around it is unknown."""
+    is_bare = inner is value
+    if not is_bare:
+        _check_keys(value, ("type", "function"), where)
+    inner = dict(inner)
+    if "parameters" not in inner and "input_schema" in inner:  # Anthropic's word
+        inner["parameters"] = inner.pop("input_schema")
+    _check_keys(inner, ("type", *_KEYS) if is_bare else _KEYS, where)
+    inner.pop("type", None)
+    return inner
+
+
+def _check_keys(value: Mapping[str, Any], known: Sequence[str], where: str) -> None:
+    for key in value:
+        if key not in known and not str(key).startswith("x-"):
+            hint = did_you_mean(str(key), known) or f" There are: {', '.join(known)}."
+            raise OptionError(f'{where} has no key "{key}".{hint}')
 
 
 # --- signatures and docstrings ---

@@ -229,6 +229,26 @@ def test_tools_of_every_kind() -> None:
         made[3].call({})
 
 
+@pytest.mark.parametrize("key", ["parameters", "input_schema"])
+def test_parameters_may_have_the_name_that_anthropic_gives_them(key: str) -> None:
+    schema = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
+    (made,) = as_tools([{"name": "f", "description": "d", key: schema}])
+    function = {"name": "f", "description": "d", "parameters": schema}
+    assert made.schema == {"type": "function", "function": function}
+
+
+def test_what_describes_more_of_a_function_is_kept() -> None:
+    function = {
+        "name": "f",
+        "strict": True,
+        "return": {"type": "string"},
+        "x-cost": 1,
+        "parameters": {"x-a": 1},
+    }
+    schema = {"type": "function", "function": function}
+    assert as_tools([schema])[0].schema == schema
+
+
 @pytest.mark.parametrize(
     ("tools", "message"),
     [
@@ -237,6 +257,21 @@ def test_tools_of_every_kind() -> None:
         ([{"type": "function"}], "a tool's schema must have the form"),
         ([{"name": "has space"}], "a tool's schema must have the form"),
         ([{"name": "a", "parameters": []}, {"name": "a"}], 'two tools are called "a"'),
+        ([{"type": "custom", "name": "a"}], "a tool's schema must have the form"),
+        ([{"name": "a", "paramters": {}}], 'the tool "a" has no key "paramters". Did you mean "parameters"?'),
+        (
+            [{"name": "a", "q": 1}],
+            'the tool "a" has no key "q". There are: type, name, description, parameters',
+        ),
+        (
+            [{"function": {"name": "a"}, "description": ""}],
+            'the tool "a" has no key "description". There are: type',
+        ),
+        (
+            [{"function": {"name": "a", "descripton": ""}}],
+            'the tool "a" has no key "descripton". Did you mean',
+        ),
+        ([{"name": "a", "parameters": {}, "input_schema": {}}], 'the tool "a" has no key "input_schema"'),
         ([{"name": "a", "parameters": "x"}], 'the parameters of the tool "a" must be a JSON schema'),
     ],
     ids=str,
@@ -285,6 +320,8 @@ def test_a_tool_is_still_the_function() -> None:
         ({"properties": {"a": {"anyOf": {}}}}, 'a: "anyOf" must be a list of schemas'),
         ({"properties": {"a": {"items": [3]}}}, "a: items must be a JSON schema, not 3"),
         ({"$defs": {"b": None}}, "b must be a JSON schema, not None"),
+        ({"propertes": {}}, '"propertes" is no keyword of JSON Schema. Did you mean "properties"'),
+        ({"properties": {"a": {"typ": "string"}}}, '"typ" is no keyword of JSON Schema. Did you mean "type"'),
     ],
 )
 def test_a_schema_out_of_shape_is_refused(parameters: dict[str, Any], message: str) -> None:
