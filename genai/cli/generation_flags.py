@@ -210,7 +210,7 @@ class FormatFlags:
         Raises:
             OptionError: There are several, or a file cannot be read.
 
-        >>> FormatFlags(choices=["yes,no"]).options
+        >>> FormatFlags(choices=["yes, no"]).options
         {'response_format': {'type': 'choices', 'choices': ['yes', 'no']}}
         """
         fields = [field.name for field in dataclasses.fields(self)]
@@ -230,7 +230,9 @@ class FormatFlags:
             except OptionError as error:
                 raise OptionError(f"--grammar takes a file: {error}") from error
         if self.choices:
-            texts = self.choices[0].split(",") if len(self.choices) == 1 else self.choices
+            texts = self.choices
+            if len(texts) == 1:
+                texts = [text.strip() for text in texts[0].split(",")]
             return {"type": "choices", "choices": texts}
         return {"type": name, name: self.regex}
 
