@@ -104,3 +104,28 @@ def test_breakers_of_repetitions_are_few_and_short() -> None:
 def test_what_other_tools_call_an_option_is_told(name: str, ours: str) -> None:
     with pytest.raises(OptionError, match=f'Here it is called "{ours}"'):
         GenerationConfig().merge(**{name: 1})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"do_sample": False, "temperature": 0.8}, "temperature means nothing in greedy search"),
+        ({"do_sample": False, "top_k": 5}, "top_k means nothing in greedy search"),
+        ({"length_penalty": 2.0}, "length_penalty means nothing in greedy search"),
+        ({"temperature": 0.8, "early_stopping": True}, "early_stopping means nothing in sampling"),
+        ({"num_beams": 2, "best_of": 4}, "best_of"),
+    ],
+)
+def test_what_a_search_would_ignore_is_refused_by_name(options: dict[str, Any], named: str) -> None:
+    with pytest.raises(OptionError, match=named):
+        GenerationConfig().merge(**options)
+
+
+def test_defaults_of_a_model_may_be_for_another_search() -> None:
+    of_the_model = GenerationConfig(temperature=0.6, top_p=0.9)
+    assert not of_the_model.merge(do_sample=False).is_sampling
+    assert not of_the_model.merge(temperature=0, top_k=5).is_sampling
+    assert of_the_model.merge(num_beams=2, do_sample=False, length_penalty=2.0).num_beams == 2
+    assert of_the_model.merge(do_sample=False, top_p=1.0, length_penalty=1.0) == of_the_model.merge(
+        do_sample=False, top_p=1.0
+    )

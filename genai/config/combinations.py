@@ -5,14 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from genai.config.option import Option
+from genai.config.option import Option, Search
 from genai.config.samplers import NEUTRAL_FILTERS, SAMPLERS
 from genai.errors import OptionError
 
 if TYPE_CHECKING:
     from genai.config.generation import GenerationConfig
 
-__all__ = ["check_combinations"]
+__all__ = ["check_combinations", "check_search"]
+
+_SEARCHES: Mapping[Search, str] = {
+    "greedy": "greedy search (do_sample=False)",
+    "sampling": "sampling (num_beams=1)",
+    "beams": "a search with beams (num_beams > 1)",
+}
 
 
 def check_combinations(
@@ -44,6 +50,23 @@ def check_combinations(
             f"min_new_tokens ({config.min_new_tokens}) must not exceed max_new_tokens ({config.max_new_tokens})",
             option="min_new_tokens",
         )
+
+
+def check_search(config: GenerationConfig, given: Mapping[str, Option]) -> None:
+    """See that what is asked for by name means something in the search that the options lead to.
+
+    A model's defaults may be for another search. Sampling at temperature 0 is the limit of sampling, not another search:
+    what filters leave then has the same best token.
+
+    Raises:
+        OptionError: An option would be ignored.
+    """
+    search: Search = "beams" if config.num_beams > 1 else "sampling" if config.do_sample else "greedy"
+    for name, known in given.items():
+        if search in known.without and name != "do_sample":  # which says itself which search it is
+            raise OptionError(
+                f"{name} means nothing in {_SEARCHES[search]}: leave {name} out, or search otherwise"
+            )
 
 
 def _check_needs(

@@ -24,7 +24,7 @@ from genai.config.checks import (
     TokenIds,
     Words,
 )
-from genai.config.combinations import check_combinations
+from genai.config.combinations import check_combinations, check_search
 from genai.config.generation_options import GenerationOptions, LogitsFunction, StoppingCriterion
 from genai.config.option import did_you_mean_option, option, options_of
 from genai.config.response_format import FormatCheck, ResponseFormat
@@ -335,7 +335,9 @@ class GenerationConfig:
             changed.setdefault("do_sample", False)
         if changed.get("mirostat"):
             changed = {**NEUTRAL_FILTERS, **changed}
-        return dataclasses.replace(self, **changed)
+        merged = dataclasses.replace(self, **changed)
+        check_search(merged, {name: known[name] for name in options if changed[name] != _DEFAULTS[name]})
+        return merged
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:

@@ -75,8 +75,6 @@ def test_regen_says_that_greedy_is_the_same(talk: Conversation) -> None:
         ("/set temperature = 0.5", "temperature", 0.5),
         ("/set stop_token_ids [1, 2]", "stop_token_ids", (1, 2)),
         ('/set logit_bias {"4": -2.5}', "logit_bias", {4: -2.5}),
-        ("/set early_stopping never", "early_stopping", "never"),
-        ("/set early_stopping on", "early_stopping", True),
         ("/set speculative off", "speculative", "off"),
         ("/set adapter on", "adapter", "on"),
         ("/set adapter none", "adapter", None),
