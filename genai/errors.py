@@ -24,7 +24,8 @@ package's own invariants; whatever a user, a file or a network can cause raises 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 __all__ = [
     "CacheFileError",
@@ -106,7 +107,13 @@ class ChatTemplateError(GenaiError):
 
 
 class GenerationError(GenaiError):
-    """A running generation failed."""
+    """A running generation failed.
+
+    Attributes:
+        results: Where one of several prompts failed by itself: each one's result, in order, and None for what failed.
+    """
+
+    results: Sequence[Any] = ()
 
 
 class OutOfMemoryError(GenerationError):

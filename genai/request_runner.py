@@ -6,6 +6,7 @@ Knows no text, no prompt and no folder: requests come made.
 from __future__ import annotations
 
 import contextlib
+import copy
 import threading
 import weakref
 from collections.abc import Sequence
@@ -86,12 +87,12 @@ class RequestRunner:
 
         Raises:
             OptionError: As for `submit`.
-            GenerationError: The model failed to run.
+            GenerationError: The model failed to run, or one of the requests did; then it has the others' results.
         """
         engines = self.submit(requests)
         try:
             engines.run(requests)
-            return [_result_of(request) for request in requests]
+            return _results_of(requests)
         finally:
             _cancel(engines, requests)
 
@@ -123,6 +124,27 @@ def _cancel(engines: EnginePool, requests: Sequence[Request]) -> None:
     for request in requests:
         if not request.is_finished:
             engines.cancel(request)
+
+
+def _results_of(requests: Sequence[Request]) -> list[GenerationResult]:
+    results: list[GenerationResult | None] = []
+    first: GenerationError | None = None
+    for request in requests:
+        try:
+            results.append(_result_of(request))
+        except GenerationError as error:
+            results.append(None)
+            first = first or error
+    if first is None:
+        return [result for result in results if result is not None]
+    if len(requests) == 1:
+        raise first
+    failure = copy.copy(
+        first
+    )  # a model's failure is one error for all callers, who have results of their own
+    failure.results = tuple(results)
+    failure.__cause__ = first.__cause__
+    raise failure.with_traceback(first.__traceback__)
 
 
 def _result_of(request: Request) -> GenerationResult:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import gc
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from genai import Generator, Message, ModelFolder, OptionError
+from genai import GenerationError, Generator, Message, ModelFolder, OptionError
 
 MESSAGES = [Message("user", "The quick brown fox")]
 
@@ -271,3 +272,41 @@ def test_values_of_wrong_types_are_refused_by_name(generator: Generator) -> None
 
 def test_a_generator_says_what_it_is(generator: Generator) -> None:
     assert repr(generator) == f"Generator({str(generator.folder.path)!r}, provider='cpu')"
+
+
+def test_a_prompt_that_fails_leaves_the_others_their_results(generator: Generator) -> None:
+    def fails(token_ids: Any) -> bool:
+        if token_ids[0] == 6:
+            raise ValueError("no sixes")
+        return False
+
+    options: Any = {"max_new_tokens": 3, "stopping_criteria": [fails]}
+    with pytest.raises(GenerationError, match="no sixes") as caught:
+        generator.generate(token_ids=[[5, 7], [6, 7], [7, 7]], **options)
+    first, none, last = caught.value.results
+    assert none is None
+    assert first.token_ids == generator.generate(token_ids=[5, 7], **options).token_ids
+    assert last.token_ids == generator.generate(token_ids=[7, 7], **options).token_ids
+    assert isinstance(caught.value.__cause__, ValueError)
+    with pytest.raises(GenerationError, match="no sixes") as caught:
+        generator.generate(token_ids=[6, 7], **options)
+    assert caught.value.results == ()
+
+
+def test_an_answer_that_its_type_refuses_leaves_the_others_their_results(generator: Generator) -> None:
+    refused = []
+
+    @dataclasses.dataclass
+    class Picky:
+        is_so: bool
+
+        def __post_init__(self) -> None:
+            if not refused:
+                refused.append(self)
+                raise ValueError("not this one")
+
+    with pytest.raises(GenerationError, match="not this one") as caught:
+        generator.generate(["the quick", "brown fox"], response_format=Picky)
+    none, second = caught.value.results
+    assert none is None
+    assert isinstance(second.parsed, Picky)
