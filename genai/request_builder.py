@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from genai.answer_rules import AnswerRules
 from genai.chat_prompt import ChatPrompt
-from genai.config import GenerationConfig, GenerationOptions, Message, ToolChoiceLike
+from genai.config import GenerationConfig, GenerationOptions, Message, ToolChoiceLike, plain_messages
 from genai.engine import Request, RequestTokenizer
 from genai.errors import OptionError, TokenizerError
 from genai.folder import ModelFolder
@@ -138,8 +138,7 @@ class RequestBuilder:
             return ChatPrompt(self.encode(prompt, token_ids=token_ids))
         if prompt is not None or token_ids is not None:
             raise OptionError("pass one of prompt, token_ids and messages")
-        if isinstance(messages, (str, Message, Mapping)):
-            raise OptionError('messages must be a list of messages, such as [Message("user", "Hello")]')
+        plain = plain_messages(messages)
         if not isinstance(template_options, Mapping | None):
             raise OptionError(
                 f"template_options must be a mapping of names to values, not {template_options!r:.200}"
@@ -153,7 +152,7 @@ class RequestBuilder:
             variables |= {"continue_final_message": True, "add_generation_prompt": False}
         from genai.conversation import make_chat_prompt  # with what only conversations need
 
-        def make(some: Messages) -> ChatPrompt:
+        def make(some: Sequence[Mapping[str, Any]]) -> ChatPrompt:
             return make_chat_prompt(
                 self.tokenizer,
                 some,
@@ -163,9 +162,8 @@ class RequestBuilder:
             )
 
         if room is None:
-            return make(messages)
-        values = [each.to_dict() if isinstance(each, Message) else each for each in messages]
-        return make(drop_oldest_turns(values, lambda some: len(make(some).token_ids), room=room))
+            return make(plain)
+        return make(drop_oldest_turns(plain, lambda some: len(make(some).token_ids), room=room))
 
     def room_for(self, config: GenerationConfig | None, options: GenerationOptions) -> int | None:
         """Return how many tokens of a conversation leave room for an answer; `None` where all of it has to be taken.

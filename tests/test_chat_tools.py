@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from genai import GenerationResult, Generator, Message, OptionError, Piece, ToolCall, tool
-from genai.conversation import make_chat_prompt
 from genai.text import Tokenizer
 from genai.tools import AnswerDelta, AnswerParts
 from tests.scripted import CHATML, THINKING, ScriptedModel, make_scripted
@@ -296,7 +295,7 @@ def test_what_functions_return_becomes_text(make: Make) -> None:
 
 
 def prompt_of(generator: Generator, messages: Sequence[Any], **options: Any) -> str:
-    ids = make_chat_prompt(generator.tokenizer, messages, **options).token_ids
+    ids = generator._loaded.builder.prompt(messages=messages, **options).token_ids
     return generator.tokenizer.decode(ids, skip_special_tokens=False)
 
 
@@ -366,9 +365,10 @@ def test_a_choice_becomes_a_grammar(make: Make) -> None:
 
     generator, _ = make([], template=THINKING, special_tokens=["<tool_call>"])
     tokenizer: Tokenizer = generator.tokenizer
+    prompt_of = generator._loaded.builder.prompt
 
     def grammar(tools: list[Any], choice: str) -> str:
-        prompt = make_chat_prompt(tokenizer, ASK, tools=tools, tool_choice=choice)
+        prompt = prompt_of(messages=ASK, tools=tools, tool_choice=choice)
         assert prompt.must_call
         return prompt.grammar_of_calls(tokenizer.added_tokens, frozenset())
 
@@ -376,7 +376,7 @@ def test_a_choice_becomes_a_grammar(make: Make) -> None:
     assert "get_weather" in both
     assert "get_weather" not in one
     assert f"<[{tokenizer.added_tokens['<tool_call>']}]>" in one
-    assert not make_chat_prompt(tokenizer, ASK, tools=[now]).must_call
+    assert not prompt_of(messages=ASK, tools=[now]).must_call
 
 
 def test_the_demo_model_takes_tools() -> None:

@@ -21,6 +21,7 @@ from genai.config.export import (
 from genai.config.generation import CODE_OPTIONS, LEAST_TEMPERATURE, GenerationConfig
 from genai.config.generation_options import GenerationOptions, LogitsFunction, StoppingCriterion
 from genai.config.message import Message
+from genai.config.messages import plain_messages
 from genai.config.option import Option, did_you_mean_option, options_of
 from genai.config.provider_form import FLOAT_TYPES, PROVIDER_FORMS, ProviderForm, provider_form, provider_name
 from genai.config.response_format import JSON_WHITESPACE, ResponseFormat, ResponseFormatLike
@@ -74,6 +75,7 @@ __all__ = [
     "check_run_options",
     "did_you_mean_option",
     "options_of",
+    "plain_messages",
     "provider_form",
     "provider_name",
     "type_of",

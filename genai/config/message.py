@@ -19,7 +19,7 @@ class Message:
 
     Args:
         role: "system", "user", "assistant" or "tool"; a template may know more.
-        content: The text, or a list of parts as the template expects them; `None` beside tool calls.
+        content: The text, or a list of parts `{"type": "text", "text": ...}`; `None` where an assistant only calls.
         name: The name of the speaker or tool.
         tool_calls: The calls that an assistant made, as a result has them or in OpenAI's form.
         tool_call_id: The call that a tool message answers.

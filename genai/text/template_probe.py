@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
-from genai.errors import ChatTemplateError
+from genai.errors import ChatTemplateError, OptionError
 
 __all__ = ["ToolPlace", "find_tool_place", "takes_objects", "tools_as_text", "with_arguments_as"]
 
@@ -58,31 +58,50 @@ def takes_objects(render: Render) -> bool:
     return _shows(render, _OBJECT) or not _shows(render, json.dumps(_OBJECT))
 
 
-def with_arguments_as(calls: Sequence[Any], *, objects: bool) -> list[Any]:
-    """Return calls in OpenAI's form whose arguments are objects, or texts; what is neither stays.
+def with_arguments_as(calls: Sequence[Any], *, objects: bool, where: str) -> list[Any]:
+    """Return calls in OpenAI's form whose arguments are objects, or texts as they are; what is neither stays.
 
-    >>> with_arguments_as([{"function": {"name": "f", "arguments": '{"a": 1}'}}], objects=True)
+    Args:
+        calls: The calls.
+        objects: Whether objects are wanted; an empty text is one without members.
+        where: The message that holds the calls, for errors.
+
+    Raises:
+        OptionError: Objects are wanted, and a text is none.
+
+    >>> with_arguments_as([{"function": {"name": "f", "arguments": '{"a": 1}'}}], objects=True, where="messages[1]")
     [{'function': {'name': 'f', 'arguments': {'a': 1}}}]
     """
-    return [_with_arguments_as(call, objects=objects) for call in calls]
+    return [
+        _with_arguments_as(call, objects=objects, where=f"{where}.tool_calls[{index}]")
+        for index, call in enumerate(calls)
+    ]
 
 
-def _with_arguments_as(call: Any, *, objects: bool) -> Any:
+def _with_arguments_as(call: Any, *, objects: bool, where: str) -> Any:
     function = call.get("function", call) if isinstance(call, Mapping) else None
     arguments = function.get("arguments") if isinstance(function, Mapping) else None
     if objects and isinstance(arguments, str):
-        try:
-            arguments = json.loads(arguments)
-        except (ValueError, RecursionError):
-            return call
-        if not isinstance(arguments, dict):
-            return call
+        arguments = _as_object(arguments, f"{where}.function.arguments")
     elif not objects and isinstance(arguments, Mapping):
         arguments = json.dumps(arguments, ensure_ascii=False)
     else:
         return call
     changed = {**(function or {}), "arguments": arguments}
     return {**call, "function": changed} if "function" in call else changed
+
+
+def _as_object(arguments: str, where: str) -> dict[str, Any]:
+    try:
+        value = json.loads(arguments) if arguments.strip() else {}
+    except (ValueError, RecursionError):
+        value = None
+    if isinstance(value, dict):
+        return value
+    raise OptionError(
+        f"{where} must be the JSON text of an object, which this model's chat template shows: {arguments!r:.200} is none",
+        option="messages",
+    )
 
 
 def _shows(render: Render, arguments: Any) -> bool:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from genai.errors import OptionError
-
 __all__ = ["drop_oldest_turns"]
 
 STEPS = 4
@@ -22,18 +20,10 @@ def drop_oldest_turns(messages: Messages, count_tokens: Callable[[Messages], int
     and so does the last turn, whatever its length.
 
     Args:
-        messages: The conversation.
+        messages: The conversation, each message with a role.
         count_tokens: Returns how many tokens a conversation takes; asked for log(turns) of them.
         room: How many it may take.
-
-    Raises:
-        OptionError: A message has no role.
     """
-    for message in messages:
-        if not isinstance(message, Mapping) or "role" not in message:
-            raise OptionError(
-                f'a message needs a "role" (such as "user") and a "content": {message!r:.200} has none'
-            )
     total = count_tokens(messages)
     starts = [index for index, message in enumerate(messages) if message["role"] == "user"]
     if total <= room or len(starts) < 2:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from genai.tools.grammar import grammar_of_calls
     from genai.tools.grammar_reasoning import frame_of_answer
     from genai.tools.grammar_rules import PrepareSchema
-    from genai.tools.plain_prompt import tell_tools
+    from genai.tools.plain_prompt import tell_tools, without_tool_roles
     from genai.tools.reasoning import find_reasoning, has_reasoned, opens_reasoning
 
 __all__ = [
@@ -49,6 +49,7 @@ __all__ = [
     "parse_answer",
     "tell_tools",
     "tool",
+    "without_tool_roles",
 ]
 
 # The engine needs none of these: they load with the first conversation.
@@ -68,6 +69,7 @@ _LAZY = {
     "opens_reasoning": "reasoning",
     "tell_tools": "plain_prompt",
     "tool": "function",
+    "without_tool_roles": "plain_prompt",
 }
 
 

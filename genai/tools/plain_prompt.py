@@ -5,6 +5,7 @@ What they then answer is read as `GENERIC`. Knows messages as templates see them
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -27,7 +28,7 @@ def tell_tools(
     told = _INSTRUCTIONS + "\n".join(
         json.dumps(tool.schema["function"], ensure_ascii=False) for tool in tools
     )
-    conversation = without_tool_roles(messages)
+    conversation = [*map(dict, messages)]
     role = "system" if in_system else "user"
     if (
         conversation
@@ -66,9 +67,10 @@ def _calls_in_words(message: Mapping[str, Any], calls: Sequence[Mapping[str, Any
     written = []
     for call in calls:
         function = call.get("function", call)
-        arguments = function.get("arguments", {})
+        arguments = function.get("arguments") or {}
         if isinstance(arguments, str):
-            arguments = json.loads(arguments)
+            with contextlib.suppress(ValueError, RecursionError):  # damaged, it is told as it is
+                arguments = json.loads(arguments)
         written.append({"name": function.get("name"), "arguments": arguments})
     text = json.dumps(written[0] if len(written) == 1 else written, ensure_ascii=False)
     return f"{message['content']}\n{text}" if message.get("content") else text

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from genai.config import CODE_OPTIONS, GenerationConfig
+from genai.config import CODE_OPTIONS, GenerationConfig, plain_messages
 from genai.errors import OptionError, did_you_mean
 from genai.wire.fields import BodyError, are_tokens, body_fields, take
 
@@ -130,12 +130,10 @@ def conversation(fields: dict[str, Any]) -> dict[str, Any]:
     messages = fields.pop("messages", None)
     if not isinstance(messages, list) or not messages:
         raise BodyError("messages must be a list of messages that is not empty", "messages")
-    for index, message in enumerate(messages):
-        if not isinstance(message, Mapping) or not isinstance(message.get("role"), str):
-            raise BodyError(f'messages[{index}] must be an object with a "role"', "messages")
-    arguments: dict[str, Any] = {
-        "messages": [{**message, "content": _content(message)} for message in messages]
-    }
+    try:
+        arguments: dict[str, Any] = {"messages": plain_messages(messages)}
+    except OptionError as error:
+        raise BodyError(str(error), "messages") from None
     for name in ("tools", "tool_choice"):
         if name in fields:
             arguments[name] = fields.pop(name)
@@ -152,19 +150,6 @@ def conversation(fields: dict[str, Any]) -> dict[str, Any]:
     if variables is not None:
         arguments["template_options"] = variables
     return arguments
-
-
-def _content(message: Mapping[str, Any]) -> Any:
-    """Return a message's content; parts that are all text are one text, which every template takes."""
-    content = message.get("content")
-    if isinstance(content, list) and all(
-        isinstance(part, Mapping) and part.get("type") == "text" and isinstance(part.get("text"), str)
-        for part in content
-    ):
-        return "".join(part["text"] for part in content)
-    if isinstance(content, list):
-        raise BodyError("messages: a content must be a text, or parts of the type text", "messages")
-    return content
 
 
 def _texts(fields: dict[str, Any]) -> list[dict[str, Any]]:

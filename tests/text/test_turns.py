@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from genai.errors import OptionError
 from genai.text import drop_oldest_turns
 
 ROLES = st.sampled_from(["user", "assistant", "tool"])
@@ -52,9 +50,3 @@ def test_the_cut_stays_where_it_is_for_several_turns() -> None:
             message["index"] = index
         kept_first.append(drop_oldest_turns(messages, count, room=200)[1]["index"])
     assert len(set(kept_first)) <= len(kept_first) / 4
-
-
-@pytest.mark.parametrize("message", [{"content": 3}, "Hello"])
-def test_a_message_without_a_role_is_refused(message: Any) -> None:
-    with pytest.raises(OptionError, match='a message needs a "role"'):
-        drop_oldest_turns([*messages_of([]), message], count, room=5)

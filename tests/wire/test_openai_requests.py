@@ -95,6 +95,8 @@ def test_a_prompt_that_is_scored() -> None:
         (CHAT, [], "body"),
         (CHAT, {}, "messages"),
         (CHAT, {"messages": [{"content": "no role"}]}, "messages"),
+        (CHAT, {"messages": [{"role": "usr", "content": "Hello"}]}, "messages"),
+        (CHAT, {"messages": [{"role": "user"}]}, "messages"),
         (CHAT, {"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "messages"),
         (CHAT, {"messages": HELLO, "max_tokens": 1, "max_completion_tokens": 2}, "max_completion_tokens"),
         (CHAT, {"messages": HELLO, "top_logprobs": 2}, "top_logprobs"),
