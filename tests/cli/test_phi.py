@@ -19,7 +19,8 @@ def test_downloads_and_exports_once_then_runs_offline(genai: Cli, hub: HubServer
     first = genai(*arguments, stdin="Hello")
     assert first.code == 0, first.stderr
     assert first.stdout.endswith("\n")
-    notes = first.stderr.splitlines()
+    *notes, cut = first.stderr.splitlines()
+    assert cut.startswith("cut off after 8 tokens")
     assert [note.partition(" (")[0] for note in notes] == [
         f"Downloading {PHI}",
         "Exporting Phi-4-mini-instruct to int4",
@@ -27,7 +28,7 @@ def test_downloads_and_exports_once_then_runs_offline(genai: Cli, hub: HubServer
     assert hub.downloads()["model.safetensors"] == 1
     hub.requests.clear()
     second = genai(*arguments, stdin="Hello")
-    assert second == Outcome(0, first.stdout, "")
+    assert second == Outcome(0, first.stdout, f"{cut}\n")
     assert hub.requests == []
     hub.fail_with = 503
     assert genai(*arguments, "--offline", stdin="Hello") == second
