@@ -22,8 +22,9 @@ from genai import GenerationConfig, GenerationOptions, OptionError
     ],
 )
 def test_impossible_options_are_named(options: dict[str, Any], message: str) -> None:
-    with pytest.raises(OptionError, match=message):
+    with pytest.raises(OptionError, match=message) as caught:
         GenerationConfig().merge(**options)
+    assert caught.value.option in options
 
 
 def test_what_hugging_face_writes_is_read() -> None:

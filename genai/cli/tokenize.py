@@ -35,6 +35,7 @@ def tokenize(
     chat: Annotated[
         bool, typer.Option("--chat", help="Take the text as a message, in the model's chat template.")
     ] = False,
+    system: Annotated[str | None, typer.Option(help="System prompt before it (with --chat).")] = None,
     no_special: Annotated[
         bool, typer.Option("--no-special", help="Leave out what the model expects before a text.")
     ] = False,
@@ -48,11 +49,13 @@ def tokenize(
     """
     if chat and no_special:
         raise OptionError("--no-special is for plain text: what --chat takes is all in the template")
+    if system is not None and not chat:
+        raise OptionError("--system is for a conversation: pass --chat too")
     if count and json:
         raise OptionError("--count prints a number: leave --json out, in which it is a field")
     tokenizer = _find_tokenizer(model, revision=revision, offline=offline)
     text = read_standard_input() if text == "-" else text
-    token_ids = _encode(tokenizer, text, is_message=chat, adds_special=not no_special)
+    token_ids = _encode(tokenizer, text, is_message=chat, system=system, adds_special=not no_special)
     if count:
         print_result(str(len(token_ids)))
         return
@@ -78,11 +81,14 @@ def _find_tokenizer(model: str, *, revision: str | None, offline: bool) -> Token
     return Tokenizer.from_folder(folder.tokenizer_path)
 
 
-def _encode(tokenizer: Tokenizer, text: str, *, is_message: bool, adds_special: bool) -> list[int]:
+def _encode(
+    tokenizer: Tokenizer, text: str, *, is_message: bool, system: str | None, adds_special: bool
+) -> list[int]:
     from genai.config import Message
 
     if is_message:
-        return tokenizer.encode_chat([Message("user", text)])
+        before = [] if system is None else [Message("system", system)]
+        return tokenizer.encode_chat([*before, Message("user", text)])
     return tokenizer.encode(text, add_special_tokens=adds_special)
 
 

@@ -65,7 +65,8 @@ def check_search(config: GenerationConfig, given: Mapping[str, Option]) -> None:
     for name, known in given.items():
         if search in known.without and name != "do_sample":  # which says itself which search it is
             raise OptionError(
-                f"{name} means nothing in {_SEARCHES[search]}: leave {name} out, or search otherwise"
+                f"{name} means nothing in {_SEARCHES[search]}: leave {name} out, or search otherwise",
+                option=name,
             )
 
 

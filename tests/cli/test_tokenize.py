@@ -43,6 +43,10 @@ def test_a_message_in_the_models_template(cli: Cli, model: Path) -> None:
     tokenizer = Tokenizer.from_folder(model)
     value = json.loads(cli("tokenize", "the", "-m", model, "--chat", "--json").stdout)
     assert [token["id"] for token in value["tokens"]] == tokenizer.encode_chat([Message("user", "the")])
+    conversation = [Message("system", "Hm."), Message("user", "the")]
+    done = cli("tokenize", "the", "-m", model, "--chat", "--system", "Hm.", "--count")
+    assert done.stdout == f"{len(tokenizer.encode_chat(conversation))}\n"
+    assert "pass --chat too" in cli("tokenize", "the", "-m", model, "--system", "Hm.").error
 
 
 def test_a_folder_needs_no_weights(cli: Cli, model: Path, tmp_path: Path) -> None:
