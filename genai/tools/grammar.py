@@ -162,15 +162,24 @@ def _parameters(rules: Rules, part: Parameters, tool: Tool) -> str:
 
 
 def _parameter_value(rules: Rules, end: str, schema: Mapping[str, Any], tool: Tool) -> str:
-    """Return what stands for a value and the end of its tag: a text without quotes, or JSON."""
+    """Return what stands for a value and the end of its tag."""
+    value = _bare_value(rules, schema, tool)
+    return rules.marked_text(end) if value is None else f"{value} {rules.marker(end, left=_LINE_BREAK)}"
+
+
+def _bare_value(rules: Rules, schema: Mapping[str, Any], tool: Tool) -> str | None:
+    """Return what stands for a value, a text without quotes or JSON; None where that is any text."""
     values = schema.get("enum", [schema["const"]] if "const" in schema else None)
     if values and all(isinstance(value, str) for value in values):
-        choices = " | ".join(rules.literal(value) for value in values)
-        return f"({choices}) {rules.marker(end, left=_LINE_BREAK)}"
-    if "string" in types_of(schema, tool.parameters):
-        return rules.marked_text(end)
-    definitions = {key: tool.parameters[key] for key in ("$defs", "definitions") if key in tool.parameters}
-    return f"{rules.json({**schema, **definitions})} {rules.marker(end, left=_LINE_BREAK)}"
+        return f"({' | '.join(map(rules.literal, values))})"
+    if "string" not in types_of(schema, tool.parameters):
+        definitions = {
+            key: tool.parameters[key] for key in ("$defs", "definitions") if key in tool.parameters
+        }
+        return rules.json({**schema, **definitions})
+    options = schema.get("anyOf") or schema.get("oneOf") or [True]
+    bare = [_bare_value(rules, each, tool) if isinstance(each, Mapping) else None for each in options]
+    return None if None in bare else f"({' | '.join(map(str, bare))})"
 
 
 def _closed(schema: Mapping[str, Any]) -> dict[str, Any]:
