@@ -28,7 +28,7 @@ from genai.tools.function import Tool
 from genai.tools.grammar_reasoning import reasoning_before
 from genai.tools.grammar_rules import SPACE, PrepareSchema, Rules
 from genai.tools.grammar_values import ValueRules
-from genai.tools.schema import parameters_of, types_of
+from genai.tools.schema import parameters_of, resolve, types_of
 from genai.tools.values import JSON, PYTHON
 
 __all__ = ["grammar_of_calls"]
@@ -169,9 +169,13 @@ def _parameter_value(rules: Rules, end: str, schema: Mapping[str, Any], tool: To
 
 def _bare_value(rules: Rules, schema: Mapping[str, Any], tool: Tool) -> str | None:
     """Return what stands for a value, a text without quotes or JSON; None where that is any text."""
+    if isinstance(reference := schema.get("$ref"), str):
+        # Only to choices, as the enum of a model is one: other references may go in circles.
+        target = resolve(reference, tool.parameters) or {}
+        schema = target if "enum" in target else schema
     values = schema.get("enum", [schema["const"]] if "const" in schema else None)
-    if values and all(isinstance(value, str) for value in values):
-        return f"({' | '.join(map(rules.literal, values))})"
+    if values and all(isinstance(value, str) or value is None for value in values):
+        return f"({' | '.join(rules.literal('null' if value is None else value) for value in values)})"
     if "string" not in types_of(schema, tool.parameters):
         definitions = {
             key: tool.parameters[key] for key in ("$defs", "definitions") if key in tool.parameters

@@ -182,3 +182,26 @@ def test_a_function_that_names_no_parameters_takes_any(vocabulary: Vocabulary) -
         assert (
             vocabulary.accepts(grammar_of_calls(hermes, tools, tokens=vocabulary.tokens), call) == takes_any
         )
+
+
+@pytest.mark.parametrize(
+    "unit",
+    [
+        {"enum": ["C", "F", None]},
+        {"anyOf": [{"const": "C"}, {"enum": ["F"]}, {"type": "null"}]},
+        {"oneOf": [{"$ref": "#/$defs/Unit"}, {"type": "null"}]},
+    ],
+)
+def test_choices_between_tags_may_be_null_or_stand_elsewhere(
+    unit: dict[str, Any], vocabulary: Vocabulary
+) -> None:
+    coder = next(each for each in FORMATS if each.name == "qwen3-coder")
+    parameters = {"properties": {"unit": unit}, "$defs": {"Unit": {"enum": ["C", "F"]}}}
+    grammar = grammar_of_calls(
+        coder, as_tools([{"name": "f", "parameters": parameters}]), tokens=vocabulary.tokens
+    )
+    for value, is_one in (("C", True), ("F", True), ("null", True), ("G", False), ("", False)):
+        call = (
+            f"<tool_call>\n<function=f>\n<parameter=unit>\n{value}\n</parameter>\n</function>\n</tool_call>"
+        )
+        assert vocabulary.accepts(grammar, call) == is_one, value
