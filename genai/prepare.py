@@ -241,6 +241,6 @@ def _with_defaults(folder: ModelFolder, preset: Preset | None) -> ModelFolder:
     path = folder.path / GENERATION_CONFIG_FILE
     own: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     options = {name: value for name, value in preset.generation.items() if own.get(name) is None}
-    if own.get("do_sample") is not None:
-        options["do_sample"] = folder.generation.do_sample  # or a preset's temperature would imply it
-    return dataclasses.replace(folder, generation=folder.generation.merge(**options))
+    if own.get("do_sample") is None:  # a preset's temperature implies it
+        return dataclasses.replace(folder, generation=folder.generation.merge(**options))
+    return dataclasses.replace(folder, generation=dataclasses.replace(folder.generation, **options))

@@ -34,7 +34,6 @@ _ANNOTATIONS = (
 )
 _BY_NAME = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
 _VALUES = ("enum", "const", "required")
-MAX_REFERENCES = 16
 
 
 def parameters_of(schema: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
@@ -73,37 +72,40 @@ def check_shape(schema: Any, where: str) -> None:
         check_shape(each, f"{where}: items")
 
 
-def types_of(
-    schema: Mapping[str, Any], root: Mapping[str, Any], *, references: int = MAX_REFERENCES
-) -> frozenset[str]:
+def types_of(schema: Mapping[str, Any], root: Mapping[str, Any]) -> frozenset[str]:
     """Return the JSON types that a schema allows.
 
     Args:
         schema: The schema of one parameter.
         root: The schema that holds its definitions.
-        references: Most references to follow.
 
     >>> sorted(types_of({"anyOf": [{"type": "integer"}, {"type": "null"}]}, {}))
     ['integer', 'null']
     """
-    if not references or not isinstance(schema, Mapping):  # True is a schema, too
-        return _EVERY_TYPE
-    if isinstance(reference := schema.get("$ref"), str):
-        target = resolve(reference, root)
-        return _EVERY_TYPE if target is None else types_of(target, root, references=references - 1)
-    if isinstance(kind := schema.get("type"), str):
-        return frozenset({kind})
-    if isinstance(kind, (list, tuple)):
-        return frozenset(map(str, kind))
-    if "const" in schema:
-        return frozenset({type_of(schema["const"])})
-    if isinstance(values := schema.get("enum"), (list, tuple)):
-        return frozenset(map(type_of, values))
-    for key in ("anyOf", "oneOf", "allOf"):
-        if isinstance(options := schema.get(key), (list, tuple)):
-            each = [types_of(option, root, references=references - 1) for option in options]
-            return frozenset().union(*each) if each else _EVERY_TYPE
-    return _EVERY_TYPE
+    found: set[str] = set()
+    followed: set[str] = set()  # of references, which may go round in circles
+    left: list[Any] = [schema]
+    while left:
+        each = left.pop()
+        if not isinstance(each, Mapping):  # True is a schema, too
+            return _EVERY_TYPE
+        if isinstance(reference := each.get("$ref"), str):
+            if reference not in followed:
+                followed.add(reference)
+                left.append(resolve(reference, root))
+        elif isinstance(kind := each.get("type"), str):
+            found.add(kind)
+        elif isinstance(kind, (list, tuple)):
+            found.update(map(str, kind))
+        elif "const" in each:
+            found.add(type_of(each["const"]))
+        elif isinstance(values := each.get("enum"), (list, tuple)):
+            found.update(map(type_of, values))
+        elif options := next(filter(None, map(each.get, ("anyOf", "oneOf", "allOf"))), None):
+            left.extend(options)
+        else:
+            return _EVERY_TYPE
+    return frozenset(found) or _EVERY_TYPE
 
 
 def resolve(reference: str, root: Mapping[str, Any]) -> Mapping[str, Any] | None:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from genai import OptionError
 from genai.config.annotations import Definitions, build_value, schema_of_annotation
 from genai.tools import Tool, as_tools, tool
+from genai.tools.schema import types_of
 
 
 class Unit(enum.Enum):
@@ -328,3 +329,13 @@ def test_a_schema_out_of_shape_is_refused(parameters: dict[str, Any], message: s
     with pytest.raises(OptionError, match=f'the parameters of the tool "f".*{message}'):
         as_tools([{"name": "f", "parameters": parameters}])
     as_tools([{"name": "f", "parameters": {"properties": {"a": True, "b": {"items": [True, {}]}}}}])
+
+
+def test_references_in_circles_are_followed_once() -> None:
+    names = [f"t{index}" for index in range(60)]
+    options = [{"$ref": f"#/$defs/{name}"} for name in names]
+    root = {"$defs": {name: {"anyOf": [*options, {"type": "integer"}]} for name in names}}
+    assert types_of({"anyOf": options}, root) == {"integer"}
+    assert "string" in types_of(
+        {"$ref": "#/$defs/a"}, {"$defs": {"a": {"$ref": "#/$defs/a"}}}
+    )  # it says nothing
