@@ -8,7 +8,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from genai.tools.delta import Answer, AnswerDelta, AnswerParts, AnswerReader, ToolCallDelta
+from genai.tools.answer_reader import AnswerReader
+from genai.tools.delta import Answer, AnswerDelta, AnswerParts, ToolCallDelta
 from genai.tools.form_parser import FormParser
 from genai.tools.format import ReasoningFormat, ToolFormat
 from genai.tools.parser import AnswerParser, parse_answer

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Protocol, Self
+from typing import Self
 
 from genai.config import ToolCall
 
-__all__ = ["Answer", "AnswerDelta", "AnswerParts", "AnswerReader", "ToolCallDelta"]
+__all__ = ["Answer", "AnswerDelta", "AnswerParts", "ToolCallDelta"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,16 +73,6 @@ class Answer:
     text: str = ""
     reasoning: str = ""
     tool_calls: tuple[ToolCall, ...] = ()
-
-
-class AnswerReader(Protocol):
-    """Takes one answer apart as it comes."""
-
-    def push(self, text: str) -> AnswerDelta:
-        """Take the next piece of the answer and return what it settles."""
-
-    def finish(self) -> AnswerDelta:
-        """Return what was held back, now that nothing follows; the reader is then spent."""
 
 
 @dataclass(slots=True)

@@ -6,6 +6,7 @@ Nothing in the form itself is looked at, whatever markers it quotes. What may st
 
 from __future__ import annotations
 
+from genai.tools.answer_reader import AnswerReader
 from genai.tools.delta import AnswerDelta
 from genai.tools.format import ReasoningFormat
 from genai.tools.reasoning_reader import read_reasoning
@@ -14,7 +15,7 @@ from genai.tools.source import Reading, Source
 __all__ = ["FormParser"]
 
 
-class FormParser:
+class FormParser(AnswerReader):
     r"""Takes one answer apart.
 
     Args:
@@ -32,18 +33,6 @@ class FormParser:
         self._texts: list[str] = []
         self._thoughts: list[str] = []
         self._run = self._read(is_reasoning=is_reasoning)
-
-    def push(self, text: str) -> AnswerDelta:
-        """Take the next piece of the answer and return what it settles."""
-        self._source.text += text
-        next(self._run, None)
-        return self._delta()
-
-    def finish(self) -> AnswerDelta:
-        """Return what was held back, now that nothing follows; the parser is then spent."""
-        self._source.is_finished = True
-        next(self._run, None)
-        return self._delta()
 
     def _delta(self) -> AnswerDelta:
         delta = AnswerDelta("".join(self._texts), "".join(self._thoughts))

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from genai.tools.answer_reader import AnswerReader
 from genai.tools.call_reader import CallReader, make_call_id
-from genai.tools.delta import Answer, AnswerDelta, AnswerParts, AnswerReader, ToolCallDelta
+from genai.tools.delta import Answer, AnswerDelta, AnswerParts, ToolCallDelta
 from genai.tools.format import Block, ReasoningFormat, ToolFormat
 from genai.tools.markers import Markers
 from genai.tools.reasoning_reader import read_reasoning
@@ -21,7 +22,7 @@ __all__ = ["AnswerParser", "parse_answer"]
 _BETWEEN_REASONINGS = "\n\n"
 
 
-class AnswerParser:
+class AnswerParser(AnswerReader):
     r"""Takes one answer apart.
 
     White space beside a marker belongs to it: the text keeps what separates two parts of it, and loses what stands at
@@ -73,18 +74,6 @@ class AnswerParser:
         self._reasonings: list[str] = []
         self._pieces: list[ToolCallDelta] = []
         self._run = self._read(is_reasoning=is_reasoning)
-
-    def push(self, text: str) -> AnswerDelta:
-        """Take the next piece of the answer and return what it settles."""
-        self._source.text += text
-        next(self._run, None)
-        return self._delta()
-
-    def finish(self) -> AnswerDelta:
-        """Return what was held back, now that nothing follows; the parser is then spent."""
-        self._source.is_finished = True
-        next(self._run, None)
-        return self._delta()
 
     def _delta(self) -> AnswerDelta:
         if self._call is not None:
