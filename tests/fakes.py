@@ -263,3 +263,29 @@ class ByteDetokenizer:
 
     def finish(self) -> str:
         return self._tokenizer.decode(self._ids)[self._emitted :]
+
+
+class Forcing:
+    """A constraint that leaves a choice at every so manieth token."""
+
+    option = "forcing"
+    is_done = is_waiting = False
+
+    def __init__(self, period: int, num_accepted: int = 0) -> None:
+        self.period = period
+        self.num_accepted = num_accepted
+
+    def apply(self, logits: Any) -> None:
+        forced = self.forced_token()
+        if forced is not None:
+            logits[np.arange(len(logits)) != forced] = -np.inf
+
+    def accept(self, token_id: int) -> None:
+        assert self.forced_token() in (None, token_id)
+        self.num_accepted += 1
+
+    def forced_token(self) -> int | None:
+        return self.num_accepted if self.num_accepted % self.period else None
+
+    def copy(self) -> Forcing:
+        return Forcing(self.period, self.num_accepted)

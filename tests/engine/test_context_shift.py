@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import pytest
 
 from genai.config import GenerationConfig
@@ -13,32 +12,7 @@ from genai.engine import Engine, Request, Speculation
 from genai.errors import OptionError
 from tests.engine.speculation.guessing import FixedCosts
 from tests.engine.test_engine import PROMPT, request, run
-from tests.fakes import FakeModel, fake_logits
-
-
-class OftenForcing:
-    """A constraint that leaves a choice at every seventh token."""
-
-    option = "often"
-    is_done = is_waiting = False
-
-    def __init__(self, num_accepted: int = 0) -> None:
-        self.num_accepted = num_accepted
-
-    def apply(self, logits: Any) -> None:
-        forced = self.forced_token()
-        if forced is not None:
-            logits[np.arange(len(logits)) != forced] = -np.inf
-
-    def accept(self, token_id: int) -> None:
-        assert self.forced_token() in (None, token_id)
-        self.num_accepted += 1
-
-    def forced_token(self) -> int | None:
-        return self.num_accepted if self.num_accepted % 7 else None
-
-    def copy(self) -> OftenForcing:
-        return OftenForcing(self.num_accepted)
+from tests.fakes import FakeModel, Forcing, fake_logits
 
 
 def shifting(prompt: Sequence[int] = PROMPT, **options: Any) -> Request:
@@ -145,7 +119,7 @@ def test_a_draft_model_guesses_as_long_as_its_own_context_lasts(draft_context: i
 def test_forced_tokens_fall_where_they_would_one_by_one() -> None:
     def asked() -> Request:
         config = GenerationConfig().merge(max_new_tokens=60, context_policy="shift", num_sink_tokens=1)
-        return Request(PROMPT, config, make_constraint=OftenForcing)
+        return Request(PROMPT, config, make_constraint=lambda: Forcing(7))
 
     (together,) = run(Engine(FakeModel(context_length=16)), asked())
     with pytest.MonkeyPatch.context() as patch:
@@ -184,7 +158,7 @@ def test_forced_tokens_go_no_further_than_memory(num_draws: int) -> None:
         config = GenerationConfig().merge(
             max_new_tokens=60, temperature=1.0, seed=1, num_return_sequences=num_draws
         )
-        return Request(PROMPT, config, make_constraint=OftenForcing)
+        return Request(PROMPT, config, make_constraint=lambda: Forcing(7))
 
     shape = FakeModel(context_length=600).cache.shape
     limits = {"context_length": 600, "max_bytes": shape.num_bytes(num_draws, 21)}

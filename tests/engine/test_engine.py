@@ -16,7 +16,7 @@ from genai.config import GenerationConfig
 from genai.engine import BackgroundDriver, Engine, EnginePool, GenerationResult, GenerationStream, Request
 from genai.errors import GenerationError, OptionError, OutOfMemoryError
 from genai.model import Span, StepOutput
-from tests.fakes import ByteTokenizer, FakeModel
+from tests.fakes import ByteTokenizer, FakeModel, Forcing
 
 PROMPT = [1, 2, 3]
 
@@ -209,32 +209,6 @@ def test_a_constraint_masks_what_each_sequence_of_its_request_may_say(options: d
     results = run(Engine(model), request(), constrained)
     assert results[0].token_ids == tuple(model.expected(PROMPT, 8))
     assert results[1].token_ids == (7, 8, 9, 10, 11)
-
-
-class Forcing:
-    """A constraint that leaves a choice at every so manieth token."""
-
-    option = "forcing"
-    is_done = is_waiting = False
-
-    def __init__(self, period: int, num_accepted: int = 0) -> None:
-        self.period = period
-        self.num_accepted = num_accepted
-
-    def apply(self, logits: Any) -> None:
-        forced = self.forced_token()
-        if forced is not None:
-            logits[np.arange(len(logits)) != forced] = -np.inf
-
-    def accept(self, token_id: int) -> None:
-        assert self.forced_token() in (None, token_id)
-        self.num_accepted += 1
-
-    def forced_token(self) -> int | None:
-        return self.num_accepted if self.num_accepted % self.period else None
-
-    def copy(self) -> Forcing:
-        return Forcing(self.period, self.num_accepted)
 
 
 @pytest.mark.parametrize(("period", "num_others", "longest"), [(3, 0, 3), (3, 3, 1), (5, 3, 5), (4, 3, 1)])
