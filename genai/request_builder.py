@@ -139,17 +139,7 @@ class RequestBuilder:
         if prompt is not None or token_ids is not None:
             raise OptionError("pass one of prompt, token_ids and messages")
         plain = plain_messages(messages)
-        if not isinstance(template_options, Mapping | None):
-            raise OptionError(
-                f"template_options must be a mapping of names to values, not {template_options!r:.200}"
-            )
-        variables: dict[str, Any] = {**(template_options or {})}
-        if taken := variables.keys() & {"messages", "tools"}:
-            raise OptionError(
-                f"template_options must not hold {' and '.join(sorted(taken))}: pass it by itself"
-            )
-        if continue_final_message:
-            variables |= {"continue_final_message": True, "add_generation_prompt": False}
+        variables = _template_variables(template_options, continue_final_message=continue_final_message)
         from genai.conversation import make_chat_prompt  # with what only conversations need
 
         def make(some: Sequence[Mapping[str, Any]]) -> ChatPrompt:
@@ -373,3 +363,17 @@ def _check_config(config: object) -> None:
         raise OptionError(
             f"config must be a GenerationConfig, not {config!r:.200}: pass options by name, or GenerationConfig(...)"
         )
+
+
+def _template_variables(
+    options: Mapping[str, object] | None, *, continue_final_message: bool
+) -> dict[str, object]:
+    """Return the variables of a chat template that do not come from the conversation."""
+    if not isinstance(options, Mapping | None):
+        raise OptionError(f"template_options must be a mapping of names to values, not {options!r:.200}")
+    variables = dict(options or {})
+    if taken := variables.keys() & {"messages", "tools"}:
+        raise OptionError(f"template_options must not hold {' and '.join(sorted(taken))}: pass it by itself")
+    if continue_final_message:
+        variables |= {"continue_final_message": True, "add_generation_prompt": False}
+    return variables
