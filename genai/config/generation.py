@@ -324,11 +324,10 @@ class GenerationConfig:
             OptionError: An option is unknown or its value impossible.
         """
         changed: dict[str, Any] = {**options}
-        known = options_of(self)
-        for name in changed.keys() - known.keys():
-            raise OptionError(
-                f'unknown generation option "{name}".{did_you_mean_option(name, known)}', option=name
-            )
+        for name in changed:
+            if name not in _OPTIONS:
+                hint = did_you_mean_option(name, _OPTIONS)
+                raise OptionError(f'unknown generation option "{name}".{hint}', option=name)
         if changed.keys() & SAMPLING_OPTIONS:
             changed.setdefault("do_sample", True)
         elif changed.get("num_beams") not in (None, 1):
@@ -336,7 +335,7 @@ class GenerationConfig:
         if changed.get("mirostat"):
             changed = {**NEUTRAL_FILTERS, **changed}
         merged = dataclasses.replace(self, **changed)
-        check_search(merged, {name: known[name] for name in options if changed[name] != _DEFAULTS[name]})
+        check_search(merged, {name: _OPTIONS[name] for name in options if changed[name] != _DEFAULTS[name]})
         return merged
 
     @classmethod
