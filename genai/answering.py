@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Self
 
 from genai.engine import AsyncGenerationStream, GenerationResult, Piece
-from genai.errors import GenaiError, OptionError
+from genai.errors import OptionError
 from genai.generator import Generator
 from genai.wire import CompletionRequest
 
@@ -45,11 +45,10 @@ class Answering:
             )
             for each in built:
                 answering.streams.append(generator.asubmit(each))
-        except OptionError as error:
+        except BaseException as error:
             answering.cancel()
-            raise request.in_its_words(error) from error
-        except BaseException:
-            answering.cancel()
+            if isinstance(error, OptionError):
+                raise request.in_its_words(error) from error
             raise
         return answering
 
@@ -78,13 +77,13 @@ class Answering:
             async for piece in self.streams[0]:
                 yield 0, piece
             return
-        arrived: asyncio.Queue[tuple[int, Piece] | GenaiError | None] = asyncio.Queue()
+        arrived: asyncio.Queue[tuple[int, Piece] | Exception | None] = asyncio.Queue()
         readers = [asyncio.create_task(_read(*each, arrived)) for each in enumerate(self.streams)]
         try:
             num_open = len(readers)
             while num_open:
                 item = await arrived.get()
-                if isinstance(item, GenaiError):
+                if isinstance(item, Exception):
                     raise item
                 if item is None:
                     num_open -= 1
@@ -101,11 +100,11 @@ class Answering:
 
 
 async def _read(
-    number: int, stream: AsyncGenerationStream, arrived: asyncio.Queue[tuple[int, Piece] | GenaiError | None]
+    number: int, stream: AsyncGenerationStream, arrived: asyncio.Queue[tuple[int, Piece] | Exception | None]
 ) -> None:
     try:
         async for piece in stream:
             arrived.put_nowait((number, piece))
         arrived.put_nowait(None)
-    except GenaiError as error:
+    except Exception as error:  # noqa: BLE001 - whoever waits raises it
         arrived.put_nowait(error)

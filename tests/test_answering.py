@@ -43,15 +43,16 @@ async def test_all_begin_or_none(generator: Generator) -> None:
     assert not engine.has_work
 
 
-async def test_an_error_in_one_is_raised_and_ends_all() -> None:
+@pytest.mark.parametrize("kind", [GenerationError, ZeroDivisionError])
+async def test_an_error_in_one_is_raised_and_ends_all(kind: type[Exception]) -> None:
     generator = Generator("demo")
     body = {"prompt": ["One", "Two"], "max_tokens": 500, "ignore_eos": True, "stream": True}
     answering = await Answering.begin(generator, read_request("/v1/completions", body))
     pieces = answering.pieces()
     await anext(pieces)
     for stream in answering.streams:
-        stream._request.fail(GenerationError("no luck"))
-    with pytest.raises(GenerationError, match="no luck"):
+        stream._request.fail(kind("no luck"))
+    with pytest.raises(kind, match="no luck"):
         async for _ in pieces:
             pass
     answering.cancel()
