@@ -10,7 +10,7 @@ import pytest
 from genai import Generator
 from genai.answering import Answering
 from genai.errors import GenerationError, OptionError
-from genai.wire import read_request
+from genai.wire import read_body
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +21,7 @@ def generator() -> Iterator[Generator]:
 
 async def test_pieces_of_several_prompts_are_their_results(generator: Generator) -> None:
     body = {"prompt": ["One", "Two", "Three"], "max_tokens": 9, "temperature": 0, "stream": True}
-    answering = await Answering.begin(generator, read_request("/v1/completions", body))
+    answering = await Answering.begin(generator, read_body("/v1/completions", body).request)
     texts = [""] * 3
     async for number, piece in answering.pieces():
         texts[number] += piece.text
@@ -34,7 +34,7 @@ async def test_pieces_of_several_prompts_are_their_results(generator: Generator)
 async def test_all_begin_or_none(generator: Generator) -> None:
     body = {"prompt": ["One", [10**6]], "max_tokens": 500, "ignore_eos": True}
     with pytest.raises(OptionError, match="token ids must be"):
-        await Answering.begin(generator, read_request("/v1/completions", body))
+        await Answering.begin(generator, read_body("/v1/completions", body).request)
     engine = generator._runner.loaded.engines.engines[0]
     for _ in range(500):
         if not engine.has_work:
@@ -47,7 +47,7 @@ async def test_all_begin_or_none(generator: Generator) -> None:
 async def test_an_error_in_one_is_raised_and_ends_all(kind: type[Exception]) -> None:
     generator = Generator("demo")
     body = {"prompt": ["One", "Two"], "max_tokens": 500, "ignore_eos": True, "stream": True}
-    answering = await Answering.begin(generator, read_request("/v1/completions", body))
+    answering = await Answering.begin(generator, read_body("/v1/completions", body).request)
     pieces = answering.pieces()
     await anext(pieces)
     for stream in answering.streams:

@@ -15,9 +15,12 @@ from types import TracebackType
 from typing import Any, Self
 
 from genai.errors import OptionError
-from genai.wire import ENDPOINTS
+from genai.wire import CHAT, COMPLETIONS
 
 __all__ = ["BatchLine", "ResultFile", "read_batch"]
+
+ENDPOINTS = (CHAT, COMPLETIONS)
+"""What a batch may ask for."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import asyncio
 import time
 import uuid
 from collections.abc import Callable, Iterable
+from http import HTTPStatus
 from typing import Any
 
 from genai.answering import Answering
@@ -13,19 +14,12 @@ from genai.batch.files import BatchLine, ResultFile
 from genai.errors import GenaiError, GenerationError
 from genai.generator import Generator
 from genai.runtime.decoder import DEFAULT_MAX_BATCH
-from genai.wire import (
-    BodyError,
-    completion_body,
-    error_body,
-    is_callers_fault,
-    read_request,
-)
+from genai.wire import AnswerFacts, BodyError, error_body_for, read_body, status_of
 
 __all__ = ["run_batch"]
 
 REQUESTS_PER_SLOT = 4
 """Requests that run or wait at a time, for each sequence that runs: enough that a slot never waits for its next one."""
-_OK, _BAD_REQUEST, _FAILED = 200, 400, 500
 
 
 async def run_batch(
@@ -67,13 +61,12 @@ async def run_batch(
 async def _result_of(generator: Generator, line: BatchLine, model: str) -> dict[str, Any]:
     """Return what the file of results says of a request."""
     try:
-        status, body = _OK, await _answer(generator, line, model)
+        status, body = HTTPStatus.OK.value, await _answer(generator, line, model)
     except Exception as error:  # noqa: BLE001 - whatever a request brings about, the others go on
         failure = error
         if not isinstance(failure, GenaiError):
             failure = GenerationError(f"{type(error).__name__}: {error} (an error in genai)")
-        status = _BAD_REQUEST if is_callers_fault(failure) else _FAILED
-        body = error_body(failure)
+        status, body = status_of(failure), error_body_for(line.endpoint, failure)
     return {
         "id": f"batch_req_{uuid.uuid4().hex}",
         "custom_id": line.custom_id,
@@ -84,15 +77,12 @@ async def _result_of(generator: Generator, line: BatchLine, model: str) -> dict[
 
 async def _answer(generator: Generator, line: BatchLine, model: str) -> dict[str, Any]:
     """Return the body that answers a request."""
-    created = int(time.time())
-    request = read_request(line.endpoint, line.body)
-    if request.stream:
+    created, exchange = time.time(), read_body(line.endpoint, line.body)
+    if exchange.request.stream:
         raise BodyError("stream must be false: the results of a batch are files", "stream")
-    answering = await Answering.begin(generator, request)
+    answering = await Answering.begin(generator, exchange.request)
     try:
         found = await answering.results()
     finally:
         answering.cancel()
-    return completion_body(
-        request, found, model=model, created=created, tokenizer=lambda: generator.tokenizer
-    )
+    return exchange.answer(found, AnswerFacts(model, created, lambda: generator.tokenizer))

@@ -17,13 +17,15 @@ from starlette.responses import Response
 from genai._version import __version__
 from genai.errors import GenaiError
 from genai.server.access_log import AccessLog
-from genai.server.errors import ApiError, error_response, status_of
+from genai.server.errors import error_response
+from genai.server.generation_routes import generation_routes
 from genai.server.guards import BodyLimit, KeyCheck, OriginCheck
 from genai.server.models import ServedModels
 from genai.server.openai_routes import openai_routes
 from genai.server.own_routes import own_routes
 from genai.server.settings import ServerSettings
 from genai.server.state import ServerState
+from genai.wire import ApiError, status_of
 
 __all__ = ["make_app"]
 
@@ -58,6 +60,7 @@ def make_app(models: ServedModels, settings: ServerSettings) -> FastAPI:
         redoc_url=None,
     )
     app.state.server = state
+    app.include_router(generation_routes(state))
     app.include_router(openai_routes(state))
     app.include_router(own_routes(state))
     return app
@@ -94,11 +97,12 @@ def _layers(state: ServerState, settings: ServerSettings) -> list[Middleware]:
 async def _report(request: Request, error: Exception) -> Response:
     if status_of(error) >= 500 and not isinstance(error, ApiError):
         logger.error("request %s failed", request.scope["state"].get("request_id"), exc_info=error)
-    return error_response(error)
+    return error_response(error, request.url.path)
 
 
 async def _report_http(request: Request, error: Exception) -> Response:
     """Say in the same form what the framework refuses: no such path, or not by this method."""
     assert isinstance(error, HTTPException)
     message = f"{request.method} {request.url.path}: {error.detail}"
-    return error_response(ApiError(message, status=error.status_code, headers=error.headers))
+    refusal = ApiError(message, status=error.status_code, headers=error.headers)
+    return error_response(refusal, request.url.path)

@@ -12,7 +12,8 @@ from typing import Any
 
 from starlette.datastructures import Headers
 
-from genai.server.errors import ApiError, error_response
+from genai.server.errors import error_response
+from genai.wire import ApiError
 
 __all__ = ["BodyLimit", "KeyCheck", "OriginCheck"]
 
@@ -37,7 +38,7 @@ class _Guard:
             try:
                 self._check(scope["path"], Headers(scope=scope))
             except ApiError as error:
-                await error_response(error)(scope, receive, send)
+                await error_response(error, scope["path"])(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 
@@ -122,7 +123,7 @@ class BodyLimit:
             return
         length = Headers(scope=scope).get("content-length", "")
         if length.isdecimal() and int(length) > self._max_bytes:
-            await error_response(self._too_large())(scope, receive, send)
+            await error_response(self._too_large(), scope["path"])(scope, receive, send)
             return
         num_bytes = 0
 

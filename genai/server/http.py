@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Coroutine
 from typing import Any, NoReturn, TypeVar
 
 from starlette.requests import Request
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from genai.server.errors import ApiError
+from genai.wire import ApiError, Event, Framing
 
-__all__ = ["EventStream", "event", "read_json", "while_connected"]
+__all__ = ["EventStream", "read_json", "while_connected"]
 
 _Value = TypeVar("_Value")
 _CLIENT_CLOSED_REQUEST = 499
@@ -62,10 +62,10 @@ async def _until_gone(request: Request) -> None:
         pass
 
 
-def event(value: Mapping[str, Any] | str) -> bytes:
-    """Return one server-sent event (https://html.spec.whatwg.org/multipage/server-sent-events.html)."""
-    data = value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
-    return f"data: {data}\n\n".encode()
+async def _framed(events: AsyncIterator[Event], framing: Framing) -> AsyncIterator[bytes]:
+    async for event in events:
+        yield framing.encode(event)
+    yield framing.end
 
 
 class EventStream(StreamingResponse):
@@ -73,11 +73,16 @@ class EventStream(StreamingResponse):
 
     Args:
         events: The events.
+        framing: How they are sent.
         needed: What is let go at the end.
     """
 
-    def __init__(self, events: AsyncIterator[bytes], needed: contextlib.AsyncExitStack) -> None:
-        super().__init__(events, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+    def __init__(
+        self, events: AsyncIterator[Event], framing: Framing, needed: contextlib.AsyncExitStack
+    ) -> None:
+        super().__init__(
+            _framed(events, framing), media_type=framing.media_type, headers={"Cache-Control": "no-store"}
+        )
         self._needed = needed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -14,7 +14,7 @@ from genai.generator import Generator
 from genai.server.ascii_json import AsciiJson
 from genai.server.http import read_json
 from genai.server.state import ServerState
-from genai.wire import DETOKENIZE, TOKENIZE, TokenizeRequest, read_detokenize_request, read_tokenize_request
+from genai.wire import TokenizeRequest, read_detokenize_request, read_tokenize_request
 
 __all__ = ["own_routes"]
 
@@ -37,13 +37,13 @@ def own_routes(state: ServerState) -> APIRouter:
     async def metrics() -> Response:
         return Response(state.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
-    @router.post(TOKENIZE)
+    @router.post("/tokenize")
     async def tokenize(request: Request) -> Response:
         wanted = read_tokenize_request(await read_json(request))
         async with state.models.use(state.models.find(wanted.model)) as generator:
             return AsciiJson(await asyncio.to_thread(_tokenized, generator, wanted))
 
-    @router.post(DETOKENIZE)
+    @router.post("/detokenize")
     async def detokenize(request: Request) -> Response:
         model, token_ids = read_detokenize_request(await read_json(request))
         async with state.models.use(state.models.find(model)) as generator:

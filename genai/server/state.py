@@ -6,9 +6,9 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from genai.server.errors import ApiError
 from genai.server.metrics import Metrics
 from genai.server.models import ServedModels
+from genai.wire import ApiError
 
 __all__ = ["ServerState"]
 

@@ -1,18 +1,23 @@
-"""What other programs send and expect: OpenAI's request and response bodies, as plain JSON values.
+"""What other programs send and expect: request and response bodies as plain JSON values, one package for each maker's.
 
 Knows options and results, and neither files nor sockets: `genai batch` reads bodies from files, a server from the network.
 """
 
 from __future__ import annotations
 
+from genai.wire.errors import ApiError, status_of
+from genai.wire.exchange import AnswerEvents, AnswerFacts, CompletionRequest, Event, Exchange
 from genai.wire.fields import BodyError
-from genai.wire.openai_embeddings import EMBEDDINGS, EmbeddingRequest, embedding_body, read_embedding_request
-from genai.wire.openai_requests import CHAT, COMPLETIONS, ENDPOINTS, CompletionRequest, read_request
-from genai.wire.openai_responses import completion_body, error_body, is_callers_fault, model_body
-from genai.wire.openai_stream import CompletionChunks
+from genai.wire.framing import Framing
+from genai.wire.interfaces import CHAT, COMPLETIONS, INTERFACES, Interface, error_body_for, read_body
+from genai.wire.openai import (
+    EmbeddingRequest,
+    embedding_body,
+    error_body,
+    model_body,
+    read_embedding_request,
+)
 from genai.wire.tokenization import (
-    DETOKENIZE,
-    TOKENIZE,
     TokenizeRequest,
     read_detokenize_request,
     read_tokenize_request,
@@ -21,22 +26,25 @@ from genai.wire.tokenization import (
 __all__ = [
     "CHAT",
     "COMPLETIONS",
-    "DETOKENIZE",
-    "EMBEDDINGS",
-    "ENDPOINTS",
-    "TOKENIZE",
+    "INTERFACES",
+    "AnswerEvents",
+    "AnswerFacts",
+    "ApiError",
     "BodyError",
-    "CompletionChunks",
     "CompletionRequest",
     "EmbeddingRequest",
+    "Event",
+    "Exchange",
+    "Framing",
+    "Interface",
     "TokenizeRequest",
-    "completion_body",
     "embedding_body",
     "error_body",
-    "is_callers_fault",
+    "error_body_for",
     "model_body",
+    "read_body",
     "read_detokenize_request",
     "read_embedding_request",
-    "read_request",
     "read_tokenize_request",
+    "status_of",
 ]

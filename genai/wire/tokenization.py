@@ -7,11 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from genai.wire.fields import BodyError, are_tokens, body_fields, refuse_rest, take
-from genai.wire.openai_requests import conversation
+from genai.wire.openai.requests import conversation
 
-__all__ = ["DETOKENIZE", "TOKENIZE", "TokenizeRequest", "read_detokenize_request", "read_tokenize_request"]
-
-TOKENIZE, DETOKENIZE = "/tokenize", "/detokenize"
+__all__ = ["TokenizeRequest", "read_detokenize_request", "read_tokenize_request"]
 
 
 @dataclass(frozen=True, slots=True)

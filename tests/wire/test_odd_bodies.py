@@ -11,7 +11,7 @@ import pytest
 from genai import Generator
 from genai.config import GenerationConfig, options_of
 from genai.errors import GenaiError
-from genai.wire import ENDPOINTS, read_request
+from genai.wire import INTERFACES, read_body
 
 HALF_A_CHARACTER = "\ud800"
 CALL = {"type": "function", "function": {"name": "f"}}
@@ -75,7 +75,7 @@ def generator() -> Iterator[Generator]:
         yield generator
 
 
-@pytest.mark.parametrize("endpoint", ENDPOINTS)
+@pytest.mark.parametrize("endpoint", INTERFACES)
 @pytest.mark.parametrize("field", FIELDS)
 def test_an_odd_value_is_refused_or_taken(generator: Generator, endpoint: str, field: str) -> None:
     prompt: dict[str, Any] = {"messages": [{"role": "user", "content": "Hi"}], "tools": [CALL]}
@@ -83,6 +83,6 @@ def test_an_odd_value_is_refused_or_taken(generator: Generator, endpoint: str, f
         prompt = {"prompt": "Hi"}
     for value in ODD:
         with contextlib.suppress(GenaiError):
-            request = read_request(endpoint, {**prompt, field: value})
+            request = read_body(endpoint, {**prompt, field: value}).request
             for each in request.prompts:
                 generator.build_request(**each, **request.options, stream=request.stream)

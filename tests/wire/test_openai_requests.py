@@ -8,10 +8,14 @@ import pytest
 
 from genai.config import GenerationConfig
 from genai.errors import OptionError
-from genai.wire import BodyError, read_request
+from genai.wire import BodyError, CompletionRequest, read_body
 
 CHAT, TEXT = "/v1/chat/completions", "/v1/completions"
 HELLO = [{"role": "user", "content": "Hello"}]
+
+
+def read_request(endpoint: str, body: Any) -> CompletionRequest:
+    return read_body(endpoint, body).request
 
 
 def test_a_conversation() -> None:

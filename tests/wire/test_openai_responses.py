@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from genai import Generator
-from genai.wire import completion_body, read_request
+from genai.wire import AnswerFacts, read_body
 
 CHAT, TEXT = "/v1/chat/completions", "/v1/completions"
 
@@ -20,14 +20,15 @@ def generator() -> Iterator[Generator]:
 
 
 def answer(generator: Generator, endpoint: str, **body: Any) -> dict[str, Any]:
-    request = read_request(endpoint, {"max_tokens": 6, **body})
+    exchange = read_body(endpoint, {"max_tokens": 6, **body})
+    request = exchange.request
     results = []
     for prompt in request.prompts:
         stream = generator.submit(generator.build_request(**prompt, **request.options))
         list(stream)
         assert stream.result is not None
         results.append(stream.result)
-    return completion_body(request, results, model="demo", created=0, tokenizer=lambda: generator.tokenizer)
+    return exchange.answer(results, AnswerFacts("demo", 0, lambda: generator.tokenizer))
 
 
 @pytest.mark.parametrize("prompt", ["What is int4?", "naïve 🙂 text"])

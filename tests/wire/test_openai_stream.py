@@ -10,7 +10,7 @@ import pytest
 
 from genai.engine import GenerationResult, Piece
 from genai.tools import ToolCallDelta
-from genai.wire import CompletionChunks, CompletionRequest, completion_body, read_request
+from genai.wire import AnswerFacts, Event, Exchange, read_body
 from tests.scripted import THINKING, make_scripted
 
 TOOLS = [
@@ -32,22 +32,25 @@ ANSWERS = [
 ]
 
 
-def request_of(**fields: Any) -> CompletionRequest:
+def exchange_of(**fields: Any) -> Exchange:
     body = {"messages": [{"role": "user", "content": "?"}], "tools": TOOLS, "stream": True, **fields}
-    return read_request("/v1/chat/completions", body)
+    return read_body("/v1/chat/completions", body)
 
 
 def no_tokenizer() -> Any:
     raise AssertionError("nobody asked for log-probabilities")
 
 
-def chunks_of(request: CompletionRequest, pieces: Iterable[Piece]) -> Iterator[dict[str, Any]]:
-    chunks = CompletionChunks(request, model="m", created=1, tokenizer=no_tokenizer)
+FACTS = AnswerFacts("m", 1, no_tokenizer)
+
+
+def chunks_of(exchange: Exchange, pieces: Iterable[Piece]) -> Iterator[Event]:
+    chunks = exchange.events(FACTS)
     for piece in pieces:
-        yield from chunks.of_piece(piece.index, piece)
+        yield from chunks.of_piece(0, piece)
 
 
-def put_together(chunks: Iterable[dict[str, Any]]) -> dict[str, Any]:
+def put_together(chunks: Iterable[Event]) -> dict[str, Any]:
     message: dict[str, Any] = {}
     for chunk in chunks:
         (choice,) = chunk["choices"]
@@ -61,12 +64,14 @@ def put_together(chunks: Iterable[dict[str, Any]]) -> dict[str, Any]:
 @pytest.mark.parametrize("answer", ANSWERS)
 def test_chunks_are_the_whole_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str) -> None:
     generator, _ = make_scripted(tmp_path, monkeypatch, [answer], template=THINKING)
-    request = request_of()
-    stream = generator.submit(generator.build_request(**request.prompts[0], **request.options))
-    found = put_together(chunks_of(request, list(stream)))
+    exchange = exchange_of()
+    stream = generator.submit(
+        generator.build_request(**exchange.request.prompts[0], **exchange.request.options)
+    )
+    found = put_together(chunks_of(exchange, list(stream)))
     result = stream.result
     assert isinstance(result, GenerationResult)
-    body = completion_body(request, [result], model="m", created=1, tokenizer=no_tokenizer)
+    body = exchange.answer([result], FACTS)
     (whole,) = body["choices"]
     expected = {name: value for name, value in whole["message"].items() if name != "refusal"}
     found["message"]["content"] = found["message"]["content"] or expected["content"]
@@ -80,7 +85,7 @@ def test_a_call_that_is_taken_back_was_never_told() -> None:
         Piece("<tool_call>it is none", (2,), tool_calls=(ToolCallDelta(0, is_withdrawn=True),)),
         Piece("", (3,), "stop"),
     ]
-    found = put_together(chunks_of(request_of(), pieces))
+    found = put_together(chunks_of(exchange_of(), pieces))
     assert found == {
         "message": {"role": "assistant", "content": "<tool_call>it is none"},
         "finish_reason": "stop",

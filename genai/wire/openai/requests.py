@@ -8,19 +8,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Self
+from collections.abc import Mapping
+from typing import Any
 
 from genai.config import CODE_OPTIONS, GenerationConfig, plain_messages
 from genai.errors import OptionError, did_you_mean
+from genai.wire.exchange import CompletionRequest
 from genai.wire.fields import BodyError, are_tokens, body_fields, take
 
-__all__ = ["CHAT", "COMPLETIONS", "ENDPOINTS", "CompletionRequest", "conversation", "read_request"]
-
-CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
-ENDPOINTS = (CHAT, COMPLETIONS)
+__all__ = ["conversation", "plain_options", "read_completion"]
 
 _RENAMED = {
     "max_tokens": "max_new_tokens",
@@ -42,45 +38,8 @@ _ELSEWHERE: Mapping[str, str] = {
 """What says here what a field says elsewhere."""
 
 
-@dataclass(frozen=True, slots=True)
-class CompletionRequest:
-    """A body that was read.
-
-    Args:
-        endpoint: `CHAT` or `COMPLETIONS`.
-        model: The model that it names.
-        prompts: What to continue, each as keyword arguments of `Generator.build_request`; a conversation is one.
-        options: The generation's options, for all of them.
-        stream: Whether pieces are wanted as they come.
-        includes_usage: Whether the last piece is to say what it took.
-        names: What the body calls options, where it is another name.
-    """
-
-    endpoint: str
-    model: str | None
-    prompts: Sequence[Mapping[str, Any]]
-    options: Mapping[str, Any]
-    stream: bool = False
-    includes_usage: bool = False
-    names: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def num_choices(self) -> int:
-        """How many answers each prompt has."""
-        return int(self.options.get("num_return_sequences", 1))
-
-    def with_adapter(self, name: str) -> Self:
-        """Return the same request for an adapter, unless it names one."""
-        return dataclasses.replace(self, options={"adapter": name, **self.options})
-
-    def in_its_words(self, error: OptionError) -> OptionError:
-        """Return an error about options with the names that the body has for them."""
-        message = re.sub(r"\w+", lambda word: self.names.get(word[0], word[0]), str(error))
-        return type(error)(message, option=self.names.get(error.option or "", error.option))
-
-
-def read_request(endpoint: str, body: Any) -> CompletionRequest:
-    """Read the body of a request to one of `ENDPOINTS`; a field that is null is left out.
+def read_completion(body: Any, *, is_chat: bool) -> tuple[CompletionRequest, bool]:
+    """Return what a body asks for, and whether a stream's last chunk is to say what it took; a field that is null is left out.
 
     Raises:
         BodyError: A field is missing, unknown, or not of the type that it should be. What else is impossible the options'
@@ -91,17 +50,17 @@ def read_request(endpoint: str, body: Any) -> CompletionRequest:
     model = take(fields, "model", str, None)
     stream = take(fields, "stream", bool, False)
     includes_usage = _includes_usage(fields, is_stream=stream)
-    prompts = [conversation(fields)] if endpoint == CHAT else _texts(fields)
+    prompts = [conversation(fields)] if is_chat else _texts(fields)
     names = {option: name for name, option in _RENAMED.items() if name in fields}
-    if endpoint == COMPLETIONS and "logprobs" in fields:
+    if not is_chat and "logprobs" in fields:
         names["top_logprobs"] = "logprobs"
-    read_logprobs = _chat_logprobs if endpoint == CHAT else _text_logprobs
-    options = {**read_logprobs(fields), **_bias(fields), **_plain_options(fields)}
+    read_logprobs = _chat_logprobs if is_chat else _text_logprobs
+    options = {**read_logprobs(fields), **_bias(fields), **plain_options(fields)}
     if stream and "prompt_logprobs" in options:
         raise BodyError(
             "prompt_logprobs, and logprobs with echo, are not streamed: leave stream out", "prompt_logprobs"
         )
-    return CompletionRequest(endpoint, model, prompts, options, stream, includes_usage, names)
+    return CompletionRequest(model, prompts, options, stream, names), includes_usage
 
 
 def _includes_usage(fields: dict[str, Any], *, is_stream: bool) -> bool:
@@ -192,7 +151,7 @@ def _bias(fields: dict[str, Any]) -> dict[str, Any]:
         raise BodyError("logit_bias must map token ids to numbers", "logit_bias") from None
 
 
-def _plain_options(fields: Mapping[str, Any]) -> dict[str, Any]:
+def plain_options(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options that other fields stand for."""
     known = {field.name for field in dataclasses.fields(GenerationConfig)}.difference(CODE_OPTIONS)
     options: dict[str, Any] = {}

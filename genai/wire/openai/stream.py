@@ -6,11 +6,13 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from genai.engine import GenerationResult, Piece
+from genai.errors import GenaiError
 from genai.text import Tokenizer
 from genai.tools import ToolCallDelta
-from genai.wire.openai_logprobs import TextPlaces, chat_logprobs, more_text_logprobs
-from genai.wire.openai_requests import CHAT, CompletionRequest
-from genai.wire.openai_responses import finish_reason, new_id, usage
+from genai.wire.exchange import AnswerFacts, CompletionRequest, Event
+from genai.wire.openai.answers import finish_reason, new_id, usage
+from genai.wire.openai.errors import error_body
+from genai.wire.openai.logprobs import TextPlaces, chat_logprobs, more_text_logprobs
 
 __all__ = ["CompletionChunks"]
 
@@ -22,27 +24,33 @@ class CompletionChunks:
 
     Args:
         request: The request.
-        model: What the model is called.
-        created: When it was asked for, in seconds since 1970.
-        tokenizer: Returns the model's; called where log-probabilities were asked for.
+        facts: What the answer says beside what was generated.
+        is_chat: Whether it answers a conversation.
+        includes_usage: Whether the last chunk is to say what it took.
     """
 
     def __init__(
-        self, request: CompletionRequest, *, model: str, created: int, tokenizer: Callable[[], Tokenizer]
+        self, request: CompletionRequest, facts: AnswerFacts, *, is_chat: bool, includes_usage: bool
     ) -> None:
-        self._is_chat = request.endpoint == CHAT
-        self._includes_usage = request.includes_usage
+        self._is_chat = is_chat
+        self._includes_usage = includes_usage
+        self._num_choices = request.num_choices
         self._common = {
-            "id": new_id(request.endpoint),
-            "object": "chat.completion.chunk" if self._is_chat else "text_completion",
-            "created": created,
-            "model": model,
+            "id": new_id(is_chat=is_chat),
+            "object": "chat.completion.chunk" if is_chat else "text_completion",
+            "created": int(facts.created),
+            "model": facts.model,
         }
-        self._tokenizer = tokenizer
+        self._tokenizer = facts.tokenizer
         self._choices: dict[int, _Choice] = {}
 
-    def of_piece(self, index: int, piece: Piece) -> Iterator[dict[str, Any]]:
-        """Yield what one piece adds to one of the response's choices."""
+    def begin(self) -> Iterator[Event]:
+        """Yield what comes before all pieces: nothing."""
+        yield from ()
+
+    def of_piece(self, number: int, piece: Piece) -> Iterator[Event]:
+        """Yield what a piece of the answer to the prompt of this number adds to one of the response's choices."""
+        index = number * self._num_choices + piece.index
         choice = self._choices.get(index)
         if choice is None:
             choice = self._choices[index] = _Choice(self._tokenizer)
@@ -52,12 +60,16 @@ class CompletionChunks:
         if entry is not None:
             yield self._chunk(index, entry, choice.finish_reason(piece))
 
-    def end(self, results: Sequence[GenerationResult]) -> Iterator[dict[str, Any]]:
+    def end(self, results: Sequence[GenerationResult]) -> Iterator[Event]:
         """Yield what comes behind all pieces: what it cost, where that was asked for."""
         if self._includes_usage:
             yield {**self._common, "choices": [], "usage": usage(results)}
 
-    def _chunk(self, index: int, entry: dict[str, Any], reason: str | None = None) -> dict[str, Any]:
+    def fail(self, error: GenaiError) -> Iterator[Event]:
+        """Yield what comes last where something went wrong."""
+        yield error_body(error)
+
+    def _chunk(self, index: int, entry: dict[str, Any], reason: str | None = None) -> Event:
         chunk = {**self._common, "choices": [{"index": index, **entry, "finish_reason": reason}]}
         return {**chunk, "usage": None} if self._includes_usage else chunk
 

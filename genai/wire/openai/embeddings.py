@@ -13,9 +13,8 @@ import numpy.typing as npt
 from genai.embedding import Pooling
 from genai.wire.fields import BodyError, body_fields, refuse_rest, take
 
-__all__ = ["EMBEDDINGS", "EmbeddingRequest", "embedding_body", "read_embedding_request"]
+__all__ = ["EmbeddingRequest", "embedding_body", "read_embedding_request"]
 
-EMBEDDINGS = "/v1/embeddings"
 _FIELDS = ("model", "input", "encoding_format", "pooling", "normalize")
 
 

@@ -1,0 +1,75 @@
+"""Everything that generates, whichever interface asks for it: a body is read, carried out, and answered whole or as events."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from genai.answering import Answering
+from genai.errors import GenaiError
+from genai.server.ascii_json import AsciiJson
+from genai.server.http import EventStream, read_json, while_connected
+from genai.server.state import ServerState
+from genai.wire import INTERFACES, AnswerEvents, AnswerFacts, Event, Exchange, Interface
+
+__all__ = ["generation_routes"]
+
+
+def generation_routes(state: ServerState) -> APIRouter:
+    """Return the routes over what a server has, one for each interface."""
+    router = APIRouter()
+    for path, interface in INTERFACES.items():
+        router.post(path, summary=interface.summary)(_route(state, interface))
+    return router
+
+
+def _route(state: ServerState, interface: Interface) -> Callable[[Request], Awaitable[Response]]:
+    async def answer(request: Request) -> Response:
+        return await _answer(state, request, interface.read(await read_json(request)))
+
+    return answer
+
+
+async def _answer(state: ServerState, request: Request, exchange: Exchange) -> Response:
+    wanted = exchange.request
+    target, created = state.models.find(wanted.model), time.time()
+    if target.adapter is not None:
+        wanted = wanted.with_adapter(target.adapter)
+    async with contextlib.AsyncExitStack() as needed:
+        needed.enter_context(state.admitted())
+        generator = await needed.enter_async_context(state.models.use(target))
+        answering = await Answering.begin(generator, wanted)
+        needed.callback(answering.cancel)
+        facts = AnswerFacts(target.name, created, lambda: generator.tokenizer)
+        if wanted.stream:
+            pieces = _events(state, target.name, answering, exchange.events(facts))
+            return EventStream(pieces, exchange.framing, needed.pop_all())
+        results = await while_connected(request, answering.results())
+        state.metrics.add(target.name, results)
+        return AsciiJson(exchange.answer(results, facts))
+
+
+async def _events(
+    state: ServerState, model: str, answering: Answering, events: AnswerEvents
+) -> AsyncIterator[Event]:
+    """Yield the events of a streamed answer; what goes wrong is the last of them."""
+    clock = state.metrics.clock(model)
+    for event in events.begin():
+        yield event
+    try:
+        async for number, piece in answering.pieces():
+            clock.tick()
+            for event in events.of_piece(number, piece):
+                yield event
+    except GenaiError as error:
+        for event in events.fail(error):
+            yield event
+        return
+    for event in events.end(answering.finished):
+        yield event
+    state.metrics.add(model, answering.finished)

@@ -1,0 +1,125 @@
+"""What every interface has in common: a body that was read is a request for texts, whose answer is written whole or as events.
+
+A package beside this file knows one interface's bodies, and turns them into the values here; the server and `genai batch`
+know nothing but these.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, Self
+
+from genai.engine import GenerationResult, Piece
+from genai.errors import GenaiError, OptionError
+from genai.text import Tokenizer
+from genai.wire.framing import Framing
+
+__all__ = ["AnswerEvents", "AnswerFacts", "CompletionRequest", "Event", "Exchange"]
+
+Event = Mapping[str, Any]
+"""One event of a stream: a JSON object."""
+
+
+@dataclass(frozen=True, slots=True)
+class CompletionRequest:
+    """What a body asks for.
+
+    Args:
+        model: The model that it names.
+        prompts: What to continue, each as keyword arguments of `Generator.build_request`; a conversation is one.
+        options: The generation's options, for all of them.
+        stream: Whether pieces are wanted as they come.
+        names: What the body calls options, where it is another name.
+    """
+
+    model: str | None
+    prompts: Sequence[Mapping[str, Any]]
+    options: Mapping[str, Any]
+    stream: bool = False
+    names: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def num_choices(self) -> int:
+        """How many answers each prompt has."""
+        return int(self.options.get("num_return_sequences", 1))
+
+    def with_adapter(self, name: str) -> Self:
+        """Return the same request for an adapter, unless it names one."""
+        return dataclasses.replace(self, options={"adapter": name, **self.options})
+
+    def in_its_words(self, error: OptionError) -> OptionError:
+        """Return an error about options with the names that the body has for them."""
+        message = re.sub(r"\w+", lambda word: self.names.get(word[0], word[0]), str(error))
+        return type(error)(message, option=self.names.get(error.option or "", error.option))
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerFacts:
+    """What an answer says beside what was generated.
+
+    Args:
+        model: What the model is called.
+        created: When it was asked for, in seconds since 1970.
+        tokenizer: Returns the model's; called where the answer shows single tokens.
+    """
+
+    model: str
+    created: float
+    tokenizer: Callable[[], Tokenizer]
+
+
+class AnswerEvents(Protocol):
+    """Writes one streamed answer, whose events together say what the whole answer would; each is made once."""
+
+    def begin(self) -> Iterable[Event]:
+        """Return what comes before all pieces."""
+        ...
+
+    def of_piece(self, number: int, piece: Piece, /) -> Iterable[Event]:
+        """Return what a piece of the answer to the prompt of this number adds."""
+        ...
+
+    def end(self, results: Sequence[GenerationResult], /) -> Iterable[Event]:
+        """Return what comes behind all pieces, where all went well.
+
+        Args:
+            results: How each of the request's prompts was continued.
+        """
+        ...
+
+    def fail(self, error: GenaiError, /) -> Iterable[Event]:
+        """Return what comes last where something went wrong."""
+        ...
+
+
+class Exchange(Protocol):
+    """One body of one interface, and how what it asks for is answered."""
+
+    @property
+    def request(self) -> CompletionRequest:
+        """What it asks for."""
+        ...
+
+    @property
+    def framing(self) -> Framing:
+        """How the events of its stream are sent."""
+        ...
+
+    def answer(self, results: Sequence[GenerationResult], facts: AnswerFacts, /) -> dict[str, Any]:
+        """Return the body that answers it.
+
+        Args:
+            results: How each of the request's prompts was continued.
+            facts: What else is told.
+
+        Raises:
+            TokenizerError: There is none, and log-probabilities were asked for.
+        """
+        ...
+
+    def events(self, facts: AnswerFacts, /) -> AnswerEvents:
+        """Return what writes its answer while it comes."""
+        ...
