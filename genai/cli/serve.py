@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -21,7 +20,6 @@ from genai.errors import OptionError
 if TYPE_CHECKING:
     from genai.folder import ModelFolder
     from genai.generator import Generator
-    from genai.server import ServedModels
 
 __all__ = ["serve"]
 
@@ -78,7 +76,7 @@ def serve(
     request, and no texts.
     """
     try:
-        from genai.server import ServerSettings, listen, make_app, run_server
+        from genai.server import ServedModels, ServerSettings, listen, make_app, run_server
     except ImportError as error:
         raise OptionError(f'serving needs the "serve" extra ({error}): pip install "genai[serve]"') from error
     from genai.runtime.providers import preferred_provider
@@ -104,7 +102,7 @@ def serve(
 
     with listen(flags.host, flags.port) as listening:  # first: a port that is taken is told at once
         found = _find(_named(models or ["demo"]), folders, preferred_provider(runs.options))
-        served = _served(found, load, keep_alive=flags.keep_alive)
+        served = ServedModels.of_folders(found, load, keep_alive=flags.keep_alive)
         served.load_default()
         _log_to_stderr()
         if not settings.is_local and not keys:
@@ -120,32 +118,6 @@ def _find(named: Mapping[str, str], folders: FolderFlags, provider: str) -> dict
     """Find all models, downloaded and exported as far as they have to be."""
     with StageProgress() as progress:
         return {name: prepare_folder(model, folders, provider, progress) for name, model in named.items()}
-
-
-def _served(
-    folders: Mapping[str, ModelFolder],
-    load: Callable[[ModelFolder], Generator],
-    *,
-    keep_alive: float | None,
-) -> ServedModels:
-    """Return the models, to be loaded when they are asked for, under their names and those of their adapters.
-
-    Raises:
-        OptionError: A name means two.
-    """
-    from genai.server import ServedModels
-
-    adapters: dict[str, str] = {}
-    for name, folder in folders.items():
-        for adapter in folder.adapter_files:
-            if adapter in folders or adapter in adapters:
-                raise OptionError(
-                    f"\"{adapter}\" is an adapter's name and another's: serve one of both by another server, or, if that "
-                    "is a model, give it another name as NAME=MODEL"
-                )
-            adapters[adapter] = name
-    loaders = {name: functools.partial(load, folder) for name, folder in folders.items()}
-    return ServedModels(loaders, adapters=adapters, keep_alive=keep_alive)
 
 
 def _named(models: Sequence[str]) -> dict[str, str]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
 
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
@@ -24,10 +25,10 @@ from genai.server.models import ServedModels
 from genai.server.openai_routes import openai_routes
 from genai.server.own_routes import own_routes
 from genai.server.settings import ServerSettings
-from genai.server.state import ServerState
+from genai.server.state import Admission, ServerState
 from genai.wire import ApiError, status_of
 
-__all__ = ["make_app"]
+__all__ = ["guarded_app", "make_app"]
 
 logger = logging.getLogger("genai.server")
 
@@ -39,7 +40,7 @@ def make_app(models: ServedModels, settings: ServerSettings) -> FastAPI:
         models: The models, which are let go when it ends.
         settings: How it behaves.
     """
-    state = ServerState(models, settings.max_requests)
+    state = ServerState(models=models, max_requests=settings.max_requests)
 
     @contextlib.asynccontextmanager
     async def life(_: FastAPI) -> AsyncIterator[None]:
@@ -50,6 +51,23 @@ def make_app(models: ServedModels, settings: ServerSettings) -> FastAPI:
             looking.cancel()
             await models.close()
 
+    app = guarded_app(state, settings, life)
+    app.include_router(generation_routes(state))
+    app.include_router(openai_routes(state))
+    app.include_router(own_routes(state))
+    return app
+
+
+def guarded_app(
+    state: Admission, settings: ServerSettings, life: Callable[[FastAPI], AbstractAsyncContextManager[None]]
+) -> FastAPI:
+    """Return an application that has everything but routes: who may ask, the log, and how errors are told.
+
+    Args:
+        state: What its routes share, then `app.state.server`.
+        settings: How it behaves.
+        life: Held from its beginning to its end.
+    """
     app = FastAPI(
         title="genai",
         version=__version__,
@@ -60,13 +78,10 @@ def make_app(models: ServedModels, settings: ServerSettings) -> FastAPI:
         redoc_url=None,
     )
     app.state.server = state
-    app.include_router(generation_routes(state))
-    app.include_router(openai_routes(state))
-    app.include_router(own_routes(state))
     return app
 
 
-def _layers(state: ServerState, settings: ServerSettings) -> list[Middleware]:
+def _layers(state: Admission, settings: ServerSettings) -> list[Middleware]:
     """Return the layers, the outermost first."""
     layers = [
         Middleware(AccessLog, metrics=state.metrics),

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Self
 
-from genai.errors import ModelNotFoundError, did_you_mean
+from genai.errors import ModelNotFoundError, OptionError, did_you_mean
+from genai.folder import ModelFolder
 from genai.generator import Generator
 
 __all__ = ["ServedModels", "Target"]
@@ -71,6 +74,36 @@ class ServedModels:
         self._adapters = dict(adapters or {})
         self._keep_alive = keep_alive
         self.created = int(time.time())
+
+    @classmethod
+    def of_folders(
+        cls,
+        folders: Mapping[str, ModelFolder],
+        load: Callable[[ModelFolder], Generator],
+        *,
+        keep_alive: float | None = None,
+    ) -> Self:
+        """Return the models of some folders, under their names and those of their adapters.
+
+        Args:
+            folders: The folders, by the names that requests use.
+            load: Loads the model of one.
+            keep_alive: As the class takes it.
+
+        Raises:
+            OptionError: A name means two.
+        """
+        adapters: dict[str, str] = {}
+        for name, folder in folders.items():
+            for adapter in folder.adapter_files:
+                if adapter in folders or adapter in adapters:
+                    raise OptionError(
+                        f"\"{adapter}\" is an adapter's name and another's: serve one of both by another server, or, if that "
+                        "is a model, give it another name as NAME=MODEL"
+                    )
+                adapters[adapter] = name
+        loaders = {name: functools.partial(load, folder) for name, folder in folders.items()}
+        return cls(loaders, adapters=adapters, keep_alive=keep_alive)
 
     @property
     def names(self) -> list[str]:

@@ -10,22 +10,20 @@ from genai.server.metrics import Metrics
 from genai.server.models import ServedModels
 from genai.wire import ApiError
 
-__all__ = ["ServerState"]
+__all__ = ["Admission", "ServerState"]
 
 
-@dataclass(slots=True)
-class ServerState:
-    """What the routes of one server share.
+@dataclass(slots=True, kw_only=True)
+class Admission:
+    """Whether a server takes requests, and what it counts of them.
 
     Args:
-        models: The models.
         max_requests: Most requests that run or wait at a time.
         metrics: The counters.
         is_draining: Whether it takes no more requests, because it is about to end.
         num_requests: Requests that run or wait.
     """
 
-    models: ServedModels
     max_requests: int
     metrics: Metrics = field(default_factory=Metrics)
     is_draining: bool = False
@@ -54,3 +52,14 @@ class ServerState:
         finally:
             self.num_requests -= 1
             self.metrics.running.set(self.num_requests)
+
+
+@dataclass(slots=True, kw_only=True)
+class ServerState(Admission):
+    """What the routes of one server share.
+
+    Args:
+        models: The models.
+    """
+
+    models: ServedModels
