@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 
+from genai.engine.delivery import Delivery
 from genai.engine.engine import Engine
 from genai.engine.pool import EnginePool
 from genai.engine.request import Request
@@ -26,6 +27,9 @@ class BackgroundDriver:
         self._starting = threading.Lock()  # event loops of several threads may share a driver
         self._is_closed = threading.Event()
         self._requests: set[Request] = set()
+        self._delivery = Delivery()
+        for engine in engines.engines:
+            engine.hand_over = self._delivery.hand_over
 
     def submit(self, request: Request) -> AsyncGenerationStream:
         """Queue a request and return its stream; to be called in a running event loop.
@@ -38,13 +42,14 @@ class BackgroundDriver:
         loop = asyncio.get_running_loop()
         arrived: asyncio.Queue[Piece | None] = asyncio.Queue()
 
-        def deliver(piece: Piece | None) -> None:
+        gather = self._delivery.to(loop, arrived.put_nowait)
+
+        def on_piece(piece: Piece | None) -> None:
             if piece is None:
                 self._requests.discard(request)
-            with contextlib.suppress(RuntimeError):  # the loop was closed: nobody waits any more
-                loop.call_soon_threadsafe(arrived.put_nowait, piece)
+            gather(piece)
 
-        request.on_piece = deliver
+        request.on_piece = on_piece
         self._requests.add(request)
         try:
             self._engines.submit(request)
@@ -54,6 +59,7 @@ class BackgroundDriver:
         self._start()
         if self._is_closed.is_set():  # `close` may have missed this request
             self._engines.cancel(request)
+        self._delivery.hand_over()  # of a request that ends at once
         return AsyncGenerationStream(self._engines, request, arrived)
 
     def close(self) -> None:

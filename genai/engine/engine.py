@@ -39,6 +39,9 @@ class Engine:
         model: The model.
         prefill_chunk: Prompt tokens that run beside a decoding step; `None` is what the model computes best.
         speculation: What guesses sequences ahead; `None` is prompt lookup.
+
+    `hand_over` is called whenever something may have been emitted or ended: once a step, for whoever gathers what a request's
+    `on_piece` is told.
     """
 
     def __init__(
@@ -50,6 +53,7 @@ class Engine:
         self._admission = Admission(model, self._speculation)
         self._scheduler = Scheduler(model, self._speculation)
         self._turn = Turn()
+        self.hand_over: Callable[[], None] = lambda: None
 
     @property
     def has_work(self) -> bool:
@@ -109,6 +113,7 @@ class Engine:
         if not self._turn.is_held_here:
             with self._turn.held(urgent=True):
                 self._end_from_outside()
+            self.hand_over()
 
     def check_prompt(self, token_ids: Sequence[int]) -> None:
         """See that the model can be fed these tokens.
@@ -273,6 +278,7 @@ class Engine:
                 self._abandon(error)
                 if not isinstance(error, GenaiError):
                     raise
+            self.hand_over()
 
     def _step(self) -> None:
         self._end_from_outside()
@@ -385,3 +391,4 @@ class Engine:
                 cause = GenerationError(f"interrupted: {error!r}")
                 cause.__cause__ = error
             request.fail(cause)
+        self.hand_over()
