@@ -242,7 +242,8 @@ class RequestBuilder:
             given = {**self._folder.limits.options(len(prompt.token_ids), given), **given}
         config = config.merge(**given)
         self._check(config, is_conversation=is_conversation)
-        config = self._with_special_stops(config)
+        stop_texts = self._special_stops(config)
+        config = _with_special_stops(config, stop_texts)
         rule = None if self._rules is None else self._rules.make(prompt, config, self._end_token_ids(config))
         make_parser = _make_parser(prompt, config)
         return Request(
@@ -260,6 +261,7 @@ class RequestBuilder:
             make_reasoning_limit=self._reasoning_limit(prompt, config.max_reasoning_tokens),
             make_parser=make_parser,
             adapter=config.adapter,
+            stop_texts=stop_texts,
         )
 
     def _check(self, config: GenerationConfig, *, is_conversation: bool) -> None:
@@ -279,18 +281,12 @@ class RequestBuilder:
         if needing and self._tokenizer is None:
             raise TokenizerError(f"{' and '.join(needing)} needs a tokenizer: {self._tokenizer_error}")
 
-    def _with_special_stops(self, config: GenerationConfig) -> GenerationConfig:
-        """Return the options with texts that are special tokens, which no answer's text shows, among the ids that end it."""
-        if not config.stop or self._tokenizer is None:
-            return config
-        ids = {text: self._tokenizer.added_tokens.get(text) for text in config.stop}
-        special = {text: i for text, i in ids.items() if i in self._tokenizer.special_ids}
-        if not special:
-            return config
-        return config.merge(
-            stop=[text for text in config.stop if text not in special],
-            stop_token_ids=[*config.stop_token_ids, *special.values()],
-        )
+    def _special_stops(self, config: GenerationConfig) -> dict[int, str]:
+        """Return the texts of `stop` that are special tokens, which no answer's text shows, by token."""
+        if self._tokenizer is None:
+            return {}
+        ids = {self._tokenizer.added_tokens.get(text): text for text in config.stop}
+        return {i: text for i, text in ids.items() if i is not None and i in self._tokenizer.special_ids}
 
     def _answer_tokenizer(
         self, prompt: ChatPrompt, *, is_verbatim: bool, is_parsed: bool
@@ -328,6 +324,16 @@ class RequestBuilder:
         return lambda: ReasoningLimit(
             limit, begin=begin, end=end[0], is_open=prompt.is_reasoning, is_space=is_space
         )
+
+
+def _with_special_stops(config: GenerationConfig, special: Mapping[int, str]) -> GenerationConfig:
+    """Return the options with these texts among the ids that end an answer."""
+    if not special:
+        return config
+    return config.merge(
+        stop=[text for text in config.stop if text not in special.values()],
+        stop_token_ids=[*config.stop_token_ids, *special],
+    )
 
 
 def _make_parser(prompt: ChatPrompt, config: GenerationConfig) -> Callable[[], AnswerReader] | None:

@@ -132,7 +132,7 @@ def test_a_stop_text_that_is_a_special_token_ends_the_answer(make: Make) -> None
     generator, _ = make(["It is<stop> mild.", "It is<stop> mild."], special_tokens=["<stop>"])
     for num_beams in (1, 2):
         result = generator.chat(ASK, stop=["<stop>", "never"], num_beams=num_beams)
-        assert (result.text, result.finish_reason) == ("It is", "stop")
+        assert (result.text, result.finish_reason, result.stop_text) == ("It is", "stop", "<stop>")
 
 
 def test_answers_without_reasoning_have_no_limit(make: Make) -> None:

@@ -10,7 +10,7 @@ import os
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any, Protocol
@@ -61,6 +61,7 @@ class Request:
         parse: Reads what a text stands for that has stopped by itself; called when somebody first asks for the result.
         make_reasoning_limit: Makes what ends one sequence's reasoning; called once per sequence.
         make_parser: Makes what takes one sequence's text apart into text, reasoning and calls; without, all is text.
+        stop_texts: Those of `stop_token_ids` that stand for a text that was to end the answer, with that text.
 
     Pieces gather in `pieces`. Where `on_piece` is set, it is called instead with each piece, and with None when the
     request has ended, in the thread that runs the step.
@@ -79,6 +80,7 @@ class Request:
         parse: Callable[[str], Any] | None = None,
         make_reasoning_limit: Callable[[], LogitsProcessor] | None = None,
         make_parser: Callable[[], AnswerReader] | None = None,
+        stop_texts: Mapping[int, str] | None = None,
     ) -> None:
         self.prompt_token_ids = tuple(prompt_token_ids)
         self.config = config
@@ -103,6 +105,7 @@ class Request:
         self.drafted_tokens = self.accepted_tokens = 0
         eos = eos_token_ids if config.eos_token_ids is None else config.eos_token_ids
         self.eos_token_ids = tuple(eos)
+        self.stop_texts = stop_texts or {}
         self.stop_token_ids = frozenset(() if config.ignore_eos else eos) | frozenset(config.stop_token_ids)
         self.seed = _draw_seed() if config.seed is None else config.seed
         self._submitted = time.perf_counter()
@@ -250,6 +253,7 @@ class Request:
             prompt_logprobs=(None, *self.prompt_logprobs) if is_scored else None,
             reasoning=best.reasoning,
             tool_calls=best.tool_calls,
+            stop_text=best.stop_text,
         )
         self._close()
 

@@ -103,6 +103,7 @@ class Choice:
         parsed: What a text of a `response_format` stands for; see `GenerationResult`.
         reasoning: What the model thought before it answered, in a conversation; not part of the text.
         tool_calls: The functions that it wants called; not part of the text either.
+        stop_text: Which text of `stop`, or what match of `stop_regex`, ended it; `None` where something else did.
     """
 
     text: str
@@ -113,6 +114,7 @@ class Choice:
     parsed: Any = None
     reasoning: str = ""
     tool_calls: tuple[ToolCall, ...] = ()
+    stop_text: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +137,7 @@ class GenerationResult:
         reasoning: What the model thought before it answered, in a conversation; not part of the text.
         tool_calls: The functions that it wants called; not part of the text either.
         messages: Where `auto_call` has called functions: what was added to the conversation, this answer included.
+        stop_text: Which text of `stop`, or what match of `stop_regex`, ended it; `None` where something else did.
     """
 
     text: str
@@ -149,6 +152,7 @@ class GenerationResult:
     reasoning: str = ""
     tool_calls: tuple[ToolCall, ...] = ()
     messages: tuple[Message, ...] = ()
+    stop_text: str | None = None
 
     @property
     def message(self) -> Message:

@@ -255,7 +255,16 @@ class GenerationSequence:
             logprobs=tuple(self.logprobs) if self.request.config.logprobs else None,
             reasoning=answer.reasoning,
             tool_calls=answer.tool_calls,
+            stop_text=self._stop_text,
         )
+
+    @property
+    def _stop_text(self) -> str | None:
+        if self.finish_reason != "stop":
+            return None
+        if self._stop is not None and self._stop.matched is not None:
+            return self._stop.matched
+        return self.request.stop_texts.get(self.ids[-1])
 
     def _take(self, text: str) -> AnswerDelta:
         """Take text that is settled, and return what it holds."""

@@ -51,6 +51,18 @@ def test_a_request_that_waits_ends_without_a_token(monkeypatch: pytest.MonkeyPat
     assert (second.result.token_ids, second.result.finish_reason) == ((), "length")
 
 
+@pytest.mark.parametrize("options", [{}, {"num_beams": 2}, {"num_return_sequences": 2, "do_sample": True}])
+def test_a_result_tells_which_text_has_ended_it(options: dict[str, Any]) -> None:
+    every = [chr(code) for code in range(128)]
+    stopped, free = request(stop=every, **options), request(max_new_tokens=3, stop="\0\0", **options)
+    engine = Engine(FakeModel(vocab_size=128))
+    for result in run(engine, stopped):
+        for each in result.choices or (result,):
+            assert (each.finish_reason, each.stop_text) == ("stop", chr(each.token_ids[-1]))
+    for result in run(engine, free):
+        assert [each.stop_text for each in (result, *result.choices)] == [None] * (1 + len(result.choices))
+
+
 @pytest.mark.parametrize("options", [{}, {"stream": True}, {"num_beams": 2}])
 def test_a_regular_expression_ends_and_cuts(options: dict[str, Any]) -> None:
     text = run(
@@ -64,6 +76,7 @@ def test_a_regular_expression_ends_and_cuts(options: dict[str, Any]) -> None:
     if "num_beams" not in options:  # beams that end early may win
         assert result.text == text[:cut]
         assert len(result.token_ids) == cut + 1
+        assert result.stop_text == text[cut]
     assert target.lower() not in result.text.lower()
     if options.get("stream"):
         assert "".join(piece.text for piece in each.pieces) == result.text

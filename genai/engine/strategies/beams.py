@@ -18,7 +18,7 @@ from genai.engine.strategies.beam_search import BeamSearch, BeamStep, Hypothesis
 from genai.errors import GenerationError
 from genai.model import Model, Span, StepOutput
 from genai.sampling import check_finite, log_softmax, token_logprob
-from genai.text import RegexStopMatcher, StopMatcher, find_regex
+from genai.text import RegexStopMatcher, find_regex
 
 __all__ = ["BeamStrategy"]
 
@@ -211,10 +211,11 @@ class BeamStrategy:
             return Choice("", (), hypothesis.finish_reason, () if request.config.logprobs else None)
         shown = token_ids[:-1] if token_ids[-1] in request.stop_token_ids else token_ids
         text = request.tokenizer.decode(shown) if request.tokenizer is not None else ""
-        if request.config.stop_regex:
-            text = _cut(text, RegexStopMatcher(request.config.stop, request.config.stop_regex))
-        elif request.config.stop:
-            text = _cut(text, StopMatcher(request.config.stop))
+        stop_text = request.stop_texts.get(token_ids[-1])
+        if request.config.stop or request.config.stop_regex:
+            matcher = RegexStopMatcher(request.config.stop, request.config.stop_regex)
+            text = matcher.push(text).emit + matcher.finish()
+            stop_text = matcher.matched or stop_text
         answer = request.take_apart(text)
         return Choice(
             answer.text,
@@ -224,9 +225,5 @@ class BeamStrategy:
             hypothesis.score,
             reasoning=answer.reasoning,
             tool_calls=answer.tool_calls,
+            stop_text=stop_text,
         )
-
-
-def _cut(text: str, matcher: StopMatcher | RegexStopMatcher) -> str:
-    """Return what of a text comes before the first match."""
-    return matcher.push(text).emit + matcher.finish()
