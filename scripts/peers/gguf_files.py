@@ -85,7 +85,7 @@ def checkpoint_of_gguf(source: Path, target: Path) -> None:
 
 
 def gguf_of_checkpoint(source: Path, target: Path) -> None:
-    """Write a checkpoint of model type llama or qwen2 as a GGUF file of float16, without a vocabulary."""
+    """Write a checkpoint of model type llama or qwen2 as a GGUF file of float16, with tokens to write but none to read."""
     from safetensors import safe_open
 
     config = json.loads((source / "config.json").read_text("utf-8"))
@@ -102,7 +102,7 @@ def gguf_of_checkpoint(source: Path, target: Path) -> None:
     writer.add_rope_freq_base(config["rope_parameters"]["rope_theta"])
     writer.add_rope_dimension_count(config["hidden_size"] // heads)
     writer.add_vocab_size(config["vocab_size"])
-    writer.add_tokenizer_model("no_vocab")
+    add_vocabulary(writer, config["vocab_size"], bos=config["bos_token_id"], eos=config["eos_token_id"])
     kind = next(each for each, name in gguf.MODEL_ARCH_NAMES.items() if name == architecture)
     names = gguf.get_tensor_name_map(kind, config["num_hidden_layers"])
     for path in sorted(source.glob("*.safetensors")):
@@ -118,6 +118,17 @@ def gguf_of_checkpoint(source: Path, target: Path) -> None:
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
+
+
+def add_vocabulary(writer: gguf.GGUFWriter, count: int, *, bos: int, eos: int) -> None:
+    """Name a random model's tokens t0, t1, …, so that a server can write them; prompts are given as tokens."""
+    control, normal = gguf.TokenType.CONTROL, gguf.TokenType.NORMAL
+    writer.add_tokenizer_model("llama")
+    writer.add_token_list([f"t{index}" for index in range(count)])
+    writer.add_token_scores([0.0] * count)
+    writer.add_token_types([control if index in (bos, eos) else normal for index in range(count)])
+    writer.add_bos_token_id(bos)
+    writer.add_eos_token_id(eos)
 
 
 def tokenize(source: Path, texts: list[str]) -> list[list[int]]:
