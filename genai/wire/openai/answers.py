@@ -17,6 +17,7 @@ __all__ = [
     "finish_reason",
     "model_body",
     "new_id",
+    "tool_call",
     "usage",
 ]
 
@@ -82,7 +83,7 @@ def _chat_choice(index: int, choice: Choice, facts: AnswerFacts) -> dict[str, An
     if choice.reasoning:
         message["reasoning"] = choice.reasoning
     if choice.tool_calls:
-        message |= {"content": choice.text or None, "tool_calls": list(map(_tool_call, choice.tool_calls))}
+        message |= {"content": choice.text or None, "tool_calls": list(map(tool_call, choice.tool_calls))}
     return {
         "index": index,
         "message": message,
@@ -96,7 +97,8 @@ def finish_reason(reason: FinishReason, *, has_called: bool) -> str:
     return "tool_calls" if has_called and reason == "stop" else reason
 
 
-def _tool_call(call: ToolCall) -> dict[str, Any]:
+def tool_call(call: ToolCall) -> dict[str, Any]:
+    """Return a call as a message has it."""
     return {
         "id": call.id,
         "type": "function",

@@ -8,11 +8,11 @@ from typing import Any
 from genai.engine import GenerationResult, Piece
 from genai.errors import GenaiError
 from genai.text import Tokenizer
-from genai.tools import ToolCallDelta
 from genai.wire.exchange import AnswerFacts, CompletionRequest, Event
-from genai.wire.openai.answers import finish_reason, new_id, usage
+from genai.wire.openai.answers import finish_reason, new_id, tool_call, usage
 from genai.wire.openai.errors import error_body
 from genai.wire.openai.logprobs import TextPlaces, chat_logprobs, more_text_logprobs
+from genai.wire.whole_calls import WholeCalls
 
 __all__ = ["CompletionChunks"]
 
@@ -80,7 +80,7 @@ class _Choice:
     def __init__(self, tokenizer: Callable[[], Tokenizer]) -> None:
         self._tokenizer = tokenizer
         self._places: TextPlaces | None = None
-        self._pending: dict[int, list[ToolCallDelta]] = {}
+        self._calls = WholeCalls()
         self._has_called = False
 
     def chat(self, piece: Piece) -> dict[str, Any] | None:
@@ -90,8 +90,9 @@ class _Choice:
             delta["reasoning"] = piece.reasoning
         if piece.text:
             delta["content"] = piece.text
-        if calls := self._whole_calls(piece):
-            delta["tool_calls"] = calls
+        if calls := self._calls.take(piece):
+            self._has_called = True
+            delta["tool_calls"] = [{"index": index, **tool_call(call)} for index, call in calls.items()]
         if not delta and not piece.finish_reason and not piece.logprobs:
             return None
         logprobs = None if piece.logprobs is None else chat_logprobs(piece.logprobs, self._tokenizer())
@@ -110,26 +111,3 @@ class _Choice:
         if piece.finish_reason is None:
             return None
         return finish_reason(piece.finish_reason, has_called=self._has_called)
-
-    def _whole_calls(self, piece: Piece) -> list[dict[str, Any]]:
-        """Take in pieces of calls, and take out the calls that are whole: all but the last, until the answer ends."""
-        for call in piece.tool_calls:
-            if call.is_withdrawn:
-                self._pending.pop(call.index, None)
-            else:
-                self._pending.setdefault(call.index, []).append(call)
-        last = max(self._pending, default=0)
-        whole = [index for index in self._pending if piece.finish_reason is not None or index < last]
-        self._has_called |= bool(whole)
-        return [_call(index, self._pending.pop(index)) for index in whole]
-
-
-def _call(index: int, deltas: Sequence[ToolCallDelta]) -> dict[str, Any]:
-    first = deltas[0]
-    arguments = "".join(each.arguments for each in deltas)
-    return {
-        "index": index,
-        "id": first.id,
-        "type": "function",
-        "function": {"name": first.name, "arguments": arguments},
-    }
