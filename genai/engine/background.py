@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 
 from genai.engine.delivery import Delivery
@@ -13,6 +14,8 @@ from genai.engine.results import Piece
 from genai.engine.stream import AsyncGenerationStream
 
 __all__ = ["BackgroundDriver"]
+
+logger = logging.getLogger("genai.engine")
 
 IDLE_SECONDS = 5.0
 """How long a thread waits for work before it ends, so that a model which nobody holds any more can be freed."""
@@ -82,10 +85,20 @@ class BackgroundDriver:
                     self._threads[engine] = thread
 
     def _drive(self, engine: Engine) -> None:
+        """Be an engine's thread: where it dies, whoever waits hears why, and the next request starts another."""
+        try:
+            self._take_steps(engine)
+        except BaseException as error:
+            logger.exception("the thread of an engine has failed")
+            with self._starting:  # first: what is submitted from now on starts a thread
+                self._threads.pop(engine, None)
+            engine.fail_all(error)
+
+    def _take_steps(self, engine: Engine) -> None:
         is_closed = self._is_closed.is_set
         while not is_closed():
             if engine.wait_for_work(IDLE_SECONDS, unless=is_closed):
-                with contextlib.suppress(Exception):  # the requests that it ended carry it to whoever waits
+                with contextlib.suppress(BaseException):  # whoever waits hears of it by the requests
                     engine.advance()
             elif self._ends_idle(engine):
                 return

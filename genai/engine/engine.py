@@ -115,6 +115,11 @@ class Engine:
                 self._end_from_outside()
             self.hand_over()
 
+    def fail_all(self, error: BaseException) -> None:
+        """End every request, also those that wait, with an error, and start over with an empty cache."""
+        with self._turn.held(urgent=True):
+            self._abandon(error, and_waiting=True)
+
     def check_prompt(self, token_ids: Sequence[int]) -> None:
         """See that the model can be fed these tokens.
 
@@ -275,7 +280,9 @@ class Engine:
                 self._step()
             except BaseException as error:
                 # Whatever interrupted the step (a failed run, Ctrl-C) left some rows committed and others not.
-                self._abandon(error)
+                if not self._abandon(error) and not isinstance(error, KeyboardInterrupt):
+                    # What waits would fail alike at the next step, and so for ever.
+                    self._abandon(error, and_waiting=True)
                 if not isinstance(error, GenaiError):
                     raise
             self.hand_over()
@@ -371,7 +378,9 @@ class Engine:
             yield
         except GenaiError as error:
             self._fail(strategy, error)
-        except Exception as error:  # noqa: BLE001 - the others know nothing of it, whatever it is
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # noqa: BLE001 - a panic of a library in Rust is one; the others know nothing of it
             cause = GenerationError(
                 f"this request failed by a mistake of genai's: {error!r}; please report it with its traceback"
             )
@@ -383,12 +392,18 @@ class Engine:
         strategy.request.fail(error)
         self._scheduler.release(strategy, is_sound=False)
 
-    def _abandon(self, error: BaseException) -> None:
-        """End every request that runs with an error, and start over with an empty cache."""
-        for request in self._scheduler.abandon():
+    def _abandon(self, error: BaseException, *, and_waiting: bool = False) -> int:
+        """End every request that runs with an error, perhaps those that wait, too, and start over with an empty cache.
+
+        Returns:
+            How many have ended.
+        """
+        abandoned = self._scheduler.abandon(and_waiting=and_waiting)
+        for request in abandoned:
             cause = error
             if not isinstance(error, GenaiError):
                 cause = GenerationError(f"interrupted: {error!r}")
                 cause.__cause__ = error
             request.fail(cause)
         self.hand_over()
+        return len(abandoned)

@@ -171,9 +171,15 @@ class Scheduler:
                 if strategy in queue:
                     queue.remove(strategy)
 
-    def abandon(self) -> list[Request]:
-        """Take out everything that runs, whatever state an interrupted step left it in; return what has not ended."""
+    def abandon(self, *, and_waiting: bool = False) -> list[Request]:
+        """Take out everything that runs, whatever state an interrupted step left it in; return what has not ended.
+
+        Args:
+            and_waiting: Whether to take out what waits, too.
+        """
         running, self.running = self.running, []
+        while and_waiting and self.waiting:
+            running.append(self.waiting.popleft())
         if self._admitting is not None and self._admitting in self.waiting:
             self.waiting.remove(self._admitting)
             running.append(self._admitting)

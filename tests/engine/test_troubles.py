@@ -21,20 +21,27 @@ from tests.fakes import ByteTokenizer, FakeModel
 class BrokenParser(AnswerParser):
     """A parser with a mistake, which shows at the end or at any text."""
 
-    def __init__(self, *, at_end: bool) -> None:
+    def __init__(self, *, at_end: bool, error: type[BaseException]) -> None:
         super().__init__()
         self._at_end = at_end
+        self._error = error
 
     def push(self, text: str) -> AnswerDelta:
         if not self._at_end:
-            raise KeyError("a mistake")
+            raise self._error("a mistake")
         return super().push(text)
 
     def finish(self) -> AnswerDelta:
-        raise KeyError("a mistake")
+        raise self._error("a mistake")
 
 
-def broken(*, at_end: bool = True, stream: bool = True, **options: Any) -> Request:
+class Panic(BaseException):
+    """What a library in Rust, such as tokenizers, raises where it fails by a mistake of its own."""
+
+
+def broken(
+    *, at_end: bool = True, stream: bool = True, error: type[BaseException] = KeyError, **options: Any
+) -> Request:
     config = GenerationConfig().merge(**{"max_new_tokens": 4, **options})
     return Request(
         [7, 8],
@@ -42,10 +49,11 @@ def broken(*, at_end: bool = True, stream: bool = True, **options: Any) -> Reque
         tokenizer=ByteTokenizer(),
         eos_token_ids=(),
         stream=stream,
-        make_parser=lambda: BrokenParser(at_end=at_end),
+        make_parser=lambda: BrokenParser(at_end=at_end, error=error),
     )
 
 
+@pytest.mark.parametrize("error", [KeyError, Panic])
 @pytest.mark.parametrize("at_end", [False, True])
 @pytest.mark.parametrize(
     "options",
@@ -58,10 +66,12 @@ def broken(*, at_end: bool = True, stream: bool = True, **options: Any) -> Reque
     ],
     ids=str,
 )
-def test_a_mistake_with_one_answer_ends_no_other(options: dict[str, Any], at_end: bool) -> None:
+def test_a_mistake_with_one_answer_ends_no_other(
+    options: dict[str, Any], at_end: bool, error: type[BaseException]
+) -> None:
     model = FakeModel()
     engine = Engine(model)
-    good, bad = request(), broken(at_end=at_end, **options)
+    good, bad = request(), broken(at_end=at_end, error=error, **options)
     for each in (good, bad):
         engine.submit(each)
     while engine.has_work:
@@ -70,7 +80,7 @@ def test_a_mistake_with_one_answer_ends_no_other(options: dict[str, Any], at_end
     assert good.result is not None
     assert list(good.result.token_ids) == model.expected(PROMPT, 8)
     assert isinstance(bad.error, GenerationError)
-    assert isinstance(bad.error.__cause__, KeyError)
+    assert isinstance(bad.error.__cause__, error)
 
 
 @pytest.mark.parametrize("num_steps", [0, 3])
