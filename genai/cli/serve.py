@@ -49,6 +49,16 @@ class ServerFlags:
         float | None,
         typer.Option(min=0, metavar="SECONDS", help="Let a model go that nobody has asked for so long."),
     ] = None
+    max_loaded: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Most models in memory; the one that was used longest ago goes for another."
+        ),
+    ] = None
+    max_loaded_bytes: Annotated[
+        int | None,
+        typer.Option(min=1, help="Most bytes that the models in memory are expected to take."),
+    ] = None
 
 
 @command("genai serve", "genai serve phi", "genai serve chat=phi code=./my-model --port 9000")
@@ -76,9 +86,10 @@ def serve(
     request, and no texts.
     """
     try:
-        from genai.server import ServedModels, ServerSettings, listen, make_app, run_server
+        from genai.server import LoadLimits, ServedModels, ServerSettings, listen, make_app, run_server
     except ImportError as error:
         raise OptionError(f'serving needs the "serve" extra ({error}): pip install "genai[serve]"') from error
+    from genai.folder import MemoryNeed
     from genai.runtime.providers import preferred_provider
 
     keys = _keys(flags.api_key_file)
@@ -102,7 +113,16 @@ def serve(
 
     with listen(flags.host, flags.port) as listening:  # first: a port that is taken is told at once
         found = _find(_named(models or ["demo"]), folders, preferred_provider(runs.options))
-        served = ServedModels.of_folders(found, load, keep_alive=flags.keep_alive)
+        limits = LoadLimits(max_loaded=flags.max_loaded, max_bytes=flags.max_loaded_bytes)
+        sizes = {
+            name: MemoryNeed.of_folder(folder).total_bytes(
+                kv_cache_bytes=caches.kv_cache_bytes,
+                max_context=max_context,
+                has_copy=runs.options.get("optimize_for") != "memory",
+            )
+            for name, folder in found.items()
+        }
+        served = ServedModels.of_folders(found, load, keep_alive=flags.keep_alive, sizes=sizes, limits=limits)
         served.load_default()
         _log_to_stderr()
         if not settings.is_local and not keys:

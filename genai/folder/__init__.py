@@ -18,6 +18,7 @@ from genai.folder.files import (
 from genai.folder.genai_config import read_genai_config, write_genai_config
 from genai.folder.graph_names import GraphNames, StageConfig
 from genai.folder.manifest import Manifest
+from genai.folder.memory_need import MemoryNeed
 from genai.folder.model_card import CARD_FILE, model_card
 from genai.folder.model_folder import ModelFolder
 from genai.folder.staging import check_target, sha256_of, staged_folder
@@ -32,6 +33,7 @@ __all__ = [
     "DecoderConfig",
     "GraphNames",
     "Manifest",
+    "MemoryNeed",
     "ModelFolder",
     "StageConfig",
     "check_target",

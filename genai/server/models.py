@@ -1,20 +1,28 @@
-"""The models of a server: known by name, loaded when the first request asks for one, let go when nobody has for a while."""
+"""The models of a server: known by name, loaded when the first request asks for one, let go when nobody has for a while.
+
+Owns which of them are in memory together.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import functools
+import logging
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Self
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
 
-from genai.errors import ModelNotFoundError, OptionError, did_you_mean
+from genai.errors import GenaiError, ModelNotFoundError, OptionError, did_you_mean
 from genai.folder import ModelFolder
 from genai.generator import Generator
+from genai.server.served_model import ServedModel, lacks_memory
+from genai.wire import ApiError
 
-__all__ = ["ServedModels", "Target"]
+__all__ = ["LoadLimits", "ServedModels", "Target"]
+
+logger = logging.getLogger("genai.server")
 
 _LOOK_SECONDS = 1.0
 """How often idle models are looked for."""
@@ -35,23 +43,27 @@ class Target:
     adapter: str | None = None
 
 
-@dataclass(slots=True)
-class _Served:
-    """One model: how it is loaded, and who uses it.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadLimits:
+    """How much of a server's models may be in memory at a time.
 
     Args:
-        load: Loads it; runs in a thread.
-        generator: The model while it is loaded.
-        num_users: Requests that it is answering.
-        idle_since: When the last one ended, by the monotonic clock.
-        loading: Held by whoever loads it or lets it go.
+        max_loaded: Most models; `None` is all.
+        max_bytes: Most bytes that they are expected to take; `None` is no limit.
+        max_wait_seconds: How long a request waits for others to need a model no more, where its own does not fit beside theirs.
     """
 
-    load: Callable[[], Generator]
-    generator: Generator | None = None
-    num_users: int = 0
-    idle_since: float = 0.0
-    loading: asyncio.Lock = field(default_factory=asyncio.Lock)
+    max_loaded: int | None = None
+    max_bytes: int | None = None
+    max_wait_seconds: float = 60.0
+
+    def allow(self, models: Sequence[ServedModel]) -> bool:
+        """Whether these may be in memory together; one alone always may."""
+        if len(models) <= 1:
+            return True
+        too_many = self.max_loaded is not None and len(models) > self.max_loaded
+        num_bytes = sum(model.num_bytes for model in models)
+        return not too_many and (self.max_bytes is None or num_bytes <= self.max_bytes)
 
 
 class ServedModels:
@@ -61,6 +73,8 @@ class ServedModels:
         loaders: How each is loaded, by the name that requests use; the first answers requests that name none.
         adapters: The model of each adapter, by the adapter's name, which requests may use as a model's.
         keep_alive: Seconds without a request after which a model is let go; `None` keeps it.
+        sizes: About how many bytes of memory each takes, as far as it is known.
+        limits: How many may be in memory.
     """
 
     def __init__(
@@ -69,8 +83,13 @@ class ServedModels:
         *,
         adapters: Mapping[str, str] | None = None,
         keep_alive: float | None = None,
+        sizes: Mapping[str, int] | None = None,
+        limits: LoadLimits | None = None,
     ) -> None:
-        self._served = {name: _Served(load) for name, load in loaders.items()}
+        sizes = sizes or {}
+        self._served = {name: ServedModel(load, sizes.get(name, 0)) for name, load in loaders.items()}
+        self._limits = limits or LoadLimits()
+        self._freed = asyncio.Event()
         self._adapters = dict(adapters or {})
         self._keep_alive = keep_alive
         self.created = int(time.time())
@@ -80,15 +99,14 @@ class ServedModels:
         cls,
         folders: Mapping[str, ModelFolder],
         load: Callable[[ModelFolder], Generator],
-        *,
-        keep_alive: float | None = None,
+        **options: Any,
     ) -> Self:
         """Return the models of some folders, under their names and those of their adapters.
 
         Args:
             folders: The folders, by the names that requests use.
             load: Loads the model of one.
-            keep_alive: As the class takes it.
+            options: The other arguments of the class.
 
         Raises:
             OptionError: A name means two.
@@ -103,12 +121,17 @@ class ServedModels:
                     )
                 adapters[adapter] = name
         loaders = {name: functools.partial(load, folder) for name, folder in folders.items()}
-        return cls(loaders, adapters=adapters, keep_alive=keep_alive)
+        return cls(loaders, adapters=adapters, **options)
 
     @property
     def names(self) -> list[str]:
         """What requests may name: models, the default first, and adapters."""
         return [*self._served, *self._adapters]
+
+    @property
+    def models(self) -> Mapping[str, ServedModel]:
+        """All models by name, loaded or not."""
+        return self._served
 
     @property
     def loaded(self) -> Mapping[str, Generator]:
@@ -137,8 +160,7 @@ class ServedModels:
         Raises:
             GenaiError: It cannot be loaded.
         """
-        first = self._served[self.names[0]]
-        first.generator, first.idle_since = first.load(), time.monotonic()
+        self._served[self.names[0]].load_now()
 
     @contextlib.asynccontextmanager
     async def use(self, target: Target) -> AsyncIterator[Generator]:
@@ -146,35 +168,88 @@ class ServedModels:
 
         Raises:
             GenaiError: It cannot be loaded.
+            ApiError: It does not fit beside those that others need, and that did not change for long.
         """
         served = self._served[target.model]
         served.num_users += 1
         try:
-            async with served.loading:
-                if served.generator is None:
-                    served.generator = await asyncio.to_thread(served.load)
-            yield served.generator
+            yield await self._loaded(served)
         finally:
             served.num_users -= 1
             served.idle_since = time.monotonic()
+            self._note_change()
 
     async def let_idle_go(self) -> None:
         """Let go, until cancelled, what nobody has used for as long as it is kept."""
         while self._keep_alive is not None:
             await asyncio.sleep(min(_LOOK_SECONDS, max(self._keep_alive, 0.01)))
             for served in self._served.values():
-                await self._let_go(served, idle_for=self._keep_alive)
+                if served.is_idle and time.monotonic() - served.idle_since >= self._keep_alive:
+                    await served.let_go()
 
     async def close(self) -> None:
         """Let all go, also those that answer."""
         for served in self._served.values():
+            if served.loading is not None:
+                await asyncio.wait([served.loading])
             generator, served.generator = served.generator, None
             if generator is not None:
                 await asyncio.to_thread(generator.close)
 
-    async def _let_go(self, served: _Served, *, idle_for: float) -> None:
-        if served.generator is None or served.num_users or time.monotonic() - served.idle_since < idle_for:
-            return
-        async with served.loading:  # a request that comes meanwhile waits, and loads it again
-            generator, served.generator = served.generator, None
-            await asyncio.to_thread(generator.close)
+    async def _loaded(self, served: ServedModel) -> Generator:
+        """Return a model, loaded once for all who wait for it, and not in vain if one of them goes away."""
+        async with served.changing:  # or it might be going just now
+            if served.generator is not None:
+                return served.generator
+            if served.loading is None:
+                served.loading = asyncio.create_task(self._load(served))
+        return await asyncio.shield(served.loading)
+
+    async def _load(self, served: ServedModel) -> Generator:
+        try:
+            await self._make_room(served)
+            served.is_loading = True
+            try:
+                return await asyncio.to_thread(served.load_now)
+            except (GenaiError, MemoryError) as error:
+                if not lacks_memory(error) or not await self._let_all_idle_go():
+                    raise
+                logger.warning("idle models were let go, since there was no memory for another: %s", error)
+            return await asyncio.to_thread(served.load_now)
+        finally:
+            served.loading, served.is_loading = None, False
+            self._note_change()
+
+    async def _make_room(self, served: ServedModel) -> None:
+        """Let idle models go until another one fits, the one first that was used longest ago; wait for those in use.
+
+        Raises:
+            ApiError: That took too long, or nobody waits any more.
+        """
+        end = time.monotonic() + self._limits.max_wait_seconds
+        while not self._limits.allow(
+            [served, *(each for each in self._served.values() if each.takes_memory)]
+        ):
+            self._freed.clear()
+            idle = [each for each in self._served.values() if each.is_idle]
+            if idle and await min(idle, key=lambda each: each.idle_since).let_go():
+                continue
+            left = end - time.monotonic()
+            if left <= 0 or not served.num_users:
+                raise ApiError(
+                    "the model is not loaded, and those that are loaded are answering, beside which there is no room for it: "
+                    "come back later",
+                    status=503,
+                    code="model_not_loaded",
+                    headers={"Retry-After": "10"},
+                )
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._freed.wait(), min(left, _LOOK_SECONDS))
+
+    async def _let_all_idle_go(self) -> int:
+        """Let go whatever nobody needs now; return how many went."""
+        return sum([await each.let_go() for each in self._served.values() if each.is_idle])
+
+    def _note_change(self) -> None:
+        """Let those look again who wait for room."""
+        self._freed.set()

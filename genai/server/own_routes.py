@@ -31,7 +31,8 @@ def own_routes(state: ServerState) -> APIRouter:
     async def ready() -> Response:
         if state.is_draining:
             return AsciiJson({"status": "draining"}, 503)
-        return AsciiJson({"status": "ok", "loaded": sorted(state.models.loaded)})
+        loading = sorted(name for name, each in state.models.models.items() if each.is_loading)
+        return AsciiJson({"status": "ok", "loaded": sorted(state.models.loaded), "loading": loading})
 
     @router.get("/metrics")
     async def metrics() -> Response:

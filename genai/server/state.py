@@ -37,7 +37,12 @@ class Admission:
             ApiError: There are too many, or the server is about to end.
         """
         if self.is_draining:
-            raise ApiError("the server is shutting down: ask another one", status=503, code="draining")
+            raise ApiError(
+                "the server is shutting down: ask another one",
+                status=503,
+                code="draining",
+                headers={"Retry-After": "10"},
+            )
         if self.num_requests >= self.max_requests:
             raise ApiError(
                 f"{self.num_requests} requests run or wait already: come back later",

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from genai.cli.chat.context import MIN_CONTEXT, RESERVED_BYTES, longest_context
+from genai.cli.chat.context import MIN_CONTEXT, longest_context
 from genai.folder import ModelFolder
 from genai.runtime.providers import hardware
 from tests.cli.conftest import Outcome
 
 Cli = Callable[..., Outcome]
+RESERVED_BYTES = 256 << 20
 
 
 def weights_of(model: Path) -> int:

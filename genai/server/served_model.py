@@ -1,0 +1,91 @@
+"""One model of a server: how it is loaded, whether it is, and who uses it."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from genai.errors import OutOfMemoryError
+from genai.generator import Generator
+
+__all__ = ["ServedModel", "lacks_memory"]
+
+_ALLOCATION = re.compile(r"bad.?alloc|fail\w* to allocate|out of memory|not enough memory", re.IGNORECASE)
+"""How ONNX Runtime and the libraries below it say that memory is lacking."""
+
+
+@dataclass(slots=True, eq=False)
+class ServedModel:
+    """One model: how it is loaded, and who uses it. Belongs to one event loop.
+
+    Args:
+        load: Loads it; runs in a thread.
+        num_bytes: About how much memory it will take; 0 if that is not known.
+        generator: The model while it is loaded.
+        is_loading: Whether memory is being filled with it.
+        num_users: Requests that it is answering, or that wait for it.
+        idle_since: When the last one ended, by the monotonic clock.
+        num_loads: How often it was loaded.
+        load_seconds: How long that took in all.
+        changing: Held by whoever lets it go.
+        loading: What loads it, for all who wait.
+    """
+
+    load: Callable[[], Generator]
+    num_bytes: int = 0
+    generator: Generator | None = None
+    is_loading: bool = False
+    num_users: int = 0
+    idle_since: float = 0.0
+    num_loads: int = 0
+    load_seconds: float = 0.0
+    changing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    loading: asyncio.Task[Generator] | None = None
+
+    @property
+    def takes_memory(self) -> bool:
+        """Whether it is in memory, or about to be."""
+        return self.generator is not None or self.is_loading
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it is in memory and nobody needs it."""
+        return self.generator is not None and not self.num_users
+
+    def load_now(self) -> Generator:
+        """Load it; blocks.
+
+        Raises:
+            GenaiError: It cannot be loaded.
+        """
+        begin = time.monotonic()
+        self.generator = self.load()
+        self.idle_since = time.monotonic()
+        self.num_loads += 1
+        self.load_seconds += self.idle_since - begin
+        return self.generator
+
+    async def let_go(self) -> bool:
+        """Let it go, unless somebody needs it now; return whether it went."""
+        async with self.changing:  # a request that comes meanwhile waits, and loads it again
+            if not self.is_idle:
+                return False
+            assert self.generator is not None
+            try:
+                await asyncio.to_thread(self.generator.close)
+            finally:
+                self.generator = None  # only now is its memory free
+        return True
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """Whether an error, or what caused it, is that memory is lacking."""
+    found: BaseException | None = error
+    while found is not None:
+        if isinstance(found, (MemoryError, OutOfMemoryError)) or _ALLOCATION.search(str(found)):
+            return True
+        found = found.__cause__
+    return False

@@ -1,0 +1,160 @@
+"""Models in limited memory: who goes for another, who waits, and what a failure for lack of memory does."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+
+from genai.errors import ModelFolderError, OutOfMemoryError
+from genai.generator import Generator
+from genai.server import LoadLimits, ServedModels
+from genai.wire import ApiError
+
+
+class Loads:
+    """Stands for models: what was loaded and let go, in order."""
+
+    def __init__(self) -> None:
+        self.events: list[str] = []
+
+    def loader(self, name: str, *errors: Exception) -> Callable[[], Generator]:
+        left = list(errors)
+
+        def load() -> Any:
+            if left:
+                raise left.pop(0)
+            self.events.append(f"+{name}")
+            return self.model(name)
+
+        return load
+
+    def model(self, name: str) -> Any:
+        events = self.events
+
+        class Model:
+            def close(self) -> None:
+                events.append(f"-{name}")
+
+        return Model()
+
+
+@contextlib.asynccontextmanager
+async def serving(loads: Loads, names: str, **options: Any) -> AsyncIterator[ServedModels]:
+    models = ServedModels({name: loads.loader(name) for name in names}, **options)
+    try:
+        yield models
+    finally:
+        await models.close()
+
+
+async def use(models: ServedModels, *names: str) -> None:
+    for name in names:
+        async with models.use(models.find(name)):
+            pass
+
+
+async def test_the_one_that_was_used_longest_ago_goes_for_another() -> None:
+    loads = Loads()
+    async with serving(loads, "abc", limits=LoadLimits(max_loaded=2)) as models:
+        await use(models, "a", "b", "a", "c")
+        assert loads.events == ["+a", "+b", "-b", "+c"]
+        assert sorted(models.loaded) == ["a", "c"]
+
+
+async def test_bytes_are_a_limit() -> None:
+    loads = Loads()
+    sizes = {"a": 30, "b": 30, "c": 60, "d": 500}
+    async with serving(loads, "abcd", sizes=sizes, limits=LoadLimits(max_bytes=100)) as models:
+        await use(models, "a", "b", "c")
+        assert loads.events == ["+a", "+b", "-a", "+c"]
+        await use(models, "d")  # alone it is tried, whatever it may take
+        assert sorted(models.loaded) == ["d"]
+
+
+async def test_a_model_that_answers_stays_and_another_waits_for_it() -> None:
+    loads = Loads()
+    async with serving(loads, "ab", limits=LoadLimits(max_loaded=1)) as models:
+        async with models.use(models.find("a")):
+            waiting = asyncio.create_task(use(models, "b"))
+            await asyncio.sleep(0.05)
+            assert loads.events == ["+a"]
+            await use(models, "a")  # others of it go on meanwhile
+        await waiting
+        assert loads.events == ["+a", "-a", "+b"]
+
+
+async def test_who_waits_too_long_is_told_to_come_back() -> None:
+    limits = LoadLimits(max_loaded=1, max_wait_seconds=0.05)
+    async with serving(Loads(), "ab", limits=limits) as models, models.use(models.find("a")):
+        with pytest.raises(ApiError, match="come back later") as caught:
+            await use(models, "b")
+        assert (caught.value.status, caught.value.code) == (503, "model_not_loaded")
+        assert caught.value.headers is not None
+        assert int(caught.value.headers["Retry-After"]) > 0
+
+
+async def test_nothing_is_loaded_for_who_went_away_while_it_waited() -> None:
+    loads = Loads()
+    async with serving(loads, "ab", limits=LoadLimits(max_loaded=1)) as models:
+        async with models.use(models.find("a")):
+            waiting = asyncio.create_task(use(models, "b"))
+            await asyncio.sleep(0.01)
+            waiting.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await waiting
+            loading = models.models["b"].loading
+            assert loading is not None
+            with pytest.raises(ApiError):
+                await loading
+        assert loads.events == ["+a"]
+
+
+async def test_a_load_that_began_is_not_lost_when_who_asked_goes_away() -> None:
+    loads, may_load = Loads(), threading.Event()
+
+    def load() -> Any:
+        may_load.wait(30)
+        return loads.loader("a")()
+
+    models = ServedModels({"a": load, "b": loads.loader("b")})
+    asking = asyncio.create_task(use(models, "a"))
+    await asyncio.sleep(0.01)
+    await use(models, "b")  # others are answered while it is loaded
+    asking.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await asking
+    may_load.set()
+    await use(models, "a")
+    assert loads.events == ["+b", "+a"]
+    await models.close()
+
+
+@pytest.mark.parametrize(
+    "error", [OutOfMemoryError("none left"), MemoryError(), ModelFolderError("a: std::bad_alloc")]
+)
+async def test_where_memory_is_lacking_idle_models_go_and_it_is_tried_once_more(error: Exception) -> None:
+    loads = Loads()
+    models = ServedModels(
+        {"a": loads.loader("a"), "b": loads.loader("b"), "c": loads.loader("c", error, error, error)}
+    )
+    await use(models, "a")
+    async with models.use(models.find("b")):
+        with pytest.raises(type(error)):
+            await use(models, "c")
+        assert loads.events == ["+a", "+b", "-a"]
+        with pytest.raises(type(error)):  # nothing else can go: it is not tried twice
+            await use(models, "c")
+        await use(models, "c")
+    assert loads.events == ["+a", "+b", "-a", "+c"]
+    await models.close()
+
+
+async def test_loads_are_counted() -> None:
+    async with serving(Loads(), "ab", limits=LoadLimits(max_loaded=1)) as models:
+        await use(models, "a", "b", "a")
+        assert {name: each.num_loads for name, each in models.models.items()} == {"a": 2, "b": 1}
