@@ -78,12 +78,12 @@ def serve(
     folders: FolderFlags,
     runs: RunFlags,
 ) -> None:
-    """Answer other programs over HTTP, as OpenAI's servers do.
+    """Answer other programs over HTTP, as OpenAI's servers do, and people on a page.
 
-    Clients are given http://HOST:PORT/v1 as base URL. Requests that arrive
-    together run in one batch. A signal ends the server when what runs has
-    ended, a second one at once. The log on stderr has a line of JSON for each
-    request, and no texts.
+    Programs are given http://HOST:PORT/v1 as base URL; http://HOST:PORT/ in a
+    browser is the page. Requests that arrive together run in one batch. A
+    signal ends the server when what runs has ended, a second one at once. The
+    log on stderr has a line of JSON for each request, and no texts.
     """
     try:
         from genai.server import LoadLimits, ServedModels, ServerSettings, listen, make_app, run_server
@@ -130,7 +130,8 @@ def serve(
                 f"others on the network may ask without a key: name keys with --api-key-file or {KEY_VARIABLE}"
             )
         address = f"[{flags.host}]" if ":" in flags.host else flags.host
-        print_note(f"{', '.join(served.names)}: http://{address}:{listening.getsockname()[1]}/v1")
+        base = f"http://{address}:{listening.getsockname()[1]}"
+        print_note(f"{', '.join(served.names)}: {base}/v1 for programs, {base}/ for people")
         run_server(make_app(served, settings), listening)
 
 

@@ -24,6 +24,7 @@ from genai.server.guards import BodyLimit, KeyCheck, OriginCheck
 from genai.server.models import ServedModels
 from genai.server.openai_routes import openai_routes
 from genai.server.own_routes import own_routes
+from genai.server.page_routes import page_routes
 from genai.server.settings import ServerSettings
 from genai.server.state import Admission, ServerState
 from genai.wire import ApiError, status_of
@@ -55,6 +56,7 @@ def make_app(models: ServedModels, settings: ServerSettings) -> FastAPI:
     app.include_router(generation_routes(state))
     app.include_router(openai_routes(state))
     app.include_router(own_routes(state))
+    app.include_router(page_routes())
     return app
 
 
