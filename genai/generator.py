@@ -407,6 +407,8 @@ class Generator:
         continue_final_message: bool = False,
         config: GenerationConfig | None = None,
         stream: bool = True,
+        priority: int = 0,
+        client: str | None = None,
         **options: Unpack[GenerationOptions],
     ) -> Request:
         """Return a request for `submit` or `asubmit`, each of which takes it once.
@@ -421,6 +423,9 @@ class Generator:
             continue_final_message: For a conversation, whether to go on with its last message.
             config: Options; None takes the model's defaults.
             stream: Whether pieces are wanted as they come; without, the stream ends with its result alone.
+            priority: Who goes first, where not all can run at once: the lower.
+            client: Whom it is for, where several share the model: each of them gets an equal part of it, however many
+                requests it has.
             options: Options by name, over those of `config`.
 
         Raises:
@@ -439,7 +444,13 @@ class Generator:
             room=builder.room_for(config, options),
         )
         return builder.build(
-            made, config=config, options=options, stream=stream, is_conversation=messages is not None
+            made,
+            config=config,
+            options=options,
+            stream=stream,
+            is_conversation=messages is not None,
+            priority=priority,
+            client=client,
         )
 
     def submit(self, request: Request) -> GenerationStream:

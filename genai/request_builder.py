@@ -221,6 +221,8 @@ class RequestBuilder:
         options: GenerationOptions,
         stream: bool,
         is_conversation: bool = False,
+        priority: int = 0,
+        client: str | None = None,
     ) -> Request:
         """Return the request to continue a prompt; what compiles a `response_format` is the caller's thread.
 
@@ -230,6 +232,8 @@ class RequestBuilder:
             options: Options over those of `config`.
             stream: Whether pieces are wanted as they come.
             is_conversation: Whether the prompt is one, so that options about conversations mean something.
+            priority: Who goes first: the lower.
+            client: Whom it is served to.
 
         Raises:
             OptionError: An option is unknown or impossible.
@@ -237,6 +241,7 @@ class RequestBuilder:
         """
         given: dict[str, Any] = {**options}
         _check_config(config)
+        _check_turn(priority, client)
         if config is None:
             config = self._folder.generation
             given = {**self._folder.limits.options(len(prompt.token_ids), given), **given}
@@ -261,6 +266,8 @@ class RequestBuilder:
             make_reasoning_limit=self._reasoning_limit(prompt, config.max_reasoning_tokens),
             make_parser=make_parser,
             adapter=config.adapter,
+            priority=priority,
+            client=client,
             stop_texts=stop_texts,
         )
 
@@ -369,6 +376,13 @@ def _check_config(config: object) -> None:
         raise OptionError(
             f"config must be a GenerationConfig, not {config!r:.200}: pass options by name, or GenerationConfig(...)"
         )
+
+
+def _check_turn(priority: object, client: object) -> None:
+    if not isinstance(priority, int) or isinstance(priority, bool):
+        raise OptionError(f"priority must be an integer, not {priority!r:.200}")
+    if not isinstance(client, str | None):
+        raise OptionError(f"client must be a text or None, not {client!r:.200}")
 
 
 def _template_variables(

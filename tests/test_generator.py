@@ -74,6 +74,9 @@ def test_a_list_of_texts_may_be_anything_that_yields_texts(generator: Generator)
         ({"messages": MESSAGES[0]}, "messages must be a list of messages"),
         ({"messages": MESSAGES, "template_options": {"tools": []}}, "template_options must not hold tools"),
         ({"prompt": "a", "temprature": 1.0}, 'Did you mean "temperature"'),
+        ({"prompt": "a", "priority": 1.5}, "priority must be an integer, not 1.5"),
+        ({"prompt": "a", "priority": True}, "priority must be an integer, not True"),
+        ({"prompt": "a", "client": 7}, "client must be a text or None, not 7"),
     ],
     ids=str,
 )
@@ -147,6 +150,14 @@ def test_submitted_requests_run_together(generator: Generator) -> None:
     assert second.result.token_ids == expected.token_ids[:5]
     with pytest.raises(OptionError, match="submitted before"):
         generator.submit(requests[0])
+
+
+def test_a_request_has_the_priority_and_the_client_that_it_was_built_with(generator: Generator) -> None:
+    plain = generator.build_request("the", max_new_tokens=4)
+    urgent = generator.build_request("the", max_new_tokens=4, priority=-1, client="ada")
+    assert (plain.priority, plain.client, urgent.priority, urgent.client) == (0, None, -1, "ada")
+    texts = ["".join(piece.text for piece in generator.submit(each)) for each in (plain, urgent)]
+    assert texts[0] == texts[1]
 
 
 def test_a_request_without_pieces_has_a_result(generator: Generator) -> None:

@@ -82,7 +82,7 @@ class Engine:
             self._finish(strategy, "length")
             return
         with self._turn.changing():
-            self._scheduler.waiting.append(strategy)
+            self._scheduler.waiting.add(strategy)
 
     def advance(self, request: Request | None = None) -> None:
         """Take one step, or wait for the step that another thread is taking.

@@ -62,6 +62,8 @@ class Request:
         make_reasoning_limit: Makes what ends one sequence's reasoning; called once per sequence.
         make_parser: Makes what takes one sequence's text apart into text, reasoning and calls; without, all is text.
         stop_texts: Those of `stop_token_ids` that stand for a text that was to end the answer, with that text.
+        priority: Who goes first, where not all can run at once: the lower.
+        client: Whom it is served to; where not all can run at once, clients get equal shares.
 
     Pieces gather in `pieces`. Where `on_piece` is set, it is called instead with each piece, and with None when the
     request has ended, in the thread that runs the step.
@@ -81,6 +83,8 @@ class Request:
         make_reasoning_limit: Callable[[], LogitsProcessor] | None = None,
         make_parser: Callable[[], AnswerReader] | None = None,
         stop_texts: Mapping[int, str] | None = None,
+        priority: int = 0,
+        client: str | None = None,
     ) -> None:
         self.prompt_token_ids = tuple(prompt_token_ids)
         self.config = config
@@ -95,6 +99,8 @@ class Request:
         self._result: GenerationResult | None = None
         self.make_reasoning_limit = make_reasoning_limit
         self.make_parser = make_parser
+        self.priority = priority
+        self.client = client
         self.error: BaseException | None = None
         self.is_cancelled = False
         self.cached_prompt_tokens = 0
@@ -108,7 +114,7 @@ class Request:
         self.stop_texts = stop_texts or {}
         self.stop_token_ids = frozenset(() if config.ignore_eos else eos) | frozenset(config.stop_token_ids)
         self.seed = _draw_seed() if config.seed is None else config.seed
-        self._submitted = time.perf_counter()
+        self.submitted = time.perf_counter()
         self._first_token: float | None = None
 
     @property
@@ -183,11 +189,11 @@ class Request:
     def is_overdue(self) -> bool:
         """Whether it has taken all the time that it may."""
         limit = self.config.max_time
-        return limit is not None and time.perf_counter() - self._submitted >= limit
+        return limit is not None and time.perf_counter() - self.submitted >= limit
 
     def note_submission(self) -> None:
         """Take the time that `max_time` counts from."""
-        self._submitted = time.perf_counter()
+        self.submitted = time.perf_counter()
 
     def meets_criterion(self, token_ids: Sequence[int]) -> bool:
         """Whether one of the caller's functions wants a sequence, prompt included, to end here.
@@ -286,8 +292,8 @@ class Request:
             prompt_tokens=len(self.prompt_token_ids),
             cached_prompt_tokens=self.cached_prompt_tokens,
             generated_tokens=generated_tokens,
-            time_to_first_token_seconds=first - self._submitted,
-            total_seconds=now - self._submitted,
+            time_to_first_token_seconds=first - self.submitted,
+            total_seconds=now - self.submitted,
             tokens_per_second=(generated_tokens - 1) / decoding
             if generated_tokens > 1 and decoding > 0
             else 0.0,

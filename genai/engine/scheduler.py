@@ -1,13 +1,12 @@
 """What runs next: requests that wait for slots, prompts that are computed chunk by chunk, sequences that decode.
 
 Runs nothing itself and places nothing: where a slot lies is the cache's business, how a batch is run the model's.
-Under memory pressure the request that came last gives its slots back and waits again, with the tokens that it has;
-so the oldest always goes on as if it were alone.
+Under memory pressure the request that came last, of those of the lowest priority, gives its slots back and waits again, with
+the tokens that it has; so the oldest of the highest priority always goes on as if it were alone.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
@@ -17,6 +16,7 @@ from genai.engine.request import Request
 from genai.engine.sequence import GenerationSequence
 from genai.engine.speculation import Speculation
 from genai.engine.strategies import Strategy
+from genai.engine.waiting import WaitingQueue
 from genai.errors import OptionError, OutOfMemoryError
 from genai.model import Model, Span
 
@@ -45,9 +45,9 @@ class Batch:
 
 
 class Scheduler:
-    """Admits requests in order, and makes one step's batch of those that run.
+    """Admits requests in the order of `WaitingQueue`, and makes one step's batch of those that run.
 
-    A request is known here by its strategy. `running` is in order of arrival. Nothing is ended here: what cannot go on is
+    A request is known here by its strategy. `running` is in order of admission. Nothing is ended here: what cannot go on is
     the engine's to end.
 
     Args:
@@ -56,7 +56,7 @@ class Scheduler:
     """
 
     def __init__(self, model: Model, speculation: Speculation) -> None:
-        self.waiting: deque[Strategy] = deque()
+        self.waiting = WaitingQueue()
         self.running: list[Strategy] = []
         self._model = model
         self._cache: KVCache = model.cache
@@ -98,14 +98,12 @@ class Scheduler:
                 return []
             if len(self.running) == 1:
                 return list(self.running)
-            self._preempt(self.running[-1])
+            self._preempt(max(reversed(self.running), key=_priority))
 
     def admit(self, fail: Callable[[Strategy, Exception], None]) -> None:
         """Give slots to what waits, in order, while there are any; call `fail` with what never gets them, and why."""
-        if not self.waiting:
-            return
-        while self.waiting:
-            strategy = self._admitting = self.waiting[0]
+        while (strategy := self.waiting.first()) is not None:
+            self._admitting = strategy
             if not strategy.request.is_finished:  # as it may be where a step was interrupted
                 try:
                     admitted = self._acquire(strategy) or (not self.running and self._acquire_alone(strategy))
@@ -118,7 +116,8 @@ class Scheduler:
                     fail(strategy, self._never_fits(strategy))
                     continue
                 self.running.append(strategy)
-            self.waiting.popleft()
+                self.waiting.service.begin(strategy, _num_uncached(strategy))
+            self.waiting.remove(strategy)
         self._admitting = None
 
     def batch(self, max_tokens: int) -> Batch:
@@ -126,7 +125,7 @@ class Scheduler:
         batch = Batch()
         unready = [s for each in self.running for s in each.sequences if s.has_slot and not s.is_ready]
         if unready:
-            for sequence, span in self._chunks(unready, max_tokens):
+            for sequence, span in self._chunks(self._in_order(unready), max_tokens):
                 batch.prompts.append(sequence)
                 batch.spans.append(span)
         decoding = self.running
@@ -167,9 +166,10 @@ class Scheduler:
                     self._cache.truncate(sequence.slot, 0)
                 self._give_back(sequence)
         if not any(sequence.has_slot for sequence in strategy.sequences):
-            for queue in (self.running, self.waiting):
-                if strategy in queue:
-                    queue.remove(strategy)
+            self.waiting.service.end(strategy)
+            self.waiting.remove(strategy)
+            if strategy in self.running:
+                self.running.remove(strategy)
 
     def abandon(self, *, and_waiting: bool = False) -> list[Request]:
         """Take out everything that runs, whatever state an interrupted step left it in; return what has not ended.
@@ -178,12 +178,12 @@ class Scheduler:
             and_waiting: Whether to take out what waits, too.
         """
         running, self.running = self.running, []
-        while and_waiting and self.waiting:
-            running.append(self.waiting.popleft())
-        if self._admitting is not None and self._admitting in self.waiting:
-            self.waiting.remove(self._admitting)
-            running.append(self._admitting)
+        for strategy in self.waiting:
+            if and_waiting or strategy is self._admitting:
+                self.waiting.remove(strategy)
+                running += [strategy] * (strategy not in running)
         self._admitting = None
+        self.waiting.service.reset()
         for strategy in running:
             for sequence in strategy.sequences:
                 sequence.slot = None
@@ -205,7 +205,7 @@ class Scheduler:
         assert all(len(s.slot.token_ids) <= self._cache.capacity for s in sequences if s.has_slot)
 
     def _everything(self) -> tuple[Strategy, ...]:
-        return (*self.running, *tuple(self.waiting))  # other threads may submit meanwhile
+        return (*self.running, *self.waiting)
 
     def _recompute_with_other_tables(self) -> None:
         """Empty the slots of sequences that have come to a length where the model's position table changes."""
@@ -262,6 +262,17 @@ class Scheduler:
             count = min(max_tokens, to_branch) if to_branch > 0 else max_tokens
             yield sequence, Span(sequence.slot, *sequence.next_chunk(count))
 
+    def _in_order(self, unready: list[GenerationSequence]) -> list[GenerationSequence]:
+        """Return whose prompts go first: as in `WaitingQueue`, but that one which was begun is not left for its like."""
+        served = self.waiting.service.served
+
+        def rank(sequence: GenerationSequence) -> tuple[int, bool, int]:
+            request = sequence.request
+            return request.priority, sequence not in self._prefilling, served(request.client)
+
+        are_alike = len({(each.request.priority, each.request.client) for each in unready}) == 1
+        return unready if are_alike else sorted(unready, key=rank)
+
     def _begin(self, sequence: GenerationSequence) -> None:
         """Take over what other slots hold of a sequence by now."""
         self._cache.adopt_prefix(sequence.slot, sequence.reusable)
@@ -285,7 +296,7 @@ class Scheduler:
             if sequence.has_slot:
                 self._give_back(sequence)
         strategy.request.num_preemptions += 1
-        self.waiting.appendleft(strategy)
+        self.waiting.put_back(strategy)
         self.running.remove(strategy)
 
     def _give_back(self, sequence: GenerationSequence) -> None:
@@ -373,6 +384,15 @@ def _going_on(strategy: Strategy) -> tuple[list[GenerationSequence], int]:
     """Return the sequences that have not ended, and the length of the longest."""
     sequences = [sequence for sequence in strategy.sequences if sequence.finish_reason is None]
     return sequences, max(sequence.num_positions for sequence in sequences)
+
+
+def _priority(strategy: Strategy) -> int:
+    return strategy.request.priority
+
+
+def _num_uncached(strategy: Strategy) -> int:
+    """Return how many tokens a request that got its slots has to run before it decodes."""
+    return max(len(each.pending) for each in strategy.sequences if each.has_slot)
 
 
 def _may_share(sequence: GenerationSequence, chosen: Iterable[GenerationSequence]) -> bool:

@@ -120,6 +120,9 @@ def check_mix(tokenizer: Tokenizer, compiler: GrammarCompiler, data: st.DataObje
         for _ in range(data.draw(st.sampled_from([0, 1, 9, 40, 60]))):
             engine.advance()
             engine.check()
+        if data.draw(st.integers(0, 5)) == 0:
+            engine.cancel(data.draw(st.sampled_from([*twins])))
+            engine.check()
         running = engine._scheduler.running
         if running and data.draw(st.booleans()):
             engine._scheduler._preempt(
@@ -129,7 +132,10 @@ def check_mix(tokenizer: Tokenizer, compiler: GrammarCompiler, data: st.DataObje
         engine.advance()
         engine.check()
     for each, twin in twins.items():
-        assert _outcome(each) == _outcome(twin)
+        if each.is_cancelled:
+            _check_cancelled(each, twin)
+        else:
+            assert _outcome(each) == _outcome(twin)
         if each.result is not None and each.stream:
             for index, choice in enumerate(each.result.choices or (each.result,)):
                 pieces = [piece for piece in each.pieces if piece.index == index]
@@ -154,6 +160,8 @@ def requests(draw: st.DrawFn, tokenizer: Tokenizer, compiler: GrammarCompiler) -
         eos_token_ids=[EOS],
         stream=draw(st.booleans()),
         adapter=draw(st.sampled_from([None, "a"])),
+        priority=draw(st.sampled_from([0, 0, -1, 2])),
+        client=draw(st.sampled_from([None, "a", "b"])),
         make_constraint=None if grammar is None else lambda: grammar.constraint([EOS]),
         parse=None if grammar is None else grammar.parse,
     )
@@ -210,6 +218,16 @@ def _answer(twin: Request, index: int) -> Sequence[int]:
         return ()
     choices = twin.result.choices or (twin.result,)
     return choices[index % len(choices)].token_ids
+
+
+def _check_cancelled(each: Request, twin: Request) -> None:
+    """See that what came before a request was cancelled is the beginning of what would have come."""
+    if each.result is None:
+        assert str(each.error) == str(twin.error)
+    elif each.config.num_beams == 1 and each.config.best_of is None and twin.result is not None:
+        both = [request.result.choices or (request.result,) for request in (each, twin) if request.result]
+        for choice, whole in zip(*both, strict=True):
+            assert choice.token_ids == whole.token_ids[: len(choice.token_ids)]
 
 
 def _outcome(request: Request) -> Any:
