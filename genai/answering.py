@@ -24,9 +24,11 @@ class Answering:
 
     Args:
         streams: One for each of its prompts.
+        num_prompt_tokens: Tokens of all of them.
     """
 
     streams: list[AsyncGenerationStream] = field(default_factory=list)
+    num_prompt_tokens: int = 0
 
     @classmethod
     async def begin(cls, generator: Generator, request: CompletionRequest) -> Self:
@@ -39,12 +41,15 @@ class Answering:
         try:
             built = await asyncio.to_thread(
                 lambda: [
-                    generator.build_request(**prompt, **request.options, stream=request.stream)
+                    generator.build_request(
+                        **request.arguments(prompt, lambda: generator.tokenizer), stream=request.stream
+                    )
                     for prompt in request.prompts
                 ]
             )
             for each in built:
                 answering.streams.append(generator.asubmit(each))
+                answering.num_prompt_tokens += len(each.prompt_token_ids)
         except BaseException as error:
             answering.cancel()
             if isinstance(error, OptionError):

@@ -43,9 +43,16 @@ async def _answer(state: ServerState, request: Request, exchange: Exchange) -> R
     async with contextlib.AsyncExitStack() as needed:
         needed.enter_context(state.admitted())
         generator = await needed.enter_async_context(state.models.use(target))
+        load_seconds = time.time() - created
         answering = await Answering.begin(generator, wanted)
         needed.callback(answering.cancel)
-        facts = AnswerFacts(target.name, created, lambda: generator.tokenizer)
+        facts = AnswerFacts(
+            target.name,
+            created,
+            lambda: generator.tokenizer,
+            num_prompt_tokens=answering.num_prompt_tokens,
+            load_seconds=load_seconds,
+        )
         if wanted.stream:
             pieces = _events(state, target.name, answering, exchange.events(facts))
             return EventStream(pieces, exchange.framing, needed.pop_all())

@@ -62,6 +62,7 @@ class ChatTemplate:
         self._special_tokens = dict(special_tokens or {})
         self._takes_objects: bool | None = None
         self._tool_place: ToolPlace | None = None
+        self._variables: frozenset[str] | None = None
         self._lock = threading.Lock()  # the environment counts the steps of one rendering at a time
         self._environment = TemplateEnvironment()
         try:
@@ -110,6 +111,20 @@ class ChatTemplate:
             }
         )
         return self._cut_at_tag(text, opening) if continue_final_message else text
+
+    @property
+    def variables(self) -> frozenset[str]:
+        """The variables that the template looks at, the conversation's own included.
+
+        >>> sorted(ChatTemplate("{% if think is not defined %}{% set think = true %}{% endif %}{{ messages }}").variables)
+        ['messages', 'think']
+        """
+        if self._variables is None:
+            from jinja2 import meta
+
+            parsed = self._environment.parse(self.source)
+            self._variables = frozenset(meta.find_undeclared_variables(parsed))
+        return self._variables
 
     @property
     def tool_place(self) -> ToolPlace:

@@ -16,6 +16,7 @@ from genai.engine import GenerationResult, Piece
 from genai.errors import GenaiError, OptionError
 from genai.text import Tokenizer
 from genai.wire.framing import Framing
+from genai.wire.thinking import Thinking
 
 __all__ = ["AnswerEvents", "AnswerFacts", "CompletionRequest", "Event", "Exchange"]
 
@@ -33,6 +34,7 @@ class CompletionRequest:
         options: The generation's options, for all of them.
         stream: Whether pieces are wanted as they come.
         names: What the body calls options, where it is another name.
+        thinking: Whether the model is to think before it answers; `None` leaves it to the model.
     """
 
     model: str | None
@@ -40,11 +42,25 @@ class CompletionRequest:
     options: Mapping[str, Any]
     stream: bool = False
     names: Mapping[str, str] = field(default_factory=dict)
+    thinking: Thinking | None = None
 
     @property
     def num_choices(self) -> int:
         """How many answers each prompt has."""
         return int(self.options.get("num_return_sequences", 1))
+
+    def arguments(self, prompt: Mapping[str, Any], tokenizer: Callable[[], Tokenizer]) -> dict[str, Any]:
+        """Return the arguments of `Generator.build_request` for one of the prompts.
+
+        Args:
+            prompt: One of `prompts`.
+            tokenizer: Returns the model's, whose chat template is asked where thinking is.
+
+        Raises:
+            BodyError: The model is to think, and cannot.
+        """
+        thinking = {} if self.thinking is None else self.thinking.arguments(prompt, tokenizer())
+        return {**prompt, **thinking, **self.options}
 
     def with_adapter(self, name: str) -> Self:
         """Return the same request for an adapter, unless it names one."""
@@ -64,11 +80,15 @@ class AnswerFacts:
         model: What the model is called.
         created: When it was asked for, in seconds since 1970.
         tokenizer: Returns the model's; called where the answer shows single tokens.
+        num_prompt_tokens: Tokens of the prompts.
+        load_seconds: How long the model took to be there.
     """
 
     model: str
     created: float
     tokenizer: Callable[[], Tokenizer]
+    num_prompt_tokens: int = 0
+    load_seconds: float = 0.0
 
 
 class AnswerEvents(Protocol):

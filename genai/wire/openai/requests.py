@@ -6,17 +6,17 @@ servers have them too (top_k, min_p, repetition_penalty, ...).
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Mapping
 from typing import Any
 
-from genai.config import CODE_OPTIONS, GenerationConfig, plain_messages
-from genai.errors import OptionError, did_you_mean
+from genai.config import plain_messages
+from genai.errors import OptionError
 from genai.wire.exchange import CompletionRequest
 from genai.wire.fields import BodyError, are_tokens, body_fields, take
+from genai.wire.options import plain_options
 
-__all__ = ["conversation", "plain_options", "read_completion"]
+__all__ = ["conversation", "read_completion"]
 
 _RENAMED = {
     "max_tokens": "max_new_tokens",
@@ -55,7 +55,11 @@ def read_completion(body: Any, *, is_chat: bool) -> tuple[CompletionRequest, boo
     if not is_chat and "logprobs" in fields:
         names["top_logprobs"] = "logprobs"
     read_logprobs = _chat_logprobs if is_chat else _text_logprobs
-    options = {**read_logprobs(fields), **_bias(fields), **plain_options(fields)}
+    options = {
+        **read_logprobs(fields),
+        **_bias(fields),
+        **plain_options(fields, renamed=_RENAMED, hints=_ELSEWHERE),
+    }
     if stream and "prompt_logprobs" in options:
         raise BodyError(
             "prompt_logprobs, and logprobs with echo, are not streamed: leave stream out", "prompt_logprobs"
@@ -149,18 +153,3 @@ def _bias(fields: dict[str, Any]) -> dict[str, Any]:
         return {"logit_bias": {int(token_id): value for token_id, value in bias.items()}}
     except ValueError:
         raise BodyError("logit_bias must map token ids to numbers", "logit_bias") from None
-
-
-def plain_options(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options that other fields stand for."""
-    known = {field.name for field in dataclasses.fields(GenerationConfig)}.difference(CODE_OPTIONS)
-    options: dict[str, Any] = {}
-    for name, value in fields.items():
-        option = _RENAMED.get(name, name)
-        if option not in known:
-            hint = _ELSEWHERE.get(name) or did_you_mean(name, {*known, *_RENAMED})
-            raise BodyError(f'unknown field "{name}".{hint}', name)
-        if option in options:
-            raise BodyError(f"{name} is given twice, by another name too", name)
-        options[option] = value
-    return options
