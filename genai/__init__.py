@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         GenerationStream,
         Piece,
         Request,
+        Workload,
     )
     from genai.export import export_model
     from genai.folder import ModelFolder
@@ -71,6 +72,7 @@ __all__ = [
     "ToolCall",
     "ToolCallDelta",
     "UnsupportedModelError",
+    "Workload",
     "__version__",
     "export_model",
     "tool",
@@ -93,6 +95,7 @@ _LAZY = {
     "TokenScores": "genai.scoring",
     "Tool": "genai.tools",
     "ToolCallDelta": "genai.tools",
+    "Workload": "genai.engine",
     "export_model": "genai.export",
     "tool": "genai.tools",
 }

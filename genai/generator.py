@@ -20,7 +20,14 @@ from genai.chat_stream import AsyncChatStream, ChatStream
 from genai.config import GenerationConfig, GenerationOptions, ToolChoiceLike, check_optimize_for
 from genai.draft_folder import prepare_draft
 from genai.embedding import Pooling
-from genai.engine import AsyncGenerationStream, EnginePool, GenerationResult, GenerationStream, Request
+from genai.engine import (
+    AsyncGenerationStream,
+    EnginePool,
+    GenerationResult,
+    GenerationStream,
+    Request,
+    Workload,
+)
 from genai.folder import ModelFolder
 from genai.generator_checks import check_bools, check_nothing_to_choose, device_ids
 from genai.loaded_model import LoadedModel, load_model
@@ -635,6 +642,10 @@ class Generator:
             OptionError: It is longer than kv_cache_bytes allows.
         """
         return self._reader.load_cache(Path(path))
+
+    def workload(self) -> Workload:
+        """Return how much runs and waits, and how full the KV cache is; cheap, and any thread may ask at any time."""
+        return self._engine.workload()
 
     def close(self) -> None:
         """Stop the background thread and free the model; calls after this raise GenerationError.

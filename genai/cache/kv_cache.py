@@ -94,6 +94,10 @@ class KVCache:
         """Bytes of all buffers and snapshots, and of what the runtime holds beside them."""
         return self.shape.num_bytes(len(self.slots), self.capacity) + self._snapshots.nbytes
 
+    def num_tokens(self, *, in_use: bool) -> int:
+        """Return how many tokens the slots hold that are owned, or that are not; another thread may ask at any time."""
+        return sum(len(slot.token_ids) for slot in tuple(self.slots) if slot.in_use == in_use)
+
     @property
     def num_in_use(self) -> int:
         """Slots that are owned now."""
@@ -151,7 +155,7 @@ class KVCache:
         assert slot.in_use
         if slot.key.has_dropped:
             self.truncate(slot, 0)
-        self._most_in_use = max(self._most_in_use, self._count_positions(in_use=True))
+        self._most_in_use = max(self._most_in_use, self.num_tokens(in_use=True))
         self._clock += 1
         slot.in_use, slot.last_used = False, self._clock
         self._limit_idle()
@@ -301,15 +305,12 @@ class KVCache:
             return shared
         return max((each.position for each in slot.snapshots if each.position <= shared), default=0)
 
-    def _count_positions(self, *, in_use: bool) -> int:
-        return sum(len(slot.token_ids) for slot in self.slots if slot.in_use == in_use)
-
     def _limit_idle(self, num_awaited: int = 0) -> None:
         """Empty idle slots, those used longest ago first, where all slots would hold more than ever was in use."""
         if not self._buffers.can_discard:
             return
         least = MIN_IDLE_BYTES // max(self.shape.bytes_per_position, 1)
-        room = max(self._most_in_use - self._count_positions(in_use=True) - num_awaited, least)
+        room = max(self._most_in_use - self.num_tokens(in_use=True) - num_awaited, least)
         for slot in sorted(self.slots, key=lambda slot: -slot.last_used):
             if not slot.in_use and slot.token_ids:
                 room -= len(slot.token_ids)

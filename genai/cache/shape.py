@@ -83,6 +83,11 @@ class CacheShape:
         """Return the bytes of so many slots of such a capacity."""
         return num_slots * (capacity * self.bytes_per_position + self.bytes_per_slot)
 
+    @property
+    def max_positions(self) -> int:
+        """The most positions of all slots together, in whichever number of slots there is room for most."""
+        return max(num_slots * self.capacity_for(num_slots) for num_slots in range(1, self.max_slots + 1))
+
     def fits(self, num_slots: int, capacity: int) -> bool:
         """Whether so many slots of such a capacity stay within all limits."""
         if num_slots > self.max_slots or capacity > self.max_capacity:

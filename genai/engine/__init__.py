@@ -7,6 +7,7 @@ from genai.engine.request import Request, RequestTokenizer
 from genai.engine.results import Choice, FinishReason, GenerationResult, GenerationStats, Piece, TokenLogprob
 from genai.engine.speculation import Speculation
 from genai.engine.stream import AsyncGenerationStream, GenerationStream
+from genai.engine.workload import Workload
 
 __all__ = [
     "AsyncGenerationStream",
@@ -23,4 +24,5 @@ __all__ = [
     "RequestTokenizer",
     "Speculation",
     "TokenLogprob",
+    "Workload",
 ]

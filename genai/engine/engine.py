@@ -24,6 +24,7 @@ from genai.engine.scheduler import Batch, NoMemoryError, Scheduler
 from genai.engine.speculation import Speculation
 from genai.engine.strategies import Strategy
 from genai.engine.turn import Turn
+from genai.engine.workload import Workload
 from genai.errors import GenaiError, GenerationError, OptionError, OutOfMemoryError
 from genai.model import Model, Span, StepOutput
 
@@ -64,6 +65,22 @@ class Engine:
     def num_sequences(self) -> int:
         """How many sequences run or wait; another thread may read it while a step runs."""
         return self._scheduler.num_sequences
+
+    def workload(self) -> Workload:
+        """Return how much there is to do; another thread may ask while a step runs."""
+        scheduler, cache = self._scheduler, self._model.cache
+        return Workload(
+            num_running=len(scheduler.running),
+            num_waiting=len(scheduler.waiting),
+            num_preemptions=scheduler.num_preemptions,
+            prompt_tokens=scheduler.num_prompt_tokens,
+            cached_prompt_tokens=scheduler.num_cached_tokens,
+            cache_tokens=cache.num_tokens(in_use=True),
+            idle_cache_tokens=cache.num_tokens(in_use=False),
+            max_cache_tokens=cache.shape.max_positions,
+            cache_bytes=cache.nbytes,
+            max_cache_bytes=cache.shape.max_bytes,
+        )
 
     def num_uncached(self, token_ids: Sequence[int], adapter: str | None = None) -> int:
         """Return how many tokens of a prompt would have to run; another thread may ask while a step runs."""

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from genai.cache import CachedPrefix
 from genai.engine.engine import Engine
 from genai.engine.request import Request
+from genai.engine.workload import Workload
 
 __all__ = ["EnginePool"]
 
@@ -39,6 +40,11 @@ class EnginePool:
     def has_work(self) -> bool:
         """Whether any request has not ended."""
         return any(engine.has_work for engine in self.engines)
+
+    def workload(self) -> Workload:
+        """Return how much there is to do on all engines together; another thread may ask while a step runs."""
+        first, *others = (engine.workload() for engine in self.engines)
+        return sum(others, first)
 
     def submit(self, request: Request) -> None:
         """Queue a request on the engine that will have it done first.

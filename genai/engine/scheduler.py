@@ -58,6 +58,9 @@ class Scheduler:
     def __init__(self, model: Model, speculation: Speculation) -> None:
         self.waiting = WaitingQueue()
         self.running: list[Strategy] = []
+        self.num_preemptions = 0
+        self.num_prompt_tokens = 0  # of what has run and ended
+        self.num_cached_tokens = 0
         self._model = model
         self._cache: KVCache = model.cache
         self._speculation = speculation
@@ -170,6 +173,8 @@ class Scheduler:
             self.waiting.remove(strategy)
             if strategy in self.running:
                 self.running.remove(strategy)
+                self.num_prompt_tokens += len(strategy.request.prompt_token_ids)
+                self.num_cached_tokens += strategy.request.cached_prompt_tokens
 
     def abandon(self, *, and_waiting: bool = False) -> list[Request]:
         """Take out everything that runs, whatever state an interrupted step left it in; return what has not ended.
@@ -296,6 +301,7 @@ class Scheduler:
             if sequence.has_slot:
                 self._give_back(sequence)
         strategy.request.num_preemptions += 1
+        self.num_preemptions += 1
         self.waiting.put_back(strategy)
         self.running.remove(strategy)
 

@@ -150,3 +150,41 @@ def test_impossible_devices_are_refused(
 ) -> None:
     with pytest.raises(OptionError, match="devices"):
         Generator(model_folder("llama")[1], **options)
+
+
+def test_the_workload_is_that_of_all_engines() -> None:
+    models, pool = pool_of(2, max_batch=1, max_bytes=10_000)
+    shape = models[0].cache.shape
+    at_rest = pool.workload()
+    assert (at_rest.num_running, at_rest.num_waiting, at_rest.cache_bytes) == (0, 0, 0)
+    assert (at_rest.max_cache_tokens, at_rest.max_cache_bytes) == (2 * shape.capacity_for(1), 20_000)
+    requests = [request([10 + i, 2, 3], max_new_tokens=4) for i in range(6)]
+    for each in requests:
+        pool.submit(each)
+    for engine in pool.engines:
+        engine.advance()
+    busy = pool.workload()
+    assert (busy.num_running, busy.num_waiting, busy.cache_tokens) == (2, 4, 2 * 2)
+    assert busy.cache_bytes == sum(model.cache.nbytes for model in models) > 0
+    pool.run(requests)
+    again = [request([10 + i, 2, 3], max_new_tokens=4) for i in (4, 5)]
+    for each in again:
+        pool.submit(each)
+    pool.run(again)
+    done = pool.workload()
+    assert (done.num_running, done.num_waiting, done.cache_tokens) == (0, 0, 0)
+    assert done.idle_cache_tokens == 2 * 6
+    assert (done.prompt_tokens, done.cached_prompt_tokens) == (8 * 3, 2 * 2)
+
+
+def test_the_workload_counts_who_gave_way_and_knows_no_limit_of_bytes_where_there_is_none() -> None:
+    shape = FakeModel(context_length=2000).cache.shape
+    engine = Engine(FakeModel(context_length=2000, max_bytes=shape.num_bytes(2, 300)))
+    requests = [request([i, 4], max_new_tokens=400) for i in range(2)]
+    for each in requests:
+        engine.submit(each)
+    engine.run(requests)
+    assert engine.workload().num_preemptions == sum(each.num_preemptions for each in requests) > 0
+    assert Engine(FakeModel()).workload().max_cache_bytes is None
+    assert Engine(FakeModel()).workload().max_cache_tokens == 4 * 64
+    assert (engine.workload() + Engine(FakeModel()).workload()).max_cache_bytes is None
