@@ -6,7 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from genai._version import __version__
-from genai.config import GenerationConfig, GenerationOptions, Message, ResponseFormat, ToolCall
+from genai.config import CutCall, GenerationConfig, GenerationOptions, Message, ResponseFormat, ToolCall
 from genai.errors import (
     CacheFileError,
     ChatTemplateError,
@@ -47,6 +47,7 @@ __all__ = [
     "ChatStream",
     "ChatTemplateError",
     "CheckpointError",
+    "CutCall",
     "ExportError",
     "GenaiError",
     "GenerationConfig",

@@ -35,10 +35,12 @@ class MadeRule:
     Args:
         make_constraint: Makes the constraint of one sequence.
         parse: Reads what a complete text stands for; `None` where it stands for nothing but itself.
+        keeps_calls: Whether it keeps calls to their format, once they have begun.
     """
 
     make_constraint: Callable[[], GrammarConstraint | LateConstraint]
     parse: Callable[[str], Any] | None = None
+    keeps_calls: bool = False
 
 
 class AnswerRules:
@@ -66,7 +68,7 @@ class AnswerRules:
         """
         if prompt.must_call:
             grammar = self._compile(self._calls(prompt, config, ends), ends)
-            return MadeRule(lambda: grammar.constraint(ends))
+            return MadeRule(lambda: grammar.constraint(ends), keeps_calls=True)
         if config.response_format is not None:
             grammar = self._compile(self._form(config.response_format, prompt, ends), ends)
             return MadeRule(lambda: grammar.constraint(ends), grammar.parse)
@@ -119,7 +121,7 @@ class AnswerRules:
             grammar = self._compiler.compile(AnswerForm(None, frame=frame, option="tools"), ends)
         except OptionError:  # nobody has asked for it
             return None
-        return MadeRule(lambda: grammar.late_constraint(trigger, ends))
+        return MadeRule(lambda: grammar.late_constraint(trigger, ends), keeps_calls=True)
 
     def _compile(self, answer: AnswerForm, ends: Sequence[int]) -> Grammar:
         if not ends:

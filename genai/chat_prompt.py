@@ -54,10 +54,14 @@ class ChatPrompt:
         """Whether reasoning may come before the answer."""
         return self.reasoning is not None and not self.has_reasoned
 
-    def make_parser(self) -> AnswerParser:
-        """Return a parser of one answer."""
+    def make_parser(self, *, are_calls_sure: bool = False) -> AnswerParser:
+        """Return a parser of one answer, whose calls are sure where a grammar holds the model to them."""
         return AnswerParser(
-            self.tool_format, self.tools, reasoning=self.reasoning, is_reasoning=self.is_reasoning
+            self.tool_format,
+            self.tools,
+            reasoning=self.reasoning,
+            is_reasoning=self.is_reasoning,
+            are_calls_sure=are_calls_sure,
         )
 
     def make_form_parser(self) -> FormParser:

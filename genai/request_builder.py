@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
 
 import numpy as np
 import numpy.typing as npt
 
-from genai.answer_rules import AnswerRules
+from genai.answer_rules import AnswerRules, MadeRule
 from genai.chat_prompt import ChatPrompt
 from genai.config import GenerationConfig, GenerationOptions, Message, ToolChoiceLike, plain_messages
 from genai.engine import Request, RequestTokenizer
@@ -250,7 +251,7 @@ class RequestBuilder:
         stop_texts = self._special_stops(config)
         config = _with_special_stops(config, stop_texts)
         rule = None if self._rules is None else self._rules.make(prompt, config, self._end_token_ids(config))
-        make_parser = _make_parser(prompt, config)
+        make_parser = _make_parser(prompt, config, rule)
         return Request(
             prompt.token_ids,
             config,
@@ -343,11 +344,15 @@ def _with_special_stops(config: GenerationConfig, special: Mapping[int, str]) ->
     )
 
 
-def _make_parser(prompt: ChatPrompt, config: GenerationConfig) -> Callable[[], AnswerReader] | None:
+def _make_parser(
+    prompt: ChatPrompt, config: GenerationConfig, rule: MadeRule | None
+) -> Callable[[], AnswerReader] | None:
     """Return what makes a parser of an answer; None where all of it is text."""
     if config.response_format is not None:
         return prompt.make_form_parser if prompt.may_reason else None
-    return None if prompt.is_plain else prompt.make_parser
+    if prompt.is_plain:
+        return None
+    return partial(prompt.make_parser, are_calls_sure=rule is not None and rule.keeps_calls)
 
 
 def is_batch(prompt: str | Sequence[str] | None, token_ids: TokenIds | Sequence[TokenIds] | None) -> bool:

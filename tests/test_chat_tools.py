@@ -155,14 +155,27 @@ def test_calls_of_nothing_known_stay_text(make: Make, tools: Any) -> None:
     assert of(generator.chat(ASK, tools=tools)) == (CALL, "", [])
 
 
-def test_a_call_that_is_cut_off_is_text(make: Make) -> None:
+@pytest.mark.parametrize("max_new_tokens", [14, 38, 40])
+def test_a_call_that_is_cut_off_is_none(make: Make, max_new_tokens: int) -> None:
     generator, _ = make([CALL])
-    result = generator.chat(ASK, tools=[get_weather], max_new_tokens=14)
+    result = generator.chat(ASK, tools=[get_weather], max_new_tokens=max_new_tokens)
     assert result.finish_reason == "length"
     assert result.tool_calls == ()
-    assert CALL.startswith(result.text)
-    pieces = list(generator.stream_chat(ASK, tools=[get_weather], max_new_tokens=14))
+    cut = result.cut_call
+    if max_new_tokens == 14:
+        assert cut is None
+        assert CALL.startswith(result.text)
+    else:
+        assert cut is not None
+        assert cut.name == "get_weather"
+        assert cut.arguments_json.strip() in CALL
+        assert result.text == ""
+    assert result.message.tool_calls is None
+    pieces = list(generator.stream_chat(ASK, tools=[get_weather], max_new_tokens=max_new_tokens))
     assert put_together(pieces) == of(result)
+    told = [call for piece in pieces for call in piece.tool_calls]
+    assert [call.is_cut for call in told][-1:] == ([] if cut is None else [True])
+    assert not any(call.is_withdrawn for call in told)
 
 
 def test_no_tool_is_shown_where_none_may_be_called(make: Make) -> None:

@@ -144,6 +144,8 @@ def format_cut(result: GenerationResult, *, has_form: bool) -> str:
     if not cut:
         return ""
     told = f"cut off after {len(cut[0].token_ids)} tokens: max_new_tokens, max_time or the context allows no more"
+    if (call := cut[0].cut_call) is not None:
+        told = f"{told}; the call {call.name}({call.arguments_json} is not complete"
     return f"{told}; the form is not complete" if has_form else told
 
 

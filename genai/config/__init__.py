@@ -33,7 +33,7 @@ from genai.config.run import (
     check_run_options,
 )
 from genai.config.samplers import NEUTRAL_FILTERS, SAMPLERS
-from genai.config.tool_call import ToolCall, ToolChoiceLike
+from genai.config.tool_call import CutCall, ToolCall, ToolChoiceLike
 from genai.config.watermark import GreenListSettings, SynthIDSettings, WatermarkSettings
 
 __all__ = [
@@ -53,6 +53,7 @@ __all__ = [
     "SAMPLERS",
     "SHARE_OF_FREE_MEMORY",
     "VIAS",
+    "CutCall",
     "ExportOptions",
     "ExportSettings",
     "GenerationConfig",

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-__all__ = ["ToolCall", "ToolChoiceLike"]
+__all__ = ["CutCall", "ToolCall", "ToolChoiceLike"]
 
 ToolChoiceLike: TypeAlias = str | Mapping[str, Any]
 """Whether a model must call: "none", "auto", "required", a function's name, or OpenAI's object with a name."""
@@ -39,3 +39,18 @@ class ToolCall:
             "type": "function",
             "function": {"name": self.name, "arguments": dict(self.arguments)},
         }
+
+
+@dataclass(frozen=True, slots=True)
+class CutCall:
+    """A call in which an answer ended, because it had no room for more of it: nothing that could be carried out.
+
+    Args:
+        id: Its id.
+        name: The function.
+        arguments_json: What came of the arguments; mostly the beginning of a JSON text.
+    """
+
+    id: str
+    name: str
+    arguments_json: str

@@ -260,6 +260,7 @@ class Request:
             reasoning=best.reasoning,
             tool_calls=best.tool_calls,
             stop_text=best.stop_text,
+            cut_call=best.cut_call,
         )
         self._close()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
-from genai.config import Message, ToolCall
+from genai.config import CutCall, Message, ToolCall
 from genai.tools import ToolCallDelta
 
 __all__ = ["Choice", "FinishReason", "GenerationResult", "GenerationStats", "Piece", "TokenLogprob"]
@@ -61,7 +61,7 @@ class Piece:
             choice.logprobs,
             index,
             choice.reasoning,
-            tuple(map(ToolCallDelta.of, range(len(choice.tool_calls)), choice.tool_calls)),
+            tuple(ToolCallDelta.of(number, call) for number, call in enumerate(choice.all_calls)),
         )
 
 
@@ -104,6 +104,7 @@ class Choice:
         reasoning: What the model thought before it answered, in a conversation; not part of the text.
         tool_calls: The functions that it wants called; not part of the text either.
         stop_text: Which text of `stop`, or what match of `stop_regex`, ended it; `None` where something else did.
+        cut_call: The call behind these in which it ended.
     """
 
     text: str
@@ -115,6 +116,12 @@ class Choice:
     reasoning: str = ""
     tool_calls: tuple[ToolCall, ...] = ()
     stop_text: str | None = None
+    cut_call: CutCall | None = None
+
+    @property
+    def all_calls(self) -> tuple[ToolCall | CutCall, ...]:
+        """The calls, and behind them the one in which it ended."""
+        return self.tool_calls if self.cut_call is None else (*self.tool_calls, self.cut_call)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +145,7 @@ class GenerationResult:
         tool_calls: The functions that it wants called; not part of the text either.
         messages: Where `auto_call` has called functions: what was added to the conversation, this answer included.
         stop_text: Which text of `stop`, or what match of `stop_regex`, ended it; `None` where something else did.
+        cut_call: The call behind `tool_calls` in which the answer ended, such as at max_new_tokens.
     """
 
     text: str
@@ -153,6 +161,7 @@ class GenerationResult:
     tool_calls: tuple[ToolCall, ...] = ()
     messages: tuple[Message, ...] = ()
     stop_text: str | None = None
+    cut_call: CutCall | None = None
 
     @property
     def message(self) -> Message:

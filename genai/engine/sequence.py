@@ -256,6 +256,7 @@ class GenerationSequence:
             reasoning=answer.reasoning,
             tool_calls=answer.tool_calls,
             stop_text=self._stop_text,
+            cut_call=answer.cut_call,
         )
 
     @property

@@ -13,6 +13,7 @@ from genai.tools.delta import Answer, AnswerDelta, AnswerParts, ToolCallDelta
 from genai.tools.form_parser import FormParser
 from genai.tools.format import ReasoningFormat, ToolFormat
 from genai.tools.parser import AnswerParser, parse_answer
+from genai.tools.settled_calls import SettledCalls
 
 if TYPE_CHECKING:
     from genai.tools.choice import ToolChoice
@@ -35,6 +36,7 @@ __all__ = [
     "FormParser",
     "PrepareSchema",
     "ReasoningFormat",
+    "SettledCalls",
     "Tool",
     "ToolCallDelta",
     "ToolChoice",

@@ -36,6 +36,7 @@ class CallReader:
         source: The text.
         tools: The schemas of the parameters of the functions that may be called, by name.
         index: Which call of the answer it is.
+        is_sure: Whether it is never withdrawn, but cut where it breaks off.
         make_id: Makes an id for a call that has none.
         tell: Called with the pieces.
     """
@@ -46,12 +47,14 @@ class CallReader:
         tools: Mapping[str, Mapping[str, Any]],
         *,
         index: int,
+        is_sure: bool,
         make_id: Callable[[], str],
         tell: Callable[[ToolCallDelta], None],
     ) -> None:
         self._source = source
         self._tools = tools
         self._index = index
+        self._is_sure = is_sure
         self._make_id = make_id
         self._tell = tell
         self._id: str | None = None
@@ -61,11 +64,6 @@ class CallReader:
         self._pieces: list[str] = []  # of the arguments, not told yet
         self._has_arguments = False
         self._raw_from: int | None = None  # from here on the source itself is the arguments' text
-
-    @property
-    def is_announced(self) -> bool:
-        """Whether anything of it was told."""
-        return self._is_announced
 
     def read(self, parts: tuple[Part, ...]) -> Reading[None]:
         """Read the call.
@@ -105,9 +103,27 @@ class CallReader:
         self._pieces.clear()
         if not self._is_announced:
             self._is_announced = True
-            self._tell(ToolCallDelta(self._index, self._id or self._make_id(), self._name, arguments))
+            call_id = self._id or self._make_id()
+            self._tell(ToolCallDelta(self._index, call_id, self._name, arguments, is_sure=self._is_sure))
         elif arguments:
             self._tell(ToolCallDelta(self._index, arguments=arguments))
+
+    def break_off(self) -> bool:
+        """Take back what was told of a call that is damaged, or of a sure one say that it is all.
+
+        Returns:
+            Whether what was told stays.
+        """
+        if not self._is_sure:
+            if self._is_announced:
+                self._tell(ToolCallDelta(self._index, is_withdrawn=True))
+            return False
+        if self._raw_from is not None and self._source.is_finished:
+            self._source.position = len(self._source.text)
+        self.flush()
+        if self._is_announced:
+            self._tell(ToolCallDelta(self._index, is_cut=True))
+        return self._is_announced
 
     # --- parts ---
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Self
 
-from genai.config import ToolCall
+from genai.config import CutCall, ToolCall
 
 __all__ = ["Answer", "AnswerDelta", "AnswerParts", "ToolCallDelta"]
 
@@ -22,6 +22,8 @@ class ToolCallDelta:
         name: The function, in the first piece only.
         arguments: The next part of the arguments' JSON text.
         is_withdrawn: What came of this call is void: it turned out to be damaged, and comes as text instead.
+        is_sure: In the first piece: that this call is never withdrawn, since a grammar lets the model write nothing else.
+        is_cut: What came of this call is all of it: the answer ended within it.
     """
 
     index: int
@@ -29,11 +31,14 @@ class ToolCallDelta:
     name: str | None = None
     arguments: str = ""
     is_withdrawn: bool = False
+    is_sure: bool = False
+    is_cut: bool = False
 
     @classmethod
-    def of(cls, index: int, call: ToolCall) -> Self:
-        """Return a whole call as one piece."""
-        return cls(index, call.id, call.name, call.arguments_json)
+    def of(cls, index: int, call: ToolCall | CutCall) -> Self:
+        """Return all of a call as one piece."""
+        is_cut = isinstance(call, CutCall)
+        return cls(index, call.id, call.name, call.arguments_json, is_sure=True, is_cut=is_cut)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +73,13 @@ class Answer:
         text: What the model says, without reasoning and calls.
         reasoning: What it thought before.
         tool_calls: The functions that it wants called.
+        cut_call: The call behind these in which it ended.
     """
 
     text: str = ""
     reasoning: str = ""
     tool_calls: tuple[ToolCall, ...] = ()
+    cut_call: CutCall | None = None
 
 
 @dataclass(slots=True)
@@ -80,6 +87,7 @@ class _OpenCall:
     id: str
     name: str
     arguments: list[str] = field(default_factory=list)
+    is_cut: bool = False
 
 
 class AnswerParts:
@@ -88,7 +96,8 @@ class AnswerParts:
     >>> parts = AnswerParts()
     >>> parts.add([AnswerDelta("Wait."), AnswerDelta(tool_calls=(ToolCallDelta(0, "call_1", "now", "{}"),))])
     >>> parts.answer
-    Answer(text='Wait.', reasoning='', tool_calls=(ToolCall(id='call_1', name='now', arguments={}, arguments_json='{}'),))
+    Answer(text='Wait.', reasoning='', tool_calls=(ToolCall(id='call_1', name='now', arguments={}, arguments_json='{}'),),
+           cut_call=None)
     """
 
     def __init__(self) -> None:
@@ -107,16 +116,21 @@ class AnswerParts:
     @property
     def answer(self) -> Answer:
         """The answer so far; its calls are whole once the parser has finished."""
-        calls = []
+        calls, cut_call = [], None
         for _, call in sorted(self._calls.items()):
             text = "".join(call.arguments)
-            calls.append(ToolCall(call.id, call.name, json.loads(text), text))
-        return Answer("".join(self._text), "".join(self._reasoning), tuple(calls))
+            if call.is_cut:
+                cut_call = CutCall(call.id, call.name, text)
+            else:
+                calls.append(ToolCall(call.id, call.name, json.loads(text), text))
+        return Answer("".join(self._text), "".join(self._reasoning), tuple(calls), cut_call)
 
     def _add_piece(self, piece: ToolCallDelta) -> None:
         if piece.is_withdrawn:
             del self._calls[piece.index]
-        elif piece.name is not None:
-            self._calls[piece.index] = _OpenCall(piece.id or "", piece.name, [piece.arguments])
-        else:
-            self._calls[piece.index].arguments.append(piece.arguments)
+            return
+        if piece.name is not None:
+            self._calls[piece.index] = _OpenCall(piece.id or "", piece.name)
+        call = self._calls[piece.index]
+        call.arguments.append(piece.arguments)
+        call.is_cut = piece.is_cut

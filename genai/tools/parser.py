@@ -1,7 +1,8 @@
 """Taking an answer apart as it comes: text, reasoning and calls of functions.
 
 What comes out depends on the text alone, never on how it was cut. A call that is damaged (no JSON, a function that does
-not exist, cut off) comes back as the text that it was.
+not exist, cut off) comes back as the text that it was; of one that is known to be none of these, because a grammar holds
+the model to it, what came stays, wherever it is cut off.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ class AnswerParser(AnswerReader):
             for.
         reasoning: How reasoning is marked; `None` looks for none.
         is_reasoning: Whether the prompt has begun the reasoning already.
+        are_calls_sure: Whether a grammar holds the model to calls, of the format's first form, that it has begun.
         make_id: Makes the ids of calls that have none; `None` does as the format does.
 
     >>> from genai.tools import find_format
@@ -41,7 +43,7 @@ class AnswerParser(AnswerReader):
     >>> parser.push('Let me see.\n<tool_call>{"name": "now", "argu').text
     'Let me see.'
     >>> parser.push('ments": {}}</tool_call>').tool_calls
-    (ToolCallDelta(index=0, id='call_1', name='now', arguments='{}', is_withdrawn=False),)
+    (ToolCallDelta(index=0, id='call_1', name='now', arguments='{}', is_withdrawn=False, is_sure=False, is_cut=False),)
     """
 
     def __init__(
@@ -51,10 +53,12 @@ class AnswerParser(AnswerReader):
         *,
         reasoning: ReasoningFormat | None = None,
         is_reasoning: bool = False,
+        are_calls_sure: bool = False,
         make_id: Callable[[], str] | None = None,
     ) -> None:
         self._tools = tools or {}
         blocks = tool_format.blocks if tool_format is not None and self._tools else ()
+        self._sure_block = blocks[0] if are_calls_sure and blocks else None
         self._blocks = [block for block in blocks if not block.at_start]
         self._first_blocks = [block for block in blocks if block.at_start]
         self._reasoning = reasoning
@@ -190,7 +194,8 @@ class AnswerParser(AnswerReader):
             try:
                 yield from self._read_calls(block)
             except Damaged:
-                self._withdraw()
+                if self._break_off():
+                    return
                 furthest = max(furthest, source.position)
                 if self._num_calls == num_before:
                     continue
@@ -240,7 +245,12 @@ class AnswerParser(AnswerReader):
 
     def _read_call(self, block: Block) -> Reading[None]:
         self._call = CallReader(
-            self._source, self._tools, index=self._num_calls, make_id=self._make_id, tell=self._tell_piece
+            self._source,
+            self._tools,
+            index=self._num_calls,
+            is_sure=block is self._sure_block,
+            make_id=self._make_id,
+            tell=self._tell_piece,
         )
         yield from self._call.read(block.call)
         self._call = None
@@ -251,10 +261,14 @@ class AnswerParser(AnswerReader):
     def _tell_piece(self, piece: ToolCallDelta) -> None:
         self._pieces.append(piece)
 
-    def _withdraw(self) -> None:
-        if self._call is not None and self._call.is_announced:
-            self._pieces.append(ToolCallDelta(self._num_calls, is_withdrawn=True))
-        self._call = None
+    def _break_off(self) -> bool:
+        """Give up the call that is being read; return whether what came of it stays, behind which all is text."""
+        call, self._call = self._call, None
+        if call is None or not call.break_off():
+            return False
+        self._blocks, self._first_blocks, self._markers = [], [], Markers([])
+        self._pass_marker()
+        return True
 
 
 def parse_answer(parser: AnswerReader, text: str) -> Answer:

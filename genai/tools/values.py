@@ -176,7 +176,6 @@ def _read_key(source: Source, syntax: ValueSyntax) -> Reading[str]:
 
 
 def _read_scalar(source: Source, syntax: ValueSyntax) -> Reading[Any]:
-    start = source.position
     word = yield from source.read_run(_SCALAR)
     if word in syntax.constants:
         return syntax.constants[word]
@@ -187,6 +186,5 @@ def _read_scalar(source: Source, syntax: ValueSyntax) -> Reading[Any]:
         if not math.isfinite(value):
             raise ValueError
     except (ValueError, OverflowError) as error:
-        source.position = start
         raise Damaged from error
     return value

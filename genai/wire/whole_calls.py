@@ -1,4 +1,8 @@
-"""Calls of a streamed answer that are told when they are whole: a reader could not take back one that turns out to be none."""
+"""Calls of a streamed answer that are told when they are whole, for interfaces that have no pieces of calls.
+
+One in which the answer ended is left out: what came of its arguments is no value. Whoever tells pieces takes
+`genai.tools.SettledCalls`.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +32,7 @@ class WholeCalls:
     def take(self, piece: Piece) -> dict[int, ToolCall]:
         """Return, by their places among the answer's calls, those that are whole: all but the last, until the answer ends."""
         for call in piece.tool_calls:
-            if call.is_withdrawn:
+            if call.is_withdrawn or call.is_cut:
                 self._pending.pop(call.index, None)
             else:
                 self._pending.setdefault(call.index, []).append(call)

@@ -84,6 +84,8 @@ class Presenter:
                 "Stopped." if result.token_ids else "Stopped before the answer began; nothing is kept."
             )
         elif result.finish_reason == "length":
+            if (call := result.cut_call) is not None:
+                self.screen.note(f"The call {call.name}({call.arguments_json} is not complete.")
             self.screen.note(self._why_length(result))
         if self._shows_stats and result.token_ids:
             self.screen.note(f"[{format_stats(result.stats)}]")

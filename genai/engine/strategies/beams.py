@@ -226,4 +226,5 @@ class BeamStrategy:
             reasoning=answer.reasoning,
             tool_calls=answer.tool_calls,
             stop_text=stop_text,
+            cut_call=answer.cut_call,
         )

@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from genai.config import ToolCall
+from genai.config import CutCall, ToolCall
 from genai.engine import Choice, FinishReason, GenerationResult
 from genai.wire.exchange import AnswerFacts, CompletionRequest
 from genai.wire.openai.logprobs import chat_logprobs, prompt_logprobs, text_logprobs
@@ -75,6 +75,7 @@ def choices_of(result: GenerationResult) -> Iterator[Choice]:
             result.logprobs,
             reasoning=result.reasoning,
             tool_calls=result.tool_calls,
+            cut_call=result.cut_call,
         )
 
 
@@ -82,8 +83,8 @@ def _chat_choice(index: int, choice: Choice, facts: AnswerFacts) -> dict[str, An
     message: dict[str, Any] = {"role": "assistant", "content": choice.text, "refusal": None}
     if choice.reasoning:
         message["reasoning"] = choice.reasoning
-    if choice.tool_calls:
-        message |= {"content": choice.text or None, "tool_calls": list(map(tool_call, choice.tool_calls))}
+    if choice.all_calls:
+        message |= {"content": choice.text or None, "tool_calls": list(map(tool_call, choice.all_calls))}
     return {
         "index": index,
         "message": message,
@@ -97,7 +98,7 @@ def finish_reason(reason: FinishReason, *, has_called: bool) -> str:
     return "tool_calls" if has_called and reason == "stop" else reason
 
 
-def tool_call(call: ToolCall) -> dict[str, Any]:
+def tool_call(call: ToolCall | CutCall) -> dict[str, Any]:
     """Return a call as a message has it."""
     return {
         "id": call.id,

@@ -8,11 +8,11 @@ from typing import Any
 from genai.engine import GenerationResult, Piece
 from genai.errors import GenaiError
 from genai.text import Tokenizer
+from genai.tools import SettledCalls, ToolCallDelta
 from genai.wire.exchange import AnswerFacts, CompletionRequest, Event
-from genai.wire.openai.answers import finish_reason, new_id, tool_call, usage
+from genai.wire.openai.answers import finish_reason, new_id, usage
 from genai.wire.openai.errors import error_body
 from genai.wire.openai.logprobs import TextPlaces, chat_logprobs, more_text_logprobs
-from genai.wire.whole_calls import WholeCalls
 
 __all__ = ["CompletionChunks"]
 
@@ -20,7 +20,8 @@ __all__ = ["CompletionChunks"]
 class CompletionChunks:
     """Makes the chunks of one response, whose concatenation is what `completion_body` would say at once.
 
-    A call comes as one chunk, when it is whole: a reader could not take back the beginning of one that turns out to be none.
+    A call comes in pieces where it is sure, and otherwise as one chunk, when it is whole: a reader could not take back the
+    beginning of one that turns out to be none.
 
     Args:
         request: The request.
@@ -56,9 +57,10 @@ class CompletionChunks:
             choice = self._choices[index] = _Choice(self._tokenizer)
             if self._is_chat:
                 yield self._chunk(index, {"delta": {"role": "assistant", "content": ""}, "logprobs": None})
-        entry = choice.chat(piece) if self._is_chat else choice.text(piece)
-        if entry is not None:
-            yield self._chunk(index, entry, choice.finish_reason(piece))
+        entries = list(choice.chat(piece)) if self._is_chat else [choice.text(piece)]
+        reason = choice.finish_reason(piece)
+        for number, entry in enumerate(entries, start=1):
+            yield self._chunk(index, entry, reason if number == len(entries) else None)
 
     def end(self, results: Sequence[GenerationResult]) -> Iterator[Event]:
         """Yield what comes behind all pieces: what it cost, where that was asked for."""
@@ -75,28 +77,27 @@ class CompletionChunks:
 
 
 class _Choice:
-    """One of the answers while it comes: its calls that are not whole, and where its text has got to."""
+    """One of the answers while it comes: its calls, and where its text has got to."""
 
     def __init__(self, tokenizer: Callable[[], Tokenizer]) -> None:
         self._tokenizer = tokenizer
         self._places: TextPlaces | None = None
-        self._calls = WholeCalls()
-        self._has_called = False
+        self._calls = SettledCalls()
 
-    def chat(self, piece: Piece) -> dict[str, Any] | None:
-        """Return the delta of a message; `None` where there is nothing to say."""
+    def chat(self, piece: Piece) -> Iterator[dict[str, Any]]:
+        """Yield the deltas of a message, if there is anything to say; each piece of a call has one of its own."""
         delta: dict[str, Any] = {}
         if piece.reasoning:
             delta["reasoning"] = piece.reasoning
         if piece.text:
             delta["content"] = piece.text
-        if calls := self._calls.take(piece):
-            self._has_called = True
-            delta["tool_calls"] = [{"index": index, **tool_call(call)} for index, call in calls.items()]
-        if not delta and not piece.finish_reason and not piece.logprobs:
-            return None
+        settled = self._calls.push(piece.tool_calls, is_finished=piece.finish_reason is not None)
+        calls = [{"tool_calls": [_call_chunk(call)]} for call in settled if not call.is_cut]
         logprobs = None if piece.logprobs is None else chat_logprobs(piece.logprobs, self._tokenizer())
-        return {"delta": delta, "logprobs": logprobs}
+        if delta or logprobs or (piece.finish_reason and not calls):
+            yield {"delta": delta, "logprobs": logprobs}
+        for call in calls:
+            yield {"delta": call, "logprobs": None}
 
     def text(self, piece: Piece) -> dict[str, Any]:
         """Return more of a text."""
@@ -110,4 +111,15 @@ class _Choice:
         """Return why the answer has ended, if it has."""
         if piece.finish_reason is None:
             return None
-        return finish_reason(piece.finish_reason, has_called=self._has_called)
+        return finish_reason(piece.finish_reason, has_called=bool(self._calls.num_whole))
+
+
+def _call_chunk(delta: ToolCallDelta) -> dict[str, Any]:
+    if delta.name is None:
+        return {"index": delta.index, "function": {"arguments": delta.arguments}}
+    return {
+        "index": delta.index,
+        "id": delta.id,
+        "type": "function",
+        "function": {"name": delta.name, "arguments": delta.arguments},
+    }
