@@ -3,6 +3,15 @@
 from __future__ import annotations
 
 from genai.batch.files import BatchLine, ResultFile, read_batch
-from genai.batch.run import run_batch
+from genai.batch.run import REQUESTS_PER_SLOT, failed_result, result_of, run_batch, run_lines
 
-__all__ = ["BatchLine", "ResultFile", "read_batch", "run_batch"]
+__all__ = [
+    "REQUESTS_PER_SLOT",
+    "BatchLine",
+    "ResultFile",
+    "failed_result",
+    "read_batch",
+    "result_of",
+    "run_batch",
+    "run_lines",
+]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from http import HTTPStatus
 from typing import Any
 
@@ -16,7 +16,7 @@ from genai.generator import Generator
 from genai.runtime.decoder import DEFAULT_MAX_BATCH
 from genai.wire import AnswerFacts, BodyError, error_body_for, read_body, status_of
 
-__all__ = ["run_batch"]
+__all__ = ["REQUESTS_PER_SLOT", "failed_result", "result_of", "run_batch", "run_lines"]
 
 REQUESTS_PER_SLOT = 4
 """Requests that run or wait at a time, for each sequence that runs: enough that a slot never waits for its next one."""
@@ -43,34 +43,70 @@ async def run_batch(
         num_slots: How many sequences the generator runs at a time.
         advance: Called after each result.
     """
-    room = asyncio.Semaphore(REQUESTS_PER_SLOT * num_slots)
+    await run_lines(
+        lambda line: result_of(generator, line, model),
+        requests,
+        results,
+        max_waiting=REQUESTS_PER_SLOT * num_slots,
+        advance=advance,
+    )
+
+
+async def run_lines(
+    answer: Callable[[BatchLine], Awaitable[dict[str, Any]]],
+    requests: Iterable[BatchLine],
+    results: ResultFile,
+    *,
+    max_waiting: int,
+    advance: Callable[[], None] = lambda: None,
+) -> None:
+    """Have requests answered, whoever does that, and write their results in the order in which they come.
+
+    Args:
+        answer: Returns the result of a request, also of one that fails; what it raises ends the run.
+        requests: The requests, read as they are needed.
+        results: An open file.
+        max_waiting: Requests that run or wait at a time.
+        advance: Called after each result.
+    """
+    room = asyncio.Semaphore(max_waiting)
 
     async def run(line: BatchLine) -> None:
         try:
-            results.append(await _result_of(generator, line, model))
+            results.append(await answer(line))
         finally:
             room.release()
         advance()
 
-    async with asyncio.TaskGroup() as tasks:
-        for line in requests:
-            await room.acquire()
-            tasks.create_task(run(line))
-
-
-async def _result_of(generator: Generator, line: BatchLine, model: str) -> dict[str, Any]:
-    """Return what the file of results says of a request."""
     try:
-        status, body = HTTPStatus.OK.value, await _answer(generator, line, model)
+        async with asyncio.TaskGroup() as tasks:
+            for line in requests:
+                await room.acquire()
+                tasks.create_task(run(line))
+    except ExceptionGroup as several:
+        raise several.exceptions[0] from None
+
+
+async def result_of(generator: Generator, line: BatchLine, model: str) -> dict[str, Any]:
+    """Return what the file of results says of a request, which a model answers that is called `model` there."""
+    try:
+        return _result(line, HTTPStatus.OK, await _answer(generator, line, model))
     except Exception as error:  # noqa: BLE001 - whatever a request brings about, the others go on
-        failure = error
-        if not isinstance(failure, GenaiError):
-            failure = GenerationError(f"{type(error).__name__}: {error} (an error in genai)")
-        status, body = status_of(failure), error_body_for(line.endpoint, failure)
+        return failed_result(line, error)
+
+
+def failed_result(line: BatchLine, error: Exception) -> dict[str, Any]:
+    """Return what the file of results says of a request that could not be carried out, or failed."""
+    if not isinstance(error, GenaiError):
+        error = GenerationError(f"{type(error).__name__}: {error} (an error in genai)")
+    return _result(line, status_of(error), error_body_for(line.endpoint, error))
+
+
+def _result(line: BatchLine, status: int, body: dict[str, Any]) -> dict[str, Any]:
     return {
         "id": f"batch_req_{uuid.uuid4().hex}",
         "custom_id": line.custom_id,
-        "response": {"status_code": status, "request_id": uuid.uuid4().hex, "body": body},
+        "response": {"status_code": int(status), "request_id": uuid.uuid4().hex, "body": body},
         "error": None,
     }
 

@@ -222,7 +222,7 @@ def test_as_many_wait_as_keep_the_slots_busy(
         waiting.remove(line.custom_id)
         return {"custom_id": line.custom_id, "response": {}}
 
-    monkeypatch.setattr("genai.batch.run._result_of", result_of)
+    monkeypatch.setattr("genai.batch.run.result_of", result_of)
     with ResultFile(tmp_path / "out.jsonl") as results:
         running = run_batch(generator, read_batch(requests), results, model="demo", num_slots=num_slots)
         asyncio.run(running)
