@@ -39,6 +39,10 @@ MAX_DEMO_MB = 200
         ),
         ("from genai.cli import run; run(['chat', 'hi'])", NEVER),
         (
+            "import genai.server as s; s.run_server = lambda *_: None; from genai.cli import run; run(['serve', '--port', '0'])",
+            ["genai.cluster", "ray", "torch", "transformers"],
+        ),
+        (
             "from genai import Generator; Generator('demo')",
             [*NEVER, *PROGRAM, "asyncio", "hashlib", "jinja2"],
         ),

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 
 import typer
 
@@ -15,11 +16,15 @@ from genai.cli.loading import prepare_folder
 from genai.cli.options import CacheFlags, FolderFlags, MaxContext, RunFlags
 from genai.cli.output import print_note
 from genai.cli.progress import StageProgress
+from genai.cli.ray_options import RayFlags, cluster_extra, generator_options, model_source, on_any_node
 from genai.errors import OptionError
 
 if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from genai.cluster.loading import ModelSource
     from genai.folder import ModelFolder
-    from genai.generator import Generator
+    from genai.server import LoadLimits, ServerSettings
 
 __all__ = ["serve"]
 
@@ -61,7 +66,12 @@ class ServerFlags:
     ] = None
 
 
-@command("genai serve", "genai serve phi", "genai serve chat=phi code=./my-model --port 9000")
+@command(
+    "genai serve",
+    "genai serve phi",
+    "genai serve chat=phi code=./my-model --port 9000",
+    "genai serve phi --ray --replicas 1:4",
+)
 def serve(
     models: Annotated[
         list[str] | None,
@@ -77,19 +87,22 @@ def serve(
     max_context: MaxContext = None,
     folders: FolderFlags,
     runs: RunFlags,
+    ray: RayFlags,
 ) -> None:
     """Answer other programs over HTTP, as OpenAI's servers do, and people on a page.
 
     Programs are given http://HOST:PORT/v1 as base URL; http://HOST:PORT/ in a
     browser is the page. Requests that arrive together run in one batch. A
     signal ends the server when what runs has ended, a second one at once. The
-    log on stderr has a line of JSON for each request, and no texts.
+    log on stderr has a line of JSON for each request, and no texts. With --ray
+    replicas of the models answer, on other machines too, and requests of one
+    conversation go to the same replica.
     """
+    ray.check()
     try:
-        from genai.server import LoadLimits, ServedModels, ServerSettings, listen, make_app, run_server
+        from genai.server import LoadLimits, ServerSettings, listen, run_server
     except ImportError as error:
         raise OptionError(f'serving needs the "serve" extra ({error}): pip install "genai[serve]"') from error
-    from genai.folder import MemoryNeed
     from genai.runtime.providers import preferred_provider
 
     keys = _keys(flags.api_key_file)
@@ -99,31 +112,18 @@ def serve(
         allowed_origins=tuple(flags.allow_origin or ()),
         max_requests=flags.max_requests,
     )
-
-    def load(folder: ModelFolder) -> Generator:
-        from genai.generator import Generator
-
-        return Generator(
-            folder,
-            max_context=max_context,
-            max_batch=caches.max_batch,
-            kv_cache_bytes=caches.kv_cache_bytes,
-            **runs.options,
-        )
-
-    with listen(flags.host, flags.port) as listening:  # first: a port that is taken is told at once
-        found = _find(_named(models or ["demo"]), folders, preferred_provider(runs.options))
-        limits = LoadLimits(max_loaded=flags.max_loaded, max_bytes=flags.max_loaded_bytes)
-        sizes = {
-            name: MemoryNeed.of_folder(folder).total_bytes(
-                kv_cache_bytes=caches.kv_cache_bytes,
-                max_context=max_context,
-                has_copy=runs.options.get("optimize_for") != "memory",
-            )
-            for name, folder in found.items()
-        }
-        served = ServedModels.of_folders(found, load, keep_alive=flags.keep_alive, sizes=sizes, limits=limits)
-        served.load_default()
+    limits = LoadLimits(max_loaded=flags.max_loaded, max_bytes=flags.max_loaded_bytes)
+    kept = _Kept(keep_alive=flags.keep_alive, limits=limits)
+    named = _named(models or ["demo"])
+    load = generator_options(caches, runs, max_context=max_context)
+    with contextlib.ExitStack() as needed:
+        # first of all, so that a port that is taken is told at once
+        listening = needed.enter_context(listen(flags.host, flags.port))
+        if ray.ray:
+            app = needed.enter_context(_replicated(named, model_source(folders, load), settings, kept, ray))
+        else:
+            found = _find(named, folders, preferred_provider(runs.options))
+            app = _in_this_process(found, load, settings, kept)
         _log_to_stderr()
         if not settings.is_local and not keys:
             print_note(
@@ -131,8 +131,48 @@ def serve(
             )
         address = f"[{flags.host}]" if ":" in flags.host else flags.host
         base = f"http://{address}:{listening.getsockname()[1]}"
-        print_note(f"{', '.join(served.names)}: {base}/v1 for programs, {base}/ for people")
-        run_server(make_app(served, settings), listening)
+        print_note(f"{', '.join(named)}: {base}/v1 for programs, {base}/ for people")
+        run_server(app, listening)
+
+
+class _Kept(TypedDict):
+    """How long models are kept, and how many together."""
+
+    keep_alive: float | None
+    limits: LoadLimits
+
+
+def _in_this_process(
+    found: Mapping[str, ModelFolder], load: Mapping[str, Any], settings: ServerSettings, kept: _Kept
+) -> FastAPI:
+    """Return the application over models of this process, the first of them loaded."""
+    from genai.server import ServedModels, make_app
+
+    served = ServedModels.of_folders(found, load, **kept)
+    served.load_default()
+    return make_app(served, settings)
+
+
+@contextlib.contextmanager
+def _replicated(
+    named: Mapping[str, str], source: ModelSource, settings: ServerSettings, kept: _Kept, ray: RayFlags
+) -> Iterator[FastAPI]:
+    """Run the models as replicas on a cluster until the block ends; give the application that asks them."""
+    with cluster_extra():
+        from genai.cluster.connection import connected
+        from genai.cluster.deployment import ReplicaSettings, deployed, replica_application
+        from genai.cluster.front import make_front
+        from genai.cluster.replicas import Replicas
+
+    fewest, most = ray.num_replicas
+    replicas = ReplicaSettings(
+        min_replicas=fewest, max_replicas=most, num_cpus=ray.replica_cpus, num_gpus=ray.replica_gpus or 0
+    )
+    models = {name: on_any_node(model) for name, model in named.items()}
+    with connected(ray.ray_address):
+        print_note(f"Ray begins {ray.replicas or 1} replicas")
+        with deployed(replica_application(models, source, settings, replicas, **kept)) as handle:
+            yield make_front(Replicas(handle), settings)
 
 
 def _find(named: Mapping[str, str], folders: FolderFlags, provider: str) -> dict[str, ModelFolder]:

@@ -61,7 +61,11 @@ def make_app(models: ServedModels, settings: ServerSettings) -> FastAPI:
 
 
 def guarded_app(
-    state: Admission, settings: ServerSettings, life: Callable[[FastAPI], AbstractAsyncContextManager[None]]
+    state: Admission,
+    settings: ServerSettings,
+    life: Callable[[FastAPI], AbstractAsyncContextManager[None]],
+    *,
+    openapi_url: str | None = "/openapi.json",
 ) -> FastAPI:
     """Return an application that has everything but routes: who may ask, the log, and how errors are told.
 
@@ -69,6 +73,7 @@ def guarded_app(
         state: What its routes share, then `app.state.server`.
         settings: How it behaves.
         life: Held from its beginning to its end.
+        openapi_url: Where it lists its routes; None where it has none of its own.
     """
     app = FastAPI(
         title="genai",
@@ -76,6 +81,7 @@ def guarded_app(
         lifespan=life,
         middleware=_layers(state, settings),
         exception_handlers={GenaiError: _report, HTTPException: _report_http, Exception: _report},
+        openapi_url=openapi_url,
         docs_url=None,  # their pages load scripts from elsewhere
         redoc_url=None,
     )

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from genai.errors import GenaiError, ModelNotFoundError, OptionError, did_you_mean
-from genai.folder import ModelFolder
+from genai.folder import MemoryNeed, ModelFolder
 from genai.generator import Generator
 from genai.server.served_model import ServedModel, lacks_memory
 from genai.wire import ApiError
@@ -98,15 +98,18 @@ class ServedModels:
     def of_folders(
         cls,
         folders: Mapping[str, ModelFolder],
-        load: Callable[[ModelFolder], Generator],
-        **options: Any,
+        options: Mapping[str, Any],
+        *,
+        keep_alive: float | None = None,
+        limits: LoadLimits | None = None,
     ) -> Self:
         """Return the models of some folders, under their names and those of their adapters.
 
         Args:
             folders: The folders, by the names that requests use.
-            load: Loads the model of one.
-            options: The other arguments of the class.
+            options: Of `Generator`, for each of them.
+            keep_alive: As the class takes it.
+            limits: As the class takes them.
 
         Raises:
             OptionError: A name means two.
@@ -120,8 +123,16 @@ class ServedModels:
                         "is a model, give it another name as NAME=MODEL"
                     )
                 adapters[adapter] = name
-        loaders = {name: functools.partial(load, folder) for name, folder in folders.items()}
-        return cls(loaders, adapters=adapters, **options)
+        loaders = {name: functools.partial(Generator, folder, **options) for name, folder in folders.items()}
+        sizes = {
+            name: MemoryNeed.of_folder(folder).total_bytes(
+                kv_cache_bytes=options.get("kv_cache_bytes"),
+                max_context=options.get("max_context"),
+                has_copy=options.get("optimize_for") != "memory",
+            )
+            for name, folder in folders.items()
+        }
+        return cls(loaders, adapters=adapters, keep_alive=keep_alive, sizes=sizes, limits=limits)
 
     @property
     def names(self) -> list[str]:
