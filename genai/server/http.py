@@ -8,7 +8,7 @@ import json
 from collections.abc import AsyncIterator, Coroutine
 from typing import Any, NoReturn, TypeVar
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
@@ -25,9 +25,12 @@ async def read_json(request: Request) -> Any:
     """Return the JSON value of a request's body.
 
     Raises:
-        ApiError: It is none.
+        ApiError: It is none, or the client is gone before all of it has come.
     """
-    body = await request.body()
+    try:
+        body = await request.body()
+    except ClientDisconnect:
+        raise _client_is_gone() from None
     try:
         return json.loads(body, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
@@ -48,13 +51,17 @@ async def while_connected(request: Request, work: Coroutine[Any, Any, _Value]) -
     try:
         await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
         if not working.done():
-            raise ApiError("the client closed the connection", status=_CLIENT_CLOSED_REQUEST)
+            raise _client_is_gone()
         return working.result()
     finally:
         for task in (working, leaving):
             task.cancel()
         with contextlib.suppress(asyncio.CancelledError, Exception):
             await working
+
+
+def _client_is_gone() -> ApiError:
+    return ApiError("the client closed the connection", status=_CLIENT_CLOSED_REQUEST)
 
 
 async def _until_gone(request: Request) -> None:

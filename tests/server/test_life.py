@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import logging
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -105,6 +108,24 @@ def test_a_client_that_leaves_ends_its_request(serve: Serve, stream: bool) -> No
         else:
             client.post(CHAT, json={**LONG, "stream": False}, timeout=0.3)
     until(lambda: not engine.has_work and state_of(server).num_requests == 0, seconds=2)
+
+
+def test_a_client_that_leaves_before_its_body_has_come_is_no_failure(
+    serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = serve()
+    host, port = server.url.removeprefix("http://").split(":")
+
+    def logged() -> list[str]:
+        return [record.getMessage() for record in caplog.records if "/v1/" in record.getMessage()]
+
+    with caplog.at_level(logging.INFO):
+        with socket.create_connection((host, int(port))) as connection:
+            head = f"POST {CHAT} HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Length: 100\r\n\r\n"
+            connection.sendall(head.encode() + b'{"messages"')
+        until(lambda: bool(logged()))
+    assert json.loads(logged()[0])["status"] == 499
+    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 
 def test_too_many_requests_are_told_to_come_back(serve: Serve) -> None:
