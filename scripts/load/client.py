@@ -31,6 +31,7 @@ class Record:
         times: When each piece of the answer came.
         answer_tokens: Of a whole answer, as the server counts; one for each piece where it does not say.
         ends: How often the answer was said to end: exactly once, if all is well.
+        is_over: Whether the client has got all that it waited for.
         error: What went wrong.
     """
 
@@ -40,6 +41,7 @@ class Record:
     times: list[float] = field(default_factory=list)
     answer_tokens: int = 0
     ends: int = 0
+    is_over: bool = False
     error: str | None = None
 
     @property
@@ -88,10 +90,12 @@ async def ask(
                 if line.startswith("data: {"):
                     _take(record, time.perf_counter(), json.loads(line[6:]))
                     if leave_after is not None and len(record.times) >= leave_after:
+                        record.is_over = True
                         return
     except httpx.HTTPError as error:
         record.error = f"{type(error).__name__}: {error}"
         return
+    record.is_over = True
     record.answer_tokens = record.answer_tokens or len(record.times)
     if record.error is None and record.answer_tokens != wanted.answer_tokens:
         record.error = f"{record.answer_tokens} tokens came, not {wanted.answer_tokens}"

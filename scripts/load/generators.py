@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import httpx
 
@@ -54,6 +54,16 @@ class Outcome:
     usage: Usage
 
 
+class Send(Protocol):
+    """What one client does: `ask`, or something worse."""
+
+    def __call__(
+        self, client: httpx.AsyncClient, wanted: Ask, record: Record, *, body: Mapping[str, Any]
+    ) -> Coroutine[Any, Any, None]:
+        """Send a request, and note what comes of it."""
+        ...
+
+
 Loop = Callable[[httpx.AsyncClient, float, list[Record]], Coroutine[Any, Any, None]]
 
 
@@ -74,7 +84,9 @@ def closed_loop(running: Running, num_clients: int, asks: Iterator[Ask], timing:
     return _run(running, load, timing, is_closed=True)
 
 
-def open_loop(running: Running, seconds: Iterator[float], asks: Iterator[Ask], timing: Timing) -> Outcome:
+def open_loop(
+    running: Running, seconds: Iterator[float], asks: Iterator[Ask], timing: Timing, *, send: Send = ask
+) -> Outcome:
     """Put the load of whoever arrives at these seconds on a server, whether it keeps up or not.
 
     Answers that have not come in a while after the time is over are unfinished: errors.
@@ -84,10 +96,10 @@ def open_loop(running: Running, seconds: Iterator[float], asks: Iterator[Ask], t
         begin, tasks = time.perf_counter(), []
         for due in itertools.takewhile(lambda due: due < end, (begin + second for second in seconds)):
             await asyncio.sleep(max(0.0, due - time.perf_counter()))
-            tasks.append(asyncio.create_task(_ask(client, running, next(asks), due, records)))
+            tasks.append(asyncio.create_task(_ask(client, running, next(asks), due, records, send)))
         await _end(tasks, seconds=max(0.0, end - time.perf_counter()) + DRAIN_SECONDS)
         for record in records:
-            if not record.ends and record.error is None:
+            if not record.is_over and record.error is None:
                 record.error = "unfinished"
 
     return _run(running, load, timing, is_closed=False)
@@ -109,11 +121,16 @@ def _run(running: Running, load: Loop, timing: Timing, *, is_closed: bool) -> Ou
 
 
 async def _ask(
-    client: httpx.AsyncClient, running: Running, wanted: Ask, due: float, records: list[Record]
+    client: httpx.AsyncClient,
+    running: Running,
+    wanted: Ask,
+    due: float,
+    records: list[Record],
+    send: Send = ask,
 ) -> None:
     record = Record(wanted.kind, len(wanted.prompt), due)
     records.append(record)
-    await ask(client, wanted, record, body=running.body)
+    await send(client, wanted, record, body=running.body)
 
 
 async def _end(tasks: Sequence[asyncio.Task[None]], *, seconds: float) -> None:

@@ -1,0 +1,96 @@
+"""Whether a server has stood a long load: what is checked, and how far it may be off."""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from .client import Record
+from .generators import Outcome
+
+__all__ = ["Check", "Memory", "judge", "judge_memory", "judge_rest"]
+
+MAX_GROWTH = 1.02
+"""Of what is resident, from the first fifth of what counts to the last."""
+MAX_DRIFT, MAX_DRIFT_SECONDS = 1.5, 0.25
+"""Of the first token's p99, from the first third to the last: by this factor, or by these seconds."""
+
+Memory = Sequence[tuple[float, int]]
+"""Times, by `time.perf_counter`, with what was resident then."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One finding.
+
+    Args:
+        name: What was looked at.
+        is_good: Whether it is as it should be.
+        found: What it is.
+    """
+
+    name: str
+    is_good: bool
+    found: str
+
+
+def judge(outcome: Outcome) -> list[Check]:
+    """Look at what became of all requests."""
+    records = outcome.records
+    kinds = Counter(record.kind for record in records)
+    wrong = Counter(f"{each.kind}: {each.error}" for each in records if each.error is not None)
+    answers = [record for record in records if record.kind in ("stream", "whole")]
+    ends = Counter(record.ends for record in answers)
+    early = sum(record.ends for record in records if record.kind not in ("stream", "whole"))
+    return [
+        Check(
+            "every request came to what it should",
+            not wrong,
+            ", ".join(f"{count} × {text}" for text, count in (wrong or kinds).items()),
+        ),
+        Check(
+            "every answer ended once",
+            set(ends) <= {1} and bool(answers),
+            f"{ends[1]} of {len(answers)}; {early} more before their clients could leave",
+        ),
+        _drift([record for record in records if record.kind == "stream"], outcome),
+    ]
+
+
+def judge_memory(memory: Memory, *, start: float, end: float) -> Check:
+    """Compare what was resident at first with what is at the end."""
+    fifth = (end - start) / 5
+    first = statistics.median(size for time, size in memory if start <= time < start + fifth)
+    last = statistics.median(size for time, size in memory if end - fifth <= time < end)
+    peak = max(size for _, size in memory)
+    return Check(
+        "memory stays",
+        last <= first * MAX_GROWTH,
+        f"{first / 1e6:,.1f} MB, then {last / 1e6:,.1f} ({last / first - 1:+.1%}), at most {peak / 1e6:,.1f}",
+    )
+
+
+def judge_rest(gauges: Mapping[str, float]) -> Check:
+    """See that a server whose clients are gone has nothing in hand."""
+    return Check(
+        "nothing is left in hand",
+        bool(gauges) and not any(gauges.values()),
+        ", ".join(f"{name} {value:g}" for name, value in gauges.items()),
+    )
+
+
+def _drift(streams: Sequence[Record], outcome: Outcome) -> Check:
+    third = (outcome.end - outcome.start) / 3
+    first = _p99(streams, outcome.start, outcome.start + third)
+    last = _p99(streams, outcome.end - third, outcome.end)
+    is_good = last <= max(first * MAX_DRIFT, first + MAX_DRIFT_SECONDS)
+    return Check("the first token comes as soon as before", is_good, f"p99 {first:.2f} s, then {last:.2f} s")
+
+
+def _p99(records: Sequence[Record], start: float, end: float) -> float:
+    waits = [each.first_seconds for each in records if start <= each.due < end and each.times]
+    return float(np.percentile(waits, 99)) if waits else float("nan")

@@ -1,0 +1,142 @@
+"""Let `genai serve` run for long under clients as they are in the wild, and judge it; the exit code is 1 if it fails.
+
+    python scripts/soak_test.py [--model MODEL] [--minutes M] [--share S] [--mix NAME] [--slots N] [--threads N]
+        [--seed N] [--log FILE]
+
+First as many clients as there are slots ask for a while, which warms up and tells the capacity. Then requests arrive at
+random, at --share of it (0.8): of a hundred clients 74 read a streamed answer and 6 a whole one, 10 leave in the middle, 3
+before anything came, 3 send prompts that are too long, 4 bodies that are none. Judged are: every request answered or
+refused as it should be; every answer ended exactly once; memory of the server's processes, which may grow by 2 % from the
+first fifth of the time to the last; the first token's p99, by half from the first third to the last; the server's log,
+without a traceback; and, when all clients are gone, its own counters: nothing runs, no cache is in use.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+
+from load.generators import Timing, closed_loop, open_loop
+from load.processes import resident_bytes
+from load.servers import Capacity, Programs, Running, ServerError, start
+from load.verdict import Check, judge, judge_memory, judge_rest
+from load.visitors import Visitors
+from load.workload import MIXES, arrivals, draw
+from prometheus_client.parser import text_string_to_metric_families
+
+CAPACITY_SECONDS = 20.0
+SETTLE_SECONDS = 10.0
+IN_HAND = ("genai_requests_running",)
+"""What the server's counters call that which is nothing once all clients are gone."""
+
+
+def main() -> None:
+    """Run, print the verdict, and exit with it."""
+    arguments = parse_arguments()
+    capacity = Capacity(arguments.slots, MIXES[arguments.mix].max_tokens, arguments.threads)
+    try:
+        with start(
+            "genai", arguments.model, capacity=capacity, programs=Programs(), log=arguments.log
+        ) as running:
+            checks = soak(running, arguments, max_context=capacity.tokens)
+    except ServerError as error:
+        sys.exit(str(error))
+    for check in checks:
+        print(f"{'good' if check.is_good else 'BAD '}  {check.name}: {check.found}")
+    sys.exit(0 if all(check.is_good for check in checks) else 1)
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Return what the command line asks for."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--model", default="demo")
+    parser.add_argument("--minutes", type=float, default=30.0)
+    parser.add_argument("--share", type=float, default=0.8)
+    parser.add_argument("--mix", choices=MIXES, default="mixed")
+    parser.add_argument("--slots", type=int, default=16)
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--log", type=Path, default=Path("build/soak.log"), help="the server's")
+    return parser.parse_args()
+
+
+def soak(running: Running, arguments: argparse.Namespace, *, max_context: int) -> list[Check]:
+    """Measure the capacity, put the load on, and look at what is left."""
+    mix, seed = MIXES[arguments.mix], arguments.seed
+    assert running.pid is not None
+    seconds = min(CAPACITY_SECONDS, arguments.minutes * 60)
+    full = closed_loop(running, arguments.slots, draw(mix, seed=seed), Timing(seconds / 4, seconds))
+    rate = arguments.share * sum(
+        full.start <= each.times[-1] < full.end for each in full.records if each.is_whole
+    )
+    rate /= seconds
+    print(
+        f"{rate / arguments.share:.2f} requests a second at most; now {rate:.2f}", file=sys.stderr, flush=True
+    )
+    visitors = Visitors(max_context=max_context, seed=seed)
+    timing = Timing(arguments.minutes * 6, arguments.minutes * 60)  # a tenth more, at first
+    with watched(running.pid) as memory:
+        outcome = open_loop(
+            running, arrivals(rate, seed=seed), draw(mix, seed=seed + 1), timing, send=visitors.send
+        )
+    return [
+        *judge(outcome),
+        judge_memory(memory, start=outcome.start, end=outcome.end),
+        judge_log(arguments.log),
+        judge_rest(settled(running.url)),
+    ]
+
+
+@contextlib.contextmanager
+def watched(pid: int) -> Iterator[list[tuple[float, int]]]:
+    """Note twice a second what a process and its children have resident, as long as the block lasts."""
+    memory: list[tuple[float, int]] = []
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(0.5):
+            memory.append((time.perf_counter(), resident_bytes(pid)))
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield memory
+    finally:
+        over.set()
+        thread.join()
+
+
+def settled(url: str) -> dict[str, float]:
+    """Return what a server has in hand, as soon as that is nothing, or after a while."""
+    end = time.monotonic() + SETTLE_SECONDS
+    for _ in count():
+        with urllib.request.urlopen(f"{url}/metrics") as answer:
+            families = list(text_string_to_metric_families(answer.read().decode()))
+        found = {
+            name: sum(sample.value for family in families for sample in family.samples if sample.name == name)
+            for name in IN_HAND
+        }
+        if not any(found.values()) or time.monotonic() > end:
+            break
+        time.sleep(0.1)
+    return found
+
+
+def judge_log(log: Path) -> Check:
+    """Look for tracebacks in the server's log."""
+    found = [line for line in log.read_text(errors="replace").splitlines() if "Traceback" in line]
+    return Check("the log has no traceback", not found, f"{len(found)} in {log}")
+
+
+if __name__ == "__main__":
+    main()
