@@ -1,4 +1,4 @@
-"""The server: OpenAI's HTTP interface over the models of one process.
+"""The server: HTTP interfaces of several makers over the models of one process.
 
 Knows the wire's bodies, generators and HTTP; decides which model answers, who may ask, and what an error looks like. What is
 generated, and how, is the generator's business. Imported only by `genai serve`, with the `serve` extra.

@@ -18,6 +18,7 @@ from starlette.responses import Response
 from genai._version import __version__
 from genai.errors import GenaiError
 from genai.server.access_log import AccessLog
+from genai.server.anthropic_routes import anthropic_routes
 from genai.server.errors import error_response
 from genai.server.generation_routes import generation_routes
 from genai.server.guards import BodyLimit, KeyCheck, OriginCheck
@@ -55,6 +56,7 @@ def make_app(models: ServedModels, settings: ServerSettings) -> FastAPI:
     app = guarded_app(state, settings, life)
     app.include_router(generation_routes(state))
     app.include_router(openai_routes(state))
+    app.include_router(anthropic_routes(state))
     app.include_router(own_routes(state))
     app.include_router(page_routes())
     return app

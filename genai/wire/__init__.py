@@ -5,11 +5,20 @@ Knows options and results, and neither files nor sockets: `genai batch` reads bo
 
 from __future__ import annotations
 
+from genai.wire.anthropic import read_count_request
 from genai.wire.errors import ApiError, status_of
 from genai.wire.exchange import AnswerEvents, AnswerFacts, CompletionRequest, Event, Exchange
 from genai.wire.fields import BodyError
 from genai.wire.framing import Framing
-from genai.wire.interfaces import CHAT, COMPLETIONS, INTERFACES, Interface, error_body_for, read_body
+from genai.wire.interfaces import (
+    CHAT,
+    COMPLETIONS,
+    INTERFACES,
+    MESSAGES,
+    Interface,
+    error_body_for,
+    read_body,
+)
 from genai.wire.openai import (
     EmbeddingRequest,
     embedding_body,
@@ -27,6 +36,7 @@ __all__ = [
     "CHAT",
     "COMPLETIONS",
     "INTERFACES",
+    "MESSAGES",
     "AnswerEvents",
     "AnswerFacts",
     "ApiError",
@@ -43,6 +53,7 @@ __all__ = [
     "error_body_for",
     "model_body",
     "read_body",
+    "read_count_request",
     "read_detokenize_request",
     "read_embedding_request",
     "read_tokenize_request",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from genai.errors import OptionError, did_you_mean
 
-__all__ = ["BodyError", "are_tokens", "body_fields", "json_type", "refuse_rest", "take"]
+__all__ = ["BodyError", "are_tokens", "body_fields", "drop_usual", "json_type", "refuse_rest", "take"]
 
 _LABELS = frozenset({"user", "metadata", "safety_identifier", "prompt_cache_key"})
 """Fields that label a request for whoever sends it, and by their definition change nothing of the answer."""
@@ -55,6 +56,22 @@ def take(fields: dict[str, Any], name: str, kind: type, default: Any) -> Any:
     if value is not default and type(value) is not kind:
         raise BodyError(f"{name} must be {_JSON_TYPES[kind]}, not {json_type(value)}", name)
     return value
+
+
+def drop_usual(fields: dict[str, Any], usual: Mapping[str, tuple[Any, ...]]) -> None:
+    """Remove fields that ask for what happens anyway.
+
+    Args:
+        fields: The fields.
+        usual: Names of such fields, with the values that do.
+
+    Raises:
+        BodyError: One has another value.
+    """
+    for name in fields.keys() & usual.keys():
+        value = fields.pop(name)
+        if not any(value == known and type(value) is type(known) for known in usual[name]):
+            raise BodyError(f"{name} can only be {json.dumps(usual[name][0])} here, not {value!r:.200}", name)
 
 
 def refuse_rest(fields: Mapping[str, Any], *, known: Iterable[str]) -> None:

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from genai.errors import GenaiError
+from genai.wire import anthropic, openai
+from genai.wire.anthropic import AnthropicMessages
 from genai.wire.exchange import Exchange
-from genai.wire.openai import Completion, error_body
+from genai.wire.openai import Completion
 
-__all__ = ["CHAT", "COMPLETIONS", "INTERFACES", "Interface", "error_body_for", "read_body"]
+__all__ = ["CHAT", "COMPLETIONS", "INTERFACES", "MESSAGES", "Interface", "error_body_for", "read_body"]
 
-CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
+CHAT, COMPLETIONS, MESSAGES = "/v1/chat/completions", "/v1/completions", "/v1/messages"
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,19 +24,21 @@ class Interface:
     Args:
         summary: What it does, in a few words.
         read: Reads a body; raises `BodyError` where a field is not what it should be.
-        error_body: Returns the body that reports an error.
     """
 
     summary: str
     read: Callable[[Any], Exchange]
-    error_body: Callable[[GenaiError], dict[str, Any]] = error_body
 
 
 INTERFACES: Mapping[str, Interface] = {
     CHAT: Interface("Answer a conversation.", Completion.read_chat),
     COMPLETIONS: Interface("Continue texts.", Completion.read_text),
+    MESSAGES: Interface("Answer a conversation, as Anthropic's servers do.", AnthropicMessages.read),
 }
 """By the path of its requests."""
+
+_ERROR_BODIES: Mapping[str, Callable[[GenaiError], dict[str, Any]]] = {MESSAGES: anthropic.error_body}
+"""How each maker's clients are told of errors, by what the paths begin with that are not OpenAI's."""
 
 
 def read_body(path: str, body: Any) -> Exchange:
@@ -48,5 +52,7 @@ def read_body(path: str, body: Any) -> Exchange:
 
 def error_body_for(path: str, error: GenaiError) -> dict[str, Any]:
     """Return the body that reports an error to who asked at a path, which need not be an interface's."""
-    interface = INTERFACES.get(path)
-    return error_body(error) if interface is None else interface.error_body(error)
+    for beginning, body in _ERROR_BODIES.items():
+        if path == beginning or path.startswith(f"{beginning}/"):
+            return body(error)
+    return openai.error_body(error)

@@ -36,6 +36,11 @@ MESSAGES = (
     [{"role": "assistant", "content": "a", "tool_calls": [{}]}],
     [{"role": "assistant", "tool_calls": {"a": 1}}],
     [{"role": "tool", "content": {"a": 1}}],
+    [{"role": "user", "content": [{"type": "tool_result", "tool_use_id": "a", "content": [5]}]}],
+    [{"role": "user", "content": [{"type": []}]}],
+    [{"role": "assistant", "content": [{"type": "tool_use", "id": "a", "name": "f", "input": {"x": [1]}}]}],
+    [{"role": "assistant", "content": ""}],
+    [{"role": "system", "content": []}],
     [{"role": "user", "content": "a", "extra": {"x": [1]}}],
     [{"role": "user", "content": [{"type": "text", "text": HALF_A_CHARACTER}]}],
 )
@@ -59,6 +64,9 @@ OBJECTS = (
     {"type": "json_schema", "json_schema": {"schema": {"type": 5}}},
     {"type": "object", "properties": 5},
     {"messages": 1},
+    {"type": "enabled", "budget_tokens": 10**400},
+    {"type": "tool", "name": []},
+    {"format": {"type": "json_schema", "schema": 5}},
     CALL,
 )
 ODD = (*SCALARS, *LISTS, *MESSAGES, *TOOLS, *OBJECTS)
@@ -66,7 +74,15 @@ FIELDS = (
     *options_of(GenerationConfig),
     *("messages", "tools", "tool_choice", "chat_template_kwargs", "continue_final_message"),
     *("prompt", "stream", "model", "n", "max_tokens", "parallel_tool_calls"),
+    *("system", "thinking", "output_config", "stop_sequences", "cache_control", "service_tier"),
 )
+ASK = {"messages": [{"role": "user", "content": "Hi"}]}
+BODIES: dict[str, dict[str, Any]] = {
+    "/v1/chat/completions": {**ASK, "tools": [CALL]},
+    "/v1/completions": {"prompt": "Hi"},
+    "/v1/messages": {**ASK, "tools": [{"name": "f", "input_schema": {}}], "max_tokens": 5},
+}
+"""What is right, by the path."""
 
 
 @pytest.fixture(scope="module")
@@ -78,11 +94,10 @@ def generator() -> Iterator[Generator]:
 @pytest.mark.parametrize("endpoint", INTERFACES)
 @pytest.mark.parametrize("field", FIELDS)
 def test_an_odd_value_is_refused_or_taken(generator: Generator, endpoint: str, field: str) -> None:
-    prompt: dict[str, Any] = {"messages": [{"role": "user", "content": "Hi"}], "tools": [CALL]}
-    if endpoint != "/v1/chat/completions":
-        prompt = {"prompt": "Hi"}
     for value in ODD:
         with contextlib.suppress(GenaiError):
-            request = read_body(endpoint, {**prompt, field: value}).request
+            request = read_body(endpoint, {**BODIES[endpoint], field: value}).request
             for each in request.prompts:
-                generator.build_request(**each, **request.options, stream=request.stream)
+                generator.build_request(
+                    **request.arguments(each, lambda: generator.tokenizer), stream=request.stream
+                )

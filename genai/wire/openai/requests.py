@@ -6,14 +6,13 @@ servers have them too (top_k, min_p, repetition_penalty, ...).
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from genai.config import plain_messages
 from genai.errors import OptionError
 from genai.wire.exchange import CompletionRequest
-from genai.wire.fields import BodyError, are_tokens, body_fields, take
+from genai.wire.fields import BodyError, are_tokens, body_fields, drop_usual, take
 from genai.wire.options import plain_options
 
 __all__ = ["conversation", "read_completion"]
@@ -46,7 +45,7 @@ def read_completion(body: Any, *, is_chat: bool) -> tuple[CompletionRequest, boo
             own checks find, when the request is built.
     """
     fields = body_fields(body)
-    _drop_usual(fields)
+    drop_usual(fields, _USUAL)
     model = take(fields, "model", str, None)
     stream = take(fields, "stream", bool, False)
     includes_usage = _includes_usage(fields, is_stream=stream)
@@ -77,15 +76,6 @@ def _includes_usage(fields: dict[str, Any], *, is_stream: bool) -> bool:
     if not isinstance(options.get("include_usage", False), bool):
         raise BodyError("stream_options: include_usage must be true or false", "stream_options")
     return bool(options.get("include_usage", False))
-
-
-def _drop_usual(fields: dict[str, Any]) -> None:
-    for name in fields.keys() & _USUAL.keys():
-        value = fields.pop(name)
-        if not any(value == usual and type(value) is type(usual) for usual in _USUAL[name]):
-            raise BodyError(
-                f"{name} can only be {json.dumps(_USUAL[name][0])} here, not {value!r:.200}", name
-            )
 
 
 def conversation(fields: dict[str, Any]) -> dict[str, Any]:
