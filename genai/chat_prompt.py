@@ -28,7 +28,7 @@ class ChatPrompt:
         kept_ids: Special tokens that are markers, which decoding must keep.
         functions: The functions that may be called.
         must_call: Whether the answer must be calls of them.
-        calls_once: Whether it must be exactly one.
+        calls_once: Whether it must be exactly one, or may be one at most.
     """
 
     token_ids: list[int]
@@ -62,6 +62,7 @@ class ChatPrompt:
             reasoning=self.reasoning,
             is_reasoning=self.is_reasoning,
             are_calls_sure=are_calls_sure,
+            reads_one_call=self.calls_once,
         )
 
     def make_form_parser(self) -> FormParser:

@@ -35,6 +35,7 @@ def make_chat_prompt(
     *,
     tools: Sequence[ToolLike] | None = None,
     tool_choice: ToolChoiceLike = "auto",
+    parallel_tool_calls: bool = True,
     variables: Mapping[str, Any] | None = None,
 ) -> ChatPrompt:
     """Return the prompt of a conversation.
@@ -46,6 +47,7 @@ def make_chat_prompt(
         messages: The conversation, as `plain_messages` returns it.
         tools: Functions that the model may call.
         tool_choice: Whether it must call, and whom; with "none" it is not shown the tools.
+        parallel_tool_calls: Whether it may call several of them in one answer.
         variables: Further variables of the chat template.
 
     Raises:
@@ -77,7 +79,7 @@ def make_chat_prompt(
         _kept_ids(tokenizer, markers),
         tuple(choice.allowed(shown)),
         must_call=choice.mode == "required",
-        calls_once=choice.name is not None,
+        calls_once=choice.name is not None or not parallel_tool_calls,
     )
 
 

@@ -280,7 +280,7 @@ class Generator:
             max_rounds: Most answers whose calls are carried out, 8 if nothing is said; those of one more stay in the result.
                 `max_time` counts for all rounds together.
             options: `config` and options by name as for `generate`, and those of `ChatOptions`: `tools`, functions that
-                the model may call, `tool_choice`, `template_options`, further variables of its chat template, and
+                the model may call, `tool_choice`, `parallel_tool_calls`, `template_options`, further variables of its chat template, and
                 `continue_final_message`, whether the last message is the beginning of the answer, such as
                 `Message("assistant", "Sure, ")`; the answer is then what comes after it.
 
@@ -410,6 +410,7 @@ class Generator:
         messages: Messages | None = None,
         tools: Tools | None = None,
         tool_choice: ToolChoiceLike = "auto",
+        parallel_tool_calls: bool = True,
         template_options: Mapping[str, object] | None = None,
         continue_final_message: bool = False,
         config: GenerationConfig | None = None,
@@ -426,6 +427,7 @@ class Generator:
             messages: Instead of both, a conversation.
             tools: For a conversation, functions that the model may call, or their JSON schemas in OpenAI's form.
             tool_choice: Whether it must call: "none", "auto", "required", or a function's name.
+            parallel_tool_calls: Whether one answer may have several calls; without, it ends behind the first.
             template_options: For a conversation, further variables of the chat template, such as enable_thinking.
             continue_final_message: For a conversation, whether to go on with its last message.
             config: Options; None takes the model's defaults.
@@ -446,6 +448,7 @@ class Generator:
             messages=messages,
             tools=tools,
             tool_choice=tool_choice,
+            parallel_tool_calls=parallel_tool_calls,
             template_options=template_options,
             continue_final_message=continue_final_message,
             room=builder.room_for(config, options),

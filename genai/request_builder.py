@@ -12,6 +12,7 @@ import numpy.typing as npt
 from genai.answer_rules import AnswerRules, MadeRule
 from genai.chat_prompt import ChatPrompt
 from genai.config import GenerationConfig, GenerationOptions, Message, ToolChoiceLike, plain_messages
+from genai.config.checks import Flag
 from genai.engine import Request, RequestTokenizer
 from genai.errors import OptionError, TokenizerError
 from genai.folder import ModelFolder
@@ -52,11 +53,12 @@ class ChatOptions(ConfiguredOptions, total=False):
     Beside the options of a generation and `config`: `tools`, functions that the model may call;
     `tool_choice`, whether it must ("none", "auto", "required", or a function's name); `template_options`, further
     variables of the model's chat template, such as enable_thinking; `continue_final_message`, whether the last message is
-    the beginning of the answer, which goes on from there.
+    the beginning of the answer, which goes on from there; `parallel_tool_calls`, whether an answer may call more than once.
     """
 
     tools: Tools | None
     tool_choice: ToolChoiceLike
+    parallel_tool_calls: bool
     template_options: Mapping[str, object] | None
     continue_final_message: bool
 
@@ -109,6 +111,7 @@ class RequestBuilder:
         messages: Messages | None = None,
         tools: Tools | None = None,
         tool_choice: ToolChoiceLike = "auto",
+        parallel_tool_calls: bool = True,
         template_options: Mapping[str, object] | None = None,
         continue_final_message: bool = False,
         room: int | None = None,
@@ -121,6 +124,7 @@ class RequestBuilder:
             messages: A conversation.
             tools: The functions that go with it.
             tool_choice: Whether one must be called, and which.
+            parallel_tool_calls: Whether one answer may call several.
             template_options: Further variables of the chat template.
             continue_final_message: Whether the answer goes on with the last message.
             room: Tokens beyond which the conversation's oldest turns are left out; see `room_for`.
@@ -131,15 +135,16 @@ class RequestBuilder:
         """
         if messages is None:
             is_set = tools is not None or template_options is not None or tool_choice != "auto"
-            if is_set or continue_final_message:
+            if is_set or not parallel_tool_calls or continue_final_message:
                 raise OptionError(
-                    "tools, tool_choice, template_options and continue_final_message are for a conversation: pass messages, "
-                    "too"
+                    "tools, tool_choice, parallel_tool_calls, template_options and continue_final_message are for a "
+                    "conversation: pass messages, too"
                 )
             return ChatPrompt(self.encode(prompt, token_ids=token_ids))
         if prompt is not None or token_ids is not None:
             raise OptionError("pass one of prompt, token_ids and messages")
         plain = plain_messages(messages)
+        Flag()("parallel_tool_calls", parallel_tool_calls)
         variables = _template_variables(template_options, continue_final_message=continue_final_message)
         from genai.conversation import make_chat_prompt  # with what only conversations need
 
@@ -149,6 +154,7 @@ class RequestBuilder:
                 some,
                 tools=tools,
                 tool_choice=tool_choice,
+                parallel_tool_calls=parallel_tool_calls,
                 variables=variables,
             )
 
@@ -266,6 +272,7 @@ class RequestBuilder:
             parse=None if rule is None else rule.parse,
             make_reasoning_limit=self._reasoning_limit(prompt, config.max_reasoning_tokens),
             make_parser=make_parser,
+            ends_at_call=prompt.calls_once and bool(prompt.functions) and not (rule and rule.keeps_calls),
             adapter=config.adapter,
             priority=priority,
             client=client,

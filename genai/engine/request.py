@@ -61,6 +61,7 @@ class Request:
         parse: Reads what a text stands for that has stopped by itself; called when somebody first asks for the result.
         make_reasoning_limit: Makes what ends one sequence's reasoning; called once per sequence.
         make_parser: Makes what takes one sequence's text apart into text, reasoning and calls; without, all is text.
+        ends_at_call: Whether a sequence ends where its parser wants no more, since it has read the only call.
         stop_texts: Those of `stop_token_ids` that stand for a text that was to end the answer, with that text.
         priority: Who goes first, where not all can run at once: the lower.
         client: Whom it is served to; where not all can run at once, clients get equal shares.
@@ -82,6 +83,7 @@ class Request:
         parse: Callable[[str], Any] | None = None,
         make_reasoning_limit: Callable[[], LogitsProcessor] | None = None,
         make_parser: Callable[[], AnswerReader] | None = None,
+        ends_at_call: bool = False,
         stop_texts: Mapping[int, str] | None = None,
         priority: int = 0,
         client: str | None = None,
@@ -101,6 +103,7 @@ class Request:
         self.make_parser = make_parser
         self.priority = priority
         self.client = client
+        self.ends_at_call = ends_at_call
         self.error: BaseException | None = None
         self.is_cancelled = False
         self.cached_prompt_tokens = 0

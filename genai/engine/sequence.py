@@ -70,7 +70,8 @@ class GenerationSequence:
         self._unsent = 0  # tokens since the last piece
         config, tokenizer = request.config, request.tokenizer
         self._is_streamed = request.stream and is_final and is_streamed
-        needs_text = (request.stream or bool(config.stop or config.stop_regex)) and is_final
+        needs_text = request.stream or bool(config.stop or config.stop_regex) or request.ends_at_call
+        needs_text = needs_text and is_final
         self._detokenizer = tokenizer.detokenizer() if tokenizer is not None and needs_text else None
         self._stop: StopMatcher | RegexStopMatcher | None = None
         if config.stop_regex:
@@ -273,6 +274,8 @@ class GenerationSequence:
             delta = AnswerDelta(text)
         else:
             delta = self._parser.push(text)
+            if self.finish_reason is None and self.request.ends_at_call and self._parser.is_over:
+                self.finish_reason = "stop"
             if self.finish_reason is not None:
                 delta = delta.plus(self._parser.finish())
         if delta:

@@ -33,6 +33,11 @@ class AnswerReader(ABC):
         next(self._run, None)
         return self._delta()
 
+    @property
+    def is_over(self) -> bool:
+        """Whether it wants no more: what follows is no part of the answer."""
+        return False
+
     @abstractmethod
     def _delta(self) -> AnswerDelta:
         """Return what was found since the last call."""

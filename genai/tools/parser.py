@@ -36,6 +36,7 @@ class AnswerParser(AnswerReader):
         reasoning: How reasoning is marked; `None` looks for none.
         is_reasoning: Whether the prompt has begun the reasoning already.
         are_calls_sure: Whether a grammar holds the model to calls, of the format's first form, that it has begun.
+        reads_one_call: Whether the answer ends behind its first call, whatever follows.
         make_id: Makes the ids of calls that have none; `None` does as the format does.
 
     >>> from genai.tools import find_format
@@ -54,6 +55,7 @@ class AnswerParser(AnswerReader):
         reasoning: ReasoningFormat | None = None,
         is_reasoning: bool = False,
         are_calls_sure: bool = False,
+        reads_one_call: bool = False,
         make_id: Callable[[], str] | None = None,
     ) -> None:
         self._tools = tools or {}
@@ -61,6 +63,7 @@ class AnswerParser(AnswerReader):
         self._sure_block = blocks[0] if are_calls_sure and blocks else None
         self._blocks = [block for block in blocks if not block.at_start]
         self._first_blocks = [block for block in blocks if block.at_start]
+        self._reads_one_call = reads_one_call
         self._reasoning = reasoning
         self._silent = frozenset(tool_format.silent if tool_format is not None else ())
         self._make_id = make_id or (tool_format and tool_format.make_id) or make_call_id
@@ -93,7 +96,7 @@ class AnswerParser(AnswerReader):
             self._pass_marker()
             yield from self._read_reasoning()
         yield from self._read_first_block()
-        while (marker := (yield from self._read_text())) is not None:
+        while not self.is_over and (marker := (yield from self._read_text())) is not None:
             blocks = [block for block in self._blocks if block.marker == marker]
             if blocks:
                 yield from self._read_block(blocks)
@@ -112,6 +115,11 @@ class AnswerParser(AnswerReader):
                     yield from self._read_first_block()
         if not self._is_after_marker and not self._end:
             self._texts.append(self._space)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it has read the only call that it reads."""
+        return self._reads_one_call and self._num_calls > 0
 
     def _read_text(self) -> Reading[str | None]:
         """Tell text up to the next marker, and return that marker; `None` at the end."""
@@ -222,6 +230,8 @@ class AnswerParser(AnswerReader):
                 raise Damaged
         while True:
             yield from self._read_call(block)
+            if self.is_over:
+                return
             yield from source.skip_space()
             if not (yield from self._goes_on(block, is_list=is_list)):
                 break
