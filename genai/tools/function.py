@@ -144,11 +144,23 @@ def as_tools(tools: Sequence[ToolLike]) -> tuple[Tool, ...]:
     """
     if isinstance(tools, (str, Mapping)) or not isinstance(tools, Sequence):
         raise OptionError("tools must be a list of functions or of JSON schemas in OpenAI's form")
-    made = tuple(map(_as_tool, tools))
+    made = tuple(_at_its_place(each, f"tools[{index}]") for index, each in enumerate(tools))
     for number, each in enumerate(made):
         if each.name in {other.name for other in made[:number]}:
-            raise OptionError(f'two tools are called "{each.name}": a model could not tell them apart')
+            raise OptionError(
+                f'two tools are called "{each.name}": a model could not tell them apart',
+                option=f"tools[{number}]",
+            )
     return made
+
+
+def _at_its_place(value: ToolLike, place: str) -> Tool:
+    """Return a tool; an error about a schema names where that stands."""
+    try:
+        return _as_tool(value)
+    except OptionError as error:
+        error.option = f"{place}{error.option or ''}"
+        raise
 
 
 def _as_tool(value: ToolLike) -> Tool:
@@ -165,6 +177,16 @@ def _as_tool(value: ToolLike) -> Tool:
         )
     inner, where = _checked_keys(value, inner, f'the tool "{name}"'), f'the parameters of the tool "{name}"'
     parameters = inner.get("parameters") or {"type": "object", "properties": {}}
+    try:
+        _check_parameters(parameters, where)
+    except OptionError as error:
+        error.option = ".function.parameters" if "function" in value else ".parameters"
+        raise
+    around = value if "function" in value else {}
+    return Tool(name, {**around, "type": "function", "function": {**inner, "parameters": parameters}})
+
+
+def _check_parameters(parameters: Any, where: str) -> None:
     if not isinstance(parameters, Mapping):
         raise OptionError(f"{where} must be a JSON schema, not {parameters!r:.200}")
     try:
@@ -173,8 +195,6 @@ def _as_tool(value: ToolLike) -> Tool:
         raise OptionError(f"{where} are nested too deeply") from error
     for part in subschemas(parameters):
         check_keywords(part, where)
-    around = value if "function" in value else {}
-    return Tool(name, {**around, "type": "function", "function": {**inner, "parameters": parameters}})
 
 
 def _checked_keys(value: Mapping[str, Any], inner: Mapping[str, Any], where: str) -> dict[str, Any]:
