@@ -15,6 +15,7 @@ from typing import Any, Protocol, Self
 from genai.engine import GenerationResult, Piece
 from genai.errors import GenaiError, OptionError
 from genai.text import Tokenizer
+from genai.wire.fields import BodyError
 from genai.wire.framing import Framing
 from genai.wire.thinking import Thinking
 
@@ -68,6 +69,8 @@ class CompletionRequest:
 
     def in_its_words(self, error: OptionError) -> OptionError:
         """Return an error about options with the names that the body has for them."""
+        if isinstance(error, BodyError):  # it has them
+            return error
         message = re.sub(r"\w+", lambda word: self.names.get(word[0], word[0]), str(error))
         return type(error)(message, option=self.names.get(error.option or "", error.option))
 

@@ -46,6 +46,12 @@ class Thinking:
                     f"{self.field}: this model's chat template marks no reasoning: leave it out", self.field
                 )
             return {}
+        if variables is None and isinstance(self.wanted, str) and self.is_needed:
+            raise BodyError(
+                f"{self.field}: this model's chat template knows no degrees of reasoning, nor a switch for it: leave it out "
+                "(max_reasoning_tokens is a limit that needs neither)",
+                self.field,
+            )
         arguments: dict[str, Any] = {}
         if variables is not None:
             arguments["template_options"] = {**variables, **(prompt.get("template_options") or {})}

@@ -9,6 +9,7 @@ import pytest
 from genai.config import GenerationConfig
 from genai.errors import OptionError
 from genai.wire import BodyError, CompletionRequest, read_body
+from genai.wire.thinking import Thinking
 
 CHAT, TEXT = "/v1/chat/completions", "/v1/completions"
 HELLO = [{"role": "user", "content": "Hello"}]
@@ -107,7 +108,17 @@ def test_a_prompt_that_is_scored() -> None:
         (CHAT, {"messages": HELLO, "stream": "yes"}, "stream"),
         (CHAT, {"messages": HELLO, "logit_bias": {"x": 1}}, "logit_bias"),
         (CHAT, {"messages": HELLO, "temprature": 1}, "temprature"),
-        (CHAT, {"messages": HELLO, "parallel_tool_calls": False}, "parallel_tool_calls"),
+        (CHAT, {"messages": HELLO, "parallel_tool_calls": 1}, "parallel_tool_calls"),
+        (TEXT, {"prompt": "a", "parallel_tool_calls": False}, "parallel_tool_calls"),
+        (CHAT, {"messages": HELLO, "priority": "high"}, "priority"),
+        (CHAT, {"messages": HELLO, "tools": {}}, "tools"),
+        (CHAT, {"messages": HELLO, "tool_choice": {"type": "custom"}}, "tool_choice"),
+        (CHAT, {"messages": HELLO, "reasoning_effort": "much"}, "reasoning_effort"),
+        (CHAT, {"messages": HELLO, "reasoning": {"effort": "low", "enabled": False}}, "reasoning"),
+        (CHAT, {"messages": HELLO, "reasoning": {"efort": "low"}}, "efort"),
+        (CHAT, {"messages": HELLO, "reasoning": {}, "reasoning_effort": "low"}, "reasoning"),
+        (TEXT, {"prompt": "a", "reasoning_effort": "low"}, "reasoning_effort"),
+        (TEXT, {"prompt": "a", "max_tokens": 0, "stream": True}, "max_tokens"),
         (CHAT, {"messages": HELLO, "store": 0}, "store"),
         (CHAT, {"messages": HELLO, "logits_processors": ["f"]}, "logits_processors"),
         (CHAT, {"messages": HELLO, "continue_final_message": 1}, "continue_final_message"),
@@ -142,6 +153,34 @@ def test_what_options_refuse_is_said_in_the_words_of_the_body() -> None:
     assert request.in_its_words(caught.value).option == "logprobs"
 
 
-def test_a_field_of_reasoning_is_not_taken_for_another() -> None:
-    with pytest.raises(BodyError, match=r'unknown field "reasoning_effort"\. .*chat_template_kwargs'):
-        read_request(CHAT, {"messages": HELLO, "reasoning_effort": "low"})
+@pytest.mark.parametrize(
+    ("fields", "thinking"),
+    [
+        ({"reasoning_effort": "low"}, Thinking("low", "reasoning_effort")),
+        ({"reasoning_effort": "none"}, Thinking(False, "reasoning_effort")),
+        ({"reasoning": {"effort": "high", "max_tokens": 9}}, Thinking("high", "reasoning", 9)),
+        ({"reasoning": {"enabled": True}}, Thinking(True, "reasoning")),
+        ({"reasoning": {"enabled": False}}, Thinking(False, "reasoning")),
+        ({"reasoning": {"max_tokens": 9}}, Thinking(True, "reasoning", 9)),
+        ({"reasoning": {"exclude": True}}, None),
+        ({"include_reasoning": False}, None),
+        ({}, None),
+    ],
+)
+def test_how_much_a_model_is_to_think(fields: dict[str, Any], thinking: Thinking | None) -> None:
+    assert read_request(CHAT, {"messages": HELLO, **fields}).thinking == thinking
+
+
+def test_what_goes_with_tools() -> None:
+    tools = [{"type": "function", "function": {"name": name}} for name in ("look", "find")]
+    body = {"messages": HELLO, "tools": tools, "parallel_tool_calls": False, "priority": -1}
+    (prompt,) = read_request(CHAT, body).prompts
+    assert prompt == {"messages": HELLO, "tools": tools, "parallel_tool_calls": False, "priority": -1}
+    allowed = {"mode": "required", "tools": [{"type": "function", "function": {"name": "find"}}]}
+    choice = {"type": "allowed_tools", "allowed_tools": allowed}
+    (prompt,) = read_request(CHAT, {**body, "tool_choice": choice}).prompts
+    assert (prompt["tools"], prompt["tool_choice"]) == (tools[1:], "required")
+    assert read_request(TEXT, {"prompt": ["a", "b"], "priority": 3}).prompts == [
+        {"prompt": "a", "priority": 3},
+        {"prompt": "b", "priority": 3},
+    ]

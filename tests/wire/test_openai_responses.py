@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from genai import Generator
+from genai.engine import GenerationResult, GenerationStats, Piece
 from genai.wire import AnswerFacts, read_body
 
 CHAT, TEXT = "/v1/chat/completions", "/v1/completions"
@@ -80,3 +81,35 @@ def test_several_answers_to_a_scored_prompt(generator: Generator) -> None:
     assert [choice["index"] for choice in choices] == [0, 1, 2, 3]
     firsts = [choice["logprobs"]["tokens"][0] for choice in choices]
     assert firsts[0] == firsts[1] != firsts[2] == firsts[3]
+
+
+@pytest.mark.parametrize("echo", [True, False])
+def test_a_prompt_is_scored_without_generating(generator: Generator, echo: bool) -> None:
+    asked: dict[str, Any] = {"prompt": ["What is int4?", "naïve"], "logprobs": 1, "echo": echo}
+    body = answer(generator, TEXT, **asked, max_tokens=0)
+    longer = answer(generator, TEXT, **asked, max_tokens=1)
+    for choice, more in zip(body["choices"], longer["choices"], strict=True):
+        prompt = asked["prompt"][choice["index"]]
+        assert choice["text"] == (prompt if echo else "")
+        assert more["text"].startswith(choice["text"])
+        assert choice["finish_reason"] == "length"
+        assert choice["logprobs"]["tokens"] == more["logprobs"]["tokens"][:-1]
+        assert choice["logprobs"]["token_logprobs"] == more["logprobs"]["token_logprobs"][:-1]
+    assert body["usage"]["completion_tokens"] == 0
+    assert body["usage"]["total_tokens"] == body["usage"]["prompt_tokens"]
+
+
+def test_reasoning_may_be_left_out() -> None:
+    thought = GenerationResult("so", (1,), (2,), "stop", GenerationStats(1, 0, 1, 0, 0, 0), reasoning="hm")
+    facts = AnswerFacts("m", 1, lambda: pytest.fail("no token is shown"))
+    for fields, told in (
+        ({}, "hm"),
+        ({"include_reasoning": False}, None),
+        ({"reasoning": {"exclude": True}}, None),
+    ):
+        exchange = read_body(CHAT, {"messages": [{"role": "user", "content": "?"}], **fields})
+        (choice,) = exchange.answer([thought], facts)["choices"]
+        assert choice["message"].get("reasoning") == told
+        chunks = list(exchange.events(facts).of_piece(0, Piece("so", (1,), "stop", reasoning="hm")))
+        found = [chunk["choices"][0]["delta"].get("reasoning") for chunk in chunks]
+        assert [each for each in found if each] == ([] if told is None else ["hm"])

@@ -57,4 +57,6 @@ def test_a_model_that_cannot_think_is_refused_where_that_is_needed() -> None:
     with pytest.raises(BodyError, match="think: this model's chat template marks no reasoning") as caught:
         Thinking(True, "think").arguments({"messages": []}, tokenizer)
     assert caught.value.option == "think"
+    with pytest.raises(BodyError, match="knows no degrees of reasoning"):
+        Thinking("low", "think").arguments({"messages": []}, cast(Tokenizer, OneTemplate(ALWAYS)))
     assert Thinking(True, "think", 1024, is_needed=False).arguments({"messages": []}, tokenizer) == {}

@@ -7,75 +7,86 @@ servers have them too (top_k, min_p, repetition_penalty, ...).
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from genai.config import plain_messages
 from genai.errors import OptionError
 from genai.wire.exchange import CompletionRequest
 from genai.wire.fields import BodyError, are_tokens, body_fields, drop_usual, take
+from genai.wire.openai.reasoning import ChatReasoning, read_chat_reasoning
+from genai.wire.openai.shared_fields import RENAMED, read_bias, read_stream_options
+from genai.wire.openai.tool_choice import read_tool_choice
 from genai.wire.options import plain_options
 
-__all__ = ["conversation", "read_completion"]
+__all__ = ["CompletionBody", "conversation", "read_completion"]
 
-_RENAMED = {
-    "max_tokens": "max_new_tokens",
-    "max_completion_tokens": "max_new_tokens",
-    "min_tokens": "min_new_tokens",
-    "n": "num_return_sequences",
-}
 _USUAL: Mapping[str, tuple[Any, ...]] = {
-    "parallel_tool_calls": (True,),
     "store": (False,),
     "service_tier": ("auto", "default"),
     "modalities": (["text"],),
 }
 """Fields that many clients send, with the values that ask for what happens here anyway."""
-_ELSEWHERE: Mapping[str, str] = {
-    "reasoning_effort": " What a chat template knows of it goes into chat_template_kwargs, as enable_thinking does; "
-    "max_reasoning_tokens is a limit.",
-}
-"""What says here what a field says elsewhere."""
+_USUAL_OF_TEXTS: Mapping[str, tuple[Any, ...]] = {**_USUAL, "parallel_tool_calls": (True,)}
 
 
-def read_completion(body: Any, *, is_chat: bool) -> tuple[CompletionRequest, bool]:
-    """Return what a body asks for, and whether a stream's last chunk is to say what it took; a field that is null is left out.
+@dataclass(frozen=True, slots=True)
+class CompletionBody:
+    """A body that was read.
+
+    Args:
+        request: What it asks for.
+        includes_usage: Whether a stream's last chunk is to say what it took.
+        tells_reasoning: Whether the answer has what the model thought.
+        generates: Whether anything is to be generated, and not only the prompt scored.
+    """
+
+    request: CompletionRequest
+    includes_usage: bool = False
+    tells_reasoning: bool = True
+    generates: bool = True
+
+
+def read_completion(body: Any, *, is_chat: bool) -> CompletionBody:
+    """Return what a body asks for; a field that is null is left out.
 
     Raises:
         BodyError: A field is missing, unknown, or not of the type that it should be. What else is impossible the options'
             own checks find, when the request is built.
     """
     fields = body_fields(body)
-    drop_usual(fields, _USUAL)
+    drop_usual(fields, _USUAL if is_chat else _USUAL_OF_TEXTS)
     model = take(fields, "model", str, None)
     stream = take(fields, "stream", bool, False)
-    includes_usage = _includes_usage(fields, is_stream=stream)
+    includes_usage = read_stream_options(fields, "include_usage", is_stream=stream)
     prompts = [conversation(fields)] if is_chat else _texts(fields)
-    names = {option: name for name, option in _RENAMED.items() if name in fields}
+    reasoning = read_chat_reasoning(fields) if is_chat else ChatReasoning()
+    if "priority" in fields:
+        priority = take(fields, "priority", int, 0)
+        prompts = [{**prompt, "priority": priority} for prompt in prompts]
+    names = {option: name for name, option in RENAMED.items() if name in fields}
     if not is_chat and "logprobs" in fields:
         names["top_logprobs"] = "logprobs"
     read_logprobs = _chat_logprobs if is_chat else _text_logprobs
-    options = {
-        **read_logprobs(fields),
-        **_bias(fields),
-        **plain_options(fields, renamed=_RENAMED, hints=_ELSEWHERE),
-    }
+    options = {**read_logprobs(fields), **read_bias(fields), **plain_options(fields, renamed=RENAMED)}
     if stream and "prompt_logprobs" in options:
         raise BodyError(
             "prompt_logprobs, and logprobs with echo, are not streamed: leave stream out", "prompt_logprobs"
         )
-    return CompletionRequest(model, prompts, options, stream, names), includes_usage
+    generates = _generates(options, is_chat=is_chat, is_stream=stream)
+    request = CompletionRequest(model, prompts, options, stream, names, reasoning.thinking)
+    return CompletionBody(request, includes_usage, reasoning.is_told, generates)
 
 
-def _includes_usage(fields: dict[str, Any], *, is_stream: bool) -> bool:
-    """Return what `stream_options` asks for."""
-    options = take(fields, "stream_options", dict, {})
-    if options and not is_stream:
-        raise BodyError("stream_options needs stream to be true", "stream_options")
-    if unknown := options.keys() - {"include_usage"}:
-        raise BodyError(f'stream_options has an unknown field "{min(unknown)}"', "stream_options")
-    if not isinstance(options.get("include_usage", False), bool):
-        raise BodyError("stream_options: include_usage must be true or false", "stream_options")
-    return bool(options.get("include_usage", False))
+def _generates(options: dict[str, Any], *, is_chat: bool, is_stream: bool) -> bool:
+    """Return whether more than no token is wanted; a prompt that is only scored takes one, which the answer leaves out."""
+    most = options.get("max_new_tokens")
+    if is_chat or type(most) is not int or most != 0:
+        return True
+    if is_stream:
+        raise BodyError("max_tokens 0 leaves nothing to stream: leave stream out", "max_tokens")
+    options["max_new_tokens"] = 1
+    return False
 
 
 def conversation(fields: dict[str, Any]) -> dict[str, Any]:
@@ -87,9 +98,11 @@ def conversation(fields: dict[str, Any]) -> dict[str, Any]:
         arguments: dict[str, Any] = {"messages": plain_messages(messages)}
     except OptionError as error:
         raise BodyError(str(error), "messages") from None
-    for name in ("tools", "tool_choice"):
-        if name in fields:
-            arguments[name] = fields.pop(name)
+    if "tools" in fields:
+        arguments["tools"] = take(fields, "tools", list, None)
+    arguments |= read_tool_choice(fields, arguments.get("tools"))
+    if "parallel_tool_calls" in fields:
+        arguments["parallel_tool_calls"] = take(fields, "parallel_tool_calls", bool, True)
     variables = take(fields, "chat_template_kwargs", dict, None)
     if take(fields, "continue_final_message", bool, False):
         if take(fields, "add_generation_prompt", bool, False):
@@ -132,14 +145,3 @@ def _text_logprobs(fields: dict[str, Any]) -> dict[str, Any]:
     if fields.get("echo") is True:
         fields.setdefault("prompt_logprobs", count)
     return {"logprobs": True, "top_logprobs": count}
-
-
-def _bias(fields: dict[str, Any]) -> dict[str, Any]:
-    """Return the option for `logit_bias`, whose token ids are texts in JSON."""
-    bias = take(fields, "logit_bias", dict, None)
-    if bias is None:
-        return {}
-    try:
-        return {"logit_bias": {int(token_id): value for token_id, value in bias.items()}}
-    except ValueError:
-        raise BodyError("logit_bias must map token ids to numbers", "logit_bias") from None

@@ -28,12 +28,20 @@ class CompletionChunks:
         facts: What the answer says beside what was generated.
         is_chat: Whether it answers a conversation.
         includes_usage: Whether the last chunk is to say what it took.
+        tells_reasoning: Whether it has what the model thought.
     """
 
     def __init__(
-        self, request: CompletionRequest, facts: AnswerFacts, *, is_chat: bool, includes_usage: bool
+        self,
+        request: CompletionRequest,
+        facts: AnswerFacts,
+        *,
+        is_chat: bool,
+        includes_usage: bool,
+        tells_reasoning: bool = True,
     ) -> None:
         self._is_chat = is_chat
+        self._tells_reasoning = tells_reasoning
         self._includes_usage = includes_usage
         self._num_choices = request.num_choices
         self._common = {
@@ -54,7 +62,7 @@ class CompletionChunks:
         index = number * self._num_choices + piece.index
         choice = self._choices.get(index)
         if choice is None:
-            choice = self._choices[index] = _Choice(self._tokenizer)
+            choice = self._choices[index] = _Choice(self._tokenizer, tells_reasoning=self._tells_reasoning)
             if self._is_chat:
                 yield self._chunk(index, {"delta": {"role": "assistant", "content": ""}, "logprobs": None})
         entries = list(choice.chat(piece)) if self._is_chat else [choice.text(piece)]
@@ -79,15 +87,16 @@ class CompletionChunks:
 class _Choice:
     """One of the answers while it comes: its calls, and where its text has got to."""
 
-    def __init__(self, tokenizer: Callable[[], Tokenizer]) -> None:
+    def __init__(self, tokenizer: Callable[[], Tokenizer], *, tells_reasoning: bool) -> None:
         self._tokenizer = tokenizer
+        self._tells_reasoning = tells_reasoning
         self._places: TextPlaces | None = None
         self._calls = SettledCalls()
 
     def chat(self, piece: Piece) -> Iterator[dict[str, Any]]:
         """Yield the deltas of a message, if there is anything to say; each piece of a call has one of its own."""
         delta: dict[str, Any] = {}
-        if piece.reasoning:
+        if piece.reasoning and self._tells_reasoning:
             delta["reasoning"] = piece.reasoning
         if piece.text:
             delta["content"] = piece.text
