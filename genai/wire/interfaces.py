@@ -10,11 +10,25 @@ from genai.errors import GenaiError
 from genai.wire import anthropic, openai
 from genai.wire.anthropic import AnthropicMessages
 from genai.wire.exchange import Exchange
-from genai.wire.openai import Completion
+from genai.wire.openai import Completion, ModelResponse
 
-__all__ = ["CHAT", "COMPLETIONS", "INTERFACES", "MESSAGES", "Interface", "error_body_for", "read_body"]
+__all__ = [
+    "CHAT",
+    "COMPLETIONS",
+    "INTERFACES",
+    "MESSAGES",
+    "RESPONSES",
+    "Interface",
+    "error_body_for",
+    "read_body",
+]
 
-CHAT, COMPLETIONS, MESSAGES = "/v1/chat/completions", "/v1/completions", "/v1/messages"
+CHAT, COMPLETIONS, RESPONSES, MESSAGES = (
+    "/v1/chat/completions",
+    "/v1/completions",
+    "/v1/responses",
+    "/v1/messages",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +48,7 @@ INTERFACES: Mapping[str, Interface] = {
     CHAT: Interface("Answer a conversation.", Completion.read_chat),
     COMPLETIONS: Interface("Continue texts.", Completion.read_text),
     MESSAGES: Interface("Answer a conversation, as Anthropic's servers do.", AnthropicMessages.read),
+    RESPONSES: Interface("Answer a conversation in items.", ModelResponse.read),
 }
 """By the path of its requests."""
 

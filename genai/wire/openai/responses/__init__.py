@@ -1,0 +1,7 @@
+"""OpenAI's Responses (https://platform.openai.com/docs/api-reference/responses), of which nothing is stored."""
+
+from __future__ import annotations
+
+from genai.wire.openai.responses.model_response import ModelResponse
+
+__all__ = ["ModelResponse"]
