@@ -137,6 +137,14 @@ class Model(Protocol):
         """
         ...
 
+    def give_up(self, slots: Collection[Slot], /) -> None:
+        """Let nobody wait for the chunks of these slots' prompts in the batch that runs; any thread may ask, at any time.
+
+        A run of the graph that is for such slots alone ends early, or is not begun: the slots are left as they were before
+        it, and `run` returns as ever. Asked for while nothing runs, it may concern the next batch.
+        """
+        ...
+
     def rotations(self) -> Sequence[Rotation | None]:
         """Return how positions have turned each of the cache's tensors, `None` where they have not.
 

@@ -7,7 +7,7 @@ what it reads back: whatever the cache or the scheduler gets wrong changes the t
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -107,6 +107,7 @@ class FakeModel:
         self.adapters = tuple(adapters)
         self.runs: list[tuple[str, int]] = []
         self.fail_next = False
+        self._unwanted: frozenset[Slot] = frozenset()
 
     @property
     def rounds_activations(self) -> bool:
@@ -124,6 +125,9 @@ class FakeModel:
     def position_table_for(self, length: int) -> int:
         return int(self.switch_length is not None and length > self.switch_length)
 
+    def give_up(self, slots: Collection[Slot]) -> None:
+        self._unwanted |= frozenset(slots)
+
     def run(self, batch: Sequence[Span]) -> StepOutput:
         if self.fail_next:
             self.fail_next = False
@@ -131,7 +135,8 @@ class FakeModel:
         assert len({span.slot for span in batch}) == len(batch)
         steps = [span for span in batch if span.is_step]
         others = [span for span in batch if span not in steps]
-        if prompts := [span for span in others if not span.num_logits]:
+        unwanted, self._unwanted = self._unwanted, frozenset()
+        if prompts := [span for span in others if not (span.num_logits or span.slot in unwanted)]:
             self.runs.append(("prefill", sum(len(span.token_ids) for span in prompts)))
         logits = {span.slot: self._append(span) for span in prompts}
         if steps:

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from genai.cache import CachedPrefix, PrefixKey, Slot
 from genai.engine.admission import Admission
+from genai.engine.deadlines import called_at
 from genai.engine.request import Request
 from genai.engine.results import FinishReason
 from genai.engine.scheduler import Batch, NoMemoryError, Scheduler
@@ -55,6 +56,7 @@ class Engine:
         self._scheduler = Scheduler(model, self._speculation)
         self._turn = Turn()
         self.hand_over: Callable[[], None] = lambda: None
+        self._reading: Sequence[tuple[Request, Slot]] = ()  # whose prompts the current step reads
 
     @property
     def has_work(self) -> bool:
@@ -120,13 +122,21 @@ class Engine:
             else:
                 self._advance(lambda: left[0].is_finished)
 
+    def cancel_soon(self, request: Request) -> None:
+        """Ask for a request's end before the next step, without waiting for it; any thread may, also a signal's handler.
+
+        If the current step computes its prompt, and the model computes that apart from others, it stops.
+        """
+        request.is_cancelled = True
+        self._stop_reading()
+
     def cancel(self, request: Request) -> None:
         """End a request with what it has so far; does nothing if it has ended.
 
         It has ended when this returns, unless the caller interrupts a step of its own thread (as a signal handler
         does): then it ends before the next one.
         """
-        request.is_cancelled = True
+        self.cancel_soon(request)
         if not self._turn.is_held_here:
             with self._turn.held(urgent=True):
                 self._end_from_outside()
@@ -313,7 +323,7 @@ class Engine:
             return
         begin, held = time.perf_counter(), [len(span.slot.token_ids) for span in batch.spans]
         try:
-            output = self._model.run(batch.spans)
+            output = self._run(batch)
         except OutOfMemoryError as error:
             self._give_way(batch, held, error)
             return
@@ -324,6 +334,26 @@ class Engine:
             self._search(strategy, output, first)
         if not batch.prompts:
             self._speculation.note_step(batch.spans, time.perf_counter() - begin)
+
+    def _run(self, batch: Batch) -> StepOutput:
+        """Run a step, and stop reading prompts for requests that end meanwhile."""
+        if not batch.prompts:
+            return self._model.run(batch.spans)
+        spans = zip(batch.prompts, batch.spans, strict=False)
+        self._reading = [(prompt.request, span.slot) for prompt, span in spans if not span.num_logits]
+        try:
+            self._stop_reading()  # for whoever was cancelled just before
+            deadlines = [request.deadline for request, _ in self._reading if request.deadline is not None]
+            with called_at(deadlines, self._stop_reading):
+                return self._model.run(batch.spans)
+        finally:
+            self._reading = ()
+
+    def _stop_reading(self) -> None:
+        """Let the model give up the prompts of requests that have to end; in any thread, at any time."""
+        unwanted = [slot for request, slot in self._reading if request.is_cancelled or request.is_overdue]
+        if unwanted:
+            self._model.give_up(unwanted)
 
     def _give_way(self, batch: Batch, held: Sequence[int], error: OutOfMemoryError) -> None:
         """Take back a step that found no memory, and what asked for it: drafts, or else a prompt.

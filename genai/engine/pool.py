@@ -84,6 +84,13 @@ class EnginePool:
         for future in futures:
             future.result()
 
+    def cancel_soon(self, request: Request) -> None:
+        """Ask for a request's end before the next step, as `Engine.cancel_soon`."""
+        request.is_cancelled = True  # also of one that is just being submitted
+        engine = self._engine_of.get(request)
+        if engine is not None:
+            engine.cancel_soon(request)
+
     def cancel(self, request: Request) -> None:
         """End a request with what it has so far, as `Engine.cancel`."""
         request.is_cancelled = True  # also of one that is just being submitted

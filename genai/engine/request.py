@@ -191,8 +191,13 @@ class Request:
     @property
     def is_overdue(self) -> bool:
         """Whether it has taken all the time that it may."""
+        return self.deadline is not None and time.perf_counter() >= self.deadline
+
+    @property
+    def deadline(self) -> float | None:
+        """When it has taken all the time that it may, as `time.perf_counter` has it."""
         limit = self.config.max_time
-        return limit is not None and time.perf_counter() - self.submitted >= limit
+        return None if limit is None else self.submitted + limit
 
     def note_submission(self) -> None:
         """Take the time that `max_time` counts from."""

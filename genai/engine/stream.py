@@ -33,7 +33,7 @@ class GenerationStream:
 
     def cancel(self) -> None:
         """Ask for an end before the next step; safe in a signal handler. What came so far is the result."""
-        self._request.is_cancelled = True
+        self._engine.cancel_soon(self._request)
 
     def close(self) -> None:
         """End now; does nothing if it has ended."""
@@ -53,7 +53,7 @@ class GenerationStream:
         raise StopIteration
 
     def __del__(self) -> None:
-        self._request.is_cancelled = True
+        self._engine.cancel_soon(self._request)
 
 
 class AsyncGenerationStream:
@@ -75,7 +75,7 @@ class AsyncGenerationStream:
 
     def cancel(self) -> None:
         """Ask for an end before the next step. What came so far is the result."""
-        self._request.is_cancelled = True
+        self._engine.cancel_soon(self._request)
 
     async def aclose(self) -> None:
         """End now; does nothing if it has ended."""
@@ -103,4 +103,4 @@ class AsyncGenerationStream:
         raise StopAsyncIteration
 
     def __del__(self) -> None:
-        self._request.is_cancelled = True
+        self._engine.cancel_soon(self._request)

@@ -9,7 +9,8 @@ import numpy.typing as npt
 
 from genai.cache import Buffer, Device
 from genai.runtime.devices import HostDevice, onnx_type
-from genai.runtime.recorded_runs import Recorder
+from genai.runtime.ort import RUN_ERRORS, onnxruntime
+from genai.runtime.recorded_runs import DEVICE_GATE, Recorder
 from genai.runtime.value_device import ValueDevice
 
 __all__ = ["AddressBinding", "Binding", "ValueBinding"]
@@ -34,6 +35,10 @@ class Binding(Protocol):
         """Run the session; outputs are complete when it returns, or when the device is next asked for what it holds."""
         ...
 
+    def stop(self) -> None:
+        """End a run early, which then fails, where it is one that nobody repeats; any thread may ask."""
+        ...
+
     def release(self) -> None:
         """Let the device forget what it has recorded, where it can; nothing is run after that."""
         ...
@@ -52,9 +57,12 @@ class AddressBinding:
         self._binding = session.io_binding()
         self._session = session
         self._recorder = recorder
+        self._is_stopped = False
         if recorder is not None:
             self._number = recorder.next_number(is_repeated=is_repeated)
             self._options = recorder.options(self._number)
+        else:
+            self._options = onnxruntime.RunOptions()
 
     def input(self, name: str, buffer: Buffer, device: Device) -> None:
         """Read an input from a buffer on a device, at every run."""
@@ -70,10 +78,20 @@ class AddressBinding:
 
     def run(self) -> None:
         """Run the session; outputs are complete when it returns, or when the device is next asked for what it holds."""
-        if self._recorder is None:
-            self._session.run_with_iobinding(self._binding)
-        else:
-            self._recorder.run(self._binding, self._number, self._options)
+        try:
+            if self._recorder is None:
+                self._session.run_with_iobinding(self._binding, self._options)
+            else:
+                self._recorder.run(self._binding, self._number, self._options)
+        except RUN_ERRORS:
+            if self._is_stopped:  # what was launched before that still reads what is bound
+                with DEVICE_GATE:
+                    self._binding.synchronize_outputs()
+            raise
+
+    def stop(self) -> None:
+        """End a run early, which then fails; nothing runs this binding again."""
+        self._is_stopped = self._options.terminate = True
 
     def release(self) -> None:
         """Do nothing: what was recorded is the session's until it ends."""
@@ -131,6 +149,9 @@ class ValueBinding:
         self._recorder.run(self._binding, self._number, self._options)
         for value, array in self._outputs:
             self._device.copy_out(value, array)
+
+    def stop(self) -> None:
+        """Do nothing: what is recorded is repeated, and short."""
 
     def release(self) -> None:
         """Let the device forget the run, which would keep what is bound alive."""

@@ -6,6 +6,7 @@ everything else one by one (`genai.runtime.runs`).
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -26,6 +27,7 @@ from genai.runtime.rotations import read_rotations
 from genai.runtime.runs import prompt_runs, scoring_runs
 from genai.runtime.session import DecoderSession, SessionOptions, open_hidden_states, open_sessions
 from genai.runtime.step_buffers import StepBuffers
+from genai.runtime.stoppable_runs import GivenUpError, StoppableRuns
 from genai.runtime.verification import Verification
 
 __all__ = ["Decoder"]
@@ -121,6 +123,7 @@ class Decoder:
             self._session, self.cache, self._runs, max_batch=self.max_batch, adapters=step_adapters
         )
         self._chunks: dict[DecoderSession, StepBuffers] = {}
+        self._stoppable = StoppableRuns()
         self._restarts_prompts = (
             USE_CACHE_BRANCH in graph.feeds or not self._session.provider.continues_prompts
         )
@@ -170,6 +173,16 @@ class Decoder:
 
     def run(self, batch: Sequence[Span]) -> StepOutput:
         """Append every span's tokens to its slot and return the logits that are wanted, until the next run."""
+        try:
+            return self._run(batch)
+        finally:
+            self._stoppable.reset()
+
+    def give_up(self, slots: Collection[Slot]) -> None:
+        """End the run that computes chunks of these slots' prompts alone, and begin no other; any thread may ask."""
+        self._stoppable.give_up(slots)
+
+    def _run(self, batch: Sequence[Span]) -> StepOutput:
         steps: list[Span] = []
         others: list[Span] = []
         for span in batch:
@@ -208,7 +221,8 @@ class Decoder:
         """Run chunks of prompts, and what wants the logits of several tokens, beside rows of one token."""
         prompts = [span for span in others if not span.num_logits]
         for group in prompt_runs(prompts, self._prompts.graph, can_pad=self.can_pad):
-            self._append_prompts(group)
+            with contextlib.suppress(GivenUpError):
+                self._append_prompts(group)
         if steps:
             output = self._decoding.step(steps, is_alone=False)
         else:
@@ -267,7 +281,11 @@ class Decoder:
             raise OutOfMemoryError(f"not enough memory for the logits of {num_positions} tokens") from error
 
     def _append_prompts(self, spans: Sequence[Span]) -> None:
-        """Append tokens to slots that may run together; no logits are computed."""
+        """Append tokens to slots that may run together; no logits are computed.
+
+        Raises:
+            GivenUpError: Nobody wants them any more.
+        """
         graph = self._prompts.graph
         slot, token_ids = spans[0].slot, spans[0].token_ids
         if graph.max_positions == 1:
@@ -306,7 +324,10 @@ class Decoder:
             active = self._chunk_adapters.write([slot.key.adapter for slot in slots])
             inputs = session.graph.adapter_inputs
             self._chunk_adapters.bind(binding, active, rows=len(slots), inputs=inputs)
-        run(binding)
+        if num_logits:
+            run(binding)
+        else:
+            self._stoppable.run(binding, slots)
         if arena:
             arena.collect(slots, [len(row) for row in rows], longest)
         self.cache.flip(slots)

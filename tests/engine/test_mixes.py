@@ -15,6 +15,7 @@ import genai.engine.strategies.sampling as sampling
 from genai.config import GenerationConfig
 from genai.engine import Engine, Request, Speculation
 from genai.errors import OptionError
+from genai.model import Span
 from genai.structured import GrammarCompiler
 from genai.text import Tokenizer
 from tests.engine.speculation.guessing import FixedCosts, Prompter
@@ -110,6 +111,14 @@ def check_mix(tokenizer: Tokenizer, compiler: GrammarCompiler, data: st.DataObje
     costs = FixedCosts(another_row=0.1, another_token=data.draw(st.sampled_from([0.0, 0.1])))
     speculation = Speculation(model, drafters={"ngram": prompter}, costs=costs)
     engine = Engine(model, prefill_chunk=data.draw(st.sampled_from([1, 3, 40])), speculation=speculation)
+    run_model, cancelled_inside = model.run, list[Request]()
+
+    def run_and_cancel(batch: Sequence[Span]) -> Any:
+        while cancelled_inside:
+            engine.cancel_soon(cancelled_inside.pop())
+        return run_model(batch)
+
+    model.run = run_and_cancel  # type: ignore[method-assign]
     for _ in range(data.draw(st.integers(1, 5))):
         each = data.draw(requests(tokenizer, compiler))
         note(
@@ -117,6 +126,8 @@ def check_mix(tokenizer: Tokenizer, compiler: GrammarCompiler, data: st.DataObje
         )
         twins[each] = _alone(each, FakeModel(**limits))
         _submit(engine, each)
+        if data.draw(st.integers(0, 5)) == 0:
+            cancelled_inside.append(data.draw(st.sampled_from([*twins])))
         for _ in range(data.draw(st.sampled_from([0, 1, 9, 40, 60]))):
             engine.advance()
             engine.check()

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import numpy as np
 import pytest
 
+from genai.cache import Slot
 from genai.config import GenerationConfig
-from genai.engine import Engine
+from genai.engine import Engine, EnginePool, GenerationStream
 from genai.errors import GenerationError, OptionError
+from genai.model import Span, StepOutput
 from tests.engine.test_engine import PROMPT, request, run
 from tests.fakes import FakeModel
 
@@ -162,3 +166,98 @@ def test_impossible_options_are_refused(options: dict[str, Any], message: str) -
 def test_no_file_holds_functions() -> None:
     config = GenerationConfig.from_dict({"stopping_criteria": ["os.abort"], "logits_processors": [1]})
     assert config.stopping_criteria == config.logits_processors == ()
+
+
+class ReadingModel(FakeModel):
+    """A model that is asked something in the middle of the run that reads a prompt of this length, once."""
+
+    def __init__(self, length: int, ask: Callable[[], None], **options: Any) -> None:
+        super().__init__(**options)
+        self._length = length
+        self._ask: Callable[[], None] | None = ask
+        self.num_given_up = 0
+        self.was_given_up = threading.Event()
+
+    def run(self, batch: Sequence[Span]) -> StepOutput:
+        if self._ask is not None and any(len(span.token_ids) == self._length for span in batch):
+            ask, self._ask = self._ask, None
+            ask()
+        return super().run(batch)
+
+    def give_up(self, slots: Collection[Slot]) -> None:
+        super().give_up(slots)
+        self.num_given_up += len(slots)
+        self.was_given_up.set()
+
+
+LONG = list(range(40))
+
+
+@pytest.mark.parametrize("way", ["soon", "stream", "dropped", "from another thread"])
+def test_a_prompt_that_is_cancelled_while_it_is_read_is_read_no_further(way: str) -> None:
+    def cancel() -> None:
+        if way == "soon":
+            engine.cancel_soon(reading)
+        elif way == "stream":
+            streams[0].cancel()
+        elif way == "dropped":
+            del streams[0]
+        else:
+            thread = threading.Thread(target=engine.cancel, args=(reading,))  # which waits for the step
+            thread.start()
+            threads.append(thread)
+            assert model.was_given_up.wait(10)
+
+    model = ReadingModel(len(LONG) - 1, cancel, context_length=200)
+    engine, threads = Engine(model), list[threading.Thread]()
+    pool = EnginePool([engine])
+    decoding, reading = request(max_new_tokens=12), request(LONG, stream=True)
+    pool.submit(decoding)
+    for _ in range(3):
+        engine.advance()
+    pool.submit(reading)
+    streams = [GenerationStream(pool, reading)]
+    model.runs.clear()
+    engine.advance()
+    assert model.runs == [("decode", 1)]  # the other row went on in the same step
+    for thread in threads:
+        thread.join()
+    engine.check()
+    engine.run([decoding, reading])
+    assert decoding.result is not None
+    assert list(decoding.result.token_ids) == model.expected(PROMPT, 12)
+    assert reading.result is not None
+    assert (reading.result.token_ids, reading.result.finish_reason) == ((), "cancelled")
+    (again,) = run(engine, request(LONG))
+    assert list(again.token_ids) == model.expected(LONG, 8)
+
+
+@pytest.mark.parametrize("has_state", [False, True])
+def test_a_prompt_whose_time_runs_out_while_it_is_read_is_read_no_further(has_state: bool) -> None:
+    model = ReadingModel(
+        len(LONG) - 1, lambda: model.was_given_up.wait(10), context_length=200, has_state=has_state
+    )
+    engine = Engine(model)
+    (result,) = run(engine, request(LONG, max_time=0.05))
+    assert (result.token_ids, result.finish_reason) == ((), "length")
+    assert model.num_given_up == 1
+    assert model.runs == []
+    (again,) = run(engine, request(LONG))
+    assert list(again.token_ids) == model.expected(LONG, 8)
+
+
+def test_time_that_does_not_run_out_stops_nothing() -> None:
+    model = ReadingModel(len(LONG) - 1, lambda: None, context_length=200)
+    (result,) = run(Engine(model), request(LONG, max_time=1e12))
+    assert list(result.token_ids) == model.expected(LONG, 8)
+    assert model.num_given_up == 0
+
+
+def test_a_prompt_that_has_its_log_probabilities_told_is_read_to_the_end_of_its_part() -> None:
+    model = ReadingModel(len(LONG) - 1, lambda: engine.cancel_soon(scored), context_length=200)
+    engine = Engine(model)
+    scored = request(LONG, prompt_logprobs=0)
+    (result,) = run(engine, scored)
+    assert model.num_given_up == 0
+    assert result.finish_reason == "cancelled"
+    assert len(result.prompt_logprobs or ()) == len(LONG)
