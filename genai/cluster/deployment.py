@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -108,7 +109,17 @@ def deployed(application: serve.Application) -> Iterator[DeploymentHandle[Any]]:
         try:
             handle = serve.run(application, name=APPLICATION, route_prefix=None)
         except RuntimeError as error:
-            raise GenerationError(f"the replicas cannot begin: {error}") from error
+            raise GenerationError(f"the replicas cannot begin: {_cause() or error}") from error
         yield handle
     finally:
         serve.delete(APPLICATION)
+
+
+def _cause() -> str:
+    """Return what a replica raised that could not begin: the last line of the traceback that Ray shows, without its class."""
+    application = serve.status().applications.get(APPLICATION)
+    deployments = {} if application is None else application.deployments
+    for deployment in deployments.values():
+        if lines := deployment.message.strip().splitlines():
+            return re.sub(r"^[\w.]+: ", "", lines[-1])
+    return ""
