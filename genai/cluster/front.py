@@ -26,7 +26,7 @@ from genai.errors import GenaiError
 from genai.server import ServerSettings
 from genai.server.app import guarded_app
 from genai.server.ascii_json import AsciiJson
-from genai.server.http import while_connected
+from genai.server.http import read_bytes, while_connected
 from genai.server.state import Admission
 from genai.wire import INTERFACES, AnswerFacts, ApiError, Exchange, read_body
 
@@ -111,7 +111,7 @@ class _Forwarding:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
-        body = await request.body()
+        body = await read_bytes(request)
         reply = _Reply(scope, send)
         with contextlib.ExitStack() as needed:
             if request.method == "POST":  # what only looks is not counted, as in one process

@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from genai.wire import ApiError, Event, Framing
 
-__all__ = ["EventStream", "read_json", "while_connected"]
+__all__ = ["EventStream", "read_bytes", "read_json", "while_connected"]
 
 _Value = TypeVar("_Value")
 _CLIENT_CLOSED_REQUEST = 499
@@ -27,14 +27,23 @@ async def read_json(request: Request) -> Any:
     Raises:
         ApiError: It is none, or the client is gone before all of it has come.
     """
-    try:
-        body = await request.body()
-    except ClientDisconnect:
-        raise _client_is_gone() from None
+    body = await read_bytes(request)
     try:
         return json.loads(body, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         raise ApiError(f"the body is no JSON: {error}", status=400) from error
+
+
+async def read_bytes(request: Request) -> bytes:
+    """Return a request's body.
+
+    Raises:
+        ApiError: The client is gone before all of it has come.
+    """
+    try:
+        return await request.body()
+    except ClientDisconnect:
+        raise _client_is_gone() from None
 
 
 def _refuse_constant(name: str) -> NoReturn:

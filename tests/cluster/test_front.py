@@ -140,14 +140,30 @@ def test_a_replica_that_is_lost_before_its_answer_is_an_error(
         assert client.get("/health/live").status_code == 200
 
 
-def test_a_stream_that_is_cut_ends_with_an_error(front: Running, replicas: OneReplica) -> None:
+@pytest.mark.parametrize(
+    ("path", "body", "ending"),
+    [
+        (CHAT, ASKED, ['"code":"replica_lost"', "data: [DONE]"]),
+        ("/v1/completions", {"prompt": "Hello", "max_tokens": 8}, ['"code":"replica_lost"', "data: [DONE]"]),
+        ("/v1/messages", ASKED, ["event: error", "the replica"]),
+        (
+            "/v1/responses",
+            {"input": "Hello", "max_output_tokens": 16},
+            ["event: response.failed", "the replica"],
+        ),
+    ],
+)
+def test_a_stream_that_is_cut_ends_as_its_interface_has_it(
+    front: Running, replicas: OneReplica, path: str, body: dict[str, Any], ending: list[str]
+) -> None:
     replicas.lost_after = 4
     with front.client as client:
-        answer = client.post(CHAT, json={**ASKED, "stream": True}, headers=KEY)
-    *said, failure, end = [line.removeprefix("data: ") for line in answer.text.splitlines() if line]
-    assert all(json.loads(event)["choices"] for event in said)
-    assert "replica" in json.loads(failure)["error"]["message"]
-    assert end == "[DONE]"
+        answer = client.post(path, json={**body, "stream": True}, headers=KEY)
+    assert answer.status_code == 200
+    *said, first, last = [line for line in answer.text.splitlines() if line]
+    assert said
+    assert ending[0] in first, answer.text
+    assert ending[1] in last, answer.text
 
 
 def test_counters_are_the_fronts_and_the_replicas(front: Running, replicas: OneReplica) -> None:
