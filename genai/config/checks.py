@@ -23,7 +23,6 @@ __all__ = [
     "LastTokens",
     "Name",
     "Number",
-    "Patterns",
     "Prompt",
     "SequenceBiases",
     "Texts",
@@ -239,29 +238,6 @@ class Prompt:
                 f"{name} has no tokens: leave it out, and the prompt's last token takes its place"
             )
         return token_ids
-
-
-@dataclass(frozen=True, slots=True)
-class Patterns:
-    """Regular expressions, none of which matches the empty text."""
-
-    range = "regular expressions"
-
-    def __call__(self, name: str, value: Any) -> tuple[str, ...]:
-        """Return the expressions as a tuple."""
-        patterns = Texts()(name, value)
-        for pattern in patterns:
-            import regex  # 20 ms that only those spend who have one
-
-            try:
-                compiled = regex.compile(pattern)
-            except (regex.error, OverflowError, RecursionError) as error:
-                raise OptionError(f"{name} {pattern!r} is no regular expression: {error}") from error
-            if compiled.fullmatch("") is not None:
-                raise OptionError(
-                    f"{name} {pattern!r} matches the empty text, so that nothing could be generated"
-                )
-        return patterns
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,6 @@ from genai.config.checks import (
     LastTokens,
     Name,
     Number,
-    Patterns,
     Prompt,
     SequenceBiases,
     Texts,
@@ -27,6 +26,7 @@ from genai.config.checks import (
 from genai.config.combinations import check_combinations, check_search
 from genai.config.generation_options import GenerationOptions, LogitsFunction, StoppingCriterion
 from genai.config.option import did_you_mean_option, option, options_of
+from genai.config.patterns import Patterns
 from genai.config.response_format import FormatCheck, ResponseFormat
 from genai.config.samplers import NEUTRAL_FILTERS, SamplerOrder
 from genai.config.watermark import Watermarking, WatermarkSettings
