@@ -44,6 +44,16 @@ MESSAGES = (
     [{"role": "user", "content": "a", "extra": {"x": [1]}}],
     [{"role": "user", "content": [{"type": "text", "text": HALF_A_CHARACTER}]}],
 )
+ITEMS = (
+    [{"type": []}],
+    [{"role": [], "content": "a"}],
+    [{"role": "user", "content": [{"type": []}]}],
+    [{"role": "user", "content": [{"type": "input_text", "text": HALF_A_CHARACTER}]}],
+    [{"type": "function_call", "call_id": [], "name": "f", "arguments": "{}"}],
+    [{"type": "function_call", "call_id": "a", "name": "f", "arguments": "{"}],
+    [{"type": "reasoning", "encrypted_content": {}, "summary": 5}],
+    [{"type": "reasoning", "encrypted_content": "ü"}],
+)
 TOOLS = tuple(
     [{"type": "function", "function": function}]
     for function in (
@@ -67,19 +77,25 @@ OBJECTS = (
     {"type": "enabled", "budget_tokens": 10**400},
     {"type": "tool", "name": []},
     {"format": {"type": "json_schema", "schema": 5}},
+    {"format": {"type": []}, "verbosity": {}},
+    {"effort": [], "summary": {}, "max_tokens": 10**400},
+    {"type": "allowed_tools", "mode": "auto", "tools": [[], {"name": []}]},
     CALL,
 )
-ODD = (*SCALARS, *LISTS, *MESSAGES, *TOOLS, *OBJECTS)
+ODD = (*SCALARS, *LISTS, *MESSAGES, *ITEMS, *TOOLS, *OBJECTS)
 FIELDS = (
     *options_of(GenerationConfig),
     *("messages", "tools", "tool_choice", "chat_template_kwargs", "continue_final_message"),
     *("prompt", "stream", "model", "n", "max_tokens", "parallel_tool_calls"),
+    *("input", "instructions", "max_output_tokens", "text", "reasoning", "include", "truncation", "metadata"),
+    *("priority", "reasoning_effort", "include_reasoning", "stream_options", "store"),
     *("system", "thinking", "output_config", "stop_sequences", "cache_control", "service_tier"),
 )
 ASK = {"messages": [{"role": "user", "content": "Hi"}]}
 BODIES: dict[str, dict[str, Any]] = {
     "/v1/chat/completions": {**ASK, "tools": [CALL]},
     "/v1/completions": {"prompt": "Hi"},
+    "/v1/responses": {"input": "Hi", "tools": [{"type": "function", "name": "f"}]},
     "/v1/messages": {**ASK, "tools": [{"name": "f", "input_schema": {}}], "max_tokens": 5},
 }
 """What is right, by the path."""

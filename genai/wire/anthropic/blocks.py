@@ -60,7 +60,7 @@ def text_of(content: Any, where: str, *, between: str = "") -> str:
 
 
 def _plain_messages(message: Any, where: str, names: dict[str, str]) -> Iterator[dict[str, Any]]:
-    if not isinstance(message, Mapping) or message.get("role") not in _BLOCKS:
+    if not isinstance(message, Mapping) or message.get("role") not in tuple(_BLOCKS):
         raise _error(f'{where} must be an object with the role "user" or "assistant" and a content')
     if unknown := message.keys() - {"role", "content"}:
         raise _error(f'{where} has an unknown key "{min(unknown)}"')
