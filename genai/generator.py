@@ -541,7 +541,12 @@ class Generator:
         return self._reader.score(text, context=context, token_ids=token_ids, adapter=adapter)
 
     def embed(
-        self, text: str | Sequence[str], *, pooling: Pooling = "last", normalize: bool = True
+        self,
+        text: str | Sequence[str] | None = None,
+        *,
+        token_ids: TokenIds | Sequence[TokenIds] | None = None,
+        pooling: Pooling = "last",
+        normalize: bool = True,
     ) -> npt.NDArray[np.float32]:
         """Return texts as vectors: pooled hidden states of the last layer.
 
@@ -549,6 +554,7 @@ class Generator:
 
         Args:
             text: A text, or a list of texts.
+            token_ids: Instead of a text, its tokens; a list of lists is several texts.
             pooling: "last" is the hidden state of the last token, "mean" the mean of all; which one the model was trained
                 for its card says.
             normalize: Whether vectors have the length 1, so that a product of two is their cosine.
@@ -561,7 +567,7 @@ class Generator:
                 tell where its hidden states are.
             GenerationError: The model failed to run.
         """
-        return self._reader.embed(text, pooling=pooling, normalize=normalize)
+        return self._reader.embed(text, token_ids=token_ids, pooling=pooling, normalize=normalize)
 
     def rerank(
         self,

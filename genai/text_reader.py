@@ -15,7 +15,7 @@ from genai.config import GenerationConfig
 from genai.config.checks import Integer
 from genai.embedding import Pooling
 from genai.errors import OptionError
-from genai.request_builder import TokenIds
+from genai.request_builder import TokenIds, is_batch
 from genai.request_runner import RequestRunner
 from genai.runtime.fingerprint import fingerprint_of
 from genai.scoring import TokenScores, score_tokens
@@ -55,15 +55,20 @@ class TextReader:
         return [self._score(encode(each, context), adapter) for each in text]
 
     def embed(
-        self, text: str | Sequence[str], *, pooling: Pooling, normalize: bool
+        self,
+        text: str | Sequence[str] | None,
+        *,
+        token_ids: TokenIds | Sequence[TokenIds] | None,
+        pooling: Pooling,
+        normalize: bool,
     ) -> npt.NDArray[np.float32]:
         """Return the vector of a text, or those of several."""
         loaded = self._runner.loaded
-        rows = loaded.builder.encode_prompts(text, None)
+        rows = loaded.builder.encode_prompts(text, token_ids)
         if not rows:
             return np.zeros((0, loaded.folder.decoder.hidden_size), np.float32)
         vectors = [loaded.embedder.embed(row, pooling=pooling, normalize=normalize) for row in rows]
-        return vectors[0] if isinstance(text, str) else np.stack(vectors)
+        return np.stack(vectors) if is_batch(text, token_ids) else vectors[0]
 
     def rerank(
         self,

@@ -44,6 +44,6 @@ def openai_routes(state: ServerState) -> APIRouter:
 
 
 def _embedded(generator: Generator, wanted: EmbeddingRequest, name: str) -> Mapping[str, Any]:
-    vectors = generator.embed(wanted.texts, **wanted.options)
-    num_tokens = sum(len(generator.tokenize(text)) for text in wanted.texts)
-    return embedding_body(wanted, vectors, model=name, num_tokens=num_tokens)
+    rows = [generator.tokenize(each) if isinstance(each, str) else each for each in wanted.inputs]
+    vectors = generator.embed(token_ids=rows, **wanted.options)
+    return embedding_body(wanted, vectors, model=name, num_tokens=sum(map(len, rows)))

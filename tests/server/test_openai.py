@@ -136,7 +136,36 @@ def test_vectors(client: openai.OpenAI, generator: Generator) -> None:
     np.testing.assert_allclose(
         [each.embedding for each in by_default.data], generator.embed(texts), atol=1e-5
     )
+    rows = [generator.tokenize(text) for text in texts]
+    for tokens, expected in ((rows, generator.embed(texts)), (rows[0], generator.embed(texts[:1]))):
+        of_tokens = client.embeddings.create(model="demo", input=tokens)
+        np.testing.assert_allclose([each.embedding for each in of_tokens.data], expected, atol=1e-5)
+        assert of_tokens.usage == openai.types.create_embedding_response.Usage(
+            prompt_tokens=sum(map(len, rows[: len(expected)])),
+            total_tokens=sum(map(len, rows[: len(expected)])),
+        )
     assert as_numbers.usage.prompt_tokens == sum(len(generator.tokenize(text)) for text in texts)
+
+
+@pytest.mark.parametrize(
+    ("options", "param"),
+    [
+        ({"dimensions": 8}, "dimensions"),
+        ({"input": []}, "input"),
+        ({"input": [["a"]]}, "input"),
+        ({"input": ["a", [1]]}, "input"),
+        ({"input": [True]}, "input"),
+        ({"input": [10**9]}, None),
+        ({"input": [-1]}, None),
+        ({"extra_body": {"encoding_format": "int8"}}, "encoding_format"),
+    ],
+)
+def test_what_is_no_vector_is_refused_by_name(
+    client: openai.OpenAI, options: dict[str, Any], param: str | None
+) -> None:
+    with pytest.raises(openai.BadRequestError) as caught:
+        client.embeddings.create(**{"model": "demo", "input": "a", **options})
+    assert caught.value.param == param
 
 
 @pytest.mark.parametrize(
@@ -154,6 +183,13 @@ def test_vectors(client: openai.OpenAI, generator: Generator) -> None:
         ),
         ({"messages": []}, "messages must be a list", "messages"),
         ({"top_logprobs": 2}, "needs logprobs", "top_logprobs"),
+        (
+            {"tools": [{"type": "function", "function": {"name": "f", "parameters": {"required": 5}}}]},
+            "required",
+            "tools[0].function.parameters",
+        ),
+        ({"reasoning_effort": "low"}, "marks no reasoning", "reasoning_effort"),
+        ({"extra_body": {"priority": 1.5}}, "priority must be an integer", "priority"),
         ({"stream_options": {"include_usage": True}}, "stream_options needs stream", "stream_options"),
         ({"stream": True, "extra_body": {"stream_options": {"all": 1}}}, "stream_options", "stream_options"),
     ],

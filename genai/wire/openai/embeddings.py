@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from genai.embedding import Pooling
-from genai.wire.fields import BodyError, body_fields, refuse_rest, take
+from genai.wire.fields import BodyError, are_tokens, body_fields, refuse_rest, take
 
 __all__ = ["EmbeddingRequest", "embedding_body", "read_embedding_request"]
 
@@ -24,13 +24,13 @@ class EmbeddingRequest:
 
     Args:
         model: The model that it names.
-        texts: What is wanted as vectors.
+        inputs: What is wanted as vectors: texts, or lists of tokens.
         as_base64: Whether they are written as base64 of float32, as OpenAI's clients ask by themselves, or as numbers.
         options: Of `Generator.embed`: pooling and normalize.
     """
 
     model: str | None
-    texts: Sequence[str]
+    inputs: Sequence[str] | Sequence[list[int]]
     as_base64: bool
     options: Mapping[str, Any]
 
@@ -43,11 +43,12 @@ def read_embedding_request(body: Any) -> EmbeddingRequest:
     """
     fields = body_fields(body)
     model = take(fields, "model", str, None)
-    texts = fields.pop("input", None)
-    if isinstance(texts, str):
-        texts = [texts]
-    if not isinstance(texts, list) or not texts or not all(isinstance(text, str) for text in texts):
-        raise BodyError("input must be a text, or a list of texts that is not empty", "input")
+    inputs = _read_input(fields.pop("input", None))
+    if "dimensions" in fields:
+        raise BodyError(
+            "dimensions: a model's vectors have as many as its hidden states, and no shorter form: leave it out",
+            "dimensions",
+        )
     encoding = take(fields, "encoding_format", str, "float")
     if encoding not in ("float", "base64"):
         raise BodyError(
@@ -59,7 +60,18 @@ def read_embedding_request(body: Any) -> EmbeddingRequest:
     if not isinstance(options.get("normalize", True), bool):
         raise BodyError("normalize must be true or false", "normalize")
     refuse_rest(fields, known=_FIELDS)
-    return EmbeddingRequest(model, texts, encoding == "base64", options)
+    return EmbeddingRequest(model, inputs, encoding == "base64", options)
+
+
+def _read_input(value: Any) -> list[Any]:
+    """Return a text, the tokens of one, or a list of either, as lists."""
+    several = [value] if isinstance(value, str) or are_tokens(value) else value
+    is_list = isinstance(several, list) and bool(several)
+    if is_list and (all(isinstance(each, str) for each in several) or all(map(are_tokens, several))):
+        return list(several)
+    raise BodyError(
+        "input must be a text, a list of tokens, or a list of texts or of such lists, and not empty", "input"
+    )
 
 
 def embedding_body(
@@ -69,9 +81,9 @@ def embedding_body(
 
     Args:
         request: The request.
-        vectors: The vector of each of its texts, float32 [texts, hidden_size].
+        vectors: The vector of each of its inputs, float32 [inputs, hidden_size].
         model: What the model is called.
-        num_tokens: How many tokens the texts have.
+        num_tokens: How many tokens they have.
     """
     written = [_as_base64(vector) if request.as_base64 else vector.tolist() for vector in vectors]
     return {
