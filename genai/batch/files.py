@@ -15,11 +15,11 @@ from types import TracebackType
 from typing import Any, Self
 
 from genai.errors import OptionError
-from genai.wire import CHAT, COMPLETIONS
+from genai.wire import CHAT, COMPLETIONS, RESPONSES
 
 __all__ = ["BatchLine", "ResultFile", "read_batch"]
 
-ENDPOINTS = (CHAT, COMPLETIONS)
+ENDPOINTS = (CHAT, COMPLETIONS, RESPONSES)
 """What a batch may ask for."""
 
 

@@ -49,8 +49,8 @@ def batch(
 ) -> None:
     """Run a file of requests in the form of OpenAI's batches, many at a time.
 
-    Requests are to /v1/chat/completions or /v1/completions and all run with
-    --model, whatever model they name. Results come in the order in which they
+    Requests are to /v1/chat/completions, /v1/completions or /v1/responses and all
+    run with --model, whatever model they name. Results come in the order in which they
     are there. After an interruption the same command goes on where it was.
     The exit code is 1 if a result is an error. With --ray several replicas of
     the model share the requests, on other machines too.

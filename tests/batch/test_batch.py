@@ -53,6 +53,20 @@ def run(generator: Generator, requests: Path, output: Path) -> None:
         asyncio.run(run_batch(generator, left, results, model="demo"))
 
 
+def test_responses(generator: Generator, tmp_path: Path) -> None:
+    requests, output = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    bodies = {"right": {"input": "Hello", "max_output_tokens": 4}, "wrong": {"input": "Hello", "store": True}}
+    lines = [{"custom_id": name, "url": "/v1/responses", "body": body} for name, body in bodies.items()]
+    requests.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    run(generator, requests, output)
+    results = results_of(output)
+    expected = generator.chat([{"role": "user", "content": "Hello"}], max_new_tokens=4)
+    (message,) = results["right"]["body"]["output"]
+    assert message["content"][0]["text"] == expected.text
+    assert results["wrong"]["status_code"] == 400
+    assert results["wrong"]["body"]["error"]["param"] == "store"
+
+
 def test_results_are_what_the_generator_says(generator: Generator, requests: Path, tmp_path: Path) -> None:
     lines = [
         request_line("scored", logprobs=True, top_logprobs=2, temperature=0),
