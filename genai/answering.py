@@ -13,7 +13,7 @@ from typing import Self
 from genai.engine import AsyncGenerationStream, GenerationResult, Piece
 from genai.errors import OptionError
 from genai.generator import Generator
-from genai.wire import CompletionRequest
+from genai.wire import BodyError, CompletionRequest
 
 __all__ = ["Answering"]
 
@@ -39,6 +39,7 @@ class Answering:
         """
         answering = cls()
         try:
+            _check_context(request, generator.context_length)
             built = await asyncio.to_thread(
                 lambda: [
                     generator.build_request(
@@ -102,6 +103,15 @@ class Answering:
         """Ask all to end before the next step; does nothing to what has ended."""
         for stream in self.streams:
             stream.cancel()
+
+
+def _check_context(request: CompletionRequest, context_length: int) -> None:
+    if request.num_context is not None and request.num_context > context_length:
+        raise BodyError(
+            f"num_ctx is {request.num_context}, and the context holds {context_length} tokens: genai serve --max-context "
+            "and the model decide",
+            "num_ctx",
+        )
 
 
 async def _read(

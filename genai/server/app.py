@@ -23,6 +23,7 @@ from genai.server.errors import error_response
 from genai.server.generation_routes import generation_routes
 from genai.server.guards import BodyLimit, KeyCheck, OriginCheck
 from genai.server.models import ServedModels
+from genai.server.ollama_routes import ollama_routes
 from genai.server.openai_routes import openai_routes
 from genai.server.own_routes import own_routes
 from genai.server.page_routes import page_routes
@@ -57,6 +58,7 @@ def make_app(models: ServedModels, settings: ServerSettings) -> FastAPI:
     app.include_router(generation_routes(state))
     app.include_router(openai_routes(state))
     app.include_router(anthropic_routes(state))
+    app.include_router(ollama_routes(state))
     app.include_router(own_routes(state))
     app.include_router(page_routes())
     return app

@@ -15,6 +15,7 @@ from genai.errors import GenaiError
 from genai.server.ascii_json import AsciiJson
 from genai.server.http import EventStream, read_json, while_connected
 from genai.server.state import ServerState
+from genai.text import Tokenizer
 from genai.wire import INTERFACES, AnswerEvents, AnswerFacts, Event, Exchange, Interface
 
 __all__ = ["generation_routes"]
@@ -42,7 +43,10 @@ async def _answer(state: ServerState, request: Request, exchange: Exchange) -> R
         wanted = wanted.with_adapter(target.adapter)
     async with contextlib.AsyncExitStack() as needed:
         needed.enter_context(state.admitted())
-        generator = await needed.enter_async_context(state.models.use(target))
+        if not wanted.prompts and wanted.keep_alive == 0:
+            await state.models.unload(target)
+            return _nothing(exchange, AnswerFacts(target.name, created, _no_tokenizer))
+        generator = await needed.enter_async_context(state.models.use(target, keep_alive=wanted.keep_alive))
         load_seconds = time.time() - created
         answering = await Answering.begin(generator, wanted)
         needed.callback(answering.cancel)
@@ -59,6 +63,18 @@ async def _answer(state: ServerState, request: Request, exchange: Exchange) -> R
         results = await while_connected(request, answering.results())
         state.metrics.add(target.name, results)
         return AsciiJson(exchange.answer(results, facts))
+
+
+def _nothing(exchange: Exchange, facts: AnswerFacts) -> Response:
+    """Return the answer to a request without prompts."""
+    if not exchange.request.stream:
+        return AsciiJson(exchange.answer([], facts))
+    lines = b"".join(map(exchange.framing.encode, exchange.events(facts).end([])))
+    return Response(lines, media_type=exchange.framing.media_type)
+
+
+def _no_tokenizer() -> Tokenizer:
+    raise AssertionError("an answer to nothing shows no tokens")
 
 
 async def _events(

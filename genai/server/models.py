@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import functools
 import logging
+import math
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ __all__ = ["LoadLimits", "ServedModels", "Target"]
 
 logger = logging.getLogger("genai.server")
 
+_ANY_TAG = ":latest"
+"""What Ollama's clients put behind a name that has no other tag."""
 _LOOK_SECONDS = 1.0
 """How often idle models are looked for."""
 
@@ -90,6 +93,7 @@ class ServedModels:
         self._served = {name: ServedModel(load, sizes.get(name, 0)) for name, load in loaders.items()}
         self._limits = limits or LoadLimits()
         self._freed = asyncio.Event()
+        self._used = asyncio.Event()
         self._adapters = dict(adapters or {})
         self._keep_alive = keep_alive
         self.created = int(time.time())
@@ -132,7 +136,10 @@ class ServedModels:
             )
             for name, folder in folders.items()
         }
-        return cls(loaders, adapters=adapters, keep_alive=keep_alive, sizes=sizes, limits=limits)
+        served = cls(loaders, adapters=adapters, keep_alive=keep_alive, sizes=sizes, limits=limits)
+        for name, folder in folders.items():
+            served.models[name].folder = folder
+        return served
 
     @property
     def names(self) -> list[str]:
@@ -157,6 +164,8 @@ class ServedModels:
         """
         if name is None:
             name = self.names[0]
+        if name not in self.names and name.endswith(_ANY_TAG):
+            name = name.removesuffix(_ANY_TAG)
         if name in self._adapters:
             return Target(name, self._adapters[name], name)
         if name not in self._served:
@@ -174,8 +183,12 @@ class ServedModels:
         self._served[self.names[0]].load_now()
 
     @contextlib.asynccontextmanager
-    async def use(self, target: Target) -> AsyncIterator[Generator]:
+    async def use(self, target: Target, *, keep_alive: float | None = None) -> AsyncIterator[Generator]:
         """Give a model, loaded if it is not, which stays as long as the block lasts.
+
+        Args:
+            target: What is used.
+            keep_alive: For how many seconds it is to stay afterwards; `None` is what the server has for all.
 
         Raises:
             GenaiError: It cannot be loaded.
@@ -183,20 +196,38 @@ class ServedModels:
         """
         served = self._served[target.model]
         served.num_users += 1
+        served.keep_alive = keep_alive
         try:
             yield await self._loaded(served)
         finally:
             served.num_users -= 1
             served.idle_since = time.monotonic()
+            self._used.set()
             self._note_change()
 
     async def let_idle_go(self) -> None:
         """Let go, until cancelled, what nobody has used for as long as it is kept."""
-        while self._keep_alive is not None:
-            await asyncio.sleep(min(_LOOK_SECONDS, max(self._keep_alive, 0.01)))
+        step = min(_LOOK_SECONDS, max(self._keep_alive or math.inf, 0.01))
+        while True:
+            self._used.clear()
             for served in self._served.values():
-                if served.is_idle and time.monotonic() - served.idle_since >= self._keep_alive:
+                if served.is_idle and self.seconds_left(served) <= 0:
                     await served.let_go()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._used.wait(), step)
+
+    def seconds_left(self, served: ServedModel) -> float:
+        """Return how long a model that is loaded stays if nobody asks for it."""
+        kept = self._keep_alive if served.keep_alive is None else served.keep_alive
+        if kept is None:
+            return math.inf
+        return kept if served.num_users else served.idle_since + kept - time.monotonic()
+
+    async def unload(self, target: Target) -> None:
+        """Let a model go now, or as soon as nobody uses it."""
+        served = self._served[target.model]
+        served.keep_alive = 0.0
+        await served.let_go()
 
     async def close(self) -> None:
         """Let all go, also those that answer."""

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from genai.errors import OutOfMemoryError
+from genai.folder import ModelFolder
 from genai.generator import Generator
 
 __all__ = ["ServedModel", "lacks_memory"]
@@ -28,6 +29,8 @@ class ServedModel:
         is_loading: Whether memory is being filled with it.
         num_users: Requests that it is answering, or that wait for it.
         idle_since: When the last one ended, by the monotonic clock.
+        keep_alive: For how many seconds the last request wanted it to stay; `None` leaves it to the server.
+        folder: Its folder, as soon as that is known.
         num_loads: How often it was loaded.
         load_seconds: How long that took in all.
         changing: Held by whoever lets it go.
@@ -40,6 +43,8 @@ class ServedModel:
     is_loading: bool = False
     num_users: int = 0
     idle_since: float = 0.0
+    keep_alive: float | None = None
+    folder: ModelFolder | None = None
     num_loads: int = 0
     load_seconds: float = 0.0
     changing: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -63,6 +68,7 @@ class ServedModel:
         """
         begin = time.monotonic()
         self.generator = self.load()
+        self.folder = self.generator.folder
         self.idle_since = time.monotonic()
         self.num_loads += 1
         self.load_seconds += self.idle_since - begin

@@ -31,11 +31,14 @@ class CompletionRequest:
 
     Args:
         model: The model that it names.
-        prompts: What to continue, each as keyword arguments of `Generator.build_request`; a conversation is one.
+        prompts: What to continue, each as keyword arguments of `Generator.build_request`; a conversation is one. Without
+            any the model is only loaded, or let go where it is to stay for 0 seconds.
         options: The generation's options, for all of them.
         stream: Whether pieces are wanted as they come.
         names: What the body calls options, where it is another name.
         thinking: Whether the model is to think before it answers; `None` leaves it to the model.
+        keep_alive: For how many seconds the model is to stay in memory afterwards; `None` leaves it to the server.
+        num_context: How many tokens the context must have room for; `None` takes the model's.
     """
 
     model: str | None
@@ -44,6 +47,8 @@ class CompletionRequest:
     stream: bool = False
     names: Mapping[str, str] = field(default_factory=dict)
     thinking: Thinking | None = None
+    keep_alive: float | None = None
+    num_context: int | None = None
 
     @property
     def num_choices(self) -> int:

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from genai.errors import GenaiError
-from genai.wire import anthropic, openai
+from genai.wire import anthropic, ollama, openai
 from genai.wire.anthropic import AnthropicMessages
 from genai.wire.exchange import Exchange
+from genai.wire.ollama import OllamaAnswer
 from genai.wire.openai import Completion, ModelResponse
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "COMPLETIONS",
     "INTERFACES",
     "MESSAGES",
+    "OLLAMA",
     "RESPONSES",
     "Interface",
     "error_body_for",
@@ -29,6 +31,9 @@ CHAT, COMPLETIONS, RESPONSES, MESSAGES = (
     "/v1/responses",
     "/v1/messages",
 )
+OLLAMA = "/api"
+"""What all paths of Ollama's interface begin with."""
+OLLAMA_CHAT, OLLAMA_GENERATE = f"{OLLAMA}/chat", f"{OLLAMA}/generate"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +54,15 @@ INTERFACES: Mapping[str, Interface] = {
     COMPLETIONS: Interface("Continue texts.", Completion.read_text),
     MESSAGES: Interface("Answer a conversation, as Anthropic's servers do.", AnthropicMessages.read),
     RESPONSES: Interface("Answer a conversation in items.", ModelResponse.read),
+    OLLAMA_CHAT: Interface("Answer a conversation, as Ollama does.", OllamaAnswer.read_chat),
+    OLLAMA_GENERATE: Interface("Answer a prompt, as Ollama does.", OllamaAnswer.read_generate),
 }
 """By the path of its requests."""
 
-_ERROR_BODIES: Mapping[str, Callable[[GenaiError], dict[str, Any]]] = {MESSAGES: anthropic.error_body}
+_ERROR_BODIES: Mapping[str, Callable[[GenaiError], dict[str, Any]]] = {
+    MESSAGES: anthropic.error_body,
+    OLLAMA: ollama.error_body,
+}
 """How each maker's clients are told of errors, by what the paths begin with that are not OpenAI's."""
 
 

@@ -89,6 +89,7 @@ FIELDS = (
     *("prompt", "stream", "model", "n", "max_tokens", "parallel_tool_calls"),
     *("input", "instructions", "max_output_tokens", "text", "reasoning", "include", "truncation", "metadata"),
     *("priority", "reasoning_effort", "include_reasoning", "stream_options", "store"),
+    *("options", "format", "keep_alive", "think", "raw", "suffix", "context"),
     *("system", "thinking", "output_config", "stop_sequences", "cache_control", "service_tier"),
 )
 ASK = {"messages": [{"role": "user", "content": "Hi"}]}
@@ -97,6 +98,8 @@ BODIES: dict[str, dict[str, Any]] = {
     "/v1/completions": {"prompt": "Hi"},
     "/v1/responses": {"input": "Hi", "tools": [{"type": "function", "name": "f"}]},
     "/v1/messages": {**ASK, "tools": [{"name": "f", "input_schema": {}}], "max_tokens": 5},
+    "/api/chat": {**ASK, "tools": [CALL]},
+    "/api/generate": {"prompt": "Hi"},
 }
 """What is right, by the path."""
 

@@ -1,0 +1,19 @@
+"""Ollama's bodies (https://docs.ollama.com/api): what its clients send, and what they expect."""
+
+from __future__ import annotations
+
+from genai.wire.ollama.answers import OllamaAnswer
+from genai.wire.ollama.embeddings import OllamaEmbedRequest, read_ollama_embed_request
+from genai.wire.ollama.errors import error_body
+from genai.wire.ollama.models import ModelFacts, loaded_body, show_body, tag_body
+
+__all__ = [
+    "ModelFacts",
+    "OllamaAnswer",
+    "OllamaEmbedRequest",
+    "error_body",
+    "loaded_body",
+    "read_ollama_embed_request",
+    "show_body",
+    "tag_body",
+]
