@@ -40,7 +40,7 @@ function block(token, depth) {
   if (depth > MAX_DEPTH) return element("p", {}, token.raw);
   switch (token.type) {
     case "heading":
-      return element(`h${Math.min(6, token.depth + 2)}`, {}, inlines(token.tokens)); // below the page's own
+      return element(`h${Math.min(6, token.depth + 1)}`, {}, inlines(token.tokens)); // below the page's own
     case "paragraph":
     case "text":
       return element("p", {}, token.tokens ? inlines(token.tokens) : plain(token.text));

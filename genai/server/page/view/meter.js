@@ -8,8 +8,8 @@ export function showMeter(counted) {
   place.hidden = counted === null;
   if (!counted) return;
   const { count, max_model_len: limit } = counted;
-  const share = Math.min(1, count / limit);
-  place.classList.toggle("is-nearly-full", share > NEARLY_FULL);
-  place.querySelector(".meter-fill").style.width = `${Math.max(1, share * 100)}%`;
+  const percent = Math.min(100, Math.max(1, (count / limit) * 100));
+  place.classList.toggle("is-nearly-full", count / limit > NEARLY_FULL);
+  place.querySelector(".meter-fill").style.width = `${percent}%`;
   place.querySelector(".meter-text").textContent = `${count.toLocaleString("en")} of ${limit.toLocaleString("en")} tokens`;
 }

@@ -38,6 +38,7 @@ export class TokensView {
       focusout: (event) => this.element.contains(event.relatedTarget) || this.#close(),
       keydown: (event) => this.#escape(event),
     };
+    new ResizeObserver(() => this.#place()).observe(this.#list);
     this.element = element("div", { class: "tokens", on }, this.#summary, this.#list, this.#card);
   }
 
@@ -74,10 +75,13 @@ export class TokensView {
     shown.setAttribute("aria-describedby", this.#card.id);
     this.#card.replaceChildren(...this.#cardContent(this.#tokens[index], index));
     this.#card.hidden = false;
-    this.#place(shown);
+    this.#place();
   }
 
-  #place(shown) {
+  /** Put the card under its token, as far as there is room beside. */
+  #place() {
+    const shown = this.#list.querySelector(".token.is-open");
+    if (!shown) return;
     const outer = this.element.getBoundingClientRect();
     const lines = shown.getClientRects();
     const line = lines[lines.length - 1] ?? shown.getBoundingClientRect();
