@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -68,7 +69,8 @@ def put_together(events: Iterable[Event]) -> dict[str, Any]:
                 message |= {**event["delta"], "usage": event["usage"]}
     for block in blocks:
         if text := block.pop("json"):
-            block["input"] = json.loads(text)
+            with contextlib.suppress(ValueError):  # a call that is cut off has no value
+                block["input"] = json.loads(text)
     return {**message, "content": joined(blocks)}
 
 
@@ -88,11 +90,12 @@ def joined(blocks: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("answer", ANSWERS)
 @pytest.mark.parametrize("stop", [[], ["so", "look"]])
+@pytest.mark.parametrize("limit", [200, 40, 12])
 def test_events_are_the_whole_answer(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str, stop: list[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str, stop: list[str], limit: int
 ) -> None:
     generator, _ = make_scripted(tmp_path, monkeypatch, [answer], template=THINKING)
-    exchange = exchange_of(tools=[TOOL], stream=True, stop_sequences=stop)
+    exchange = exchange_of(tools=[TOOL], stream=True, stop_sequences=stop, max_tokens=limit)
     request = exchange.request
     stream = generator.submit(
         generator.build_request(**request.arguments(request.prompts[0], lambda: generator.tokenizer))
@@ -115,6 +118,26 @@ def test_events_are_the_whole_answer(
     }
     assert found["stop_reason"] == next(reason for reason, holds in reasons.items() if holds)
     assert found["stop_sequence"] == result.stop_text
+
+
+def test_the_input_of_a_call_comes_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    generator, _ = make_scripted(tmp_path, monkeypatch, [CALL % "a b c d e f g h"])
+    for limit in (200, 42):
+        exchange = exchange_of(tools=[TOOL], stream=True, max_tokens=limit, tool_choice={"type": "any"})
+        request = exchange.request
+        stream = generator.submit(
+            generator.build_request(**request.arguments(request.prompts[0], lambda: generator.tokenizer))
+        )
+        events = exchange.events(FACTS)
+        told = [*events.begin(), *(event for piece in stream for event in events.of_piece(0, piece))]
+        assert stream.result is not None
+        told += events.end([stream.result])
+        pieces = [event for event in told if event["type"] == "content_block_delta"]
+        assert len(pieces) > 2
+        (block,) = put_together(told)["content"]
+        (whole,) = exchange.answer([stream.result], FACTS)["content"]
+        assert block == whole
+        assert bool(block["input"]) == (limit == 200)
 
 
 def test_blocks_become_messages() -> None:

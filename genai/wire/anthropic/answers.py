@@ -20,6 +20,8 @@ def message_body(result: GenerationResult, facts: AnswerFacts) -> dict[str, Any]
     if result.text:
         content.append(text_block(result.text))
     content += map(tool_block, result.tool_calls)
+    if (cut := result.cut_call) is not None:
+        content.append({"type": "tool_use", "id": cut.id, "name": cut.name, "input": {}})
     return {**empty_message(facts), "content": content, **stop_of(result), "usage": usage(result)}
 
 

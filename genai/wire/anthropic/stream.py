@@ -7,10 +7,10 @@ from typing import Any
 
 from genai.engine import GenerationResult, Piece
 from genai.errors import GenaiError
+from genai.tools import SettledCalls
 from genai.wire.anthropic.answers import empty_message, stop_of, text_block, thinking_block, usage
 from genai.wire.anthropic.errors import error_body
 from genai.wire.exchange import AnswerFacts, Event
-from genai.wire.whole_calls import WholeCalls
 
 __all__ = ["MessageEvents"]
 
@@ -18,7 +18,8 @@ __all__ = ["MessageEvents"]
 class MessageEvents:
     """Makes the events of one answer, whose blocks together say what `message_body` would at once.
 
-    Blocks follow one another: where a model goes from one kind to another and back, there are several of a kind.
+    Blocks follow one another: where a model goes from one kind to another and back, there are several of a kind. Of a call in
+    which the answer ends the stream has what came of the input, and the whole answer none, as it is no value.
 
     Args:
         facts: What the answer says beside what was generated.
@@ -26,7 +27,7 @@ class MessageEvents:
 
     def __init__(self, facts: AnswerFacts) -> None:
         self._facts = facts
-        self._calls = WholeCalls()
+        self._calls = SettledCalls()
         self._index = -1
         self._open: str | None = None  # the type of the block that has begun and not ended
 
@@ -43,10 +44,12 @@ class MessageEvents:
         if piece.text:
             yield from self._go_on(text_block(""))
             yield self._delta({"type": "text_delta", "text": piece.text})
-        for call in self._calls.take(piece).values():
-            yield from self._stop()
-            yield from self._go_on({"type": "tool_use", "id": call.id, "name": call.name, "input": {}})
-            yield self._delta({"type": "input_json_delta", "partial_json": call.arguments_json})
+        for call in self._calls.push(piece.tool_calls, is_finished=piece.finish_reason is not None):
+            if call.name is not None:
+                yield from self._stop()
+                yield from self._go_on({"type": "tool_use", "id": call.id, "name": call.name, "input": {}})
+            elif call.arguments:
+                yield self._delta({"type": "input_json_delta", "partial_json": call.arguments})
 
     def end(self, results: Sequence[GenerationResult]) -> Iterator[Event]:
         """Yield why the answer has ended, and what it took."""
