@@ -211,6 +211,19 @@ def test_an_answer_that_was_begun_is_gone_on_with() -> None:
 )
 def test_choices(choice: dict[str, Any], expected: Any) -> None:
     assert prompt_of(tools=[TOOL], tool_choice=choice)["tool_choice"] == expected
+    assert "parallel_tool_calls" not in prompt_of(tools=[TOOL], tool_choice=choice)
+
+
+@pytest.mark.parametrize("kind", ["auto", "any"])
+def test_an_answer_may_call_once_at_most(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    generator, _ = make_scripted(tmp_path, monkeypatch, [CALL % "a" + CALL % "b"])
+    choice = {"type": kind, "disable_parallel_tool_use": True}
+    request = exchange_of(tools=[TOOL], tool_choice=choice).request
+    arguments = request.arguments(request.prompts[0], lambda: generator.tokenizer)
+    stream = generator.submit(generator.build_request(**arguments))
+    assert list(stream)
+    assert stream.result is not None
+    assert len(stream.result.tool_calls) == 1
 
 
 def test_options_by_anthropics_names_and_by_ours() -> None:

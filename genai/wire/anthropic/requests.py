@@ -89,10 +89,8 @@ def _prompt(fields: dict[str, Any]) -> dict[str, Any]:
         prompt["tools"] = plain_tools(fields.pop("tools"))
     if "tool_choice" in fields:
         prompt["tool_choice"], is_single = plain_choice(fields.pop("tool_choice"))
-        if is_single and prompt["tool_choice"] in ("auto", "required"):
-            raise BodyError(
-                "tool_choice: disable_parallel_tool_use is only kept where one tool is named", "tool_choice"
-            )
+        if is_single:
+            prompt["parallel_tool_calls"] = False
     if variables := take(fields, "chat_template_kwargs", dict, None):
         prompt["template_options"] = variables
     return prompt
