@@ -1,48 +1,50 @@
-"""Calls of a streamed answer that are told when they are whole, for interfaces that have no pieces of calls.
-
-One in which the answer ended is left out: what came of its arguments is no value. Whoever tells pieces takes
-`genai.tools.SettledCalls`.
-"""
+"""Calls of a streamed answer for interfaces that tell a call as a whole."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 
 from genai.config import ToolCall
 from genai.engine import Piece
-from genai.tools import ToolCallDelta
+from genai.tools import SettledCalls, ToolCallDelta
 
 __all__ = ["WholeCalls"]
 
 
 class WholeCalls:
-    """Takes the pieces of one answer, and gives its calls as they become whole.
+    """Takes the pieces of one answer, and gives its calls as they become whole, but none in which the answer ends.
 
     >>> calls = WholeCalls()
     >>> calls.take(Piece("", (1,), tool_calls=(ToolCallDelta(0, "call_1", "now", "{"),)))
-    {}
+    []
     >>> calls.take(Piece("", (2,), "stop", tool_calls=(ToolCallDelta(0, arguments="}"),)))
-    {0: ToolCall(id='call_1', name='now', arguments={}, arguments_json='{}')}
+    [ToolCall(id='call_1', name='now', arguments={}, arguments_json='{}')]
     """
 
     def __init__(self) -> None:
-        self._pending: dict[int, list[ToolCallDelta]] = {}
+        self._settled = SettledCalls()
+        self._begun: ToolCallDelta | None = None
+        self._arguments = ""
 
-    def take(self, piece: Piece) -> dict[int, ToolCall]:
-        """Return, by their places among the answer's calls, those that are whole: all but the last, until the answer ends."""
-        for call in piece.tool_calls:
-            if call.is_withdrawn or call.is_cut:
-                self._pending.pop(call.index, None)
-            else:
-                self._pending.setdefault(call.index, []).append(call)
-        last = max(self._pending, default=0)
-        whole = [index for index in self._pending if piece.finish_reason is not None or index < last]
-        return {index: _call(self._pending.pop(index)) for index in whole}
+    def take(self, piece: Piece) -> list[ToolCall]:
+        """Return the calls that are whole with a piece: all but the last, until the answer ends."""
+        is_finished = piece.finish_reason is not None
+        whole: list[ToolCall] = []
+        for delta in self._settled.push(piece.tool_calls, is_finished=is_finished):
+            if delta.name is not None:
+                whole += self._end()
+                self._begun = delta
+            self._arguments += delta.arguments
+            if delta.is_cut:
+                self._begun, self._arguments = None, ""
+        return whole + self._end() if is_finished else whole
 
-
-def _call(deltas: Sequence[ToolCallDelta]) -> ToolCall:
-    first, arguments = deltas[0], "".join(each.arguments for each in deltas)
-    assert first.id is not None
-    assert first.name is not None
-    return ToolCall(first.id, first.name, json.loads(arguments), arguments)
+    def _end(self) -> list[ToolCall]:
+        """Return the call that has come, if one has."""
+        call, arguments = self._begun, self._arguments
+        self._begun, self._arguments = None, ""
+        if call is None:
+            return []
+        assert call.id is not None
+        assert call.name is not None
+        return [ToolCall(call.id, call.name, json.loads(arguments), arguments)]

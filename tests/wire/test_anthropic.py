@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import jiter
 import pytest
 
 from genai.engine import GenerationResult
 from genai.errors import OptionError
 from genai.wire import MESSAGES, AnswerFacts, BodyError, Event, Exchange, read_body, read_count_request
+from genai.wire.anthropic.cut_input import cut_input
 from tests.scripted import THINKING, make_scripted
 
 ASK = [{"role": "user", "content": "?"}]
@@ -69,8 +69,7 @@ def put_together(events: Iterable[Event]) -> dict[str, Any]:
                 message |= {**event["delta"], "usage": event["usage"]}
     for block in blocks:
         if text := block.pop("json"):
-            with contextlib.suppress(ValueError):  # a call that is cut off has no value
-                block["input"] = json.loads(text)
+            block["input"] = jiter.from_json(text.encode(), partial_mode=True)  # as Anthropic's client does
     return {**message, "content": joined(blocks)}
 
 
@@ -138,6 +137,35 @@ def test_the_input_of_a_call_comes_in_pieces(tmp_path: Path, monkeypatch: pytest
         (whole,) = exchange.answer([stream.result], FACTS)["content"]
         assert block == whole
         assert bool(block["input"]) == (limit == 200)
+
+
+def test_a_call_that_is_cut_off_is_told_as_far_as_it_came(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call = '<tool_call>{"name": "look", "arguments": {"at": "there", "also": ["a", "b"]}}</tool_call>'
+    generator, _ = make_scripted(tmp_path, monkeypatch, [f"hm</think>I look.{call}"], template=THINKING)
+    reasons = set()
+    for limit in range(1, 80):
+        exchange = exchange_of(tools=[TOOL], max_tokens=limit, stream=True)
+        request = exchange.request
+        stream = generator.submit(
+            generator.build_request(**request.arguments(request.prompts[0], lambda: generator.tokenizer))
+        )
+        events = exchange.events(FACTS)
+        told = [*events.begin(), *(event for piece in stream for event in events.of_piece(0, piece))]
+        assert stream.result is not None
+        told += events.end([stream.result])
+        whole = exchange.answer([stream.result], FACTS)
+        assert {**put_together(told), "id": ""} == {**whole, "id": ""}
+        reasons.add((whole["stop_reason"], whole["content"][-1]["type"]))
+    assert {("max_tokens", "tool_use"), ("tool_use", "tool_use"), ("max_tokens", "text")} <= reasons
+
+
+def test_what_is_whole_of_an_input_is_what_clients_read() -> None:
+    text = '{"a": "b\\"c,{", "d": [1, 2.5, [true], {"e": null}, -3e2], "f": {}, "g": "\\u00e9\\\\"}'
+    for end in range(1, len(text) + 1):
+        assert cut_input(text[:end]) == jiter.from_json(text[:end].encode(), partial_mode=True), text[:end]
+    assert cut_input("") == {}
 
 
 def test_blocks_become_messages() -> None:
@@ -224,6 +252,11 @@ def test_an_answer_may_call_once_at_most(tmp_path: Path, monkeypatch: pytest.Mon
     assert list(stream)
     assert stream.result is not None
     assert len(stream.result.tool_calls) == 1
+
+
+def test_one_call_at_most() -> None:
+    choice = {"type": "auto", "disable_parallel_tool_use": True}
+    assert prompt_of(tools=[TOOL], tool_choice=choice)["parallel_tool_calls"] is False
 
 
 def test_options_by_anthropics_names_and_by_ours() -> None:

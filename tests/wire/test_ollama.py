@@ -76,6 +76,25 @@ def test_lines_are_the_whole_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         assert isinstance(call["function"]["arguments"], dict)
 
 
+def test_a_call_that_is_cut_off_is_not_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    generator, _ = make_scripted(tmp_path, monkeypatch, [ANSWERS[2]], template=THINKING)
+    facts = AnswerFacts("m", 1, lambda: generator.tokenizer)
+    counts = set()
+    for limit in range(1, 120, 3):
+        exchange = read_body(CHAT, {"messages": ASK, "tools": [TOOL], "options": {"num_predict": limit}})
+        request = exchange.request
+        stream = generator.submit(
+            generator.build_request(**request.arguments(request.prompts[0], lambda: generator.tokenizer))
+        )
+        events = exchange.events(facts)
+        lines = [line for piece in stream for line in events.of_piece(0, piece)]
+        assert stream.result is not None
+        whole = exchange.answer([stream.result], facts)
+        assert put_together([*lines, *events.end([stream.result])]) == whole
+        counts.add((whole["done_reason"], len(whole["message"].get("tool_calls", ()))))
+    assert {("length", 0), ("length", 1), ("stop", 2)} <= counts
+
+
 def test_an_error_is_the_last_line() -> None:
     facts = AnswerFacts("m", 1, lambda: pytest.fail("nobody asked for tokens"))
     events = read_body(CHAT, {"messages": ASK}).events(facts)

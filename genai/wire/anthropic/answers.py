@@ -5,8 +5,9 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
-from genai.config import ToolCall
+from genai.config import CutCall, ToolCall
 from genai.engine import GenerationResult
+from genai.wire.anthropic.cut_input import cut_input
 from genai.wire.exchange import AnswerFacts
 
 __all__ = ["empty_message", "message_body", "stop_of", "text_block", "thinking_block", "tool_block", "usage"]
@@ -20,8 +21,8 @@ def message_body(result: GenerationResult, facts: AnswerFacts) -> dict[str, Any]
     if result.text:
         content.append(text_block(result.text))
     content += map(tool_block, result.tool_calls)
-    if (cut := result.cut_call) is not None:
-        content.append({"type": "tool_use", "id": cut.id, "name": cut.name, "input": {}})
+    if result.cut_call is not None:
+        content.append(tool_block(result.cut_call))
     return {**empty_message(facts), "content": content, **stop_of(result), "usage": usage(result)}
 
 
@@ -76,6 +77,7 @@ def thinking_block(text: str) -> dict[str, Any]:
     return {"type": "thinking", "thinking": text, "signature": ""}
 
 
-def tool_block(call: ToolCall) -> dict[str, Any]:
-    """Return a call as a block."""
-    return {"type": "tool_use", "id": call.id, "name": call.name, "input": dict(call.arguments)}
+def tool_block(call: ToolCall | CutCall) -> dict[str, Any]:
+    """Return a call as a block; of one that was cut off, what of its input is whole."""
+    given = cut_input(call.arguments_json) if isinstance(call, CutCall) else dict(call.arguments)
+    return {"type": "tool_use", "id": call.id, "name": call.name, "input": given}

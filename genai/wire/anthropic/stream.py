@@ -19,7 +19,7 @@ class MessageEvents:
     """Makes the events of one answer, whose blocks together say what `message_body` would at once.
 
     Blocks follow one another: where a model goes from one kind to another and back, there are several of a kind. Of a call in
-    which the answer ends the stream has what came of the input, and the whole answer none, as it is no value.
+    which the answer ends the stream has what came of the input, and the whole answer what is whole of that.
 
     Args:
         facts: What the answer says beside what was generated.

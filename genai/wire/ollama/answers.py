@@ -102,7 +102,7 @@ class _Lines:
 
     def of_piece(self, number: int, piece: Piece) -> Iterator[Event]:  # noqa: ARG002 - there is one prompt
         """Yield what a piece adds."""
-        calls = list(self._calls.take(piece).values())
+        calls = self._calls.take(piece)
         if piece.text or piece.reasoning or calls or piece.logprobs:
             yield self._asked.line(
                 self._facts, piece.text, thinking=piece.reasoning, calls=calls, logprobs=piece.logprobs
