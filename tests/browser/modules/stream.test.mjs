@@ -52,6 +52,27 @@ test("chunks become a message, tokens and figures", () => {
   assert.deepEqual(tokens, [{ text: "Yes", logprob: -0.1, top: [["Yes", -0.1], ["No", -3]] }]);
 });
 
+test("calls come in pieces, and one that is cut off is none", () => {
+  const piece = (index, part, id) => chunk({ tool_calls: [{ index, ...(id && { id }), function: part }] });
+  const chunks = [
+    piece(0, { name: "f", arguments: "" }, "c"),
+    piece(0, { arguments: '{"a":' }),
+    piece(0, { arguments: " 1}" }),
+    piece(1, { name: "g", arguments: "" }, "d"),
+    piece(1, { arguments: '{"b":' }),
+  ];
+  const f = { id: "c", name: "f", arguments: '{"a": 1}' };
+  for (const [more, reason, calls] of [
+    [[], "length", [f]],
+    [[piece(1, { arguments: "2}" })], "tool_calls", [f, { id: "d", name: "g", arguments: '{"b":2}' }]],
+  ]) {
+    const message = { content: "" };
+    const reader = new AnswerReader(message, [], 0);
+    for (const each of [...chunks, ...more, chunk({}, { finish_reason: reason })]) reader.take(each, 1);
+    assert.deepEqual(message.toolCalls, calls);
+  }
+});
+
 test("other beginnings are those that are a text", () => {
   const tokens = ["A", " b", "\uFFFD", "\uFFFD", " c"].map((text) => ({ text, logprob: -1, top: [["x", -2]] }));
   const message = { content: "A b😀 c" };

@@ -7,6 +7,7 @@ export class AnswerReader {
   #sent;
   #first = null;
   #last = null;
+  #call = null; // that is coming
 
   constructor(message, tokens, now) {
     this.message = message;
@@ -19,7 +20,10 @@ export class AnswerReader {
     if (choice) {
       this.#takeDelta(choice.delta ?? {}, now);
       for (const entry of choice.logprobs?.content ?? []) this.tokens.push(tokenOf(entry));
-      if (choice.finish_reason) this.message.finish = choice.finish_reason;
+      if (choice.finish_reason) {
+        this.#endCall();
+        this.message.finish = choice.finish_reason;
+      }
     }
     if (chunk.usage) this.#takeUsage(chunk.usage);
   }
@@ -28,18 +32,26 @@ export class AnswerReader {
     const { message } = this;
     if (delta.reasoning) message.reasoning = (message.reasoning ?? "") + delta.reasoning;
     if (delta.content) message.content += delta.content;
-    for (const call of delta.tool_calls ?? []) {
-      message.toolCalls ??= [];
-      message.toolCalls.push({
-        id: call.id,
-        name: call.function?.name ?? "",
-        arguments: call.function?.arguments ?? "",
-      });
-    }
+    for (const piece of delta.tool_calls ?? []) this.#takeCall(piece);
     if (delta.reasoning || delta.content || delta.tool_calls) {
       this.#first ??= now;
       this.#last = now;
     }
+  }
+
+  /** Take a piece of a call; the first of each has its id. */
+  #takeCall(piece) {
+    if (piece.id) {
+      this.#endCall();
+      this.#call = { id: piece.id, name: piece.function?.name ?? "", arguments: "" };
+    }
+    if (this.#call) this.#call.arguments += piece.function?.arguments ?? "";
+  }
+
+  /** Keep the call that has come, unless the answer ended within it: nothing could carry it out or send it back. */
+  #endCall() {
+    if (this.#call && isJson(this.#call.arguments)) (this.message.toolCalls ??= []).push(this.#call);
+    this.#call = null;
   }
 
   #takeUsage(usage) {
@@ -54,6 +66,15 @@ export class AnswerReader {
       if (seconds > SHORTEST && usage.completion_tokens > 1) stats.tokensPerSecond = (usage.completion_tokens - 1) / seconds;
     }
     this.message.stats = stats;
+  }
+}
+
+function isJson(text) {
+  try {
+    JSON.parse(text);
+    return true;
+  } catch {
+    return false;
   }
 }
 
