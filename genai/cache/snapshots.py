@@ -46,7 +46,9 @@ class SnapshotStore:
         except OutOfMemoryError:
             return  # a snapshot only saves time
         if len(slot.snapshots) == MAX_SNAPSHOTS:
-            del slot.snapshots[_most_crowded([each.position for each in slot.snapshots], position)]
+            del slot.snapshots[
+                _most_crowded([each.position for each in slot.snapshots], position, slot.branch_point)
+            ]
         slot.snapshots.append(Snapshot(position, tuple(states)))
 
     def truncate(self, slot: Slot, length: int) -> None:
@@ -79,11 +81,14 @@ class SnapshotStore:
                 del slot.snapshots[0]
 
 
-def _most_crowded(positions: list[int], newest: int) -> int:
+def _most_crowded(positions: list[int], newest: int, kept: int) -> int:
     """Return which of ascending positions, with `newest` behind them, is missed least: its neighbours are closest.
 
-    >>> _most_crowded([50, 100, 110, 500], 900)
+    >>> _most_crowded([50, 100, 110, 500], 900, kept=0)
     1
+    >>> _most_crowded([50, 100, 110, 500], 900, kept=100)  # where others will probably go on
+    0
     """
     around = [0, *positions, newest]
-    return min(range(len(positions)), key=lambda i: around[i + 2] - around[i])
+    places = (i for i, position in enumerate(positions) if position != kept)
+    return min(places, key=lambda i: around[i + 2] - around[i])
