@@ -19,6 +19,7 @@ import numpy.typing as npt
 from genai.cache import CachedPrefix, PrefixKey, Slot
 from genai.engine.admission import Admission
 from genai.engine.deadlines import called_at
+from genai.engine.prompt_budget import PromptBudget
 from genai.engine.request import Request
 from genai.engine.results import FinishReason
 from genai.engine.scheduler import Batch, NoMemoryError, Scheduler
@@ -39,7 +40,8 @@ class Engine:
 
     Args:
         model: The model.
-        prefill_chunk: Prompt tokens that run beside a decoding step; `None` is what the model computes best.
+        prefill_chunk: Most tokens of prompts that run in a step; `None` is what the model computes best, and beside rows that
+            decode as many as keep nobody waiting (`PromptBudget`).
         speculation: What guesses sequences ahead; `None` is prompt lookup.
 
     `hand_over` is called whenever something may have been emitted or ended: once a step, for whoever gathers what a request's
@@ -50,10 +52,10 @@ class Engine:
         self, model: Model, *, prefill_chunk: int | None = None, speculation: Speculation | None = None
     ) -> None:
         self._model = model
-        self._prefill_chunk = model.prompt_chunk if prefill_chunk is None else prefill_chunk
+        self._budget = PromptBudget(prefill_chunk or model.prompt_chunk, is_fixed=prefill_chunk is not None)
         self._speculation = Speculation(model) if speculation is None else speculation
         self._admission = Admission(model, self._speculation)
-        self._scheduler = Scheduler(model, self._speculation)
+        self._scheduler = Scheduler(model, self._speculation, self._budget)
         self._turn = Turn()
         self.hand_over: Callable[[], None] = lambda: None
         self._reading: Sequence[tuple[Request, Slot]] = ()  # whose prompts the current step reads
@@ -253,7 +255,8 @@ class Engine:
         The chunks before the last are read in turns of their own, with a step of whatever else runs between two of them.
         Others may take the slot meanwhile; so it is tried no more often than the text has chunks.
         """
-        key, chunk = self._scheduler.key_of(num_positions, adapter), self._prefill_chunk
+        key = self._scheduler.key_of(num_positions, adapter)
+        chunk = self._budget.max_tokens(is_decoding=self.has_work)
         wanted = [*token_ids, 0]  # a slot keeps one token less than it is asked for, whatever that is
         for _ in range(len(token_ids) // chunk):
             if len(wanted) - self._model.cache.num_cached(wanted, key=key) - 1 <= chunk:
@@ -267,11 +270,11 @@ class Engine:
 
     def _append(self, slot: Slot, token_ids: Sequence[int], *, max_tokens: int | None = None) -> None:
         """Append what a slot lacks of these tokens, chunk by chunk; at most so many of them."""
-        start, end = len(slot.token_ids), len(token_ids)
+        start, end, chunk = len(slot.token_ids), len(token_ids), self._budget.largest
         if max_tokens is not None:
             end = min(end, start + max_tokens)
-        for first in range(start, end, self._prefill_chunk):
-            self._model.run([Span(slot, token_ids[first : min(first + self._prefill_chunk, end)])])
+        for first in range(start, end, chunk):
+            self._model.run([Span(slot, token_ids[first : min(first + chunk, end)])])
             self._model.cache.take_snapshot(slot)
 
     def _with_slot(
@@ -318,7 +321,7 @@ class Engine:
         self._end_from_outside()
         self._make_room()
         self._scheduler.admit(self._fail)
-        batch = self._scheduler.batch(self._prefill_chunk)
+        batch = self._scheduler.batch()
         if not batch.spans:
             return
         begin, held = time.perf_counter(), [len(span.slot.token_ids) for span in batch.spans]
@@ -327,13 +330,21 @@ class Engine:
         except OutOfMemoryError as error:
             self._give_way(batch, held, error)
             return
+        prompts = zip(batch.prompts, batch.spans, held, strict=False)
+        num_read = sum(len(span.slot.token_ids) - count for _, span, count in prompts)
         if batch.prompts:
             self._scheduler.note_prompts(batch.prompts)
             self._score_prompts(batch, output)
         for strategy, first in batch.searches:
             self._search(strategy, output, first)
+        self._note(batch, num_read, time.perf_counter() - begin)
+
+    def _note(self, batch: Batch, num_read: int, seconds: float) -> None:
+        """Take in what a step took in which so many tokens of prompts have run."""
         if not batch.prompts:
-            self._speculation.note_step(batch.spans, time.perf_counter() - begin)
+            self._speculation.note_step(batch.spans, seconds)
+        if num_read > 0 or not batch.prompts:  # and not of a prompt that was given up
+            self._budget.note(num_read, len(batch.spans) - len(batch.prompts), seconds)
 
     def _run(self, batch: Batch) -> StepOutput:
         """Run a step, and stop reading prompts for requests that end meanwhile."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from genai.cache import KVCache, PrefixKey, Slot
 from genai.cache.slot import common_length
+from genai.engine.prompt_budget import PromptBudget
 from genai.engine.request import Request
 from genai.engine.sequence import GenerationSequence
 from genai.engine.speculation import Speculation
@@ -53,9 +54,10 @@ class Scheduler:
     Args:
         model: What runs.
         speculation: What guesses sequences ahead.
+        budget: How many tokens of prompts run in a step.
     """
 
-    def __init__(self, model: Model, speculation: Speculation) -> None:
+    def __init__(self, model: Model, speculation: Speculation, budget: PromptBudget) -> None:
         self.waiting = WaitingQueue()
         self.running: list[Strategy] = []
         self.num_preemptions = 0
@@ -64,6 +66,7 @@ class Scheduler:
         self._model = model
         self._cache: KVCache = model.cache
         self._speculation = speculation
+        self._budget = budget
         self._admitting: Strategy | None = None
         self._prefilling: set[GenerationSequence] = set()  # those of which a chunk has run, or is about to
 
@@ -123,19 +126,18 @@ class Scheduler:
             self.waiting.remove(strategy)
         self._admitting = None
 
-    def batch(self, max_tokens: int) -> Batch:
-        """Return the next step's work: prompts of at most so many tokens in all, and every row that decodes."""
+    def batch(self) -> Batch:
+        """Return the next step's work: as much of prompts as the budget allows, and every row that decodes."""
         batch = Batch()
         unready = [s for each in self.running for s in each.sequences if s.has_slot and not s.is_ready]
         if unready:
+            max_tokens = self._budget.max_tokens(is_decoding=any(map(_is_decoding, self.running)))
             for sequence, span in self._chunks(self._in_order(unready), max_tokens):
                 batch.prompts.append(sequence)
                 batch.spans.append(span)
         decoding = self.running
         if unready:
-            decoding = [
-                each for each in decoding if all(s.is_ready or not s.has_slot for s in each.sequences)
-            ]
+            decoding = [each for each in decoding if _is_decoding(each)]
         self._speculation.draft(decoding)
         for strategy in decoding:
             batch.searches.append((strategy, len(batch.spans)))
@@ -143,9 +145,15 @@ class Scheduler:
         return batch
 
     def note_prompts(self, sequences: Iterable[GenerationSequence]) -> None:
-        """Note that chunks of these have run: where states cannot be cut back, that is a place to come back to."""
+        """Note that chunks of these have run.
+
+        Where states cannot be cut back, there are places to come back to: where the largest chunks end, where a prompt parts from
+        another, and its end.
+        """
         for sequence in sequences:
-            self._cache.take_snapshot(sequence.slot)
+            slot, num_held = sequence.slot, len(sequence.slot.token_ids)
+            if sequence.is_ready or num_held == slot.branch_point or num_held % self._budget.largest == 0:
+                self._cache.take_snapshot(slot)
             if sequence.is_ready:
                 self._prefilling.discard(sequence)
 
@@ -239,15 +247,15 @@ class Scheduler:
     ) -> Iterator[tuple[GenerationSequence, Span]]:
         """Yield which sequences are prefilled next, and what runs: one long prompt's chunk, or several prompts.
 
-        Which tokens of a long prompt run together does not depend on what else runs.
+        A long prompt is cut at multiples of the limit, of which there are few: so mostly where it is cut whatever else runs.
         """
         chosen: list[GenerationSequence] = []
         left = max_tokens
         for sequence in unready:
             if chosen and (sequence.num_positions > left or _may_share(sequence, chosen)):
                 continue
-            if sequence not in self._prefilling:
-                self._begin(sequence)
+            if sequence not in self._prefilling or not chosen:
+                self._take_over(sequence)
             if sequence.is_ready:  # another one had computed all of it
                 self._prefilling.discard(sequence)
                 continue
@@ -263,8 +271,11 @@ class Scheduler:
                 self._cache.truncate(sequence.slot, 0)
                 self._note_cached(sequence)
         for sequence in chosen:
-            to_branch = sequence.slot.branch_point - len(sequence.slot.token_ids)
-            count = min(max_tokens, to_branch) if to_branch > 0 else max_tokens
+            count, num_held = max_tokens, len(sequence.slot.token_ids)
+            if len(sequence.pending) > max_tokens:
+                count -= num_held % max_tokens
+            if sequence.slot.branch_point > num_held:
+                count = min(count, sequence.slot.branch_point - num_held)
             yield sequence, Span(sequence.slot, *sequence.next_chunk(count))
 
     def _in_order(self, unready: list[GenerationSequence]) -> list[GenerationSequence]:
@@ -278,16 +289,19 @@ class Scheduler:
         are_alike = len({(each.request.priority, each.request.client) for each in unready}) == 1
         return unready if are_alike else sorted(unready, key=rank)
 
-    def _begin(self, sequence: GenerationSequence) -> None:
+    def _take_over(self, sequence: GenerationSequence) -> None:
         """Take over what other slots hold of a sequence by now."""
+        num_held = len(sequence.slot.token_ids)
         self._cache.adopt_prefix(sequence.slot, sequence.reusable)
-        self._prefilling.add(sequence)
-        self._note_cached(sequence)
+        if sequence not in self._prefilling:
+            self._prefilling.add(sequence)
+            self._note_cached(sequence)
+        elif _is_told(sequence):
+            sequence.request.cached_prompt_tokens += len(sequence.slot.token_ids) - num_held
 
     def _note_cached(self, sequence: GenerationSequence) -> None:
-        request = sequence.request
-        if sequence.index == 0 and not request.num_preemptions and not sequence.token_ids:
-            request.cached_prompt_tokens = len(sequence.slot.token_ids)
+        if _is_told(sequence):
+            sequence.request.cached_prompt_tokens = len(sequence.slot.token_ids)
 
     def _reserve(self, num_positions: int, owner: Strategy) -> bool:
         try:
@@ -392,6 +406,11 @@ def _going_on(strategy: Strategy) -> tuple[list[GenerationSequence], int]:
     return sequences, max(sequence.num_positions for sequence in sequences)
 
 
+def _is_decoding(strategy: Strategy) -> bool:
+    """Whether all that is missing in its slots is the next row."""
+    return all(sequence.is_ready or not sequence.has_slot for sequence in strategy.sequences)
+
+
 def _priority(strategy: Strategy) -> int:
     return strategy.request.priority
 
@@ -399,6 +418,12 @@ def _priority(strategy: Strategy) -> int:
 def _num_uncached(strategy: Strategy) -> int:
     """Return how many tokens a request that got its slots has to run before it decodes."""
     return max(len(each.pending) for each in strategy.sequences if each.has_slot)
+
+
+def _is_told(sequence: GenerationSequence) -> bool:
+    """Whether what is cached of a sequence is what is told of its request."""
+    request = sequence.request
+    return sequence.index == 0 and not request.num_preemptions and not sequence.token_ids
 
 
 def _may_share(sequence: GenerationSequence, chosen: Iterable[GenerationSequence]) -> bool:

@@ -27,11 +27,20 @@ def request(
     stream: bool = False,
     eos: Sequence[int] = (),
     adapter: str | None = None,
+    client: str | None = None,
+    priority: int = 0,
     **options: Any,
 ) -> Request:
     config = GenerationConfig().merge(**{"max_new_tokens": 8, **options})
     return Request(
-        prompt, config, tokenizer=ByteTokenizer(), eos_token_ids=eos, stream=stream, adapter=adapter
+        prompt,
+        config,
+        tokenizer=ByteTokenizer(),
+        eos_token_ids=eos,
+        stream=stream,
+        adapter=adapter,
+        client=client,
+        priority=priority,
     )
 
 
