@@ -100,7 +100,7 @@ def serve(
     """
     ray.check()
     try:
-        from genai.server import LoadLimits, ServerSettings, listen, run_server
+        from genai.server import LoadLimits, ServerSettings, listen, log_to_stderr, run_server
     except ImportError as error:
         raise OptionError(f'serving needs the "serve" extra ({error}): pip install "genai[serve]"') from error
     from genai.runtime.providers import preferred_provider
@@ -124,7 +124,7 @@ def serve(
         else:
             found = _find(named, folders, preferred_provider(runs.options))
             app = _in_this_process(found, load, settings, kept)
-        _log_to_stderr()
+        log_to_stderr()
         if not settings.is_local and not keys:
             print_note(
                 f"others on the network may ask without a key: name keys with --api-key-file or {KEY_VARIABLE}"
@@ -211,14 +211,3 @@ def _keys(path: Path | None) -> tuple[str, ...]:
     if path is not None and not keys:
         raise OptionError(f"{path} has no key: write one a line, or leave --api-key-file out")
     return keys
-
-
-def _log_to_stderr() -> None:
-    import logging
-
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(message)s"))
-    log = logging.getLogger("genai.server")
-    log.addHandler(handler)
-    log.setLevel(logging.INFO)
-    log.propagate = False

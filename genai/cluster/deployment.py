@@ -20,9 +20,9 @@ from genai.errors import GenerationError
 from genai.runtime.decoder import DEFAULT_MAX_BATCH
 from genai.server import LoadLimits, ServerSettings
 
-__all__ = ["ReplicaSettings", "deployed", "replica_application"]
+__all__ = ["REPLICA", "ReplicaSettings", "deployed", "replica_application"]
 
-APPLICATION = "genai"
+APPLICATION, REPLICA = "genai", "replica"
 _ROUTER = "ray.serve.experimental.consistent_hash_router.ConsistentHashRouter"
 _DRAIN_SECONDS = 600.0
 """How long a replica that has to go may finish what it answers."""
@@ -71,7 +71,7 @@ def replica_application(
     num_cpus = replicas.num_cpus or even_cpus(replicas.max_replicas)
     num_slots = source.load.get("max_batch") or DEFAULT_MAX_BATCH
     deployment: serve.Deployment = serve.deployment(
-        name="replica",
+        name=REPLICA,
         ray_actor_options={"num_cpus": num_cpus, "num_gpus": replicas.num_gpus},
         max_ongoing_requests=REQUESTS_PER_SLOT * num_slots,
         graceful_shutdown_timeout_s=_DRAIN_SECONDS,

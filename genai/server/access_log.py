@@ -14,7 +14,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from genai.server.guards import App, Receive, Scope, Send
 from genai.server.metrics import Metrics
 
-__all__ = ["AccessLog"]
+__all__ = ["AccessLog", "log_to_stderr"]
 
 logger = logging.getLogger("genai.server")
 
@@ -64,3 +64,12 @@ class AccessLog:
                 "seconds": round(time.monotonic() - begun, 4),
             }
             logger.info("%s", json.dumps(entry))
+
+
+def log_to_stderr() -> None:
+    """Have the log of requests written to stderr, and nowhere else."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
