@@ -228,6 +228,19 @@ def test_an_answer_goes_on_while_another_conversation_is_open(scripted: Chat, sc
     scripted.wait()
 
 
+def test_a_deleted_conversation_stays_deleted(scripted: Chat, script: Script) -> None:
+    script.then(Answer([text("slow")], then="wait"))
+    scripted.draft.fill("first")
+    scripted.draft.press("Enter")
+    scripted.page.get_by_text("slow").wait_for()
+    scripted.sidebar.locator(".entry").hover()
+    scripted.sidebar.get_by_role("button", name="Delete").click()
+    assert script.was_left.wait(10)
+    scripted.page.locator("#empty").wait_for()
+    scripted.page.reload()
+    scripted.sidebar.get_by_text("Conversations stay in this browser.").wait_for()
+
+
 def test_two_windows_show_the_same(scripted: Chat, script: Script, open_page: Callable[..., Chat]) -> None:
     beside = open_page(scripted.url, beside=scripted)
     script.then(Answer([text("seen by both")]))

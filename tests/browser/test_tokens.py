@@ -62,8 +62,11 @@ def test_tokens_by_keyboard(scripted: Chat, script: Script) -> None:
     keyboard.press("Enter")
     assert focused.get_attribute("aria-label") == "Answer again from here with dog, 60.0 %"
     keyboard.press("Enter")
-    scripted.page.get_by_text("The dog barks").wait_for()
     scripted.wait()
+    assert scripted.last.locator(".token").all_inner_texts() == ["The", " dog", " barks"]
+    scripted.draft.hover()  # a card under the mouse would lie over the button
+    scripted.button("Show token probabilities").click()
+    assert scripted.last.locator(".message-text").inner_text() == "The dog barks"
     assert script.bodies[1]["messages"][-1] == {"role": "assistant", "content": "The dog"}
     assert script.bodies[1]["continue_final_message"] is True
     assert "2 / 2" in scripted.last.locator(".branches").inner_text()
@@ -100,6 +103,8 @@ def test_the_model_goes_on_from_another_token(chat: Chat) -> None:
     other.click()
     chat.page.get_by_text("2 / 2").wait_for()
     chat.wait()
+    chat.draft.hover()
+    chat.button("Show token probabilities").click()
     after = chat.last.locator(".message-text").inner_text()
     beginning = before[: before.index(token_text)]
     assert after.startswith(beginning + taken)

@@ -47,6 +47,7 @@ async function ask(path, { body, signal } = {}) {
     if (signal?.aborted) throw error;
     throw asRequestError(error, { hasBegun: false });
   }
-  if (!response.ok) throw errorOfResponse(response.status, await response.json().catch(() => null), response.headers);
+  if (!response.ok)
+    throw errorOfResponse(response.status, await response.json().catch(() => null), response.headers);
   return response;
 }

@@ -3,28 +3,32 @@
 import { Answering } from "./answering.js";
 import { countTokens, listModels } from "./api.js";
 import { Conversations } from "./conversations.js";
-import { addMessage, choose, newConversation, removeMessage, requestMessages, shownPath, titleOf } from "./model/conversation.js";
+import {
+  addMessage,
+  choose,
+  newConversation,
+  removeMessage,
+  requestMessages,
+  shownPath,
+  titleOf,
+} from "./model/conversation.js";
 import { titleOfFailure } from "./model/failures.js";
 import { fileNameOf, markdownOf } from "./model/transfer.js";
 import { preferences } from "./preferences.js";
 import { openStore } from "./store.js";
+import { showModels, showSettingsLabel } from "./view/bar.js";
 import { Composer } from "./view/composer.js";
 import { ConversationView } from "./view/conversation_view.js";
-import { element, icon } from "./view/dom.js";
+import { icon } from "./view/dom.js";
+import { showExamples } from "./view/examples.js";
 import { setUpDrawer, setUpMenus, setUpShortcuts, setUpTheme } from "./view/frame.js";
 import { chooseFile, saveFile } from "./view/files.js";
 import { KeyDialog } from "./view/key_dialog.js";
 import { showMeter } from "./view/meter.js";
 import { announce, showNote } from "./view/notes.js";
-import { SettingsDialog, settingsLabel } from "./view/settings_dialog.js";
+import { SettingsDialog } from "./view/settings_dialog.js";
 import { Sidebar } from "./view/sidebar.js";
 
-const EXAMPLES = [
-  "Explain how a key-value cache makes decoding faster",
-  "Write a Python function that merges two sorted lists, with a test",
-  "Compare three ways to sort a list in a table",
-  "Tell a story of five sentences about a lighthouse",
-];
 const NOBODY = new Map();
 
 const find = (id) => document.getElementById(id);
@@ -51,11 +55,16 @@ class App {
       repeat: (message) => this.#repeat(message),
       goOn: (message) => this.answering.goOn(this.#current, message, this.#tokensOf.get(message.id) ?? []),
       choose: (message) => this.#choose(message),
-      takeToken: (message, content, tokens) => this.#answer(this.#messageOf(message.parent), { content, tokens }),
+      takeToken: (message, content, tokens) => this.#takeToken(message, { content, tokens }),
       giveResults: (message, results) => this.#giveResults(message, results),
       enterKey: () => this.keyDialog.open(),
     };
-    this.view = new ConversationView({ scroller: find("scroller"), list: find("messages"), jump: find("jump"), actions });
+    this.view = new ConversationView({
+      scroller: find("scroller"),
+      list: find("messages"),
+      jump: find("jump"),
+      actions,
+    });
     this.composer = new Composer({
       form: find("composer"),
       field: find("draft"),
@@ -70,12 +79,23 @@ class App {
     this.sidebar = new Sidebar({
       list: find("conversations"),
       search: find("search"),
-      actions: { open: (id) => this.#open(id), rename: (conversation, title) => this.#rename(conversation, title), remove: (conversation) => this.#remove(conversation) },
+      actions: {
+        open: (id) => this.#open(id),
+        rename: (conversation, title) => this.#rename(conversation, title),
+        remove: (conversation) => this.#remove(conversation),
+      },
     });
-    this.settingsDialog = new SettingsDialog({ dialog: find("settings-dialog"), onChange: (settings) => this.#set(settings) });
-    this.keyDialog = new KeyDialog({ dialog: find("key-dialog"), tryKey: () => listModels(), onEntered: (models) => this.#keyEntered(models) });
+    this.settingsDialog = new SettingsDialog({
+      dialog: find("settings-dialog"),
+      onChange: (settings) => this.#set(settings),
+    });
+    this.keyDialog = new KeyDialog({
+      dialog: find("key-dialog"),
+      tryKey: () => listModels(),
+      onEntered: (models) => this.#keyEntered(models),
+    });
     this.answering = new Answering({
-      keep: (conversation, tokens) => this.conversations.put(conversation, tokens),
+      keep: (conversation, tokens) => this.#keep(conversation, tokens),
       onChange: (conversation, message, change) => this.#answerChanged(conversation, message, change),
     });
   }
@@ -85,19 +105,18 @@ class App {
       "new-conversation": () => this.#openNew(),
       "open-settings": () => this.settingsDialog.open(this.#settings),
       "open-help": () => find("help-dialog").showModal(),
-      "save-markdown": () => this.#current && saveFile(`${fileNameOf(this.#current)}.md`, "text/markdown", markdownOf(this.#current)),
+      "save-markdown": () =>
+        this.#current && saveFile(`${fileNameOf(this.#current)}.md`, "text/markdown", markdownOf(this.#current)),
       "save-json": () => this.#current && this.#export([this.#current], fileNameOf(this.#current)),
       "export-all": () => this.#export(this.conversations.all, "conversations"),
-      "import": () => this.#import(),
+      import: () => this.#import(),
     };
     for (const [id, act] of Object.entries(clicks)) find(id).addEventListener("click", act);
     find("model").addEventListener("change", (event) => this.#chooseModel(event.target.value));
     const probabilities = find("probabilities");
     probabilities.checked = preferences.asksForProbabilities;
     probabilities.addEventListener("change", () => (preferences.asksForProbabilities = probabilities.checked));
-    for (const text of EXAMPLES) {
-      find("examples").append(element("button", { type: "button", class: "example", on: { click: () => this.composer.set(text) } }, text));
-    }
+    showExamples(find("examples"), (text) => this.composer.set(text));
     this.drawer = setUpDrawer();
     setUpMenus();
     setUpTheme();
@@ -193,8 +212,8 @@ class App {
     find("menu-of-conversation").hidden = conversation === null;
     document.title = conversation ? `${titleOf(conversation)} – genai` : "genai";
     this.composer.show({ isRunning: this.#isRunning });
-    this.#showModels();
-    this.#showSettingsLabel();
+    showModels(this.#models, this.#model);
+    showSettingsLabel(this.#settings);
     this.#showList();
   }
 
@@ -202,26 +221,13 @@ class App {
     this.sidebar.update({ conversations: this.conversations.all, current: this.#current?.id ?? null });
   }
 
-  #showModels() {
-    const options = this.#models.map((name) => element("option", { value: name }, name));
-    find("model").replaceChildren(...options);
-    find("model").value = this.#model ?? "";
-    find("model").disabled = options.length === 0;
-  }
-
-  #showSettingsLabel() {
-    const label = settingsLabel(this.#settings);
-    find("open-settings").setAttribute("aria-label", label);
-    find("open-settings").title = label;
-    find("open-settings").classList.toggle("is-set", label.includes(","));
-  }
-
   // Questions and answers
 
   /** Ask something, behind what is shown or behind `parent`; return whether it was asked. */
   async #ask(text, parent = undefined) {
     if (this.#isRunning) return false;
-    const conversation = this.#current ?? newConversation({ now: Date.now(), model: this.#model, settings: this.#pendingSettings });
+    const conversation =
+      this.#current ?? newConversation({ now: Date.now(), model: this.#model, settings: this.#pendingSettings });
     const behind = parent === undefined ? (shownPath(conversation).at(-1)?.id ?? null) : parent;
     const question = addMessage(conversation, { now: Date.now(), role: "user", parent: behind, content: text });
     if (!this.#current) await this.#openCreated(conversation);
@@ -244,6 +250,13 @@ class App {
     this.answering.begin(this.#current, question, this.#model, beginning);
   }
 
+  /** Answer once more, with a beginning that has another token. */
+  #takeToken(message, beginning) {
+    if (this.#isRunning) return;
+    this.#answer(this.#messageOf(message.parent), beginning);
+    this.view.beginWithTokens(shownPath(this.#current).at(-1));
+  }
+
   #repeat(message) {
     const question = this.#messageOf(message.parent);
     if (message.failure && !message.content) removeMessage(this.#current, message);
@@ -262,9 +275,19 @@ class App {
   }
 
   #answerChanged(conversation, message, { tokens, isEnd = false }) {
-    const isBegin = !isEnd && this.conversations.get(conversation.id) && tokens.length === 0 && message.content === "" && !message.reasoning;
+    const isBegin =
+      !isEnd &&
+      this.conversations.get(conversation.id) &&
+      tokens.length === 0 &&
+      message.content === "" &&
+      !message.reasoning;
     if (isBegin) announce(`${message.model} is answering`);
-    if (isEnd) announce(message.failure ? `${titleOfFailure(message.failure)}. ${message.failure.text}` : `Answer ${message.finish === "stopped" ? "stopped" : "complete"}`);
+    if (isEnd)
+      announce(
+        message.failure
+          ? `${titleOfFailure(message.failure)}. ${message.failure.text}`
+          : `Answer ${message.finish === "stopped" ? "stopped" : "complete"}`,
+      );
     if (isEnd && message.failure?.kind === "key") this.keyDialog.open();
     if (this.#current?.id !== conversation.id) return this.#showList();
     this.#tokensOf.set(message.id, tokens);
@@ -272,6 +295,11 @@ class App {
     else this.view.show({ conversation, tokensOf: this.#tokensOf, isRunning: true }, message);
     if (isEnd) this.composer.countSoon();
     return undefined;
+  }
+
+  /** Store what an answer has come to, unless its conversation was deleted meanwhile. */
+  #keep(conversation, tokens) {
+    if (this.conversations.get(conversation.id)) this.conversations.put(conversation, tokens);
   }
 
   #choose(message) {
@@ -288,7 +316,10 @@ class App {
   /** Show how much of the model's context the next question would take. */
   async #count(text, signal) {
     const path = this.#current ? shownPath(this.#current) : [];
-    const messages = requestMessages(text.trim() ? [...path, { role: "user", content: text }] : path, this.#settings.system);
+    const messages = requestMessages(
+      text.trim() ? [...path, { role: "user", content: text }] : path,
+      this.#settings.system,
+    );
     if (!messages.some((message) => message.role === "user") || this.#isRunning) return showMeter(null);
     const { tools } = this.#settings;
     try {
@@ -315,7 +346,7 @@ class App {
       this.#current.settings = settings;
       this.conversations.put(this.#current);
     } else this.#pendingSettings = settings;
-    this.#showSettingsLabel();
+    showSettingsLabel(this.#settings);
     this.composer.countSoon();
   }
 

@@ -59,7 +59,10 @@ export class Conversations {
 
   /** Return the text of a file with some conversations. */
   async export(conversations) {
-    const entries = conversations.map(async (conversation) => ({ conversation, tokens: await this.tokensOf(conversation.id) }));
+    const entries = conversations.map(async (conversation) => ({
+      conversation,
+      tokens: await this.tokensOf(conversation.id),
+    }));
     return exportText(await Promise.all(entries));
   }
 

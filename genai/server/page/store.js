@@ -40,7 +40,10 @@ class BrowserStore {
   /** Return the tokens of a conversation's answers, by the ids of the messages. */
   async tokensOf(id) {
     const store = this.#database.transaction(TOKENS).objectStore(TOKENS);
-    const [keys, values] = await Promise.all([done(store.getAllKeys(rangeOf(id))), done(store.getAll(rangeOf(id)))]);
+    const [keys, values] = await Promise.all([
+      done(store.getAllKeys(rangeOf(id))),
+      done(store.getAll(rangeOf(id))),
+    ]);
     return new Map(keys.map((key, index) => [key[1], values[index]]));
   }
 

@@ -7,7 +7,14 @@ const { exportText, importText, newAmong, markdownOf, fileNameOf } = await page(
 
 let now = 0;
 const say = (conversation, role, parent, content, more = {}) =>
-  tree.addMessage(conversation, { now: ++now, role, parent: parent?.id ?? null, content, finish: role === "assistant" ? "stop" : undefined, ...more });
+  tree.addMessage(conversation, {
+    now: ++now,
+    role,
+    parent: parent?.id ?? null,
+    content,
+    finish: role === "assistant" ? "stop" : undefined,
+    ...more,
+  });
 const shown = (conversation) => tree.shownPath(conversation).map((message) => message.content);
 
 function branched() {
@@ -29,7 +36,10 @@ test("the newest branch is shown, and every other can be", () => {
   tree.choose(conversation, first);
   assert.deepEqual(shown(conversation), ["q", "a1", "q2", "b"]);
   assert.deepEqual(tree.branchOf(conversation, second), { index: 1, siblings: [first, second] });
-  assert.deepEqual(tree.pathTo(conversation, second).map((each) => each.content), ["q", "a2"]);
+  assert.deepEqual(
+    tree.pathTo(conversation, second).map((each) => each.content),
+    ["q", "a2"],
+  );
 });
 
 test("a message that is taken out gives way to its neighbour", () => {
@@ -55,7 +65,11 @@ test("what a request has", () => {
   ];
   assert.deepEqual(tree.requestMessages(path, " "), [
     { role: "user", content: "one\n\ntwo" },
-    { role: "assistant", content: "", tool_calls: [{ id: "c", type: "function", function: { name: "f", arguments: "{}" } }] },
+    {
+      role: "assistant",
+      content: "",
+      tool_calls: [{ id: "c", type: "function", function: { name: "f", arguments: "{}" } }],
+    },
     { role: "tool", content: "3", tool_call_id: "c" },
   ]);
   assert.deepEqual(tree.requestMessages(path.slice(0, 1), "Be kind")[0], { role: "system", content: "Be kind" });
@@ -67,7 +81,12 @@ test("titles and what is found", () => {
   assert.equal(tree.titleOf(conversation), "New conversation");
   const question = say(conversation, "user", null, `  ${"é😀".repeat(60)}\nmore`);
   assert.equal([...tree.titleOf(conversation)].length, 61);
-  say(conversation, "assistant", question, "far, far away, in another country, there is a needle in a stack of hay");
+  say(
+    conversation,
+    "assistant",
+    question,
+    "far, far away, in another country, there is a needle in a stack of hay",
+  );
   assert.match(tree.findText(conversation, "NEEDLE "), /^….*needle in a/);
   assert.equal(tree.findText(conversation, "é😀"), "");
   assert.equal(tree.findText(conversation, "nothing"), null);
@@ -75,13 +94,33 @@ test("titles and what is found", () => {
 
 test("which answers can be gone on with", () => {
   const answer = (finish, content = "x") => tree.canContinue({ role: "assistant", finish, content });
-  assert.deepEqual(["length", "stopped", "interrupted", "failed", "cancelled"].map((finish) => answer(finish)), Array(5).fill(true));
-  assert.deepEqual([answer("stop"), answer(null), answer("length", " "), tree.canContinue({ role: "user", content: "x" })], Array(4).fill(false));
+  assert.deepEqual(
+    ["length", "stopped", "interrupted", "failed", "cancelled"].map((finish) => answer(finish)),
+    Array(5).fill(true),
+  );
+  assert.deepEqual(
+    [answer("stop"), answer(null), answer("length", " "), tree.canContinue({ role: "user", content: "x" })],
+    Array(4).fill(false),
+  );
 });
 
 test("a file gives back what was put in", () => {
   const { conversation, first } = branched();
-  const tokens = new Map([[first.id, [{ text: "a1", logprob: -0.5, top: [["a1", -0.5], ["x", -1]] }]]]);
+  const tokens = new Map([
+    [
+      first.id,
+      [
+        {
+          text: "a1",
+          logprob: -0.5,
+          top: [
+            ["a1", -0.5],
+            ["x", -1],
+          ],
+        },
+      ],
+    ],
+  ]);
   const plain = JSON.parse(JSON.stringify(conversation));
   const [entry] = importText(exportText([{ conversation, tokens }]));
   assert.deepEqual(entry, { conversation: plain, tokens });
@@ -93,7 +132,8 @@ test("a file gives back what was put in", () => {
 
 test("damaged files are refused, whatever is wrong", () => {
   const message = { id: "a", parent: null, role: "user", content: "x" };
-  const file = (conversation) => JSON.stringify({ format: "genai-conversations", version: 1, conversations: [conversation] });
+  const file = (conversation) =>
+    JSON.stringify({ format: "genai-conversations", version: 1, conversations: [conversation] });
   const bad = [
     null,
     {},
@@ -102,13 +142,25 @@ test("damaged files are refused, whatever is wrong", () => {
     { id: "c", messages: [null] },
     { id: "c", messages: [{ ...message, role: "system" }] },
     { id: "c", messages: [{ ...message, parent: "a" }] },
-    { id: "c", messages: [{ ...message, parent: "b" }, { ...message, id: "b", parent: "a" }] },
+    {
+      id: "c",
+      messages: [
+        { ...message, parent: "b" },
+        { ...message, id: "b", parent: "a" },
+      ],
+    },
     { id: "c", messages: [message, message] },
     { id: "c", messages: [{ ...message, role: "tool" }] },
   ];
-  for (const conversation of bad) assert.throws(() => importText(file(conversation)), /damaged/, JSON.stringify(conversation));
-  const [{ conversation }] = importText(file({ id: "c", messages: [{ ...message, extra: 1 }], settings: { top_p: 9, seed: 3, x: 1 }, chosen: 5 }));
-  assert.deepEqual([conversation.messages[0].extra, conversation.settings, conversation.chosen], [undefined, { seed: 3 }, {}]);
+  for (const conversation of bad)
+    assert.throws(() => importText(file(conversation)), /damaged/, JSON.stringify(conversation));
+  const [{ conversation }] = importText(
+    file({ id: "c", messages: [{ ...message, extra: 1 }], settings: { top_p: 9, seed: 3, x: 1 }, chosen: 5 }),
+  );
+  assert.deepEqual(
+    [conversation.messages[0].extra, conversation.settings, conversation.chosen],
+    [undefined, { seed: 3 }, {}],
+  );
 });
 
 test("as Markdown", () => {

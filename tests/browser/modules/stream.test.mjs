@@ -5,11 +5,24 @@ const page = (name) => import(`${process.env.PAGE}/model/${name}.js`);
 const { EventParser, readEvents } = await page("events");
 const { AnswerReader, beginningWith, perplexity } = await page("answer");
 const { NUMBERS, readNumber, readTools, requestFields, cleanSettings } = await page("settings");
-const { RequestError, errorOfResponse, errorOfEvent, asRequestError, failureOf, titleOfFailure } = await page("failures");
+const { RequestError, errorOfResponse, errorOfEvent, asRequestError, failureOf, titleOfFailure } =
+  await page("failures");
 
 test("events are the same wherever the stream is cut", async () => {
   for (const end of ["\n", "\r\n"]) {
-    const text = ["data: {\"a\": 1}", "", ": a comment", "", "event: x", "data:two", "data: lines é😀", "", "data: [DONE]", "", ""].join(end);
+    const text = [
+      'data: {"a": 1}',
+      "",
+      ": a comment",
+      "",
+      "event: x",
+      "data:two",
+      "data: lines é😀",
+      "",
+      "data: [DONE]",
+      "",
+      "",
+    ].join(end);
     const expected = ['{"a": 1}', "two\nlines é😀", "[DONE]"];
     const bytes = new TextEncoder().encode(text);
     for (let cut = 0; cut <= bytes.length; cut += 1) {
@@ -17,7 +30,10 @@ test("events are the same wherever the stream is cut", async () => {
       assert.deepEqual(await Array.fromAsync(readEvents(stream)), expected);
     }
     const parser = new EventParser();
-    assert.deepEqual([...text].flatMap((character) => parser.push(character)), expected);
+    assert.deepEqual(
+      [...text].flatMap((character) => parser.push(character)),
+      expected,
+    );
   }
 });
 
@@ -37,11 +53,21 @@ test("chunks become a message, tokens and figures", () => {
   const reader = new AnswerReader(message, tokens, 1000);
   reader.take(chunk({ role: "assistant", content: "" }), 1100);
   reader.take(chunk({ reasoning: "Hm" }), 1200);
-  const entry = { token: "Yes", logprob: -0.1, top_logprobs: [{ token: "Yes", logprob: -0.1 }, { token: "No", logprob: -3 }] };
+  const entry = {
+    token: "Yes",
+    logprob: -0.1,
+    top_logprobs: [
+      { token: "Yes", logprob: -0.1 },
+      { token: "No", logprob: -3 },
+    ],
+  };
   reader.take(chunk({ content: "Yes" }, { logprobs: { content: [entry] } }), 1300);
   reader.take(chunk({ tool_calls: [{ index: 0, id: "c", function: { name: "f", arguments: "{}" } }] }), 1700);
   reader.take(chunk({}, { finish_reason: "tool_calls" }), 1800);
-  reader.take({ choices: [], usage: { prompt_tokens: 9, completion_tokens: 6, prompt_tokens_details: { cached_tokens: 4 } } }, 1900);
+  reader.take(
+    { choices: [], usage: { prompt_tokens: 9, completion_tokens: 6, prompt_tokens_details: { cached_tokens: 4 } } },
+    1900,
+  );
   assert.deepEqual(message, {
     content: "Yes",
     reasoning: "Hm",
@@ -49,7 +75,16 @@ test("chunks become a message, tokens and figures", () => {
     finish: "tool_calls",
     stats: { promptTokens: 9, completionTokens: 6, cachedTokens: 4, firstTokenSeconds: 0.2, tokensPerSecond: 10 },
   });
-  assert.deepEqual(tokens, [{ text: "Yes", logprob: -0.1, top: [["Yes", -0.1], ["No", -3]] }]);
+  assert.deepEqual(tokens, [
+    {
+      text: "Yes",
+      logprob: -0.1,
+      top: [
+        ["Yes", -0.1],
+        ["No", -3],
+      ],
+    },
+  ]);
 });
 
 test("calls come in pieces, and one that is cut off is none", () => {
@@ -76,9 +111,13 @@ test("calls come in pieces, and one that is cut off is none", () => {
 test("other beginnings are those that are a text", () => {
   const tokens = ["A", " b", "\uFFFD", "\uFFFD", " c"].map((text) => ({ text, logprob: -1, top: [["x", -2]] }));
   const message = { content: "A b😀 c" };
-  assert.deepEqual(beginningWith(message, tokens, 1, [" d", -2]), { content: "A d", tokens: [tokens[0], { text: " d", logprob: -2, top: [["x", -2]] }] });
+  assert.deepEqual(beginningWith(message, tokens, 1, [" d", -2]), {
+    content: "A d",
+    tokens: [tokens[0], { text: " d", logprob: -2, top: [["x", -2]] }],
+  });
   assert.equal(beginningWith(message, tokens, 4, [" d", -2]), null); // behind parts of a character
-  for (const text of ["<|im_end|>", "</s>", "[INST]", "\uFFFD"]) assert.equal(beginningWith(message, tokens, 1, [text, -2]), null);
+  for (const text of ["<|im_end|>", "</s>", "[INST]", "\uFFFD"])
+    assert.equal(beginningWith(message, tokens, 1, [text, -2]), null);
   assert.equal(beginningWith(message, tokens, 0, ["\n", -2]), null); // nothing to go on with
   assert.equal(beginningWith({ ...message, reasoning: "r" }, tokens, 1, [" d", -2]), null);
   assert.equal(beginningWith({ content: "other" }, tokens, 1, [" d", -2]), null);
@@ -87,11 +126,21 @@ test("other beginnings are those that are a text", () => {
 
 test("what is not set is not sent", () => {
   assert.deepEqual(requestFields({}), {});
-  assert.deepEqual(requestFields({ system: "x", temperature: 0, thinking: false, tools: [] }), { temperature: 0, chat_template_kwargs: { enable_thinking: false } });
+  assert.deepEqual(requestFields({ system: "x", temperature: 0, thinking: false, tools: [] }), {
+    temperature: 0,
+    chat_template_kwargs: { enable_thinking: false },
+  });
   const field = (name) => NUMBERS.find((each) => each.name === name);
   assert.deepEqual(readNumber(field("temperature"), " 0,5 "), { value: 0.5 });
   assert.deepEqual(readNumber(field("temperature"), " "), { value: undefined });
-  for (const [name, text] of [["temperature", "x"], ["temperature", "-1"], ["top_p", "1.1"], ["seed", "1.5"], ["max_tokens", "0"], ["top_k", "1e999"]]) {
+  for (const [name, text] of [
+    ["temperature", "x"],
+    ["temperature", "-1"],
+    ["top_p", "1.1"],
+    ["seed", "1.5"],
+    ["max_tokens", "0"],
+    ["top_k", "1e999"],
+  ]) {
     assert.ok(readNumber(field(name), text).error, `${name} ${text}`);
   }
   assert.deepEqual(readTools(" "), { value: undefined });
@@ -102,8 +151,19 @@ test("what is not set is not sent", () => {
 test("failures have a kind and words", () => {
   const headers = (value) => new Headers(value ? { "retry-after": value } : {});
   const of = (status, code, after) => errorOfResponse(status, { error: { message: "m", code } }, headers(after));
-  const kinds = [[400, "context_length_exceeded"], [400, null], [401, "invalid_api_key"], [404, null], [429, null], [500, null], [503, "draining"]];
-  assert.deepEqual(kinds.map((each) => of(...each).kind), ["too-long", "refused", "key", "refused", "busy", "failed", "ending"]);
+  const kinds = [
+    [400, "context_length_exceeded"],
+    [400, null],
+    [401, "invalid_api_key"],
+    [404, null],
+    [429, null],
+    [500, null],
+    [503, "draining"],
+  ];
+  assert.deepEqual(
+    kinds.map((each) => of(...each).kind),
+    ["too-long", "refused", "key", "refused", "busy", "failed", "ending"],
+  );
   assert.deepEqual(failureOf(of(429, null, "7")), { kind: "busy", text: "m", retryAfter: 7 });
   assert.equal(of(429, null, "Wed, 21 Oct 2015 07:28:00 GMT").retryAfter, null);
   assert.match(errorOfResponse(502, null, headers()).message, /502/);

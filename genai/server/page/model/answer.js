@@ -63,7 +63,8 @@ export class AnswerReader {
     if (this.#first !== null) {
       stats.firstTokenSeconds = (this.#first - this.#sent) / 1000;
       const seconds = (this.#last - this.#first) / 1000;
-      if (seconds > SHORTEST && usage.completion_tokens > 1) stats.tokensPerSecond = (usage.completion_tokens - 1) / seconds;
+      if (seconds > SHORTEST && usage.completion_tokens > 1)
+        stats.tokensPerSecond = (usage.completion_tokens - 1) / seconds;
     }
     this.message.stats = stats;
   }
@@ -100,7 +101,8 @@ export function beginningWith(message, tokens, index, [text, logprob]) {
   const before = tokens.slice(0, index);
   const content = before.map((token) => token.text).join("") + text;
   const isText = !content.includes(PART_OF_CHARACTER) && !SPECIAL_TOKEN.test(text) && content.trim() !== "";
-  if (message.reasoning || !isText || !message.content.startsWith(content.slice(0, content.length - text.length))) return null;
+  if (message.reasoning || !isText || !message.content.startsWith(content.slice(0, content.length - text.length)))
+    return null;
   return { content, tokens: [...before, { text, logprob, top: tokens[index].top }] };
 }
 

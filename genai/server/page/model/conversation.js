@@ -124,7 +124,9 @@ export function titleOf(conversation) {
   const first = conversation.messages.find((message) => message.role === "user")?.content ?? "";
   const line = conversation.title || first.trim().split("\n", 1)[0];
   const characters = [...line];
-  return characters.length > MAX_TITLE ? `${characters.slice(0, MAX_TITLE).join("").trimEnd()}…` : line || "New conversation";
+  return characters.length > MAX_TITLE
+    ? `${characters.slice(0, MAX_TITLE).join("").trimEnd()}…`
+    : line || "New conversation";
 }
 
 /** Mark answers as cut that were still coming when the page went away; return whether there were any. */

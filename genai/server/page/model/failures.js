@@ -28,7 +28,9 @@ const CUT = "The answer is incomplete. You can go on with it, or ask again.";
 export function errorOfResponse(status, body, headers) {
   const error = body?.error ?? {};
   const message = typeof error.message === "string" ? error.message : `The server answered with status ${status}.`;
-  return new RequestError(kindOf(status, error.code), message, { retryAfter: secondsOf(headers.get("retry-after")) });
+  return new RequestError(kindOf(status, error.code), message, {
+    retryAfter: secondsOf(headers.get("retry-after")),
+  });
 }
 
 /** Return the error that an event within a stream stands for. */
@@ -48,7 +50,11 @@ export const cutStream = () => new RequestError("cut", CUT);
 
 /** Return a failure as a message keeps it. */
 export function failureOf(error) {
-  return { kind: error.kind, text: error.message, ...(error.retryAfter === null ? {} : { retryAfter: error.retryAfter }) };
+  return {
+    kind: error.kind,
+    text: error.message,
+    ...(error.retryAfter === null ? {} : { retryAfter: error.retryAfter }),
+  };
 }
 
 export function titleOfFailure(failure) {

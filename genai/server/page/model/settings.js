@@ -5,10 +5,28 @@
 
 /** Numbers that can be set, by the names that requests have for them. */
 export const NUMBERS = [
-  { name: "temperature", label: "Temperature", min: 0, max: 5, hint: "0 takes the likeliest token; more is more surprising" },
-  { name: "top_p", label: "Top-p", min: 0, max: 1, hint: "Only the likeliest tokens that make up this much together" },
+  {
+    name: "temperature",
+    label: "Temperature",
+    min: 0,
+    max: 5,
+    hint: "0 takes the likeliest token; more is more surprising",
+  },
+  {
+    name: "top_p",
+    label: "Top-p",
+    min: 0,
+    max: 1,
+    hint: "Only the likeliest tokens that make up this much together",
+  },
   { name: "top_k", label: "Top-k", min: 0, integer: true, hint: "Only so many of the likeliest tokens; 0 is all" },
-  { name: "min_p", label: "Min-p", min: 0, max: 1, hint: "Only tokens at least this likely, compared with the likeliest" },
+  {
+    name: "min_p",
+    label: "Min-p",
+    min: 0,
+    max: 1,
+    hint: "Only tokens at least this likely, compared with the likeliest",
+  },
   {
     name: "repetition_penalty",
     label: "Repetition penalty",

@@ -36,7 +36,10 @@ export function importText(text) {
     throw new Error("This file holds no conversations of this page.");
   }
   if (file.version !== VERSION) throw new Error("This file was written by a newer page.");
-  return file.conversations.map((given) => ({ conversation: readConversation(given), tokens: readAllTokens(given) }));
+  return file.conversations.map((given) => ({
+    conversation: readConversation(given),
+    tokens: readAllTokens(given),
+  }));
 }
 
 /** Return those of some conversations that are not there yet, as they are; one that went on differently gets another id. */
@@ -55,7 +58,9 @@ export function markdownOf(conversation) {
   const parts = [`# ${titleOf(conversation)}`];
   if (conversation.settings.system) parts.push(`**System**\n\n${conversation.settings.system}`);
   for (const message of shownPath(conversation)) {
-    parts.push(`**${speakerOf(message)}**\n\n${[message.content, ...(message.toolCalls ?? []).map(callText)].filter(Boolean).join("\n\n")}`);
+    parts.push(
+      `**${speakerOf(message)}**\n\n${[message.content, ...(message.toolCalls ?? []).map(callText)].filter(Boolean).join("\n\n")}`,
+    );
   }
   return `${parts.join("\n\n")}\n`;
 }
@@ -67,7 +72,10 @@ export function speakerOf(message) {
 
 /** Return the beginning of a file's name. */
 export function fileNameOf(conversation) {
-  const words = titleOf(conversation).normalize("NFKD").toLowerCase().replace(/[^\p{Letter}\p{Number}]+/gu, "-");
+  const words = titleOf(conversation)
+    .normalize("NFKD")
+    .toLowerCase()
+    .replace(/[^\p{Letter}\p{Number}]+/gu, "-");
   return words.replace(/^-+|-+$/g, "").slice(0, 40) || "conversation";
 }
 
@@ -102,7 +110,8 @@ function readConversation(given) {
 function checkTree(messages) {
   const seen = new Set([null]);
   for (const { id, parent } of messages) {
-    if (seen.has(id) || !seen.has(parent)) throw new Error("This file is damaged: its messages do not fit together.");
+    if (seen.has(id) || !seen.has(parent))
+      throw new Error("This file is damaged: its messages do not fit together.");
     seen.add(id);
   }
 }
@@ -129,12 +138,18 @@ function readMessage(given) {
 }
 
 function readCall(given) {
-  return { id: String(given?.id ?? ""), name: String(given?.name ?? ""), arguments: String(given?.arguments ?? "") };
+  return {
+    id: String(given?.id ?? ""),
+    name: String(given?.name ?? ""),
+    arguments: String(given?.arguments ?? ""),
+  };
 }
 
 function readStats(given) {
   const names = ["promptTokens", "completionTokens", "cachedTokens", "firstTokenSeconds", "tokensPerSecond"];
-  return Object.fromEntries(names.filter((name) => Number.isFinite(given[name])).map((name) => [name, given[name]]));
+  return Object.fromEntries(
+    names.filter((name) => Number.isFinite(given[name])).map((name) => [name, given[name]]),
+  );
 }
 
 function readAllTokens(given) {
@@ -157,7 +172,8 @@ function listOf(value) {
 }
 
 function textOf(value, what) {
-  if (typeof value !== "string" || !value || value === "__proto__") throw new Error(`This file is damaged: ${what} is missing.`);
+  if (typeof value !== "string" || !value || value === "__proto__")
+    throw new Error(`This file is damaged: ${what} is missing.`);
   return value;
 }
 

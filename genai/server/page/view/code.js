@@ -11,8 +11,17 @@ export function codeBlock(text, info) {
   return element(
     "div",
     { class: "code" },
-    element("div", { class: "code-head" }, element("span", {}, language || "text"), copyButton("Copy code", () => text)),
-    element("pre", { tabindex: "0", role: "region", "aria-label": language ? `Code in ${language}` : "Code" }, code),
+    element(
+      "div",
+      { class: "code-head" },
+      element("span", {}, language || "text"),
+      copyButton("Copy code", () => text),
+    ),
+    element(
+      "pre",
+      { tabindex: "0", role: "region", "aria-label": language ? `Code in ${language}` : "Code" },
+      code,
+    ),
   );
 }
 

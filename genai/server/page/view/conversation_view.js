@@ -11,6 +11,7 @@ export class ConversationView {
   #jump;
   #actions;
   #views = new Map();
+  #withTokens = new Set();
   #conversationId = null;
   #isFollowing = true;
   #isDue = false;
@@ -38,8 +39,14 @@ export class ConversationView {
     else this.#isAllChanged = true;
     if (this.#isDue) return;
     this.#isDue = true;
-    if (document.hidden) setTimeout(() => this.#draw()); // there are no frames then
+    if (document.hidden)
+      setTimeout(() => this.#draw()); // there are no frames then
     else requestAnimationFrame(() => this.#draw());
+  }
+
+  /** Show a message that is not drawn yet as its tokens. */
+  beginWithTokens(message) {
+    this.#withTokens.add(message.id);
   }
 
   followEnd() {
@@ -50,7 +57,9 @@ export class ConversationView {
 
   /** Let the last question that is shown be edited; return whether there is one. */
   editLast() {
-    const question = this.#state?.conversation && shownPath(this.#state.conversation).findLast((message) => message.role === "user");
+    const question =
+      this.#state?.conversation &&
+      shownPath(this.#state.conversation).findLast((message) => message.role === "user");
     if (question) this.#views.get(question.id)?.beginEdit();
     return Boolean(question);
   }
@@ -66,7 +75,12 @@ export class ConversationView {
     const views = (conversation ? shownPath(conversation) : []).map((message) => this.#viewOf(message));
     for (const [index, view] of views.entries()) {
       if (!isOther && !this.#isAllChanged && !this.#changed.has(view.message.id)) continue;
-      view.update({ conversation, tokens: tokensOf.get(view.message.id), isRunning, isLast: index === views.length - 1 });
+      view.update({
+        conversation,
+        tokens: tokensOf.get(view.message.id),
+        isRunning,
+        isLast: index === views.length - 1,
+      });
     }
     this.#isDue = this.#isAllChanged = false;
     this.#changed.clear();
@@ -87,7 +101,7 @@ export class ConversationView {
   #viewOf(message) {
     const known = this.#views.get(message.id);
     if (known?.message === message) return known;
-    const view = new MessageView(message, this.#actions);
+    const view = new MessageView(message, this.#actions, { showsTokens: this.#withTokens.has(message.id) });
     this.#views.set(message.id, view);
     return view;
   }

@@ -16,7 +16,8 @@ export function element(tag, properties = {}, ...children) {
 function set(made, name, value) {
   if (name === "class") made.className = value;
   else if (name === "data") Object.assign(made.dataset, value);
-  else if (name === "on") for (const [event, listener] of Object.entries(value)) made.addEventListener(event, listener);
+  else if (name === "on")
+    for (const [event, listener] of Object.entries(value)) made.addEventListener(event, listener);
   else if (name === "text") made.textContent = value;
   else if (value === true) made.setAttribute(name, "");
   else if (value !== null && value !== undefined && value !== false) made.setAttribute(name, value);
@@ -59,7 +60,18 @@ export function icon(name) {
 
 /** Return a button that shows a drawing alone; its label is told and shown on hover. */
 export function iconButton(name, label, onClick, properties = {}) {
-  return element("button", { type: "button", class: "icon-button", "aria-label": label, title: label, ...properties, on: { click: onClick } }, icon(name));
+  return element(
+    "button",
+    {
+      type: "button",
+      class: "icon-button",
+      "aria-label": label,
+      title: label,
+      ...properties,
+      on: { click: onClick },
+    },
+    icon(name),
+  );
 }
 
 /** Return a button that copies a text, which is asked for when it is pressed, and says that it has. */

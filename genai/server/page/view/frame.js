@@ -27,7 +27,11 @@ export function setUpDrawer() {
   button.addEventListener("click", () => open(document.getElementById("close-drawer")));
   document.getElementById("close-drawer").addEventListener("click", close);
   document.getElementById("drawer-back").addEventListener("click", close);
-  drawer.addEventListener("keydown", (event) => event.key === "Escape" && close());
+  drawer.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape" || !document.body.classList.contains("has-drawer")) return;
+    event.stopPropagation();
+    close();
+  });
   matchMedia(NARROW).addEventListener("change", () => set(false));
   return { open, close };
 }
@@ -46,7 +50,10 @@ export function setUpMenus() {
     document.addEventListener("pointerdown", (event) => !menu.contains(event.target) && close());
   }
   for (const dialog of document.querySelectorAll("dialog")) {
-    dialog.addEventListener("click", (event) => (event.target === dialog || event.target.closest(".close")) && dialog.close());
+    dialog.addEventListener(
+      "click",
+      (event) => (event.target === dialog || event.target.closest(".close")) && dialog.close(),
+    );
   }
 }
 

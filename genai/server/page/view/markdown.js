@@ -9,7 +9,18 @@ import { element } from "./dom.js";
 
 const SCHEMES = ["http:", "https:", "mailto:"];
 const ALIGNMENTS = { left: "align-left", center: "align-center", right: "align-right" };
-const ENTITIES = { amp: "&", lt: "<", gt: ">", quot: '"', apos: "'", nbsp: "\u00A0", copy: "©", hellip: "…", mdash: "—", ndash: "–" };
+const ENTITIES = {
+  amp: "&",
+  lt: "<",
+  gt: ">",
+  quot: '"',
+  apos: "'",
+  nbsp: "\u00A0",
+  copy: "©",
+  hellip: "…",
+  mdash: "—",
+  ndash: "–",
+};
 const MAX_DEPTH = 40; // of lists in lists and quotes in quotes; below is plain text
 
 /** Shows Markdown that grows: of its blocks only those that have changed are made again. */
@@ -60,12 +71,18 @@ function block(token, depth) {
 }
 
 function blocks(tokens, depth) {
-  return tokens.filter((token) => token.type !== "space" && token.type !== "def").map((token) => block(token, depth + 1));
+  return tokens
+    .filter((token) => token.type !== "space" && token.type !== "def")
+    .map((token) => block(token, depth + 1));
 }
 
 function list(token, depth) {
   const start = token.ordered && token.start !== 1 ? token.start : null;
-  return element(token.ordered ? "ol" : "ul", { start }, token.items.map((item) => listItem(item, depth)));
+  return element(
+    token.ordered ? "ol" : "ul",
+    { start },
+    token.items.map((item) => listItem(item, depth)),
+  );
 }
 
 function listItem(item, depth) {
@@ -78,13 +95,28 @@ function listItem(item, depth) {
 }
 
 function checkbox(isChecked) {
-  return element("input", { type: "checkbox", disabled: true, checked: isChecked, "aria-label": isChecked ? "Done" : "To do" });
+  return element("input", {
+    type: "checkbox",
+    disabled: true,
+    checked: isChecked,
+    "aria-label": isChecked ? "Done" : "To do",
+  });
 }
 
 function table(token) {
-  const cell = (tag) => (each) => element(tag, { class: ALIGNMENTS[each.align] ?? "", ...(tag === "th" ? { scope: "col" } : {}) }, inlines(each.tokens));
+  const cell = (tag) => (each) =>
+    element(
+      tag,
+      { class: ALIGNMENTS[each.align] ?? "", ...(tag === "th" ? { scope: "col" } : {}) },
+      inlines(each.tokens),
+    );
   const rows = token.rows.map((row) => element("tr", {}, row.map(cell("td"))));
-  const whole = element("table", {}, element("thead", {}, element("tr", {}, token.header.map(cell("th")))), element("tbody", {}, rows));
+  const whole = element(
+    "table",
+    {},
+    element("thead", {}, element("tr", {}, token.header.map(cell("th")))),
+    element("tbody", {}, rows),
+  );
   return element("div", { class: "table", tabindex: "0", role: "region", "aria-label": "Table" }, whole);
 }
 

@@ -23,12 +23,19 @@ export class MessageView {
   #parts;
   #state = {};
 
-  constructor(message, actions) {
+  constructor(message, actions, { showsTokens = false } = {}) {
     this.message = message;
+    this.#showsTokens = showsTokens;
     this.#actions = actions;
-    this.#parts = Object.fromEntries(["before", "text", "after", "foot"].map((name) => [name, element("div", { class: `message-${name}` })]));
+    this.#parts = Object.fromEntries(
+      ["before", "text", "after", "foot"].map((name) => [name, element("div", { class: `message-${name}` })]),
+    );
     const label = message.role === "user" ? "You" : speakerOf(message);
-    this.element = element("article", { class: `message from-${message.role}`, "aria-label": label }, Object.values(this.#parts));
+    this.element = element(
+      "article",
+      { class: `message from-${message.role}`, "aria-label": label },
+      Object.values(this.#parts),
+    );
   }
 
   /** `state`: {conversation, tokens, isRunning: an answer is coming in this conversation, isLast}. */
@@ -64,9 +71,14 @@ export class MessageView {
     const { text } = this.#parts;
     this.element.classList.toggle("is-coming", this.#isComing);
     if (role === "user") return text.replaceChildren(content);
-    if (role === "tool") return text.replaceChildren(element("pre", { tabindex: "0", role: "region", "aria-label": "Result of the tool" }, content));
+    if (role === "tool")
+      return text.replaceChildren(
+        element("pre", { tabindex: "0", role: "region", "aria-label": "Result of the tool" }, content),
+      );
     if (this.#showsTokens) {
-      this.#tokensView ??= new TokensView({ onTake: (beginning, tokens) => this.#actions.takeToken(this.message, beginning, tokens) });
+      this.#tokensView ??= new TokensView({
+        onTake: (beginning, tokens) => this.#actions.takeToken(this.message, beginning, tokens),
+      });
       if (text.firstChild !== this.#tokensView.element) text.replaceChildren(this.#tokensView.element);
       return this.#tokensView.show(this.message, this.#state.tokens ?? []);
     }
@@ -86,27 +98,62 @@ export class MessageView {
   #calls() {
     const calls = this.message.toolCalls ?? [];
     const shown = calls.map((call) =>
-      element("div", { class: "call" }, element("p", { class: "call-name" }, "Calls ", element("code", {}, call.name)), element("pre", { tabindex: "0", role: "region", "aria-label": `Arguments of ${call.name}` }, indented(call.arguments))),
+      element(
+        "div",
+        { class: "call" },
+        element("p", { class: "call-name" }, "Calls ", element("code", {}, call.name)),
+        element(
+          "pre",
+          { tabindex: "0", role: "region", "aria-label": `Arguments of ${call.name}` },
+          indented(call.arguments),
+        ),
+      ),
     );
     const wantsResults = calls.length && this.#state.isLast && !this.#isComing && !this.#state.isRunning;
     return wantsResults ? [...shown, this.#resultsForm(calls)] : shown;
   }
 
   #resultsForm(calls) {
-    const fields = calls.map((call) => element("textarea", { rows: 2, "aria-label": `Result of ${call.name}`, placeholder: `What ${call.name} gives back` }));
+    const fields = calls.map((call) =>
+      element("textarea", {
+        rows: 2,
+        "aria-label": `Result of ${call.name}`,
+        placeholder: `What ${call.name} gives back`,
+      }),
+    );
     const give = (event) => {
       event.preventDefault();
-      this.#actions.giveResults(this.message, fields.map((field) => field.value));
+      this.#actions.giveResults(
+        this.message,
+        fields.map((field) => field.value),
+      );
     };
-    return element("form", { class: "results", on: { submit: give } }, fields, element("button", { type: "submit", class: "button" }, "Give the model this"));
+    return element(
+      "form",
+      { class: "results", on: { submit: give } },
+      fields,
+      element("button", { type: "submit", class: "button" }, "Give the model this"),
+    );
   }
 
   #failure() {
     const { failure } = this.message;
     if (!failure) return [];
-    const actions = [element("button", { type: "button", class: "button", on: { click: () => this.#actions.repeat(this.message) } }, "Try again")];
+    const actions = [
+      element(
+        "button",
+        { type: "button", class: "button", on: { click: () => this.#actions.repeat(this.message) } },
+        "Try again",
+      ),
+    ];
     if (failure.kind === "key") {
-      actions.unshift(element("button", { type: "button", class: "button is-main", on: { click: () => this.#actions.enterKey() } }, "Enter a key"));
+      actions.unshift(
+        element(
+          "button",
+          { type: "button", class: "button is-main", on: { click: () => this.#actions.enterKey() } },
+          "Enter a key",
+        ),
+      );
     }
     const wait = failure.retryAfter ? ` Wait ${Math.ceil(failure.retryAfter)} s.` : "";
     return [
@@ -127,8 +174,14 @@ export class MessageView {
     const branches = siblings.length > 1 ? [this.#branchSwitch(index, siblings)] : [];
     const buttons = message.role === "user" ? this.#questionButtons(isRunning) : this.#answerButtons(isRunning);
     const facts = message.role === "assistant" ? element("p", { class: "facts" }, factsOf(message)) : null;
-    const focused = this.#parts.foot.contains(document.activeElement) ? document.activeElement.getAttribute("aria-label") : null;
-    this.#parts.foot.replaceChildren(...branches, element("div", { class: "actions" }, buttons), ...(facts ? [facts] : []));
+    const focused = this.#parts.foot.contains(document.activeElement)
+      ? document.activeElement.getAttribute("aria-label")
+      : null;
+    this.#parts.foot.replaceChildren(
+      ...branches,
+      element("div", { class: "actions" }, buttons),
+      ...(facts ? [facts] : []),
+    );
     if (focused) this.#parts.foot.querySelector(`[aria-label="${CSS.escape(focused)}"]`)?.focus();
   }
 
@@ -154,9 +207,26 @@ export class MessageView {
     const { message } = this;
     if (message.failure && !message.content) return []; // which offers to try again
     const copy = message.content ? [copyButton("Copy answer", () => message.content)] : [];
-    const buttons = [...copy, iconButton("repeat", "Answer again, as a new branch", () => this.#actions.repeat(message), { disabled: isRunning })];
+    const buttons = [
+      ...copy,
+      iconButton("repeat", "Answer again, as a new branch", () => this.#actions.repeat(message), {
+        disabled: isRunning,
+      }),
+    ];
     if (this.#state.isLast && canContinue(message)) {
-      buttons.push(element("button", { type: "button", class: "button small", disabled: isRunning, on: { click: () => this.#actions.goOn(message) } }, icon("go"), "Continue"));
+      buttons.push(
+        element(
+          "button",
+          {
+            type: "button",
+            class: "button small",
+            disabled: isRunning,
+            on: { click: () => this.#actions.goOn(message) },
+          },
+          icon("go"),
+          "Continue",
+        ),
+      );
     }
     if (this.#state.tokens?.length) buttons.push(this.#tokensButton());
     return buttons;
@@ -167,7 +237,18 @@ export class MessageView {
       this.#showsTokens = !this.#showsTokens;
       this.update(this.#state);
     };
-    return element("button", { type: "button", class: "button small", "aria-label": "Show token probabilities", "aria-pressed": String(this.#showsTokens), on: { click: toggle } }, icon("alternatives"), "Tokens");
+    return element(
+      "button",
+      {
+        type: "button",
+        class: "button small",
+        "aria-label": "Show token probabilities",
+        "aria-pressed": String(this.#showsTokens),
+        on: { click: toggle },
+      },
+      icon("alternatives"),
+      "Tokens",
+    );
   }
 
   /** Put a field where the text is; sending it makes a branch. */
@@ -195,7 +276,11 @@ export class MessageView {
       "div",
       { class: "edit-actions" },
       element("button", { type: "button", class: "button", on: { click: () => end(null) } }, "Cancel"),
-      element("button", { type: "button", class: "button is-main", on: { click: () => end(field.value) } }, "Send as a branch"),
+      element(
+        "button",
+        { type: "button", class: "button is-main", on: { click: () => end(field.value) } },
+        "Send as a branch",
+      ),
     );
     this.#parts.text.replaceChildren(field, buttons);
     this.#parts.foot.replaceChildren();
@@ -205,7 +290,13 @@ export class MessageView {
 }
 
 function waiting() {
-  return element("p", { class: "waiting", role: "img", "aria-label": "The answer has not begun yet" }, element("i"), element("i"), element("i"));
+  return element(
+    "p",
+    { class: "waiting", role: "img", "aria-label": "The answer has not begun yet" },
+    element("i"),
+    element("i"),
+    element("i"),
+  );
 }
 
 const ENDS = { length: "cut at its limit", stopped: "stopped", interrupted: "interrupted", cancelled: "cancelled" };
@@ -216,7 +307,8 @@ function factsOf({ model, finish, stats = {} }) {
   if (stats.completionTokens !== undefined) facts.push(`${count(stats.completionTokens)} tokens`);
   if (stats.tokensPerSecond !== undefined) facts.push(`${stats.tokensPerSecond.toFixed(1)} tokens/s`);
   if (stats.firstTokenSeconds !== undefined) facts.push(`first after ${seconds(stats.firstTokenSeconds)}`);
-  if (stats.cachedTokens) facts.push(`${count(stats.cachedTokens)} of ${count(stats.promptTokens)} prompt tokens cached`);
+  if (stats.cachedTokens)
+    facts.push(`${count(stats.cachedTokens)} of ${count(stats.promptTokens)} prompt tokens cached`);
   return facts.filter(Boolean).map((fact) => element("span", {}, fact));
 }
 

@@ -11,5 +11,6 @@ export function showMeter(counted) {
   const percent = Math.min(100, Math.max(1, (count / limit) * 100));
   place.classList.toggle("is-nearly-full", count / limit > NEARLY_FULL);
   place.querySelector(".meter-fill").style.width = `${percent}%`;
-  place.querySelector(".meter-text").textContent = `${count.toLocaleString("en")} of ${limit.toLocaleString("en")} tokens`;
+  place.querySelector(".meter-text").textContent =
+    `${count.toLocaleString("en")} of ${limit.toLocaleString("en")} tokens`;
 }

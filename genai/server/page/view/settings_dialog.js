@@ -1,6 +1,6 @@
 /** The sheet with a conversation's settings. */
 
-import { NUMBERS, countSettings, readNumber, readTools } from "../model/settings.js";
+import { NUMBERS, readNumber, readTools } from "../model/settings.js";
 import { element } from "./dom.js";
 
 export class SettingsDialog {
@@ -18,9 +18,31 @@ export class SettingsDialog {
     this.#dialog = dialog;
     this.#onChange = onChange;
     this.#system = element("textarea", { id: "setting-system", rows: 4, placeholder: "None" });
-    this.#thinking = element("select", { id: "setting-thinking" }, [["", "Model’s default"], ["true", "On"], ["false", "Off"]].map(([value, label]) => element("option", { value }, label)));
-    this.#tools = element("textarea", { id: "setting-tools", rows: 4, class: "is-code", placeholder: "None", spellcheck: "false" });
-    this.#numbers = NUMBERS.map((field) => ({ field, input: element("input", { id: `setting-${field.name}`, inputmode: field.integer ? "numeric" : "decimal", autocomplete: "off", placeholder: "Default" }) }));
+    this.#thinking = element(
+      "select",
+      { id: "setting-thinking" },
+      [
+        ["", "Model’s default"],
+        ["true", "On"],
+        ["false", "Off"],
+      ].map(([value, label]) => element("option", { value }, label)),
+    );
+    this.#tools = element("textarea", {
+      id: "setting-tools",
+      rows: 4,
+      class: "is-code",
+      placeholder: "None",
+      spellcheck: "false",
+    });
+    this.#numbers = NUMBERS.map((field) => ({
+      field,
+      input: element("input", {
+        id: `setting-${field.name}`,
+        inputmode: field.integer ? "numeric" : "decimal",
+        autocomplete: "off",
+        placeholder: "Default",
+      }),
+    }));
     this.#form = dialog.querySelector("#settings");
     this.#form.append(...this.#rows());
     this.#form.addEventListener("input", () => this.#read());
@@ -35,7 +57,11 @@ export class SettingsDialog {
   #rows() {
     return [
       row("System prompt", this.#system, "How the model should answer, before anything is asked"),
-      element("div", { class: "numbers" }, this.#numbers.map(({ field, input }) => row(field.label, input, field.hint))),
+      element(
+        "div",
+        { class: "numbers" },
+        this.#numbers.map(({ field, input }) => row(field.label, input, field.hint)),
+      ),
       row("Reasoning", this.#thinking, "For models whose template can switch it"),
       row("Tools", this.#tools, "A list in JSON, as requests have it. You give the results yourself."),
       element("button", { type: "button", class: "button reset" }, "Back to the model’s defaults"),
@@ -53,7 +79,10 @@ export class SettingsDialog {
 
   /** Take all that is possible; what is not says why, and what it was before stays. */
   #read() {
-    const settings = { system: this.#system.value || undefined, thinking: { "": undefined, true: true, false: false }[this.#thinking.value] };
+    const settings = {
+      system: this.#system.value || undefined,
+      thinking: { "": undefined, true: true, false: false }[this.#thinking.value],
+    };
     const take = (name, input, { value, error }) => {
       say(input, error ?? null);
       settings[name] = error ? this.#settings[name] : value;
@@ -70,16 +99,16 @@ export class SettingsDialog {
   }
 }
 
-/** Return the words on the button that opens the sheet. */
-export function settingsLabel(settings) {
-  const count = countSettings(settings);
-  return count ? `Settings, ${count} set` : "Settings";
-}
-
 function row(label, input, hint) {
   const hintId = `${input.id}-hint`;
   input.setAttribute("aria-describedby", hintId);
-  return element("div", { class: "row" }, element("label", { for: input.id }, label), input, element("p", { class: "hint", id: hintId, data: { hint } }, hint));
+  return element(
+    "div",
+    { class: "row" },
+    element("label", { for: input.id }, label),
+    input,
+    element("p", { class: "hint", id: hintId, data: { hint } }, hint),
+  );
 }
 
 function say(input, error) {

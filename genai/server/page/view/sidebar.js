@@ -38,16 +38,33 @@ export class Sidebar {
   #show() {
     const wanted = this.#search.value.trim();
     const sorted = [...this.#state.conversations].sort((a, b) => b.updated - a.updated);
-    const found = sorted.map((conversation) => ({ conversation, piece: wanted ? findText(conversation, wanted) : "" })).filter(({ piece }) => piece !== null);
+    const found = sorted
+      .map((conversation) => ({ conversation, piece: wanted ? findText(conversation, wanted) : "" }))
+      .filter(({ piece }) => piece !== null);
     const focused = this.#list.contains(document.activeElement) ? document.activeElement.dataset.key : null;
-    this.#list.replaceChildren(...(found.length ? this.#groups(found) : [element("p", { class: "list-empty" }, wanted ? "Nothing found" : "Conversations stay in this browser.")]));
+    this.#list.replaceChildren(
+      ...(found.length
+        ? this.#groups(found)
+        : [
+            element("p", { class: "list-empty" }, wanted ? "Nothing found" : "Conversations stay in this browser."),
+          ]),
+    );
     if (focused) this.#list.querySelector(`[data-key="${CSS.escape(focused)}"]`)?.focus();
   }
 
   #groups(found) {
     const groups = Map.groupBy(found, ({ conversation }) => ageOf(conversation.updated, Date.now()));
     return [...groups].map(([age, entries]) =>
-      element("section", {}, element("h2", { class: "list-age" }, age), element("ul", {}, entries.map(({ conversation, piece }) => this.#entry(conversation, piece)))),
+      element(
+        "section",
+        {},
+        element("h2", { class: "list-age" }, age),
+        element(
+          "ul",
+          {},
+          entries.map(({ conversation, piece }) => this.#entry(conversation, piece)),
+        ),
+      ),
     );
   }
 
@@ -57,13 +74,29 @@ export class Sidebar {
     const isCurrent = conversation.id === this.#state.current;
     const open = element(
       "button",
-      { type: "button", class: "open", "aria-current": isCurrent ? "page" : null, data: { key: conversation.id }, title, on: { click: () => this.#actions.open(conversation.id) } },
+      {
+        type: "button",
+        class: "open",
+        "aria-current": isCurrent ? "page" : null,
+        data: { key: conversation.id },
+        title,
+        on: { click: () => this.#actions.open(conversation.id) },
+      },
       element("span", { class: "open-title" }, title),
       piece ? element("span", { class: "open-piece" }, piece) : null,
     );
-    const rename = iconButton("edit", `Rename “${title}”`, () => this.#beginRename(conversation), { data: { key: `rename ${conversation.id}` } });
-    const remove = iconButton("trash", `Delete “${title}”`, () => this.#actions.remove(conversation), { data: { key: `delete ${conversation.id}` } });
-    return element("li", { class: isCurrent ? "entry is-current" : "entry" }, open, element("span", { class: "entry-actions" }, rename, remove));
+    const rename = iconButton("edit", `Rename “${title}”`, () => this.#beginRename(conversation), {
+      data: { key: `rename ${conversation.id}` },
+    });
+    const remove = iconButton("trash", `Delete “${title}”`, () => this.#actions.remove(conversation), {
+      data: { key: `delete ${conversation.id}` },
+    });
+    return element(
+      "li",
+      { class: isCurrent ? "entry is-current" : "entry" },
+      open,
+      element("span", { class: "entry-actions" }, rename, remove),
+    );
   }
 
   #beginRename(conversation) {
@@ -78,7 +111,8 @@ export class Sidebar {
     const end = (isKept) => {
       if (this.#renamed === null) return;
       this.#renamed = null;
-      if (isKept && field.value.trim() !== titleOf(conversation)) this.#actions.rename(conversation, field.value.trim());
+      if (isKept && field.value.trim() !== titleOf(conversation))
+        this.#actions.rename(conversation, field.value.trim());
       this.#show();
       this.#list.querySelector(`[data-key="rename ${conversation.id}"]`)?.focus();
     };

@@ -47,7 +47,8 @@ export class TokensView {
     if (tokens !== this.#tokens || this.#shown > tokens.length) this.#clear();
     this.#message = message;
     this.#tokens = tokens;
-    for (; this.#shown < tokens.length; this.#shown += 1) this.#list.append(this.#tokenElement(tokens[this.#shown], this.#shown));
+    for (; this.#shown < tokens.length; this.#shown += 1)
+      this.#list.append(this.#tokenElement(tokens[this.#shown], this.#shown));
     this.#summary.replaceChildren(...summary(tokens));
   }
 
@@ -61,7 +62,13 @@ export class TokensView {
     const label = `${spoken(token.text)}, ${percent(token.logprob)}`;
     return element(
       "span",
-      { class: `token shade-${shadeOf(token.logprob)}`, role: "button", tabindex: index === 0 ? "0" : "-1", "aria-label": label, data: { index } },
+      {
+        class: `token shade-${shadeOf(token.logprob)}`,
+        role: "button",
+        tabindex: index === 0 ? "0" : "-1",
+        "aria-label": label,
+        data: { index },
+      },
       visible(token.text),
     );
   }
@@ -95,21 +102,55 @@ export class TokensView {
     const entries = [[token.text, token.logprob], ...others].sort((a, b) => b[1] - a[1]);
     const rest = 1 - entries.reduce((sum, [, logprob]) => sum + Math.exp(logprob), 0);
     return [
-      element("p", { class: "token-card-title" }, `Token ${index + 1}`, element("span", {}, percent(token.logprob))),
-      element("ul", {}, entries.map((entry) => this.#alternative(entry, entry[0] === token.text, index))),
-      element("p", { class: "token-card-rest" }, element("span", { class: "token-card-hint" }, "Choose one to answer from there"), rest > 0.0005 ? element("span", {}, `all others ${percent(Math.log(rest))}`) : null),
+      element(
+        "p",
+        { class: "token-card-title" },
+        `Token ${index + 1}`,
+        element("span", {}, percent(token.logprob)),
+      ),
+      element(
+        "ul",
+        {},
+        entries.map((entry) => this.#alternative(entry, entry[0] === token.text, index)),
+      ),
+      element(
+        "p",
+        { class: "token-card-rest" },
+        element("span", { class: "token-card-hint" }, "Choose one to branch from here"),
+        rest > 0.0005 ? element("span", {}, `all others ${percent(Math.log(rest))}`) : null,
+      ),
     ];
   }
 
   #alternative([text, logprob], isTaken, index) {
     const bar = element("span", { class: "bar" });
     bar.style.setProperty("--share", Math.exp(logprob).toFixed(4));
-    const row = [bar, element("span", { class: "token-text" }, spelled(text)), element("span", { class: "share" }, percent(logprob))];
-    const begun = isTaken || !this.#message.finish ? null : beginningWith(this.#message, this.#tokens, index, [text, logprob]);
-    if (!begun) return element("li", { class: isTaken ? "is-taken" : "" }, element("span", { class: "alternative" }, row));
+    const row = [
+      bar,
+      element("span", { class: "token-text" }, spelled(text)),
+      element("span", { class: "share" }, percent(logprob)),
+    ];
+    const begun =
+      isTaken || !this.#message.finish ? null : beginningWith(this.#message, this.#tokens, index, [text, logprob]);
+    if (!begun)
+      return element("li", { class: isTaken ? "is-taken" : "" }, element("span", { class: "alternative" }, row));
     const label = `Answer again from here with ${spoken(text)}, ${percent(logprob)}`;
     const take = () => this.#onTake(begun.content, begun.tokens);
-    return element("li", {}, element("button", { type: "button", class: "alternative", title: "Answer again from here with this token", "aria-label": label, on: { click: take } }, row));
+    return element(
+      "li",
+      {},
+      element(
+        "button",
+        {
+          type: "button",
+          class: "alternative",
+          title: "Answer again from here with this token",
+          "aria-label": label,
+          on: { click: take },
+        },
+        row,
+      ),
+    );
   }
 
   #move(event) {
@@ -147,7 +188,16 @@ function summary(tokens) {
   const mean = tokens.reduce((sum, token) => sum + Math.exp(token.logprob), 0) / tokens.length;
   const facts = `${tokens.length} tokens, ${Math.round(mean * 100)} % likely on average, perplexity ${perplexity(tokens).toFixed(2)}`;
   const shades = Array.from({ length: NUM_SHADES }, (_, shade) => element("i", { class: `shade-${shade}` }));
-  return [element("span", {}, facts), element("span", { class: "legend" }, "likely", element("span", { class: "shades", "aria-hidden": "true" }, shades), "unlikely")];
+  return [
+    element("span", {}, facts),
+    element(
+      "span",
+      { class: "legend" },
+      "likely",
+      element("span", { class: "shades", "aria-hidden": "true" }, shades),
+      "unlikely",
+    ),
+  ];
 }
 
 /** Return how surprising a token was: 0 for one of more than 0.9, and one more for each third of that. */
