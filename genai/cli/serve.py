@@ -89,9 +89,10 @@ def serve(
     runs: RunFlags,
     ray: RayFlags,
 ) -> None:
-    """Answer other programs over HTTP, as OpenAI's servers do, and people on a page.
+    """Answer other programs over HTTP, as others' servers do, and people on a page.
 
-    Programs are given http://HOST:PORT/v1 as base URL; http://HOST:PORT/ in a
+    Programs are given http://HOST:PORT/v1 as base URL of OpenAI's interface,
+    or http://HOST:PORT as that of Anthropic's or Ollama's; the same in a
     browser is the page. Requests that arrive together run in one batch. A
     signal ends the server when what runs has ended, a second one at once. The
     log on stderr has a line of JSON for each request, and no texts. With --ray

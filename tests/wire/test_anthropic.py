@@ -254,11 +254,6 @@ def test_an_answer_may_call_once_at_most(tmp_path: Path, monkeypatch: pytest.Mon
     assert len(stream.result.tool_calls) == 1
 
 
-def test_one_call_at_most() -> None:
-    choice = {"type": "auto", "disable_parallel_tool_use": True}
-    assert prompt_of(tools=[TOOL], tool_choice=choice)["parallel_tool_calls"] is False
-
-
 def test_options_by_anthropics_names_and_by_ours() -> None:
     request = exchange_of(
         stop_sequences=["x"],

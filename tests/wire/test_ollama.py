@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterable
 from pathlib import Path
@@ -9,9 +10,11 @@ from typing import Any
 
 import pytest
 
+import genai
 from genai.engine import GenerationResult
 from genai.errors import GenerationError
-from genai.wire import AnswerFacts, BodyError, CompletionRequest, Event, read_body
+from genai.folder import ModelFolder
+from genai.wire import AnswerFacts, BodyError, CompletionRequest, Event, ModelFacts, read_body
 from genai.wire.ollama.durations import read_keep_alive
 from tests.scripted import THINKING, make_scripted
 
@@ -235,3 +238,13 @@ def test_what_cannot_be_is_refused_by_name(
     with pytest.raises(BodyError, match=message) as caught:
         read_body(path, {"model": "m", **fields})
     assert caught.value.option == field
+
+
+def test_what_weights_were_kept_as_is_told() -> None:
+    folder = ModelFolder.load(Path(genai.__file__).parent / "demo_model")
+    assert folder.manifest is not None
+    assert ModelFacts("demo", folder).details["quantization_level"] == folder.manifest.precision
+    notes = {"quantized_weights": {"carried_over": {"gguf-q8_0": 1, "gguf-q4_1": 210}, "decoded": {}}}
+    kept = dataclasses.replace(folder.manifest, precision="keep", exporter_notes=notes)
+    details = ModelFacts("demo", dataclasses.replace(folder, manifest=kept)).details
+    assert details["quantization_level"] == "Q4_1"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from genai.folder import ModelFolder
+from genai.folder import Manifest, ModelFolder
 from genai.text import Tokenizer
 from genai.tools import find_reasoning
 from genai.wire.ollama.durations import date
@@ -39,7 +39,7 @@ class ModelFacts:
             "family": family,
             "families": [family],
             "parameter_size": "" if count is None else _short(count),
-            "quantization_level": (manifest.precision if manifest is not None else self.folder.variant) or "",
+            "quantization_level": (_level(manifest) if manifest is not None else self.folder.variant) or "",
         }
 
     @property
@@ -149,6 +149,14 @@ def _parameters(folder: ModelFolder) -> str:
     if generation.repetition_penalty != 1:
         lines.append(f"repeat_penalty {generation.repetition_penalty:g}")
     return "\n".join([*lines, *(f"stop {json.dumps(text)}" for text in generation.stop)])
+
+
+def _level(manifest: Manifest) -> str:
+    """Return the precision of a model's weights; where they were kept, the type that most of them had."""
+    kept = manifest.exporter_notes.get("quantized_weights", {}).get("carried_over", {})
+    if manifest.precision != "keep" or not kept:
+        return manifest.precision
+    return str(max(kept, key=kept.__getitem__)).removeprefix("gguf-").upper()
 
 
 def _short(count: int) -> str:
