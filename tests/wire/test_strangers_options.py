@@ -26,6 +26,11 @@ def generator() -> Iterator[Generator]:
         yield generator
 
 
+def option(endpoint: str, name: str, value: Any) -> dict[str, Any]:
+    """Return a field that sets an option, which Ollama's bodies have in one of their own."""
+    return {"options": {name: value}} if endpoint.startswith("/api/") else {name: value}
+
+
 def ask(generator: Generator, endpoint: str, **fields: Any) -> None:
     """Do with a body what a server does, up to the model."""
     request = read_body(endpoint, {**BODIES[endpoint], **fields}).request
@@ -44,9 +49,9 @@ def test_what_is_no_field_is_refused_by_name(generator: Generator, endpoint: str
 
 
 @pytest.mark.parametrize("endpoint", INTERFACES)
-@pytest.mark.parametrize("option", ["speculative", "adapter", "response_format", "watermarking_config"])
+@pytest.mark.parametrize("name", ["speculative", "adapter", "response_format", "watermarking_config"])
 def test_no_option_opens_a_file(
-    generator: Generator, endpoint: str, option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    generator: Generator, endpoint: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A draft model, an adapter, a schema: each is a name of what is there, or the thing itself."""
     path = tmp_path / "file.json"
@@ -57,19 +62,21 @@ def test_no_option_opens_a_file(
     def refuse(*_: Any, **__: Any) -> Any:
         raise AssertionError("a file was opened")
 
-    for name in ("builtins.open", "io.open", "os.open", "pathlib.Path.open", "pathlib.Path.read_text"):
-        monkeypatch.setattr(name, refuse)
+    for function in ("builtins.open", "io.open", "os.open", "pathlib.Path.open", "pathlib.Path.read_text"):
+        monkeypatch.setattr(function, refuse)
     for value in (str(path), f"file://{path}", "owner/model", {"$ref": f"file://{path}"}):
         with pytest.raises(GenaiError):
-            ask(generator, endpoint, **{option: value})
+            ask(generator, endpoint, **option(endpoint, name, value))
 
 
 @pytest.mark.parametrize("value", ["off", "auto", "ngram"])
 def test_guessing_is_chosen_by_its_words(generator: Generator, value: str) -> None:
     for endpoint in INTERFACES:
-        ask(generator, endpoint, speculative=value)
+        ask(generator, endpoint, **option(endpoint, "speculative", value))
         with pytest.raises(OptionError, match="draft"):
-            ask(generator, endpoint, speculative="draft")  # the server's, which this one has not
+            ask(
+                generator, endpoint, **option(endpoint, "speculative", "draft")
+            )  # the server's, which this one has not
 
 
 @pytest.mark.parametrize(
