@@ -14,7 +14,8 @@ GenaiError
 ├── TokenizerError                  a tokenizer is missing or cannot be read
 ├── ChatTemplateError               a chat template is missing, wrong, or refused the conversation
 └── GenerationError                 a running generation failed
-    └── OutOfMemoryError            a device has not enough memory for one request
+    ├── OutOfMemoryError            a device has not enough memory for one request
+    └── UnusableOptionsError        its own options leave it no token (an OptionError, too)
 ```
 
 A message says what failed, where, what was expected, what came, and what to do about it. `assert` is for this
@@ -42,6 +43,7 @@ __all__ = [
     "ProviderError",
     "TokenizerError",
     "UnsupportedModelError",
+    "UnusableOptionsError",
     "did_you_mean",
 ]
 
@@ -118,6 +120,10 @@ class GenerationError(GenaiError):
 
 class OutOfMemoryError(GenerationError):
     """A device has not enough memory for what one request needs; others go on."""
+
+
+class UnusableOptionsError(OptionError, GenerationError):
+    """A running generation failed by its own options: together they leave no token, or take a logit beyond all numbers."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -67,7 +67,7 @@ def make_front(replicas: Replicas, settings: ServerSettings) -> FastAPI:
     async def life(_: FastAPI) -> AsyncIterator[None]:
         yield
 
-    app = guarded_app(state, settings, life, openapi_url=None)  # the replicas', which have the routes
+    app = guarded_app(state, settings, life)
     forward = _Forwarding(replicas, state)
 
     @app.get("/health/live")

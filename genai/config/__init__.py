@@ -23,6 +23,7 @@ from genai.config.generation_options import GenerationOptions, LogitsFunction, S
 from genai.config.message import Message
 from genai.config.messages import plain_messages
 from genai.config.option import Option, did_you_mean_option, options_of
+from genai.config.option_schemas import option_schemas
 from genai.config.provider_form import FLOAT_TYPES, PROVIDER_FORMS, ProviderForm, provider_form, provider_name
 from genai.config.response_format import JSON_WHITESPACE, ResponseFormat, ResponseFormatLike
 from genai.config.run import (
@@ -75,6 +76,7 @@ __all__ = [
     "check_optimize_for",
     "check_run_options",
     "did_you_mean_option",
+    "option_schemas",
     "options_of",
     "plain_messages",
     "provider_form",

@@ -17,6 +17,8 @@ from genai.errors import OptionError
 __all__ = ["plain_messages"]
 
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
+SPEAKERS = ("system", "developer", "user")
+"""Who says something in every message."""
 KEYS = (
     *(field.name for field in dataclasses.fields(Message)),
     *("thinking", "reasoning", "tools", "tool_name"),  # that templates know
@@ -73,7 +75,7 @@ def _refuse_misspelt(name: str, known: Sequence[str], what: str) -> None:
 
 def _text(content: Any, role: str, where: str) -> str:
     """Return a content as one text, which every template takes; who need not say anything may have none."""
-    if content is None and role not in ("system", "developer", "user"):
+    if content is None and role not in SPEAKERS:
         return ""
     if isinstance(content, str):
         return content

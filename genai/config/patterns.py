@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +27,11 @@ class Patterns:
     """Regular expressions, none of which matches the empty text, and that do not take long to compile."""
 
     range = "regular expressions"
+
+    @property
+    def schema(self) -> Mapping[str, Any]:
+        """The schema of one or several texts; which are expressions it does not say."""
+        return Texts().schema
 
     def __call__(self, name: str, value: Any) -> tuple[str, ...]:
         """Return the expressions as a tuple."""

@@ -178,6 +178,12 @@ class FormatCheck:
 
     range = "schema, class, choices, regex, grammar or None"
 
+    @property
+    def schema(self) -> Mapping[str, Any]:
+        """The schema of what stands for one in JSON; which objects do, `ResponseFormat.of` knows."""
+        choices = {"type": "array", "items": {"type": "string", "minLength": 1}, "minItems": 1}
+        return {"anyOf": [{"const": "json"}, choices, {"type": "object"}]}
+
     def __call__(self, name: str, value: Any) -> ResponseFormat | None:  # noqa: ARG002 - `of` names the option
         """Return the form."""
         return None if value is None else ResponseFormat.of(value)

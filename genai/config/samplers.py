@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from genai.config.checks import as_tuple
+from genai.config.checks import as_tuple, one_or_several
 from genai.errors import OptionError, did_you_mean
 
 __all__ = ["NEUTRAL_FILTERS", "SAMPLERS", "SamplerOrder"]
@@ -39,6 +40,11 @@ class SamplerOrder:
     def range(self) -> str:
         """The possible values, for people."""
         return f"names: {', '.join(SAMPLERS)}"
+
+    @property
+    def schema(self) -> Mapping[str, Any]:
+        """The schema of one or several names."""
+        return one_or_several({"enum": [*SAMPLERS, *_ALIASES]})
 
     def __call__(self, name: str, value: Any) -> tuple[str, ...]:
         """Return the names as a tuple, llama.cpp's translated."""

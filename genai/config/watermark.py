@@ -86,6 +86,11 @@ class Watermarking:
 
     range = "settings by name or None"
 
+    @property
+    def schema(self) -> Mapping[str, Any]:
+        """The schema of the settings of one of the two."""
+        return {"anyOf": [_schema_of(GreenListSettings), _schema_of(SynthIDSettings)]}
+
     def __call__(self, name: str, value: Any) -> WatermarkSettings | None:
         """Return the settings."""
         if value is None:
@@ -100,7 +105,7 @@ class Watermarking:
         given = {}
         for setting, chosen in value.items():
             if setting in _FIXED:
-                if chosen != _FIXED[setting]:
+                if chosen is not _FIXED[setting]:
                     raise OptionError(f"{name}: {setting} can only be {_FIXED[setting]!r}, not {chosen!r}")
             elif setting not in known:
                 raise OptionError(
@@ -116,3 +121,14 @@ class Watermarking:
         if given.get("seeding_scheme") == "selfhash" and given.get("hashing_key", 0) >= 2**63:
             raise OptionError(f'{name}.hashing_key must be less than 2**63 with "selfhash"')
         return kind(**given)
+
+
+def _schema_of(kind: type[GreenListSettings] | type[SynthIDSettings]) -> dict[str, Any]:
+    fields = dataclasses.fields(kind)
+    fixed = {name: {"const": value} for name, value in _FIXED.items()}
+    return {
+        "type": "object",
+        "properties": {**{field.name: _CHECKS[field.name].schema for field in fields}, **fixed},
+        "required": [field.name for field in fields if field.default is dataclasses.MISSING],
+        "additionalProperties": False,
+    }

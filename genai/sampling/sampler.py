@@ -13,7 +13,7 @@ from typing import Self
 import numpy as np
 
 from genai.config import GenerationConfig
-from genai.errors import GenerationError
+from genai.errors import GenerationError, UnusableOptionsError
 from genai.sampling.history import (
     Constraint,
     LogitsProcessor,
@@ -157,18 +157,20 @@ class Sampler:
             raw_logits: Those whose log-probabilities are told, where others than these.
 
         Raises:
-            GenerationError: The logits hold NaN or +inf, all are -inf, or the options leave no token.
+            GenerationError: The logits hold NaN or +inf, or all are -inf.
+            UnusableOptionsError: The options leave no token.
         """
         assert logits.shape == (self._vocab_size,), (
             f"logits of shape {logits.shape}, not ({self._vocab_size},)"
         )
         if not np.isfinite(logits[logits.argmax()]):  # argmax finds the first NaN, else the maximum
             raise GenerationError(self._describe_bad_logits(logits))
-        scores = self.process_logits(logits)
-        best = int(scores.argmax())
-        if not np.isfinite(scores[best]):
-            raise GenerationError(self._describe_bad_scores(scores))
-        token_id = best if self._filters is None else self._draw(scores, self._filters)
+        with np.errstate(over="ignore", divide="ignore"):  # what options of any size come to is looked at
+            scores = self.process_logits(logits)
+            best = int(scores.argmax())
+            if not np.isfinite(scores[best]):
+                raise UnusableOptionsError(self._describe_bad_scores(scores))
+            token_id = best if self._filters is None else self._draw(scores, self._filters)
         if not self._logprobs:
             return Sample(token_id)
         raw = logits if raw_logits is None else raw_logits

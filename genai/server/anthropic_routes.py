@@ -13,8 +13,9 @@ from starlette.responses import Response
 from genai.generator import Generator
 from genai.server.ascii_json import AsciiJson
 from genai.server.http import read_json
+from genai.server.openapi import described
 from genai.server.state import ServerState
-from genai.wire import MESSAGES, CompletionRequest, read_count_request
+from genai.wire import COUNTED, MESSAGES, CompletionRequest, anthropic, count_schema, read_count_request
 
 __all__ = ["anthropic_routes"]
 
@@ -23,7 +24,12 @@ def anthropic_routes(state: ServerState) -> APIRouter:
     """Return the routes over what a server has."""
     router = APIRouter()
 
-    @router.post(f"{MESSAGES}/count_tokens", summary="Count the tokens of a conversation.")
+    @router.post(
+        f"{MESSAGES}/count_tokens",
+        **described(
+            "Count the tokens of a conversation.", COUNTED, body=count_schema(), error=anthropic.ERROR
+        ),
+    )
     async def count_tokens(request: Request) -> Response:
         wanted = read_count_request(await read_json(request))
         async with state.models.use(state.models.find(wanted.model)) as generator:

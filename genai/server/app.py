@@ -19,12 +19,14 @@ from genai._version import __version__
 from genai.errors import GenaiError
 from genai.server.access_log import AccessLog
 from genai.server.anthropic_routes import anthropic_routes
+from genai.server.ascii_json import AsciiJson
 from genai.server.errors import error_response
 from genai.server.generation_routes import generation_routes
 from genai.server.guards import BodyLimit, KeyCheck, OriginCheck
 from genai.server.models import ServedModels
 from genai.server.ollama_routes import ollama_routes
 from genai.server.openai_routes import openai_routes
+from genai.server.openapi import openapi_document
 from genai.server.own_routes import own_routes
 from genai.server.page_routes import page_routes
 from genai.server.settings import ServerSettings
@@ -55,12 +57,22 @@ def make_app(models: ServedModels, settings: ServerSettings) -> FastAPI:
             await models.close()
 
     app = guarded_app(state, settings, life)
-    app.include_router(generation_routes(state))
-    app.include_router(openai_routes(state))
-    app.include_router(anthropic_routes(state))
-    app.include_router(ollama_routes(state))
-    app.include_router(own_routes(state))
-    app.include_router(page_routes())
+    routers = [
+        generation_routes(state),
+        openai_routes(state),
+        anthropic_routes(state),
+        ollama_routes(state),
+        own_routes(state),
+        page_routes(),
+    ]
+    for router in routers:
+        app.include_router(router)
+    document = openapi_document(routers, has_keys=bool(settings.api_keys))
+
+    @app.get("/openapi.json")
+    async def openapi() -> Response:
+        return AsciiJson(document)
+
     return app
 
 
@@ -68,8 +80,6 @@ def guarded_app(
     state: Admission,
     settings: ServerSettings,
     life: Callable[[FastAPI], AbstractAsyncContextManager[None]],
-    *,
-    openapi_url: str | None = "/openapi.json",
 ) -> FastAPI:
     """Return an application that has everything but routes: who may ask, the log, and how errors are told.
 
@@ -77,7 +87,6 @@ def guarded_app(
         state: What its routes share, then `app.state.server`.
         settings: How it behaves.
         life: Held from its beginning to its end.
-        openapi_url: Where it lists its routes; None where it has none of its own.
     """
     app = FastAPI(
         title="genai",
@@ -85,9 +94,7 @@ def guarded_app(
         lifespan=life,
         middleware=_layers(state, settings),
         exception_handlers={GenaiError: _report, HTTPException: _report_http, Exception: _report},
-        openapi_url=openapi_url,
-        docs_url=None,  # their pages load scripts from elsewhere
-        redoc_url=None,
+        openapi_url=None,  # `openapi_document` says more
     )
     app.state.server = state
     return app

@@ -14,6 +14,7 @@ from genai.answering import Answering
 from genai.errors import GenaiError
 from genai.server.ascii_json import AsciiJson
 from genai.server.http import EventStream, read_json, while_connected
+from genai.server.openapi import described_interface
 from genai.server.state import ServerState
 from genai.text import Tokenizer
 from genai.wire import INTERFACES, AnswerEvents, AnswerFacts, Event, Exchange, Interface
@@ -25,7 +26,8 @@ def generation_routes(state: ServerState) -> APIRouter:
     """Return the routes over what a server has, one for each interface."""
     router = APIRouter()
     for path, interface in INTERFACES.items():
-        router.post(path, summary=interface.summary)(_route(state, interface))
+        described = described_interface(interface.summary, interface.schemas())
+        router.post(path, name=path.strip("/").replace("/", "_"), **described)(_route(state, interface))
     return router
 
 

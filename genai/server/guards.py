@@ -16,14 +16,14 @@ from genai.server.errors import error_response
 from genai.server.page_routes import PAGE, PAGE_FILES
 from genai.wire import ApiError
 
-__all__ = ["BodyLimit", "KeyCheck", "OriginCheck"]
+__all__ = ["OPEN_PATHS", "BodyLimit", "KeyCheck", "OriginCheck"]
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-_OPEN_PATHS = frozenset({"/health", "/health/live", "/health/ready", PAGE})
+OPEN_PATHS = frozenset({"/health", "/health/live", "/health/ready", PAGE})
 """What those may ask who have no key: whether the server is well, and the page that asks people for theirs."""
 _LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
@@ -90,7 +90,7 @@ class KeyCheck(_Guard):
         self._keys = [key.encode() for key in keys]
 
     def _check(self, path: str, headers: Headers) -> None:
-        if not self._keys or path in _OPEN_PATHS or path.startswith(PAGE_FILES):
+        if not self._keys or path in OPEN_PATHS or path.startswith(PAGE_FILES):
             return
         scheme, _, given = headers.get("authorization", "").partition(" ")
         key = given.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")

@@ -17,6 +17,8 @@ from genai.wire import ApiError, Event, Framing
 __all__ = ["EventStream", "read_bytes", "read_json", "while_connected"]
 
 _Value = TypeVar("_Value")
+_EXACT = 2**53
+"""Below it every integer is a float."""
 _CLIENT_CLOSED_REQUEST = 499
 """The status that proxies log where a client went away; nobody receives it."""
 
@@ -29,7 +31,7 @@ async def read_json(request: Request) -> Any:
     """
     body = await read_bytes(request)
     try:
-        return json.loads(body, parse_constant=_refuse_constant)
+        return json.loads(body, parse_constant=_refuse_constant, parse_float=_number)
     except (ValueError, RecursionError) as error:
         raise ApiError(f"the body is no JSON: {error}", status=400) from error
 
@@ -44,6 +46,12 @@ async def read_bytes(request: Request) -> bytes:
         return await request.body()
     except ClientDisconnect:
         raise _client_is_gone() from None
+
+
+def _number(text: str) -> float:
+    """Return a number; JSON does not tell 5.0 from 5, and some clients write the one for the other."""
+    value = float(text)
+    return int(value) if value.is_integer() and abs(value) < _EXACT else value
 
 
 def _refuse_constant(name: str) -> NoReturn:

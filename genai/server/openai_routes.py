@@ -13,8 +13,18 @@ from starlette.responses import Response
 from genai.generator import Generator
 from genai.server.ascii_json import AsciiJson
 from genai.server.http import read_json
+from genai.server.openapi import described
 from genai.server.state import ServerState
-from genai.wire import EmbeddingRequest, embedding_body, model_body, read_embedding_request
+from genai.wire import (
+    EMBEDDING,
+    EMBEDDINGS,
+    MODEL,
+    MODELS,
+    EmbeddingRequest,
+    embedding_body,
+    model_body,
+    read_embedding_request,
+)
 
 __all__ = ["openai_routes"]
 
@@ -23,16 +33,19 @@ def openai_routes(state: ServerState) -> APIRouter:
     """Return the routes over what a server has."""
     router = APIRouter()
 
-    @router.get("/v1/models")
+    @router.get("/v1/models", **described("Name the models that requests may use.", MODELS))
     async def list_models() -> Response:
         models = [model_body(name, created=state.models.created) for name in state.models.names]
         return AsciiJson({"object": "list", "data": models})
 
-    @router.get("/v1/models/{name:path}")
+    @router.get("/v1/models/{name:path}", **described("Tell of a model.", MODEL, errors=(404,)))
     async def show_model(name: str) -> Response:
         return AsciiJson(model_body(state.models.find(name).name, created=state.models.created))
 
-    @router.post("/v1/embeddings")
+    @router.post(
+        "/v1/embeddings",
+        **described("Give texts as vectors.", EMBEDDINGS, body=EMBEDDING, errors=(429,)),
+    )
     async def embed(request: Request) -> Response:
         wanted = read_embedding_request(await read_json(request))
         target = state.models.find(wanted.model)

@@ -27,6 +27,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from genai.config.annotations import Definitions, build_value, schema_of_annotation
+from genai.config.docstring import read_docstring
 from genai.config.schema_keywords import check_keywords, subschemas
 from genai.errors import OptionError, did_you_mean
 from genai.tools.schema import check_shape
@@ -34,8 +35,6 @@ from genai.tools.schema import check_shape
 __all__ = ["Tool", "ToolLike", "as_tools", "tool"]
 
 _NAME = re.compile(r"[\w.-]{1,64}", re.ASCII)
-_SECTION = re.compile(r"(Args|Arguments|Parameters|Returns|Raises|Yields|Examples?|Notes?|Attributes):\s*")
-_ARGUMENT = re.compile(r"\*{0,2}(\w+)\s*(?:\([^)]*\))?:\s*(.*)")
 _KEYS = ("name", "description", "parameters", "strict", "return", "response")
 """What a function's schema may hold; what it returns, transformers calls "return" and Gemma "response"."""
 
@@ -114,7 +113,7 @@ def tool(function: Callable[..., Any]) -> Tool:
             f"a tool must be a function with a name of letters, digits, _, . or -, not {function!r:.200}"
         )
     parameters, hints = _parameters(function, name), _hints(function, name)
-    description, of_parameters = _read_docstring(inspect.getdoc(function) or "")
+    description, of_parameters = read_docstring(inspect.getdoc(function) or "")
     definitions = Definitions()
     properties: dict[str, Any] = {}
     for each, parameter in parameters.items():
@@ -255,27 +254,3 @@ def _add_default(schema: dict[str, Any], default: Any) -> None:
     value = getattr(default, "value", default)
     if value is None or isinstance(value, (bool, int, float, str)):
         schema["default"] = value
-
-
-def _read_docstring(text: str) -> tuple[str, dict[str, str]]:
-    """Return the description, which ends at the first section, and what the section of arguments says."""
-    description: list[str] = []
-    arguments: dict[str, str] = {}
-    section, current, indent = "", "", -1
-    for line in text.splitlines():
-        if found := _SECTION.fullmatch(line):
-            section = found[1]
-            continue
-        if not section:
-            description.append(line)
-        elif section in ("Args", "Arguments", "Parameters") and line.strip():
-            depth = len(line) - len(line.lstrip())
-            indent = depth if indent < 0 else indent
-            begins = _ARGUMENT.fullmatch(line.strip())
-            if begins and depth <= indent:
-                current = begins[1]
-                arguments[current] = begins[2]
-            elif current:
-                arguments[current] = f"{arguments[current]} {line.strip()}".strip()
-    paragraphs = "\n".join(description).strip()
-    return re.sub(r"(?<!\n)\n(?!\n)", " ", paragraphs), arguments

@@ -5,7 +5,7 @@ Knows options and results, and neither files nor sockets: `genai batch` reads bo
 
 from __future__ import annotations
 
-from genai.wire.anthropic import read_count_request
+from genai.wire.anthropic import COUNTED, count_schema, read_count_request
 from genai.wire.errors import ApiError, status_of
 from genai.wire.exchange import AnswerEvents, AnswerFacts, CompletionRequest, Event, Exchange
 from genai.wire.fields import BodyError
@@ -30,13 +30,23 @@ from genai.wire.ollama import (
     tag_body,
 )
 from genai.wire.openai import (
+    EMBEDDING,
+    EMBEDDINGS,
+    ERROR,
+    MODEL,
+    MODELS,
     EmbeddingRequest,
     embedding_body,
     error_body,
     model_body,
     read_embedding_request,
 )
+from genai.wire.schemas import TEXT, Schema, Schemas, list_of, object_of
 from genai.wire.tokenization import (
+    DETOKENIZE,
+    DETOKENIZED,
+    TOKENIZE,
+    TOKENIZED,
     TokenizeRequest,
     read_detokenize_request,
     read_tokenize_request,
@@ -45,10 +55,21 @@ from genai.wire.tokenization import (
 __all__ = [
     "CHAT",
     "COMPLETIONS",
+    "COUNTED",
+    "DETOKENIZE",
+    "DETOKENIZED",
+    "EMBEDDING",
+    "EMBEDDINGS",
+    "ERROR",
     "INTERFACES",
     "MESSAGES",
+    "MODEL",
+    "MODELS",
     "OLLAMA",
     "RESPONSES",
+    "TEXT",
+    "TOKENIZE",
+    "TOKENIZED",
     "AnswerEvents",
     "AnswerFacts",
     "ApiError",
@@ -61,12 +82,17 @@ __all__ = [
     "Interface",
     "ModelFacts",
     "OllamaEmbedRequest",
+    "Schema",
+    "Schemas",
     "TokenizeRequest",
+    "count_schema",
     "embedding_body",
     "error_body",
     "error_body_for",
+    "list_of",
     "loaded_body",
     "model_body",
+    "object_of",
     "read_body",
     "read_count_request",
     "read_detokenize_request",

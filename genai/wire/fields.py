@@ -8,9 +8,18 @@ from typing import Any
 
 from genai.errors import OptionError, did_you_mean
 
-__all__ = ["BodyError", "are_tokens", "body_fields", "drop_usual", "json_type", "refuse_rest", "take"]
+__all__ = [
+    "LABELS",
+    "BodyError",
+    "are_tokens",
+    "body_fields",
+    "drop_usual",
+    "json_type",
+    "refuse_rest",
+    "take",
+]
 
-_LABELS = frozenset({"user", "metadata", "safety_identifier", "prompt_cache_key"})
+LABELS = frozenset({"user", "metadata", "safety_identifier", "prompt_cache_key"})
 """Fields that label a request for whoever sends it, and by their definition change nothing of the answer."""
 _JSON_TYPES: Mapping[type, str] = {
     str: "a text",
@@ -43,7 +52,7 @@ def body_fields(body: Any) -> dict[str, Any]:
     """
     if not isinstance(body, Mapping):
         raise BodyError(f"the body must be a JSON object, not {json_type(body)}", "body")
-    return {name: value for name, value in body.items() if value is not None and name not in _LABELS}
+    return {name: value for name, value in body.items() if value is not None and name not in LABELS}
 
 
 def take(fields: dict[str, Any], name: str, kind: type, default: Any) -> Any:

@@ -8,10 +8,11 @@ from typing import Any
 
 from genai.errors import GenaiError
 from genai.wire import anthropic, ollama, openai
-from genai.wire.anthropic import AnthropicMessages
+from genai.wire.anthropic import AnthropicMessages, messages_schemas
 from genai.wire.exchange import Exchange
-from genai.wire.ollama import OllamaAnswer
-from genai.wire.openai import Completion, ModelResponse
+from genai.wire.ollama import OllamaAnswer, ollama_chat_schemas, ollama_generate_schemas
+from genai.wire.openai import Completion, ModelResponse, chat_schemas, responses_schemas, text_schemas
+from genai.wire.schemas import Schemas
 
 __all__ = [
     "CHAT",
@@ -43,19 +44,27 @@ class Interface:
     Args:
         summary: What it does, in a few words.
         read: Reads a body; raises `BodyError` where a field is not what it should be.
+        schemas: Returns what describes its bodies to programs.
     """
 
     summary: str
     read: Callable[[Any], Exchange]
+    schemas: Callable[[], Schemas]
 
 
 INTERFACES: Mapping[str, Interface] = {
-    CHAT: Interface("Answer a conversation.", Completion.read_chat),
-    COMPLETIONS: Interface("Continue texts.", Completion.read_text),
-    MESSAGES: Interface("Answer a conversation, as Anthropic's servers do.", AnthropicMessages.read),
-    RESPONSES: Interface("Answer a conversation in items.", ModelResponse.read),
-    OLLAMA_CHAT: Interface("Answer a conversation, as Ollama does.", OllamaAnswer.read_chat),
-    OLLAMA_GENERATE: Interface("Answer a prompt, as Ollama does.", OllamaAnswer.read_generate),
+    CHAT: Interface("Answer a conversation.", Completion.read_chat, chat_schemas),
+    COMPLETIONS: Interface("Continue texts.", Completion.read_text, text_schemas),
+    MESSAGES: Interface(
+        "Answer a conversation, as Anthropic's servers do.", AnthropicMessages.read, messages_schemas
+    ),
+    RESPONSES: Interface("Answer a conversation in items.", ModelResponse.read, responses_schemas),
+    OLLAMA_CHAT: Interface(
+        "Answer a conversation, as Ollama does.", OllamaAnswer.read_chat, ollama_chat_schemas
+    ),
+    OLLAMA_GENERATE: Interface(
+        "Answer a prompt, as Ollama does.", OllamaAnswer.read_generate, ollama_generate_schemas
+    ),
 }
 """By the path of its requests."""
 

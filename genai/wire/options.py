@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +12,8 @@ from genai.errors import did_you_mean
 from genai.wire.fields import BodyError
 
 __all__ = ["plain_options"]
+
+_TOKEN_ID = re.compile(r"[0-9]{1,9}")
 
 
 def plain_options(
@@ -38,5 +41,14 @@ def plain_options(
             raise BodyError(f'unknown field "{name}".{hint}', name)
         if option in options:
             raise BodyError(f"{name} is given twice, by another name too", name)
-        options[option] = value
+        options[option] = _biases(value, name) if option == "logit_bias" else value
     return options
+
+
+def _biases(value: Any, name: str) -> Any:
+    """Return numbers by token id, which are texts in JSON."""
+    if not isinstance(value, Mapping):
+        return value
+    if not all(isinstance(token_id, str) and _TOKEN_ID.fullmatch(token_id) for token_id in value):
+        raise BodyError(f"{name} must map token ids to numbers", name)
+    return {int(token_id): bias for token_id, bias in value.items()}

@@ -101,6 +101,14 @@ def test_what_is_no_json_object_is_refused(client: httpx.Client, body: bytes) ->
     assert error_of(refused)["type"] == "invalid_request_error"
 
 
+def test_a_number_that_is_an_integer_is_one(client: httpx.Client) -> None:
+    body = b'{"prompt": "a", "max_tokens": 2.0, "ignore_eos": true, "temperature": 1.0}'
+    assert client.post("/v1/completions", content=body).json()["usage"]["completion_tokens"] == 2
+    refused = client.post("/v1/completions", content=b'{"prompt": "a", "max_tokens": 2.5}')
+    assert (refused.status_code, error_of(refused)["param"]) == (400, "max_tokens")
+    assert client.post("/v1/completions", content=b'{"prompt": "a", "temperature": 1e999}').status_code == 400
+
+
 def test_half_a_character_is_told_back(client: httpx.Client) -> None:
     refused = client.post(CHAT, content=rb'{"\ud800": 1, "messages": [{"role": "user", "content": "a"}]}')
     assert (refused.status_code, error_of(refused)["param"]) == (400, "\ud800")

@@ -5,5 +5,14 @@ from __future__ import annotations
 from genai.wire.anthropic.errors import error_body
 from genai.wire.anthropic.messages import AnthropicMessages
 from genai.wire.anthropic.requests import read_count_request
+from genai.wire.anthropic.schemas import COUNTED, ERROR, count_schema, messages_schemas
 
-__all__ = ["AnthropicMessages", "error_body", "read_count_request"]
+__all__ = [
+    "COUNTED",
+    "ERROR",
+    "AnthropicMessages",
+    "count_schema",
+    "error_body",
+    "messages_schemas",
+    "read_count_request",
+]

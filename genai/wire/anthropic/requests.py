@@ -15,15 +15,15 @@ from genai.wire.fields import BodyError, body_fields, drop_usual, refuse_rest, t
 from genai.wire.options import plain_options
 from genai.wire.thinking import Thinking
 
-__all__ = ["read_count_request", "read_messages_request"]
+__all__ = ["NOT_SHOWN", "RENAMED", "USUAL", "read_count_request", "read_messages_request"]
 
-_RENAMED = {"max_tokens": "max_new_tokens", "stop_sequences": "stop"}
+RENAMED = {"max_tokens": "max_new_tokens", "stop_sequences": "stop"}
 _NAMES = {"max_reasoning_tokens": "thinking.budget_tokens", "response_format": "output_config.format"}
-_USUAL: Mapping[str, tuple[Any, ...]] = {
+USUAL: Mapping[str, tuple[Any, ...]] = {
     "service_tier": ("auto", "standard_only"),
     "speed": ("standard",),
 }
-_NOT_SHOWN = ("num_return_sequences", "logprobs", "top_logprobs", "prompt_logprobs", "echo")
+NOT_SHOWN = ("num_return_sequences", "logprobs", "top_logprobs", "prompt_logprobs", "echo")
 """Options whose outcome an answer of this interface has no place for."""
 _COUNTED = ("model", "messages", "system", "tools", "tool_choice", "thinking", "output_config")
 
@@ -36,18 +36,18 @@ def read_messages_request(body: Any) -> CompletionRequest:
             own checks find, when the request is built.
     """
     fields = _fields(body)
-    drop_usual(fields, _USUAL)
+    drop_usual(fields, USUAL)
     model = take(fields, "model", str, None)
     stream = take(fields, "stream", bool, False)
     if type(fields.get("max_tokens")) is not int:
         raise BodyError("max_tokens must be an integer, and is needed here", "max_tokens")
     options = _form(fields)
     prompt, thinking = _prompt(fields), _thinking(fields)
-    for name in _NOT_SHOWN:
+    for name in NOT_SHOWN:
         if name in fields:
             raise BodyError(f"{name}: an answer has no place for it here; /v1/chat/completions has", name)
-    names = {option: name for name, option in _RENAMED.items() if name in fields}
-    options |= plain_options(fields, renamed=_RENAMED)
+    names = {option: name for name, option in RENAMED.items() if name in fields}
+    options |= plain_options(fields, renamed=RENAMED)
     return CompletionRequest(model, [prompt], options, stream, {**names, **_NAMES}, thinking)
 
 
@@ -58,7 +58,7 @@ def read_count_request(body: Any) -> CompletionRequest:
         BodyError: A field is missing, unknown, or not of the type that it should be.
     """
     fields = _fields(body)
-    drop_usual(fields, _USUAL)
+    drop_usual(fields, USUAL)
     model = take(fields, "model", str, None)
     _form(fields)  # it is no part of the prompt
     prompt, thinking = _prompt(fields), _thinking(fields)

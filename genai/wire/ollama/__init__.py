@@ -6,6 +6,7 @@ from genai.wire.ollama.answers import OllamaAnswer
 from genai.wire.ollama.embeddings import OllamaEmbedRequest, read_ollama_embed_request
 from genai.wire.ollama.errors import error_body
 from genai.wire.ollama.models import ModelFacts, loaded_body, show_body, tag_body
+from genai.wire.ollama.schemas import ollama_chat_schemas, ollama_generate_schemas
 
 __all__ = [
     "ModelFacts",
@@ -13,6 +14,8 @@ __all__ = [
     "OllamaEmbedRequest",
     "error_body",
     "loaded_body",
+    "ollama_chat_schemas",
+    "ollama_generate_schemas",
     "read_ollama_embed_request",
     "show_body",
     "tag_body",

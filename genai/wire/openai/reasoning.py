@@ -9,9 +9,9 @@ from genai.errors import did_you_mean
 from genai.wire.fields import BodyError, refuse_rest, take
 from genai.wire.thinking import Thinking
 
-__all__ = ["ChatReasoning", "read_chat_reasoning", "thinking_of"]
+__all__ = ["EFFORTS", "ChatReasoning", "read_chat_reasoning", "thinking_of"]
 
-_EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
+EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +60,9 @@ def thinking_of(effort: str, field: str, *, max_tokens: int | None = None) -> Th
     Raises:
         BodyError: There is no such effort.
     """
-    if effort not in _EFFORTS:
+    if effort not in EFFORTS:
         raise BodyError(
-            f'{field}: the effort must be one of {", ".join(_EFFORTS)}, not "{effort:.100}".{did_you_mean(effort, _EFFORTS)}',
+            f'{field}: the effort must be one of {", ".join(EFFORTS)}, not "{effort:.100}".{did_you_mean(effort, EFFORTS)}',
             field,
         )
     return Thinking(False if effort == "none" else effort, field, max_tokens)

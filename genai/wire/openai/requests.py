@@ -15,19 +15,19 @@ from genai.errors import OptionError
 from genai.wire.exchange import CompletionRequest
 from genai.wire.fields import BodyError, are_tokens, body_fields, drop_usual, take
 from genai.wire.openai.reasoning import ChatReasoning, read_chat_reasoning
-from genai.wire.openai.shared_fields import RENAMED, read_bias, read_stream_options
+from genai.wire.openai.shared_fields import RENAMED, read_stream_options
 from genai.wire.openai.tool_choice import read_tool_choice
 from genai.wire.options import plain_options
 
-__all__ = ["CompletionBody", "conversation", "read_completion"]
+__all__ = ["USUAL", "USUAL_OF_TEXTS", "CompletionBody", "conversation", "read_completion"]
 
-_USUAL: Mapping[str, tuple[Any, ...]] = {
+USUAL: Mapping[str, tuple[Any, ...]] = {
     "store": (False,),
     "service_tier": ("auto", "default"),
     "modalities": (["text"],),
 }
 """Fields that many clients send, with the values that ask for what happens here anyway."""
-_USUAL_OF_TEXTS: Mapping[str, tuple[Any, ...]] = {**_USUAL, "parallel_tool_calls": (True,)}
+USUAL_OF_TEXTS: Mapping[str, tuple[Any, ...]] = {**USUAL, "parallel_tool_calls": (True,)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ def read_completion(body: Any, *, is_chat: bool) -> CompletionBody:
             own checks find, when the request is built.
     """
     fields = body_fields(body)
-    drop_usual(fields, _USUAL if is_chat else _USUAL_OF_TEXTS)
+    drop_usual(fields, USUAL if is_chat else USUAL_OF_TEXTS)
     model = take(fields, "model", str, None)
     stream = take(fields, "stream", bool, False)
     includes_usage = read_stream_options(fields, "include_usage", is_stream=stream)
@@ -68,7 +68,7 @@ def read_completion(body: Any, *, is_chat: bool) -> CompletionBody:
     if not is_chat and "logprobs" in fields:
         names["top_logprobs"] = "logprobs"
     read_logprobs = _chat_logprobs if is_chat else _text_logprobs
-    options = {**read_logprobs(fields), **read_bias(fields), **plain_options(fields, renamed=RENAMED)}
+    options = {**read_logprobs(fields), **plain_options(fields, renamed=RENAMED)}
     if stream and "prompt_logprobs" in options:
         raise BodyError(
             "prompt_logprobs, and logprobs with echo, are not streamed: leave stream out", "prompt_logprobs"

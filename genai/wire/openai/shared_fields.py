@@ -7,7 +7,7 @@ from typing import Any
 
 from genai.wire.fields import BodyError, take
 
-__all__ = ["RENAMED", "read_bias", "read_stream_options"]
+__all__ = ["RENAMED", "read_stream_options"]
 
 RENAMED: Mapping[str, str] = {
     "max_tokens": "max_new_tokens",
@@ -32,14 +32,3 @@ def read_stream_options(fields: dict[str, Any], known: str, *, is_stream: bool) 
     if not isinstance(options.get(known, False), bool):
         raise BodyError(f"stream_options: {known} must be true or false", "stream_options")
     return bool(options.get(known, False))
-
-
-def read_bias(fields: dict[str, Any]) -> dict[str, Any]:
-    """Return the option for `logit_bias`, whose token ids are texts in JSON."""
-    bias = take(fields, "logit_bias", dict, None)
-    if bias is None:
-        return {}
-    try:
-        return {"logit_bias": {int(token_id): value for token_id, value in bias.items()}}
-    except ValueError:
-        raise BodyError("logit_bias must map token ids to numbers", "logit_bias") from None

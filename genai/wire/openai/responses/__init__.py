@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from genai.wire.openai.responses.model_response import ModelResponse
+from genai.wire.openai.responses.schemas import responses_schemas
 
-__all__ = ["ModelResponse"]
+__all__ = ["ModelResponse", "responses_schemas"]

@@ -10,15 +10,15 @@ from genai.wire.exchange import CompletionRequest
 from genai.wire.fields import BodyError, body_fields, drop_usual, refuse_rest, take
 from genai.wire.openai.reasoning import thinking_of
 from genai.wire.openai.responses.conversation import read_input
-from genai.wire.openai.shared_fields import read_bias, read_stream_options
+from genai.wire.openai.shared_fields import read_stream_options
 from genai.wire.openai.tool_choice import read_tool_choice
 from genai.wire.options import plain_options
 from genai.wire.thinking import Thinking
 
-__all__ = ["ResponseSettings", "read_response"]
+__all__ = ["LOGPROBS", "PACKED", "REFUSED", "RENAMED", "USUAL", "ResponseSettings", "read_response"]
 
-_RENAMED: Mapping[str, str] = {"max_output_tokens": "max_new_tokens", "min_tokens": "min_new_tokens"}
-_USUAL: Mapping[str, tuple[Any, ...]] = {
+RENAMED: Mapping[str, str] = {"max_output_tokens": "max_new_tokens", "min_tokens": "min_new_tokens"}
+USUAL: Mapping[str, tuple[Any, ...]] = {
     "store": (False,),
     "background": (False,),
     "service_tier": ("auto", "default"),
@@ -36,9 +36,9 @@ _HINTS: Mapping[str, str] = {
     "reasoning_effort": " Here it is the effort of reasoning.",
     "response_format": " Here it is the format of text.",
 }
-_REFUSED = ("num_return_sequences", "prompt_logprobs", "echo", "response_format")
+REFUSED = ("num_return_sequences", "prompt_logprobs", "echo", "response_format")
 """Options that a response has no place for, or another one."""
-_LOGPROBS, _PACKED = "message.output_text.logprobs", "reasoning.encrypted_content"
+LOGPROBS, PACKED = "message.output_text.logprobs", "reasoning.encrypted_content"
 _LABELS = ("user", "metadata", "safety_identifier", "prompt_cache_key")
 
 
@@ -69,7 +69,7 @@ def read_response(body: Any) -> tuple[CompletionRequest, ResponseSettings]:
     given = dict(fields)
     if fields.get("store") is True:
         raise BodyError(f"store must be false, as it is if left out.{_NOT_STORED}", "store")
-    drop_usual(fields, _USUAL)
+    drop_usual(fields, USUAL)
     model = take(fields, "model", str, None)
     stream = take(fields, "stream", bool, False)
     if read_stream_options(fields, "include_obfuscation", is_stream=stream):
@@ -77,18 +77,18 @@ def read_response(body: Any) -> tuple[CompletionRequest, ResponseSettings]:
     prompt = _conversation(fields)
     thinking = _thinking(fields)
     included = _included(fields)
-    options = {**_form(fields), **_truncation(fields), **_logprobs(fields, included), **read_bias(fields)}
-    for name in _REFUSED:
+    options = {**_form(fields), **_truncation(fields), **_logprobs(fields, included)}
+    for name in REFUSED:
         if name in fields:
             raise BodyError(f'unknown field "{name}".{_HINTS.get(name, _ONE_ANSWER)}', name)
-    options |= plain_options(fields, renamed=_RENAMED, hints=_HINTS)
-    names = {option: name for name, option in _RENAMED.items() if name in given}
+    options |= plain_options(fields, renamed=RENAMED, hints=_HINTS)
+    names = {option: name for name, option in RENAMED.items() if name in given}
     names |= (
         {"response_format": "text.format", "context_policy": "truncation"}
         if "truncation" in given
         else {"response_format": "text.format"}
     )
-    settings = ResponseSettings(_told(given, labels), packs_reasoning=_PACKED in included)
+    settings = ResponseSettings(_told(given, labels), packs_reasoning=PACKED in included)
     return CompletionRequest(model, [prompt], options, stream, names, thinking), settings
 
 
@@ -137,9 +137,9 @@ def _included(fields: dict[str, Any]) -> frozenset[str]:
     """Return what the answer is to have beside what it has anyway."""
     include = take(fields, "include", list, [])
     for each in include:
-        if each not in (_LOGPROBS, _PACKED):
+        if each not in (LOGPROBS, PACKED):
             raise BodyError(
-                f"include: there is no {each!r:.100} here; there are: {_LOGPROBS}, {_PACKED}", "include"
+                f"include: there is no {each!r:.100} here; there are: {LOGPROBS}, {PACKED}", "include"
             )
     return frozenset(include)
 
@@ -168,7 +168,7 @@ def _truncation(fields: dict[str, Any]) -> dict[str, Any]:
 def _logprobs(fields: dict[str, Any], included: frozenset[str]) -> dict[str, Any]:
     """Return the options for log-probabilities, which `top_logprobs` asks for as well as `include`."""
     count = take(fields, "top_logprobs", int, 0)
-    if not count and _LOGPROBS not in included:
+    if not count and LOGPROBS not in included:
         return {}
     fields.pop("logprobs", None)
     return {"logprobs": True, "top_logprobs": count}
