@@ -13,6 +13,8 @@ import pytest
 from genai import Generator
 from genai.errors import GenaiError, OptionError, ProviderError
 from genai.folder import ModelFolder
+from genai.model import Span
+from genai.runtime.cache_runs import run
 from genai.runtime.layer_outputs import layer_outputs
 from genai.runtime.step_buffers import StepBuffers
 from tests.accelerators.counters import counted, device_memory, live_bytes
@@ -78,6 +80,26 @@ def test_a_sampled_step_fetches_logits_of_half_precision(generator: Generator) -
     counts = step_of(generator, num_sequences=2, temperature=0.8, seed=1)
     assert (counts["host_to_device"], counts["device_to_host"], counts["graph_launches"]) == (1, 1, 1)
     assert counts["device_to_host_bytes"] == 2 * 2 * generator.vocab_size
+
+
+def test_a_prompt_that_is_given_up_leaves_a_session_that_records_and_replays(
+    generator: Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = step_of(generator, num_sequences=3)
+    decoder, prompt = generator._decoder, [1 + each % 9 for each in range(60)]
+    slot = decoder.cache.acquire(prompt)
+    assert slot is not None
+    num_held = len(slot.token_ids)
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            "genai.runtime.stoppable_runs.run", lambda binding: (decoder.give_up([slot]), run(binding))
+        )
+        decoder.run([Span(slot, prompt[num_held:])])
+    assert slot.token_ids == prompt[:num_held]
+    decoder.run([Span(slot, prompt[num_held:])])
+    assert slot.token_ids == prompt
+    decoder.cache.reset()  # so that rows lie where they lay
+    assert step_of(generator, num_sequences=3) == before
 
 
 def test_the_cache_is_planned_within_what_is_free(
