@@ -78,7 +78,7 @@ async def ask(
         body: What this server's body has beside it.
         leave_after: Go away after so many pieces.
     """
-    content = {**body, "prompt": wanted.prompt, "max_tokens": wanted.answer_tokens, "stream": True}
+    content = {**body, "prompt": list(wanted.prompt), "max_tokens": wanted.answer_tokens, "stream": True}
     content["stream_options"] = {"include_usage": True}
     try:
         async with client.stream("POST", COMPLETIONS, json=content) as answer:

@@ -18,6 +18,8 @@ from .workload import Ask
 
 __all__ = ["Outcome", "Timing", "closed_loop", "open_loop"]
 
+FIRST = Ask("first", range(100, 108), 2)
+"""Sent, and answered, before there is load: what a server makes only when it is asked is no part of it."""
 DRAIN_SECONDS = 60.0
 """How long answers are waited for that have not ended when the time is over."""
 
@@ -108,12 +110,13 @@ def open_loop(
 def _run(running: Running, load: Loop, timing: Timing, *, is_closed: bool) -> Outcome:
     async def measured() -> Outcome:
         records: list[Record] = []
-        start = time.perf_counter() + timing.warm_up_seconds
-        end = start + timing.seconds
-        usage = asyncio.create_task(
-            measure_usage(running.pid, after=timing.warm_up_seconds, seconds=timing.seconds)
-        )
         async with make_client(running.url) as client:
+            await ask(client, FIRST, Record(FIRST.kind, len(FIRST.prompt), 0.0), body=running.body)
+            start = time.perf_counter() + timing.warm_up_seconds
+            end = start + timing.seconds
+            usage = asyncio.create_task(
+                measure_usage(running.pid, after=timing.warm_up_seconds, seconds=timing.seconds)
+            )
             await load(client, end, records)
         return Outcome(is_closed, records, start, end, await usage)
 
