@@ -23,6 +23,7 @@ from genai.server.ascii_json import AsciiJson
 from genai.server.errors import error_response
 from genai.server.generation_routes import generation_routes
 from genai.server.guards import BodyLimit, KeyCheck, OriginCheck
+from genai.server.model_metrics import ModelMetrics
 from genai.server.models import ServedModels
 from genai.server.ollama_routes import ollama_routes
 from genai.server.openai_routes import openai_routes
@@ -46,6 +47,7 @@ def make_app(models: ServedModels, settings: ServerSettings) -> FastAPI:
         settings: How it behaves.
     """
     state = ServerState(models=models, max_requests=settings.max_requests)
+    state.metrics.watch(ModelMetrics(models.models))
 
     @contextlib.asynccontextmanager
     async def life(_: FastAPI) -> AsyncIterator[None]:

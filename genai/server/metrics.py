@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.registry import Collector
 
 from genai.engine import GenerationResult
 
@@ -43,6 +44,10 @@ class Metrics:
             buckets=_TOKEN_SECONDS,
             registry=self._registry,
         )
+
+    def watch(self, collector: Collector) -> None:
+        """Tell what somebody else counts, too."""
+        self._registry.register(collector)
 
     def count(self, path: str, status: int) -> None:
         """Count a request that was answered."""

@@ -8,12 +8,15 @@ import threading
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+import httpx
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from genai.errors import ModelFolderError, OutOfMemoryError
 from genai.generator import Generator
 from genai.server import LoadLimits, ServedModels
 from genai.wire import ApiError
+from tests.server.conftest import Running
 
 
 class Loads:
@@ -37,6 +40,8 @@ class Loads:
         events = self.events
 
         class Model:
+            folder = None
+
             def close(self) -> None:
                 events.append(f"-{name}")
 
@@ -152,6 +157,32 @@ async def test_where_memory_is_lacking_idle_models_go_and_it_is_tried_once_more(
         await use(models, "c")
     assert loads.events == ["+a", "+b", "-a", "+c"]
     await models.close()
+
+
+def test_models_are_watched(serve: Callable[..., Running]) -> None:
+    server = serve({"demo": lambda: Generator("demo"), "other": lambda: Generator("demo")})
+
+    def scraped(client: httpx.Client) -> dict[tuple[str, str], float]:
+        families = text_string_to_metric_families(client.get("/metrics").text)
+        samples = [sample for family in families for sample in family.samples]
+        return {(each.name, each.labels["model"]): each.value for each in samples if "model" in each.labels}
+
+    with server.client as client:
+        assert scraped(client)["genai_model_loaded", "demo"] == 0
+        body = {"prompt": "Hello", "max_tokens": 5, "ignore_eos": True}
+        usage = client.post("/v1/completions", json=body).json()["usage"]
+        assert client.post("/v1/completions", json={**body, "model": "unknown"}).status_code == 404
+        found = scraped(client)
+    assert {model for _, model in found} == {"demo", "other"}
+    assert (found["genai_model_loaded", "demo"], found["genai_model_loaded", "other"]) == (1, 0)
+    assert (found["genai_model_loads_total", "demo"], found["genai_model_loads_total", "other"]) == (1, 0)
+    assert found["genai_model_load_seconds_total", "demo"] > 0
+    assert found["genai_generated_tokens_total", "demo"] == 5
+    assert found["genai_model_requests_running", "demo"] == found["genai_model_requests_waiting", "demo"] == 0
+    assert found["genai_preemptions_total", "demo"] == found["genai_kv_cache_tokens", "demo"] == 0
+    assert usage["prompt_tokens"] <= found["genai_kv_cache_idle_tokens", "demo"] + 1
+    assert found["genai_kv_cache_max_tokens", "demo"] > 0
+    assert ("genai_kv_cache_bytes", "other") not in found
 
 
 async def test_loads_are_counted() -> None:
