@@ -116,7 +116,7 @@ export class TokensView {
       element(
         "p",
         { class: "token-card-rest" },
-        element("span", { class: "token-card-hint" }, "Choose one to branch from here"),
+        element("span", { class: "token-card-hint" }, "Choose one to branch"),
         rest > 0.0005 ? element("span", {}, `all others ${percent(Math.log(rest))}`) : null,
       ),
     ];
