@@ -64,6 +64,12 @@ def answers(client: httpx.Client, asked: list[dict[str, Any]]) -> list[Any]:
     return found
 
 
+def test_a_large_body_gets_there(pair: Served) -> None:
+    with pair.client as client:
+        refused = client.post(CHAT, json=body("long " * 1_500_000))
+    assert (refused.status_code, refused.json()["error"]["code"]) == (400, "context_length_exceeded")
+
+
 def test_a_stream_comes_in_pieces(pair: Served) -> None:
     with (
         pair.client as client,
