@@ -23,24 +23,25 @@ class GivenUpError(Exception):
 class StoppableRuns:
     """The run of prompts that is being computed, if there is one, and whom nobody wants.
 
-    Neither thread waits for the other: whoever runs says so before it looks whom nobody wants, and whoever gives up says so
-    before it looks what runs, so that one of them sees the other.
+    No thread waits for another: whoever runs says so before it looks whom nobody wants, and whoever gives up says so before it
+    looks what runs, so that one of them sees the other. Whom nobody wants is one set that only grows until `reset`, by
+    operations that no thread comes between, so that of several who give up none undoes what another said.
     """
 
     def __init__(self) -> None:
-        self._unwanted: frozenset[Slot] = frozenset()
+        self._unwanted: set[Slot] = set()
         self._current: tuple[frozenset[Slot], Binding] | None = None
 
     def give_up(self, slots: Collection[Slot]) -> None:
         """End the run if it is of these slots alone, and begin no other that is; until `reset`. Any thread may ask."""
-        self._unwanted = unwanted = self._unwanted.union(slots)
+        self._unwanted.update(tuple(slots))
         current = self._current
-        if current is not None and current[0] <= unwanted:
+        if current is not None and current[0] <= self._unwanted:
             current[1].stop()
 
     def reset(self) -> None:
         """Want everything again."""
-        self._unwanted = frozenset()
+        self._unwanted.clear()
 
     def run(self, binding: Binding, slots: Collection[Slot]) -> None:
         """Run a binding that is run only once.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from genai.errors import GenerationError
 from genai.folder import ModelFolder
 from genai.model import Span
 from genai.runtime import Decoder
+from genai.runtime.cache_runs import run
 from genai.runtime.ort import ort_state
 from tests.spans import decode, prefill
 
@@ -108,6 +109,25 @@ def test_what_is_given_up_before_it_begins_does_not_run(
         patch.setattr("genai.runtime.stoppable_runs.run", lambda _: pytest.fail("it ran"))
         prefill(decoder, slot, SHORT)
     assert slot.token_ids == []
+
+
+def test_of_several_who_give_up_at_once_none_undoes_what_another_said(
+    decoder: Decoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = (slot_for(decoder, prompt) for prompt in ([5, 6], [7, 8]))
+
+    def one_amid_the_other() -> Iterator[Slot]:
+        decoder.give_up([first, second])
+        yield first
+
+    def give_up_and_run(binding: Any) -> None:
+        decoder.give_up(one_amid_the_other())  # type: ignore[arg-type]
+        run(binding)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("genai.runtime.stoppable_runs.run", give_up_and_run)
+        decoder.run([Span(first, SHORT), Span(second, SHORT)])
+    assert first.token_ids == second.token_ids == []
 
 
 def test_a_failure_of_a_run_that_is_given_up_is_a_failure(
