@@ -269,12 +269,15 @@ class Engine:
         return self._with_slot(wanted, use, num_positions, key)
 
     def _append(self, slot: Slot, token_ids: Sequence[int], *, max_tokens: int | None = None) -> None:
-        """Append what a slot lacks of these tokens, chunk by chunk; at most so many of them."""
-        start, end, chunk = len(slot.token_ids), len(token_ids), self._budget.largest
+        """Append what a slot lacks of these tokens, chunk by chunk; at most so many of them.
+
+        Somebody who is late may still give up what the slot held before (`Model.give_up`): then a chunk runs once more.
+        """
+        end, chunk = len(token_ids), self._budget.largest
         if max_tokens is not None:
-            end = min(end, start + max_tokens)
-        for first in range(start, end, chunk):
-            self._model.run([Span(slot, token_ids[first : min(first + chunk, end)])])
+            end = min(end, len(slot.token_ids) + max_tokens)
+        while (num_held := len(slot.token_ids)) < end:
+            self._model.run([Span(slot, token_ids[num_held : min(num_held + chunk, end)])])
             self._model.cache.take_snapshot(slot)
 
     def _with_slot(

@@ -82,6 +82,25 @@ def test_a_prefix_is_whole_though_others_take_every_slot_meanwhile(monkeypatch: 
     engine.check()
 
 
+@pytest.mark.parametrize("late_at", range(3))
+def test_a_text_is_read_whole_though_somebody_gives_up_late_what_its_slot_held_before(
+    late_at: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, num_runs = FakeModel(context_length=200), 0
+    run_model = model.run
+
+    def run_given_up(batch: Sequence[Span]) -> Any:
+        nonlocal num_runs
+        if num_runs == late_at:
+            model.give_up([span.slot for span in batch])
+        num_runs += 1
+        return run_model(batch)
+
+    monkeypatch.setattr(model, "run", run_given_up)
+    scores = Engine(model, prefill_chunk=20).score(TEXT, num_logits=1)
+    np.testing.assert_array_equal(scores, Engine(FakeModel(context_length=200)).score(TEXT)[-1:])
+
+
 def test_what_nothing_could_go_on_from_is_no_prefix() -> None:
     engine = Engine(FakeModel(context_length=len(TEXT)))
     with pytest.raises(OptionError, match="fills the context of 60 tokens"):
