@@ -1,7 +1,7 @@
 """The requests that wait for slots, and who of them goes next.
 
-First whoever has run before and gave way; then by priority; then the client that was served least (`ServiceCounters`); then
-in order of arrival. With one client and one priority that is the order of arrival.
+By priority; of one priority first whoever has run before and gave way; then the client that was served least
+(`ServiceCounters`); then in order of arrival. With one client and one priority that is the order of arrival.
 """
 
 from __future__ import annotations
@@ -52,17 +52,18 @@ class WaitingQueue:
         self._added.append(strategy)
 
     def put_back(self, strategy: Strategy) -> None:
-        """Add one that has run, before all others."""
+        """Add one that has run, before all others of its priority."""
         self._gave_way.appendleft(strategy)
 
     def first(self) -> Strategy | None:
         """Return who goes next, and stays here until it is removed; None if nobody waits."""
         self._line_up()
-        if self._gave_way:
-            return self._gave_way[0]
         if len(self._lines) > 1:
             self.service.count()
         line = min(self._lines, key=self._rank, default=None)
+        gave_way = min(self._gave_way, key=_priority, default=None)  # the first of several
+        if gave_way is not None and (line is None or _priority(gave_way) <= line.priority):
+            return gave_way
         return None if line is None else next(iter(self._lines[line]))
 
     def remove(self, strategy: Strategy) -> None:
@@ -92,6 +93,10 @@ class WaitingQueue:
     def _rank(self, line: _Line) -> tuple[int, int, float]:
         first = next(iter(self._lines[line]))
         return line.priority, self.service.served(line.client), first.request.submitted
+
+
+def _priority(strategy: Strategy) -> int:
+    return strategy.request.priority
 
 
 def _line_of(strategy: Strategy) -> _Line:

@@ -57,7 +57,7 @@ def test_the_lower_priority_goes_first_whenever_it_comes() -> None:
     assert ends(engine, requests) == [0, 2, 5, 3, 1, 4]
 
 
-def test_who_gave_way_goes_on_before_all_others_and_the_least_important_gives_way() -> None:
+def test_the_least_important_gives_way_and_waits_for_all_that_are_more_important() -> None:
     shape = FakeModel(context_length=2000).cache.shape
     model = FakeModel(context_length=2000, max_bytes=shape.num_bytes(2, 300))
     engine = Engine(model)
@@ -71,11 +71,22 @@ def test_who_gave_way_goes_on_before_all_others_and_the_least_important_gives_wa
     order = ends(engine, requests)
     assert important.num_preemptions == 0
     assert unimportant.num_preemptions > 0
-    assert order[0] == 1
+    assert order == [1, 2, 0]
     for each in requests:
         assert each.result is not None
         expected = model.expected(each.prompt_token_ids, each.config.max_new_tokens or 0)
         assert list(each.result.token_ids) == expected
+
+
+def test_of_one_priority_who_gave_way_goes_on_before_those_who_have_not_begun() -> None:
+    engine = Engine(FakeModel(max_batch=1))
+    requests = [request([i, 1], priority=priority) for i, priority in enumerate([0, 0, -1, 0])]
+    engine.submit(requests[0])
+    for _ in range(2):
+        engine.advance()
+    submit_all(engine, requests[1:])
+    engine._scheduler._preempt(engine._scheduler.running[0])
+    assert ends(engine, requests) == [2, 0, 1, 3]
 
 
 def test_a_prompt_of_a_lower_priority_waits_for_one_of_a_higher() -> None:
