@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 
@@ -20,7 +19,7 @@ from genai.errors import GenaiError
 from genai.server.access_log import AccessLog
 from genai.server.anthropic_routes import anthropic_routes
 from genai.server.ascii_json import AsciiJson
-from genai.server.errors import error_response
+from genai.server.errors import LastResort, error_response, report_error
 from genai.server.generation_routes import generation_routes
 from genai.server.guards import BodyLimit, KeyCheck, OriginCheck
 from genai.server.model_metrics import ModelMetrics
@@ -32,11 +31,9 @@ from genai.server.own_routes import own_routes
 from genai.server.page_routes import page_routes
 from genai.server.settings import ServerSettings
 from genai.server.state import Admission, ServerState
-from genai.wire import ApiError, status_of
+from genai.wire import ApiError
 
 __all__ = ["guarded_app", "make_app"]
-
-logger = logging.getLogger("genai.server")
 
 
 def make_app(models: ServedModels, settings: ServerSettings) -> FastAPI:
@@ -95,7 +92,7 @@ def guarded_app(
         version=__version__,
         lifespan=life,
         middleware=_layers(state, settings),
-        exception_handlers={GenaiError: _report, HTTPException: _report_http, Exception: _report},
+        exception_handlers={GenaiError: report_error, HTTPException: _report_http},
         openapi_url=None,  # `openapi_document` says more
     )
     app.state.server = state
@@ -127,13 +124,8 @@ def _layers(state: Admission, settings: ServerSettings) -> list[Middleware]:
         *layers,
         Middleware(KeyCheck, keys=settings.api_keys),
         Middleware(BodyLimit, max_bytes=settings.max_body_bytes),
+        Middleware(LastResort),
     ]
-
-
-async def _report(request: Request, error: Exception) -> Response:
-    if status_of(error) >= 500 and not isinstance(error, ApiError):
-        logger.error("request %s failed", request.scope["state"].get("request_id"), exc_info=error)
-    return error_response(error, request.url.path)
 
 
 async def _report_http(request: Request, error: Exception) -> Response:

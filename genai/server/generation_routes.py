@@ -11,8 +11,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from genai.answering import Answering
-from genai.errors import GenaiError
 from genai.server.ascii_json import AsciiJson
+from genai.server.errors import told_error
 from genai.server.http import EventStream, read_json, while_connected
 from genai.server.openapi import described_interface
 from genai.server.state import ServerState
@@ -60,7 +60,7 @@ async def _answer(state: ServerState, request: Request, exchange: Exchange) -> R
             load_seconds=load_seconds,
         )
         if wanted.stream:
-            pieces = _events(state, target.name, answering, exchange.events(facts))
+            pieces = _events(state, request, target.name, answering, exchange.events(facts))
             return EventStream(pieces, exchange.framing, needed.pop_all())
         results = await while_connected(request, answering.results())
         state.metrics.add(target.name, results)
@@ -80,7 +80,7 @@ def _no_tokenizer() -> Tokenizer:
 
 
 async def _events(
-    state: ServerState, model: str, answering: Answering, events: AnswerEvents
+    state: ServerState, request: Request, model: str, answering: Answering, events: AnswerEvents
 ) -> AsyncIterator[Event]:
     """Yield the events of a streamed answer; what goes wrong is the last of them."""
     clock = state.metrics.clock(model)
@@ -91,10 +91,10 @@ async def _events(
             clock.tick()
             for event in events.of_piece(number, piece):
                 yield event
-    except GenaiError as error:
-        for event in events.fail(error):
+        for event in events.end(answering.finished):
+            yield event
+    except Exception as error:  # noqa: BLE001 - there is no other way to tell it
+        for event in events.fail(told_error(error, request.scope)):
             yield event
         return
-    for event in events.end(answering.finished):
-        yield event
     state.metrics.add(model, answering.finished)

@@ -22,6 +22,7 @@ from genai import Generator
 from genai.errors import GenerationError, OptionError
 from genai.server import ServedModels, ServerSettings, listen, make_app
 from genai.server.state import ServerState
+from genai.wire.openai.stream import CompletionChunks
 from tests.server.conftest import Running, demo, running, until
 
 Serve = Callable[..., Running]
@@ -139,14 +140,50 @@ def test_too_many_requests_are_told_to_come_back(serve: Serve) -> None:
         assert refused.json()["error"]["code"] == "rate_limit_exceeded"
 
 
-def test_an_error_in_a_stream_is_its_last_event(serve: Serve) -> None:
-    server = serve()
-    with server.client as client, client.stream("POST", CHAT, json=LONG) as answer:
-        lines = filter(None, answer.iter_lines())
-        next(lines)
-        state_of(server).models.loaded["demo"].close()
-        rest = list(lines)
-    assert rest[-1] == "data: [DONE]"
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (GenerationError("no luck"), "no luck"),
+        (RuntimeError("a secret"), "the server failed; its log says more"),
+    ],
+)
+def test_an_error_in_a_stream_is_its_last_event_and_logged(
+    serve: Serve,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    error: Exception,
+    told: str,
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(CompletionChunks, "of_piece", fail)
+    with serve().client as client, client.stream("POST", CHAT, json=LONG) as answer:
+        event, end = filter(None, answer.iter_lines())
+    assert json.loads(event.removeprefix("data: "))["error"]["message"] == told
+    assert end == "data: [DONE]"
+    (failed,) = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert failed.getMessage() == f"request {answer.headers['x-request-id']} failed"
+    assert failed.exc_info is not None
+    assert failed.exc_info[1] is error
+
+
+def test_a_failure_that_nobody_foresaw_is_logged_and_counted_as_one(
+    serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    def load() -> Generator:
+        raise RuntimeError("a secret")
+
+    with serve({"demo": load}).client as client, caplog.at_level(logging.INFO, "genai.server"):
+        failed = client.post(CHAT, json=LONG)
+        counted = client.get("/metrics").text
+    assert (failed.status_code, failed.json()["error"]["type"]) == (500, "server_error")
+    assert "secret" not in failed.text
+    assert f'genai_requests_total{{path="{CHAT}",status="500"}} 1.0' in counted
+    failure, entry = [record for record in caplog.records if "/metrics" not in record.getMessage()][:2]
+    assert failure.exc_info is not None
+    logged = json.loads(entry.getMessage())
+    assert (logged["request_id"], logged["status"]) == (failed.headers["x-request-id"], 500)
 
 
 def test_adapters_are_names_of_models() -> None:
