@@ -13,7 +13,7 @@ from transformers.generation import logits_process as hf
 
 from genai.config import GenerationConfig
 from genai.engine import Engine
-from genai.errors import GenerationError, OptionError
+from genai.errors import GenerationError, OptionError, UnusableOptionsError
 from genai.sampling import log_softmax, processors
 from tests.engine.test_engine import PROMPT, request, run
 from tests.fakes import FakeModel, fake_logits
@@ -140,3 +140,10 @@ def test_the_shorter_prompt_is_computed_once_under_its_own_table_of_positions() 
 def test_impossible_options_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(OptionError, match=message):
         GenerationConfig(**options)
+
+
+def test_a_scale_beyond_all_numbers_is_named_and_not_the_weights() -> None:
+    engine = Engine(FakeModel(vocab_size=VOCAB))
+    with pytest.raises(UnusableOptionsError, match=r"guidance_scale \(1e\+90\)") as caught:
+        run(engine, request(guidance_scale=1e90))
+    assert caught.value.option == "guidance_scale"

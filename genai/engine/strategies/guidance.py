@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from genai.engine.request import Request
 from genai.engine.results import Choice, FinishReason
 from genai.engine.sequence import GenerationSequence
 from genai.engine.strategies.sampling import finish_draws, make_draws
+from genai.errors import UnusableOptionsError
 from genai.model import Model, Span, StepOutput
 from genai.sampling import guide
 
@@ -49,7 +52,13 @@ class GuidedStrategy:
         for place, (sequence, twin) in enumerate(self._running):
             index = first + 2 * place
             logits, without_prompt = output.logits_of(index, 1)[0], output.logits_of(index + 1, 1)[0]
-            sample = sequence.sampler.sample(guide(logits, without_prompt, scale), raw_logits=logits)
+            guided = guide(logits, without_prompt, scale)
+            if not np.isfinite(guided.max()) and np.isfinite([logits.max(), without_prompt.max()]).all():
+                raise UnusableOptionsError(
+                    f"guidance_scale ({scale:g}) takes logits beyond the range of float32: choose a smaller one",
+                    option="guidance_scale",
+                )
+            sample = sequence.sampler.sample(guided, raw_logits=logits)
             sequence.commit(sample.token_id, sample)
             twin.ids.append(sample.token_id)
             if sequence.finish_reason is not None:
