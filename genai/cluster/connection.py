@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import socket
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,6 +18,8 @@ __all__ = ["connected", "even_cpus"]
 ADDRESS_VARIABLE = "RAY_ADDRESS"
 _OBJECT_STORE_BYTES = 256 << 20
 """Of a cluster of this machine alone: requests and pieces of answers are small, and most never get there."""
+
+_REACH_SECONDS = 10.0
 
 
 @contextlib.contextmanager
@@ -40,6 +43,8 @@ def connected(address: str | None) -> Iterator[None]:
         )
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     try:
+        if address not in ("local", "auto"):
+            _reach(address)  # Ray itself would try for minutes
         ray.init(
             address,
             namespace="genai",
@@ -47,7 +52,7 @@ def connected(address: str | None) -> Iterator[None]:
             logging_level=logging.ERROR,
             **options,
         )
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         raise OptionError(
             f'there is no Ray cluster at "{address}": begin one with "ray start --head", or leave --ray-address out to use this '
             f"machine alone ({error})"
@@ -56,6 +61,19 @@ def connected(address: str | None) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _reach(address: str) -> None:
+    """See that something listens there.
+
+    Raises:
+        OSError: Nothing does.
+        ValueError: It is no address.
+    """
+    host, colon, port = address.rpartition(":")
+    if not colon or not port.isdecimal():
+        raise ValueError("it is not of the form HOST:PORT")
+    socket.create_connection((host.strip("[]"), int(port)), _REACH_SECONDS).close()
 
 
 def even_cpus(num_replicas: int) -> int:
