@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ray import serve
@@ -63,7 +63,7 @@ def replica_application(
     Args:
         models: The models, by the names that requests use.
         source: How they are found and loaded.
-        server: How the server behaves.
+        server: How the server behaves; who may ask is the front's business, and no replica, nor Ray's controller, is told a key.
         replicas: How many there are.
         keep_alive: As `ServedModels` takes it.
         limits: As `ServedModels` takes them.
@@ -78,8 +78,9 @@ def replica_application(
         request_router_config=RequestRouterConfig(request_router_class=_ROUTER),  # type: ignore[arg-type]
         **_scale(replicas, num_slots),
     )(Replica)
+    behind_front = replace(server, host="0.0.0.0", api_keys=(), allowed_origins=())
     application: serve.Application = deployment.bind(
-        models, source.with_threads(num_cpus), server, keep_alive=keep_alive, limits=limits
+        models, source.with_threads(num_cpus), behind_front, keep_alive=keep_alive, limits=limits
     )
     return application
 

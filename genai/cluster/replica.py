@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping, MutableMapping
-from dataclasses import replace
 from typing import Any
 
 from genai.cluster.loading import ModelSource
@@ -25,7 +24,7 @@ class Replica:
     Args:
         models: The models, by the names that requests use.
         source: How they are found and loaded.
-        settings: How the server behaves.
+        settings: How the server behaves, without keys.
         keep_alive: As `ServedModels` takes it.
         limits: As `ServedModels` takes them.
 
@@ -46,7 +45,7 @@ class Replica:
         folders = {name: source.folder(model) for name, model in models.items()}
         served = ServedModels.of_folders(folders, source.load, keep_alive=keep_alive, limits=limits)
         served.load_default()
-        self._app = make_app(served, replace(settings, host="0.0.0.0", api_keys=(), allowed_origins=()))
+        self._app = make_app(served, settings)
         self._life = contextlib.AsyncExitStack()
         self._is_begun = False
 

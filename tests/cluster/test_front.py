@@ -26,7 +26,7 @@ class OneReplica:
     """Asks a replica of this process, which is lost after some messages."""
 
     def __init__(self) -> None:
-        self.replica = Replica({"demo": "demo"}, ModelSource(), ServerSettings(api_keys=("secret",)))
+        self.replica = Replica({"demo": "demo"}, ModelSource(), ServerSettings(host="0.0.0.0"))
         self.lost_after: int | None = None
         self.told: list[tuple[Mapping[str, Any], str]] = []
 
