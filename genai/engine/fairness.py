@@ -44,7 +44,7 @@ class ServiceCounters:
             self._served = {c: n for c, n in self._served.items() if c in kept or n > floor}
 
     def begin(self, strategy: Strategy, num_prompt_tokens: int) -> None:
-        """Note that so many tokens of a request's prompt will be computed; not the first time, nothing."""
+        """Note that so many tokens of a request's prompt will be computed; nothing if it has begun before and gave way."""
         if strategy not in self._num_counted:
             self._last = strategy.request.client
             self._num_counted[strategy] = 0
@@ -60,10 +60,6 @@ class ServiceCounters:
         if strategy in self._num_counted:
             self._count(strategy)
             del self._num_counted[strategy]
-
-    def reset(self) -> None:
-        """Forget what has begun, uncounted."""
-        self._num_counted.clear()
 
     def _count(self, strategy: Strategy) -> None:
         generated = sum(len(each.ids) - each.num_prompt for each in strategy.sequences)

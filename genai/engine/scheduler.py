@@ -192,12 +192,12 @@ class Scheduler:
         """
         running, self.running = self.running, []
         for strategy in self.waiting:
-            if and_waiting or strategy is self._admitting:
+            if and_waiting or strategy is self._admitting or strategy in running:
                 self.waiting.remove(strategy)
                 running += [strategy] * (strategy not in running)
         self._admitting = None
-        self.waiting.service.reset()
         for strategy in running:
+            self.waiting.service.end(strategy)
             for sequence in strategy.sequences:
                 sequence.slot = None
         self._prefilling.clear()

@@ -147,6 +147,43 @@ def test_two_clients_get_equal_shares_whatever_they_ask_for(max_batch: int, size
     assert min(served) > 4 * largest
 
 
+def test_a_step_that_fails_counts_nothing_twice_and_forgets_nothing() -> None:
+    model = FakeModel(max_batch=1)
+    engine = Engine(model)
+    service = engine._scheduler.waiting.service
+    gave_way = request([1, 2, 3], client="a", num_new=8)
+    failed = request([4, 5], client="b", priority=-1, num_new=8)
+    engine.submit(gave_way)
+    for _ in range(3):
+        engine.advance()
+    engine._scheduler._preempt(engine._scheduler.running[0])
+    engine.submit(failed)
+    engine.advance()
+    begun_at = service.served("b")
+    for _ in range(2):
+        engine.advance()
+    num_generated = len(engine._scheduler.running[0].sequences[0].token_ids)
+    model.fail_next = True
+    with pytest.raises(KeyboardInterrupt):
+        engine.advance()
+    assert failed.error is not None
+    assert service.served("b") == begun_at + GENERATED_COST * num_generated
+    ends(engine, [gave_way])
+    assert service.served("a") == cost(gave_way)
+    assert not service._num_counted
+
+
+def test_what_an_interrupt_left_both_running_and_waiting_is_taken_out_of_both() -> None:
+    engine = Engine(FakeModel())
+    each, other = request([1, 2]), request([3, 4])
+    submit_all(engine, [each, other])
+    engine.advance()
+    scheduler = engine._scheduler
+    scheduler.waiting.put_back(scheduler.running[0])  # as far as `_preempt` came
+    assert scheduler.abandon() == [each, other]
+    assert not scheduler.waiting
+
+
 def test_whoever_was_idle_has_saved_up_nothing() -> None:
     engine = Engine(FakeModel(max_batch=1))
     steady = [request([i % 200, i // 200], client="steady") for i in range(60)]
