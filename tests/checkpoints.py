@@ -58,6 +58,14 @@ _QWEN_NEXT: Mapping[str, Any] = {
     "linear_value_head_dim": 24,
 }
 
+_MAMBA2: Mapping[str, Any] = {
+    "mamba_n_heads": 8,
+    "mamba_n_groups": 2,
+    "mamba_d_state": 24,
+    "mamba_d_conv": 4,
+    "mamba_expand": 2,
+}
+
 _MIXED = ["sliding_attention", "full_attention"]
 
 _EXPERTS: Mapping[str, Any] = {**_COMMON, "num_local_experts": 5, "num_experts_per_tok": 2}
@@ -234,11 +242,15 @@ _CONFIGS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
             "logits_scaling": 2.5,
             "residual_multiplier": 0.6,
             "shared_intermediate_size": 88,
-            "num_local_experts": 0,
-            "layer_types": ["attention", "attention"],
-            "position_embedding_type": "rope",
-            "mamba_n_heads": 8,
+            **_MAMBA2,
+            "num_hidden_layers": 3,
+            "layer_types": ["mamba", "attention", "mamba"],
+            "num_local_experts": 5,
         },
+    ),
+    "bamba": (
+        "BambaConfig",
+        {**_COMMON, **_MAMBA2, "hidden_size": 64, "num_hidden_layers": 3, "attn_layer_indices": [1]},
     ),
     "gpt_neo": (
         "GPTNeoConfig",

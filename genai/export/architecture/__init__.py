@@ -15,6 +15,7 @@ from genai.export.architecture.feed_forward import ACTIVATIONS, Activation, MlpS
 from genai.export.architecture.gated_delta import GatedDeltaSpec
 from genai.export.architecture.latent_attention import LatentAttentionSpec
 from genai.export.architecture.layer import FeedForward, LayerSpec, Mixer
+from genai.export.architecture.mamba2 import Mamba2Spec
 from genai.export.architecture.moe import ClampedGate, MoeSpec, RouterSpec
 from genai.export.architecture.norm import NormSpec
 from genai.export.architecture.parameters import Shapes
@@ -36,6 +37,7 @@ __all__ = [
     "LatentAttentionSpec",
     "LaurelSpec",
     "LayerSpec",
+    "Mamba2Spec",
     "Mixer",
     "MlpSpec",
     "MoeSpec",

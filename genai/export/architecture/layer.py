@@ -10,6 +10,7 @@ from genai.export.architecture.dense_and_experts import DenseAndExpertsSpec
 from genai.export.architecture.feed_forward import MlpSpec
 from genai.export.architecture.gated_delta import GatedDeltaSpec
 from genai.export.architecture.latent_attention import LatentAttentionSpec
+from genai.export.architecture.mamba2 import Mamba2Spec
 from genai.export.architecture.moe import MoeSpec
 from genai.export.architecture.norm import NormSpec
 from genai.export.architecture.parameters import Shapes, norm_shapes, scoped
@@ -17,7 +18,7 @@ from genai.export.architecture.short_convolution import ShortConvolutionSpec
 
 __all__ = ["FeedForward", "LayerSpec", "Mixer"]
 
-Mixer = AttentionSpec | GatedDeltaSpec | LatentAttentionSpec | ShortConvolutionSpec
+Mixer = AttentionSpec | GatedDeltaSpec | LatentAttentionSpec | Mamba2Spec | ShortConvolutionSpec
 """What lets tokens see earlier ones, of any kind."""
 
 FeedForward = DenseAndExpertsSpec | MlpSpec | MoeSpec

@@ -12,6 +12,7 @@ from genai.export.architecture import (
     AttentionSpec,
     GatedDeltaSpec,
     LatentAttentionSpec,
+    Mamba2Spec,
     Mixer,
     ShortConvolutionSpec,
 )
@@ -20,6 +21,7 @@ from genai.export.build.convolution import short_convolution
 from genai.export.build.gated_delta import gated_delta
 from genai.export.build.graph_builder import GraphBuilder
 from genai.export.build.latent_attention import check_latent_attention, latent_attention
+from genai.export.build.mamba2 import mamba2
 from genai.export.build.positions import Positions
 from genai.graph.names import CONV_STATE, KEY, RECURRENT_STATE, VALUE
 
@@ -56,6 +58,10 @@ def mix(
             case GatedDeltaSpec():
                 conv_state, recurrent_state = past[CONV_STATE], past[RECURRENT_STATE]
                 output, conv, recurrent = gated_delta(g, x, spec, conv_state, recurrent_state)
+                return Mixed(output, {CONV_STATE: conv, RECURRENT_STATE: recurrent})
+            case Mamba2Spec():
+                conv_state, recurrent_state = past[CONV_STATE], past[RECURRENT_STATE]
+                output, conv, recurrent = mamba2(g, x, spec, conv_state, recurrent_state)
                 return Mixed(output, {CONV_STATE: conv, RECURRENT_STATE: recurrent})
 
 

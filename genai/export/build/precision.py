@@ -27,7 +27,7 @@ _FLOAT_TYPES = {
 }
 
 _KEPT_AS_FLOATS = frozenset(
-    {"beta", "corrections", "decay", "position_embedding", "predictions", "router", "shared_gate"}
+    {"beta", "corrections", "decay", "position_embedding", "predictions", "router", "shared_gate", "step"}
 )
 """Modules that are small and decide much: where tokens go, what is forgotten, how streams are mixed, where a token is."""
 

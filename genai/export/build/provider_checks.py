@@ -8,7 +8,13 @@ import onnx_ir as ir
 
 from genai.config import FLOAT_TYPES, ExportSettings
 from genai.errors import OptionError, UnsupportedModelError
-from genai.export.architecture import AttentionSpec, DecoderSpec, GatedDeltaSpec, ShortConvolutionSpec
+from genai.export.architecture import (
+    AttentionSpec,
+    DecoderSpec,
+    GatedDeltaSpec,
+    Mamba2Spec,
+    ShortConvolutionSpec,
+)
 
 __all__ = ["check_provider", "describe_left"]
 
@@ -62,7 +68,7 @@ def describe_left(nodes: Iterable[ir.Node], settings: ExportSettings) -> str | N
 
 def _reasons(mixer: object) -> Iterator[str]:
     match mixer:
-        case GatedDeltaSpec():
+        case GatedDeltaSpec() | Mamba2Spec():
             yield "linear attention"
         case ShortConvolutionSpec():
             yield "convolutions with a state"

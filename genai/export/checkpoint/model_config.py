@@ -104,8 +104,10 @@ class ModelConfig:
         return value
 
     def numbers(self, key: str) -> tuple[float, ...]:
-        """Return a list of numbers."""
+        """Return a list of numbers, of which transformers writes the infinite ones as objects."""
         value = self._value(key, None)
+        if isinstance(value, list):
+            value = [math.inf if each == {"__float__": "Infinity"} else each for each in value]
         if not isinstance(value, list) or not all(isinstance(n, (int, float)) for n in value):
             raise self._wrong(key, "a list of numbers", value)
         return tuple(float(n) for n in value)

@@ -6,7 +6,7 @@ from genai.export.architecture import DecoderSpec, MoeSpec
 from genai.export.architecture.family import Family
 from genai.export.checkpoint.model_config import ModelConfig
 from genai.export.layouts.granite import GRANITE_DEFAULTS, granite_attention, with_granite_factors
-from genai.export.layouts.moe import MIXTRAL_WEIGHTS, expert_mlp, moe_decoder, softmax_router
+from genai.export.layouts.moe import GRANITE_EXPERTS, MIXTRAL_WEIGHTS, expert_mlp, moe_decoder, softmax_router
 
 __all__ = ["FAMILY"]
 
@@ -23,9 +23,7 @@ FAMILY = Family(
     spec=spec,
     weights={
         **{name: stored for name, stored in MIXTRAL_WEIGHTS.items() if "mlp." not in name},
-        "mlp.router": "layers.{i}.block_sparse_moe.router.layer",
-        ("mlp.experts.gate", "mlp.experts.up"): "layers.{i}.block_sparse_moe.input_linear",
-        "mlp.experts.down": "layers.{i}.block_sparse_moe.output_linear",
+        **GRANITE_EXPERTS,
     },
     defaults=GRANITE_DEFAULTS,
 )

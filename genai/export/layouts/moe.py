@@ -23,6 +23,7 @@ from genai.export.checkpoint.weights import WeightMap
 from genai.export.layouts.llama import LLAMA_WEIGHTS, decoder_of, llama_mlp
 
 __all__ = [
+    "GRANITE_EXPERTS",
     "MIXTRAL_WEIGHTS",
     "QWEN_MOE_WEIGHTS",
     "dense_layers",
@@ -46,6 +47,12 @@ MIXTRAL_WEIGHTS: WeightMap = {
     "mlp.experts.gate": "layers.{i}.block_sparse_moe.experts.{e}.w1",
     "mlp.experts.up": "layers.{i}.block_sparse_moe.experts.{e}.w3",
     "mlp.experts.down": "layers.{i}.block_sparse_moe.experts.{e}.w2",
+}
+
+GRANITE_EXPERTS: WeightMap = {
+    "mlp.router": "layers.{i}.block_sparse_moe.router.layer",
+    ("mlp.experts.gate", "mlp.experts.up"): "layers.{i}.block_sparse_moe.input_linear",
+    "mlp.experts.down": "layers.{i}.block_sparse_moe.output_linear",
 }
 
 
