@@ -83,7 +83,9 @@ class CacheCalibration:
             for state, peaks in work.read_layer(index).items()
         }
         in_floats = [
-            i for i, layer in enumerate(self.spec.layers) if not isinstance(layer.mixer, AttentionSpec)
+            index
+            for index, layer in enumerate(self.spec.layers)
+            if layer.mixer is not None and not isinstance(layer.mixer, AttentionSpec)
         ]
         notes = {"margin": MARGIN, **describe(self.text, self.sequences), "layers_in_floats": in_floats}
         return replace(

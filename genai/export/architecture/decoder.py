@@ -59,7 +59,8 @@ class DecoderSpec:
     @property
     def ropes(self) -> tuple[RopeSpec, ...]:
         """The distinct rotary embeddings, in the order of their first use."""
-        return tuple(dict.fromkeys(layer.mixer.rope for layer in self.layers if layer.mixer.rope))
+        mixers = [layer.mixer for layer in self.layers if layer.mixer is not None]
+        return tuple(dict.fromkeys(mixer.rope for mixer in mixers if mixer.rope))
 
     @property
     def alibis(self) -> tuple[AlibiSpec, ...]:
@@ -84,8 +85,8 @@ class DecoderSpec:
 
     def limited_to(self, max_positions: int) -> DecoderSpec:
         """Return the decoder for sequences of at most this length, without what only longer ones need."""
-        layers = [replace(layer, mixer=layer.mixer.limited_to(max_positions)) for layer in self.layers]
-        return replace(self, max_positions=max_positions, layers=tuple(layers))
+        layers = tuple(layer.limited_to(max_positions) for layer in self.layers)
+        return replace(self, max_positions=max_positions, layers=layers)
 
     def parameters(self) -> Shapes:
         """Return the shape of every parameter by its canonical name; matrices are [outputs, inputs]."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from genai.export.architecture.altup import LaurelSpec
 from genai.export.architecture.attention import AttentionSpec
@@ -15,6 +15,7 @@ from genai.export.architecture.moe import MoeSpec
 from genai.export.architecture.norm import NormSpec
 from genai.export.architecture.parameters import Shapes, norm_shapes, scoped
 from genai.export.architecture.short_convolution import ShortConvolutionSpec
+from genai.export.architecture.state import StateSpec
 
 __all__ = ["FeedForward", "LayerSpec", "Mixer"]
 
@@ -29,9 +30,11 @@ FeedForward = DenseAndExpertsSpec | MlpSpec | MoeSpec
 class LayerSpec:
     """A decoder layer: where the norms are, and whether mixer and feed-forward run one after the other.
 
+    It may have one of both alone.
+
     Args:
-        mixer: What lets tokens see earlier ones.
-        mlp: The feed-forward block.
+        mixer: What lets tokens see earlier ones, if anything.
+        mlp: The feed-forward block, if any.
         input_norm: Before the mixer, if any.
         mlp_norm: Before the feed-forward block, if any; a parallel layer without one reads what the mixer reads.
         mixer_output_norm: On the mixer's output before it is added, if any.
@@ -42,8 +45,8 @@ class LayerSpec:
         has_scalar: Whether the residual stream is multiplied by a learned scalar after the layer.
     """
 
-    mixer: Mixer
-    mlp: FeedForward
+    mixer: Mixer | None
+    mlp: FeedForward | None
     input_norm: NormSpec | None
     mlp_norm: NormSpec | None = None
     mixer_output_norm: NormSpec | None = None
@@ -53,15 +56,27 @@ class LayerSpec:
     laurel: LaurelSpec | None = None
     has_scalar: bool = False
 
+    def __post_init__(self) -> None:
+        assert self.mixer is not None or (self.mlp is not None and self.input_norm is None)
+        assert not self.parallel or (self.mixer is not None and self.mlp is not None)
+
+    def states(self) -> tuple[StateSpec, ...]:
+        """Return what it keeps from token to token."""
+        return () if self.mixer is None else self.mixer.states()
+
+    def limited_to(self, max_positions: int) -> LayerSpec:
+        """Return the layer for sequences of at most this length, without what only longer ones need."""
+        return self if self.mixer is None else replace(self, mixer=self.mixer.limited_to(max_positions))
+
     def parameters(self, hidden_size: int) -> Shapes:
         """Return the shapes of its parameters, by their names within the layer."""
         scalar: Shapes = {"scalar": (1,)} if self.has_scalar else {}
         return (
             norm_shapes("input_norm", self.input_norm, hidden_size)
-            | scoped(self.mixer.scope, self.mixer.parameters(hidden_size))
+            | (scoped(self.mixer.scope, self.mixer.parameters(hidden_size)) if self.mixer is not None else {})
             | norm_shapes("mixer_output_norm", self.mixer_output_norm, hidden_size)
             | norm_shapes("mlp_norm", self.mlp_norm, hidden_size)
-            | scoped(self.mlp.scope, self.mlp.parameters(hidden_size))
+            | (scoped(self.mlp.scope, self.mlp.parameters(hidden_size)) if self.mlp is not None else {})
             | norm_shapes("mlp_output_norm", self.mlp_output_norm, hidden_size)
             | (self.laurel.parameters(hidden_size) if self.laurel is not None else {})
             | scalar

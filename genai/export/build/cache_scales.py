@@ -38,6 +38,7 @@ def check_quantized_cache(spec: DecoderSpec) -> None:
 
 def scales_name(index: int, layer: LayerSpec, state: str) -> str:
     """Return the name of the parameter that holds the scales of a layer's keys or values."""
+    assert layer.mixer is not None
     return f"layers.{index}.{layer.mixer.scope}.{_name(state)}"
 
 

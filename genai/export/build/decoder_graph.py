@@ -44,7 +44,8 @@ def check_decoder(spec: DecoderSpec) -> None:
         UnsupportedModelError: It cannot.
     """
     for layer in spec.layers:
-        check_mixer(layer.mixer)
+        if layer.mixer is not None:
+            check_mixer(layer.mixer)
 
 
 def build_decoder(g: GraphBuilder, spec: DecoderSpec) -> None:
@@ -66,7 +67,7 @@ def build_decoder(g: GraphBuilder, spec: DecoderSpec) -> None:
 
     g.output(logits, LOGITS, ir.DataType.FLOAT, logits_shape(spec.vocab_size))
     for index, (layer, present) in enumerate(zip(spec.layers, presents, strict=True)):
-        for state in layer.mixer.states():
+        for state in layer.states():
             shape = _state_shape(state, TOTAL_LENGTH)
             dtype = _state_type(g, index, layer, state)
             g.output(present[state.name], present_name(index, state.name), dtype, shape)
@@ -87,7 +88,7 @@ def make_positions(
     """
     with g.scope("lengths"):
         lengths = make_lengths(g, tokens, attention_mask)
-    mixers = [layer.mixer for layer in spec.layers]
+    mixers = [layer.mixer for layer in spec.layers if layer.mixer is not None]
     wants_ids = spec.learned_positions is not None or any(
         needs_position_ids(mixer, g.precision.form) for mixer in mixers
     )
@@ -153,25 +154,40 @@ def decoder_layer(
     positions: Positions,
 ) -> Mapping[str, ir.Value]:
     """Add one layer's mixer and feed-forward block to the stream; return its states after the new tokens."""
+    if layer.mixer is None:
+        _add_feed_forward(g, stream, layer)
+        return {}
     x = stream.normalize("input_norm", layer.input_norm)
     mixed = mix(g, x, layer.mixer, past, positions)
     output = mixed.output
     if layer.mixer_output_norm is not None:
         output = normalize(g, output, "mixer_output_norm", layer.mixer_output_norm, stream.size)
-    if not layer.parallel:
-        stream.add(_scaled(g, output, layer.residual_scale))
+    if layer.parallel:
+        y = x if layer.mlp_norm is None else stream.normalize("mlp_norm", layer.mlp_norm)
+        both = g.op("Add", [output, _transformed(g, y, layer, stream.size)])
+        stream.add(_scaled(g, both, layer.residual_scale))
+        return mixed.present
+    stream.add(_scaled(g, output, layer.residual_scale))
     if layer.laurel is not None:
         stream.add(laurel(g, x, layer.laurel, size=stream.size))
         stream.scale(g.scalar(math.sqrt(0.5)))
-    if layer.mlp_norm is not None or not layer.parallel:
-        x = stream.normalize("mlp_norm", layer.mlp_norm)
-    transformed = feed_forward(g, x, layer.mlp)
-    if layer.mlp_output_norm is not None:
-        transformed = normalize(g, transformed, "mlp_output_norm", layer.mlp_output_norm, stream.size)
-    if layer.parallel:
-        transformed = g.op("Add", [output, transformed])
-    stream.add(_scaled(g, transformed, layer.residual_scale))
+    _add_feed_forward(g, stream, layer)
     return mixed.present
+
+
+def _add_feed_forward(g: GraphBuilder, stream: ResidualStream, layer: LayerSpec) -> None:
+    if layer.mlp is not None:
+        x = stream.normalize("mlp_norm", layer.mlp_norm)
+        stream.add(_scaled(g, _transformed(g, x, layer, stream.size), layer.residual_scale))
+
+
+def _transformed(g: GraphBuilder, x: ir.Value, layer: LayerSpec, size: int) -> ir.Value:
+    """What the feed-forward block makes of normalized tokens."""
+    assert layer.mlp is not None
+    transformed = feed_forward(g, x, layer.mlp)
+    if layer.mlp_output_norm is None:
+        return transformed
+    return normalize(g, transformed, "mlp_output_norm", layer.mlp_output_norm, size)
 
 
 def scale_stream(g: GraphBuilder, stream: ResidualStream, layer: LayerSpec) -> None:
@@ -193,7 +209,7 @@ def past_inputs(g: GraphBuilder, index: int, layer: LayerSpec) -> dict[str, ir.V
             _state_type(g, index, layer, state),
             _state_shape(state, PAST_LENGTH),
         )
-        for state in layer.mixer.states()
+        for state in layer.states()
     }
 
 

@@ -31,8 +31,11 @@ FAMILY = Family(
     model_type="granitemoehybrid",  # onnxruntime-genai has no name for it, and this one's graph has the same states
     spec=spec,
     weights={
-        **{module: name.replace(".mlp.", ".feed_forward.") for module, name in LLAMA_WEIGHTS.items()},
+        **LLAMA_WEIGHTS,
         "mlp_norm": "layers.{i}.pre_ff_layernorm",
+        "mlp.gate": "layers.{i}.feed_forward.gate_proj",
+        "mlp.up": "layers.{i}.feed_forward.up_proj",
+        "mlp.down": "layers.{i}.feed_forward.down_proj",
         "final_norm": "final_layernorm",
         **mamba2_weights("layers.{i}.mamba"),
     },

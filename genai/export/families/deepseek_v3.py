@@ -2,30 +2,18 @@
 
 from __future__ import annotations
 
-from genai.export.architecture import DecoderSpec, RouterSpec
+from genai.export.architecture import DecoderSpec
 from genai.export.architecture.family import Family
 from genai.export.checkpoint.model_config import ModelConfig
 from genai.export.layouts.deepseek import deepseek_decoder, deepseek_weights
+from genai.export.layouts.moe import corrected_router
 
 __all__ = ["FAMILY"]
 
 
 def spec(config: ModelConfig) -> DecoderSpec:
     """Derive the decoder from config.json."""
-    config.refuse("scoring_func", "only sigmoid scores are known", unless=(None, "sigmoid"))
-    config.refuse("topk_method", "only its own choice of experts is known", unless=(None, "noaux_tc"))
-    router = RouterSpec(
-        num_experts=config.integer("n_routed_experts"),
-        num_experts_per_token=config.integer("num_experts_per_tok"),
-        scores="sigmoid",
-        normalize=config.flag("norm_topk_prob"),
-        scaling_factor=config.number("routed_scaling_factor"),
-        num_groups=config.integer("n_group"),
-        num_groups_per_token=config.integer("topk_group"),
-        num_scores_per_group=2,
-        correction_bias=True,
-    )
-    return deepseek_decoder(config, router)
+    return deepseek_decoder(config, corrected_router(config))
 
 
 FAMILY = Family(

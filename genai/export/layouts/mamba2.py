@@ -6,7 +6,7 @@ import math
 
 from genai.export.architecture import Mamba2Spec, NormSpec
 from genai.export.checkpoint.model_config import ModelConfig
-from genai.export.checkpoint.weights import WeightMap
+from genai.export.checkpoint.weights import Source
 
 __all__ = ["MAMBA2_DEFAULTS", "check_time_steps", "mamba2_mixer", "mamba2_weights"]
 
@@ -57,7 +57,7 @@ def check_time_steps(config: ModelConfig, key: str) -> None:
         raise config.unsupported(key, "limits the time steps, which cannot be exported")
 
 
-def mamba2_weights(module: str) -> WeightMap:
+def mamba2_weights(module: str) -> dict[str | tuple[str, ...], Source]:
     """Return the names of a mixer's weights; its inputs are stored as one matrix."""
     return {
         ("mamba.gate", "mamba.x", "mamba.b", "mamba.c", "mamba.step"): f"{module}.in_proj",

@@ -26,6 +26,7 @@ __all__ = [
     "GRANITE_EXPERTS",
     "MIXTRAL_WEIGHTS",
     "QWEN_MOE_WEIGHTS",
+    "corrected_router",
     "dense_layers",
     "expert_mlp",
     "moe_decoder",
@@ -66,6 +67,23 @@ def softmax_router(config: ModelConfig, *, normalize: bool = True, bias: bool = 
     """Return a router whose weights are probabilities over all experts, or over the chosen ones alone."""
     per_token = config.integer("num_experts_per_tok")
     return RouterSpec(num_experts(config), per_token, normalize=normalize, bias=bias)
+
+
+def corrected_router(config: ModelConfig) -> RouterSpec:
+    """Return DeepSeek-V3's router: sigmoids, a bias that only the choice knows, and groups that compete first."""
+    config.refuse("scoring_func", "only sigmoid scores are known", unless=(None, "sigmoid"))
+    config.refuse("topk_method", "only its own choice of experts is known", unless=(None, "noaux_tc"))
+    return RouterSpec(
+        num_experts=config.integer("n_routed_experts"),
+        num_experts_per_token=config.integer("num_experts_per_tok"),
+        scores="sigmoid",
+        normalize=config.flag("norm_topk_prob"),
+        scaling_factor=config.number("routed_scaling_factor"),
+        num_groups=config.integer("n_group"),
+        num_groups_per_token=config.integer("topk_group"),
+        num_scores_per_group=2,
+        correction_bias=True,
+    )
 
 
 def expert_mlp(config: ModelConfig, *, size_key: str = "intermediate_size") -> MlpSpec:
