@@ -14,7 +14,7 @@ from genai.export.architecture.dense_and_experts import DenseAndExpertsSpec
 from genai.export.architecture.feed_forward import ACTIVATIONS, Activation, MlpSpec
 from genai.export.architecture.gated_delta import GatedDeltaSpec
 from genai.export.architecture.latent_attention import LatentAttentionSpec
-from genai.export.architecture.layer import FeedForward, LayerSpec, Mixer
+from genai.export.architecture.layer import BesideSpec, FeedForward, LayerSpec, Mixer
 from genai.export.architecture.mamba2 import Mamba2Spec
 from genai.export.architecture.moe import ClampedGate, MoeSpec, RouterSpec
 from genai.export.architecture.norm import NormSpec
@@ -29,6 +29,7 @@ __all__ = [
     "AlibiSpec",
     "AltUpSpec",
     "AttentionSpec",
+    "BesideSpec",
     "ClampedGate",
     "DecoderSpec",
     "DenseAndExpertsSpec",

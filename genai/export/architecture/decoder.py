@@ -59,7 +59,7 @@ class DecoderSpec:
     @property
     def ropes(self) -> tuple[RopeSpec, ...]:
         """The distinct rotary embeddings, in the order of their first use."""
-        mixers = [layer.mixer for layer in self.layers if layer.mixer is not None]
+        mixers = [mixer for layer in self.layers for mixer in layer.mixers]
         return tuple(dict.fromkeys(mixer.rope for mixer in mixers if mixer.rope))
 
     @property

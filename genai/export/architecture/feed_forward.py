@@ -37,6 +37,8 @@ class MlpSpec:
         bias: Whether the matrices have biases.
         sparsity: Share of a gate's values that are cut off before the activation if they are normally distributed:
             it reads relu(gate - cutoff).
+        gate_scale: Factor on the gate before the activation, if there is a gate.
+        output_scale: Factor on the output, if there is a gate.
     """
 
     scope: ClassVar[str] = "mlp"
@@ -46,6 +48,8 @@ class MlpSpec:
     gated: bool = True
     bias: bool = False
     sparsity: float = 0.0
+    gate_scale: float = 1.0
+    output_scale: float = 1.0
 
     def parameters(self, hidden_size: int) -> Shapes:
         """Return the shapes of its parameters, by their names within its scope."""

@@ -17,13 +17,30 @@ from genai.export.architecture.parameters import Shapes, norm_shapes, scoped
 from genai.export.architecture.short_convolution import ShortConvolutionSpec
 from genai.export.architecture.state import StateSpec
 
-__all__ = ["FeedForward", "LayerSpec", "Mixer"]
+__all__ = ["BesideSpec", "FeedForward", "LayerSpec", "Mixer"]
 
 Mixer = AttentionSpec | GatedDeltaSpec | LatentAttentionSpec | Mamba2Spec | ShortConvolutionSpec
 """What lets tokens see earlier ones, of any kind."""
 
 FeedForward = DenseAndExpertsSpec | MlpSpec | MoeSpec
 """What transforms tokens one by one, of any kind."""
+
+
+@dataclass(frozen=True, slots=True)
+class BesideSpec:
+    """A state space that reads what a layer's mixer reads, and whose output is added to the mixer's (Falcon-H1).
+
+    Args:
+        mamba: The state space.
+        output_scale: Factor on its output.
+        mixer_input_scale: Factor on what the mixer reads.
+        mixer_output_scale: Factor on the mixer's output.
+    """
+
+    mamba: Mamba2Spec
+    output_scale: float = 1.0
+    mixer_input_scale: float = 1.0
+    mixer_output_scale: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +59,7 @@ class LayerSpec:
         parallel: Mixer and feed-forward block both read the layer's input, and their sum is added.
         residual_scale: Factor on what is added to the residual stream.
         laurel: A learned residual beside the mixer, if any.
+        beside: A state space beside the mixer, if any.
         has_scalar: Whether the residual stream is multiplied by a learned scalar after the layer.
     """
 
@@ -54,6 +72,7 @@ class LayerSpec:
     parallel: bool = False
     residual_scale: float = 1.0
     laurel: LaurelSpec | None = None
+    beside: BesideSpec | None = None
     has_scalar: bool = False
 
     def __post_init__(self) -> None:
@@ -62,7 +81,13 @@ class LayerSpec:
 
     def states(self) -> tuple[StateSpec, ...]:
         """Return what it keeps from token to token."""
-        return () if self.mixer is None else self.mixer.states()
+        return tuple(state for mixer in self.mixers for state in mixer.states())
+
+    @property
+    def mixers(self) -> tuple[Mixer, ...]:
+        """All that lets tokens see earlier ones."""
+        both = (self.mixer, None if self.beside is None else self.beside.mamba)
+        return tuple(mixer for mixer in both if mixer is not None)
 
     def limited_to(self, max_positions: int) -> LayerSpec:
         """Return the layer for sequences of at most this length, without what only longer ones need."""
@@ -73,11 +98,15 @@ class LayerSpec:
         scalar: Shapes = {"scalar": (1,)} if self.has_scalar else {}
         return (
             norm_shapes("input_norm", self.input_norm, hidden_size)
-            | (scoped(self.mixer.scope, self.mixer.parameters(hidden_size)) if self.mixer is not None else {})
+            | {name: shape for each in self.mixers for name, shape in _scoped(each, hidden_size).items()}
             | norm_shapes("mixer_output_norm", self.mixer_output_norm, hidden_size)
             | norm_shapes("mlp_norm", self.mlp_norm, hidden_size)
-            | (scoped(self.mlp.scope, self.mlp.parameters(hidden_size)) if self.mlp is not None else {})
+            | ({} if self.mlp is None else _scoped(self.mlp, hidden_size))
             | norm_shapes("mlp_output_norm", self.mlp_output_norm, hidden_size)
             | (self.laurel.parameters(hidden_size) if self.laurel is not None else {})
             | scalar
         )
+
+
+def _scoped(part: Mixer | FeedForward, hidden_size: int) -> Shapes:
+    return scoped(part.scope, part.parameters(hidden_size))

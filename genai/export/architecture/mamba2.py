@@ -35,6 +35,7 @@ class Mamba2Spec:
         norms_first: Whether they are normalized before they are gated.
         bias: Whether the projections have biases.
         conv_bias: Whether the convolution has one.
+        factors: On gate, x, B, C and step before anything else.
 
     Raises:
         CheckpointError: The heads do not fit together.
@@ -52,6 +53,7 @@ class Mamba2Spec:
     norms_first: bool = False
     bias: bool = False
     conv_bias: bool = True
+    factors: tuple[float, float, float, float, float] = (1.0, 1.0, 1.0, 1.0, 1.0)
 
     def __post_init__(self) -> None:
         if self.num_heads % self.num_groups:

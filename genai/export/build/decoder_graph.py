@@ -44,8 +44,8 @@ def check_decoder(spec: DecoderSpec) -> None:
         UnsupportedModelError: It cannot.
     """
     for layer in spec.layers:
-        if layer.mixer is not None:
-            check_mixer(layer.mixer)
+        for mixer in layer.mixers:
+            check_mixer(mixer)
 
 
 def build_decoder(g: GraphBuilder, spec: DecoderSpec) -> None:
@@ -88,7 +88,7 @@ def make_positions(
     """
     with g.scope("lengths"):
         lengths = make_lengths(g, tokens, attention_mask)
-    mixers = [layer.mixer for layer in spec.layers if layer.mixer is not None]
+    mixers = [mixer for layer in spec.layers for mixer in layer.mixers]
     wants_ids = spec.learned_positions is not None or any(
         needs_position_ids(mixer, g.precision.form) for mixer in mixers
     )
@@ -158,27 +158,44 @@ def decoder_layer(
         _add_feed_forward(g, stream, layer)
         return {}
     x = stream.normalize("input_norm", layer.input_norm)
-    mixed = mix(g, x, layer.mixer, past, positions)
-    output = mixed.output
+    output, present = _mixed(g, x, layer, past, positions)
     if layer.mixer_output_norm is not None:
         output = normalize(g, output, "mixer_output_norm", layer.mixer_output_norm, stream.size)
     if layer.parallel:
         y = x if layer.mlp_norm is None else stream.normalize("mlp_norm", layer.mlp_norm)
         both = g.op("Add", [output, _transformed(g, y, layer, stream.size)])
-        stream.add(_scaled(g, both, layer.residual_scale))
-        return mixed.present
-    stream.add(_scaled(g, output, layer.residual_scale))
+        stream.add(g.scaled(both, layer.residual_scale))
+        return present
+    stream.add(g.scaled(output, layer.residual_scale))
     if layer.laurel is not None:
         stream.add(laurel(g, x, layer.laurel, size=stream.size))
         stream.scale(g.scalar(math.sqrt(0.5)))
     _add_feed_forward(g, stream, layer)
-    return mixed.present
+    return present
+
+
+def _mixed(
+    g: GraphBuilder, x: ir.Value, layer: LayerSpec, past: Mapping[str, ir.Value], positions: Positions
+) -> tuple[ir.Value, Mapping[str, ir.Value]]:
+    """What a layer's mixer, and the state space beside it, make of normalized tokens, and their present states."""
+    assert layer.mixer is not None
+    beside = layer.beside
+    if beside is None:
+        mixed = mix(g, x, layer.mixer, past, positions)
+        return mixed.output, mixed.present
+    mixed = mix(g, g.scaled(x, beside.mixer_input_scale), layer.mixer, past, positions)
+    second = mix(g, x, beside.mamba, past, positions)
+    outputs = (
+        g.scaled(mixed.output, beside.mixer_output_scale),
+        g.scaled(second.output, beside.output_scale),
+    )
+    return g.op("Add", outputs), {**mixed.present, **second.present}
 
 
 def _add_feed_forward(g: GraphBuilder, stream: ResidualStream, layer: LayerSpec) -> None:
     if layer.mlp is not None:
         x = stream.normalize("mlp_norm", layer.mlp_norm)
-        stream.add(_scaled(g, _transformed(g, x, layer, stream.size), layer.residual_scale))
+        stream.add(g.scaled(_transformed(g, x, layer, stream.size), layer.residual_scale))
 
 
 def _transformed(g: GraphBuilder, x: ir.Value, layer: LayerSpec, size: int) -> ir.Value:
@@ -195,10 +212,6 @@ def scale_stream(g: GraphBuilder, stream: ResidualStream, layer: LayerSpec) -> N
     if layer.has_scalar:
         scalar = from_array(g.parameter("scalar")[:], g.precision.float_type)
         stream.scale(g.initializer("scalar", scalar))
-
-
-def _scaled(g: GraphBuilder, x: ir.Value, factor: float) -> ir.Value:
-    return x if factor == 1.0 else g.op("Mul", [x, g.scalar(factor)])
 
 
 def past_inputs(g: GraphBuilder, index: int, layer: LayerSpec) -> dict[str, ir.Value]:

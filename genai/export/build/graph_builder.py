@@ -182,6 +182,10 @@ class GraphBuilder:
         """Return a constant of the graph's float type, of no axes."""
         return self.constant(np.asarray(value, self.precision.float_type.numpy()))
 
+    def scaled(self, x: ir.Value, factor: float) -> ir.Value:
+        """Return a value of the graph's float type, multiplied; itself where the factor is 1."""
+        return x if factor == 1.0 else self.op("Mul", [x, self.scalar(factor)])
+
     def float32(self, value: float) -> ir.Value:
         """Return a constant float32 of no axes, whatever the graph's float type is."""
         return self.constant(np.asarray(value, np.float32))

@@ -36,12 +36,13 @@ def mamba2(
         The output, shaped as x, and the two present states.
     """
     packed = linear(g, x, "gate", "x", "b", "c", name="projections")
+    packed = _scaled(g, packed, spec)
     gate, mixed = g.ops("Split", [packed, g.integers(spec.values_size, spec.num_channels)], 2, axis=-1)
     mixed, present_conv = causal_convolution(g, mixed, past_conv, activation="silu")
     sizes = g.integers(spec.values_size, spec.keys_size, spec.keys_size)
     inputs, keys, queries = g.ops("Split", [_as_float(g, mixed), sizes], 3, axis=-1)
     inputs = g.op("Reshape", [inputs, g.integers(0, 0, -1, spec.head_dim)])
-    steps, decays = _steps_and_decays(g, x)
+    steps, decays = _steps_and_decays(g, x, spec)
     learned = g.op("Mul", [inputs, g.op("Unsqueeze", [steps, g.integers(-1)])])
     heads, present_recurrent = g.ops(
         LINEAR_ATTENTION.op_type,
@@ -68,13 +69,25 @@ def mamba2(
     )
 
 
-def _steps_and_decays(g: GraphBuilder, x: ir.Value) -> tuple[ir.Value, ir.Value]:
+def _scaled(g: GraphBuilder, packed: ir.Value, spec: Mamba2Spec) -> ir.Value:
+    """Multiply gate, x, B and C by their factors."""
+    factors = spec.factors[:4]
+    if all(factor == 1.0 for factor in factors):
+        return packed
+    sizes = (spec.values_size, spec.values_size, spec.keys_size, spec.keys_size)
+    vector = from_array(np.repeat(np.asarray(factors, np.float32), sizes), g.precision.float_type)
+    return g.op("Mul", [packed, g.initializer("factors", vector)])
+
+
+def _steps_and_decays(g: GraphBuilder, x: ir.Value, spec: Mamba2Spec) -> tuple[ir.Value, ir.Value]:
     """The steps, and the logarithms of the decays, float32 [batch_size, sequence_length, num_heads].
 
     Their projection is small and decides what is forgotten: it is not quantized.
     """
     bias = g.initializer("step_bias", from_array(g.parameter("step_bias")[:], FLOAT))
-    steps = g.op("Softplus", [g.op("Add", [_as_float(g, linear(g, x, "step")), bias])])
+    raw, factor = _as_float(g, linear(g, x, "step")), spec.factors[4]
+    raw = raw if factor == 1.0 else g.op("Mul", [raw, g.float32(factor)])
+    steps = g.op("Softplus", [g.op("Add", [raw, bias])])
     rates = -np.exp(g.parameter("decay_rates")[:].astype(np.float32))
     return steps, g.op("Mul", [steps, g.initializer("decay_factors", from_array(rates, FLOAT))])
 

@@ -28,7 +28,9 @@ def mlp(g: GraphBuilder, x: ir.Value, spec: MlpSpec) -> ir.Value:
     )
     if spec.sparsity:
         gate = _gaussian_top_k(g, gate, spec.sparsity)
-    return linear(g, g.op("Mul", [activate(g, gate, spec.activation), up]), "down")
+    gate = g.scaled(gate, spec.gate_scale)
+    output = linear(g, g.op("Mul", [activate(g, gate, spec.activation), up]), "down")
+    return g.scaled(output, spec.output_scale)
 
 
 def _gaussian_top_k(g: GraphBuilder, gate: ir.Value, sparsity: float) -> ir.Value:

@@ -39,7 +39,9 @@ def check_provider(spec: DecoderSpec, settings: ExportSettings) -> None:
         return
     if settings.quantizes_cache:
         raise OptionError(f"{form.name} has no attention over 8-bit codes: choose kv_precision auto")
-    reasons = sorted({reason for layer in spec.layers for reason in _reasons(layer.mixer)})
+    reasons = sorted(
+        {reason for layer in spec.layers for mixer in layer.mixers for reason in _reasons(mixer)}
+    )
     if reasons:
         raise UnsupportedModelError(
             f"{form.name} has no kernel for {' and '.join(reasons)}: choose another provider"

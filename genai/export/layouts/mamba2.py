@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from genai.errors import CheckpointError
 from genai.export.architecture import Mamba2Spec, NormSpec
 from genai.export.checkpoint.model_config import ModelConfig
 from genai.export.checkpoint.weights import Source
@@ -14,7 +15,6 @@ MAMBA2_DEFAULTS = {
     "hidden_act": "silu",
     "mamba_conv_bias": True,
     "mamba_d_conv": 4,
-    "mamba_d_head": "auto",
     "mamba_d_state": 256,
     "mamba_expand": 2,
     "mamba_n_groups": 1,
@@ -28,13 +28,19 @@ def mamba2_mixer(config: ModelConfig) -> Mamba2Spec:
     """Return the mixer that these keys describe; its outputs are gated and then normalized.
 
     Raises:
-        CheckpointError: The heads are not as wide as the layer.
+        CheckpointError: The heads do not divide the width.
         UnsupportedModelError: Steps are limited, or the activation is another than silu.
     """
     config.choice("hidden_act", ("silu", "swish"))  # it is also the convolution's
     check_time_steps(config, "time_step_limit")
     num_heads = config.integer("mamba_n_heads")
-    width = config.integer("mamba_expand") * config.integer("hidden_size")
+    width = config.optional_integer("mamba_d_ssm")
+    if width is None:
+        width = config.integer("mamba_expand") * config.integer("hidden_size")
+    if width % num_heads:
+        raise CheckpointError(
+            f"config.json: {num_heads} heads do not divide a Mamba layer's width of {width}"
+        )
     return Mamba2Spec(
         num_heads=num_heads,
         head_dim=width // num_heads,
