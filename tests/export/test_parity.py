@@ -238,7 +238,41 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
         "granite",
         {"tie_word_embeddings": True, "attention_bias": True, "mlp_bias": True},
     ),
-    "granite 4 without positions": ("granitemoehybrid", {"position_embedding_type": "nope"}),
+    "granite 4 with positions, dense": (
+        "granitemoehybrid",
+        {
+            "position_embedding_type": "rope",
+            "num_local_experts": 0,
+            "layer_types": ["attention", "mamba", "attention"],
+        },
+    ),
+    "bamba, biases, one group": (
+        "bamba",
+        {"mamba_proj_bias": True, "attention_bias": True, "mlp_bias": True, "mamba_n_groups": 1},
+    ),
+    "bamba without a bias of the convolution": (
+        "bamba",
+        {"mamba_conv_bias": False, "tie_word_embeddings": True},
+    ),
+    "falcon-h1 without norm": ("falcon_h1", {"mamba_rms_norm": False, "mamba_d_ssm": None}),
+    "falcon-h1, gated first, plain factors": (
+        "falcon_h1",
+        {
+            "mamba_norm_before_gate": False,
+            "ssm_multipliers": None,
+            "mlp_multipliers": None,
+            "ssm_in_multiplier": 1.0,
+        },
+    ),
+    "nemotron-h, biases, no experts": (
+        "nemotron_h",
+        {
+            "layers_block_type": ["mlp", "mamba", "attention"],
+            "use_bias": True,
+            "mlp_bias": True,
+            "num_hidden_layers": 3,
+        },
+    ),
     "gpt-neo, untied, local first": (
         "gpt_neo",
         {

@@ -32,16 +32,16 @@ from tests.checkpoints import make_config
         (
             "granitemoehybrid",
             "GraniteMoeHybridForCausalLM",
-            {"layer_types": ["mamba", "attention"]},
+            {"layer_types": ["mamba", "rwkv", "attention"]},
             UnsupportedModelError,
-            '"layer_types" asks for "mamba" layers',
+            '"layer_types" asks for 3 layers, rwkv',
         ),
         (
             "granitemoehybrid",
             "GraniteMoeHybridForCausalLM",
-            {"num_local_experts": 62},
+            {"time_step_limit": [0.01, 0.1]},
             UnsupportedModelError,
-            '"num_local_experts" is 62',
+            '"time_step_limit" limits the time steps',
         ),
         (
             "ministral3",

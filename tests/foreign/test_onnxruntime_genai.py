@@ -33,9 +33,15 @@ LONG_ROPE: dict[str, Any] = {
         "partial_rotary_factor": 0.5,
     },
 }
-# The builder looks for phi3's two rotary tables unless both lengths agree; mistral's window it writes for a cache of the
+DENSE: dict[str, Any] = {
+    "layer_types": ["attention"] * 3,
+    "num_local_experts": 0,
+    "position_embedding_type": "rope",
+}
+# The builder takes Granite 4 without Mamba layers and experts only. It looks for phi3's two rotary tables unless both lengths agree; mistral's window it writes for a cache of the
 # window's length that the graph does not keep, and cannot run that itself.
 CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
+    "granitemoehybrid": ("granitemoehybrid", DENSE),
     "mistral": ("mistral", {"sliding_window": None}),
     "phi3": ("phi3", {"original_max_position_embeddings": 256}),
     "phi3-longrope": ("phi3", LONG_ROPE),

@@ -19,7 +19,8 @@ class Family:
 
     Args:
         architectures: Class names that config.json may have in `architectures`.
-        model_type: The type that genai_config.json names, one that onnxruntime-genai knows.
+        model_type: The type that genai_config.json names, one that onnxruntime-genai knows; a function of the decoder where
+            that depends on its layers.
         spec: Derives the decoder from the config's text part.
         weights: Where the parameters are in a checkpoint; a function of the config where that depends on it.
         defaults: Values of transformers' config class that a config.json may leave out.
@@ -29,13 +30,17 @@ class Family:
     """
 
     architectures: tuple[str, ...]
-    model_type: str
+    model_type: str | Callable[[DecoderSpec], str]
     spec: Callable[[ModelConfig], DecoderSpec]
     weights: WeightMap | Callable[[ModelConfig], WeightMap]
     defaults: Mapping[str, Any] = field(default_factory=dict)
     aliases: Mapping[str, str] = field(default_factory=dict)
     prefixes: tuple[str, ...] = ("model.", "")
     ignored: tuple[str, ...] = ()
+
+    def model_type_of(self, spec: DecoderSpec) -> str:
+        """Return the type that genai_config.json names for a decoder of this family."""
+        return self.model_type if isinstance(self.model_type, str) else self.model_type(spec)
 
     def read(self, config: Mapping[str, Any]) -> tuple[DecoderSpec, WeightMap]:
         """Return the decoder that a config.json describes, and where its parameters are."""

@@ -63,7 +63,7 @@ def weights(config: ModelConfig) -> WeightMap:
 
 FAMILY = Family(
     architectures=("GraniteMoeHybridForCausalLM",),
-    model_type="granitemoehybrid",
+    model_type=lambda spec: "granitemoehybrid" if len(spec.attentions) < len(spec.layers) else "granite",
     spec=spec,
     weights=weights,
     defaults={

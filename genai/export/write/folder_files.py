@@ -39,7 +39,7 @@ def decoder_config(checkpoint: Checkpoint, family: Family, spec: DecoderSpec) ->
     """
     attention = spec.attention
     return DecoderConfig(
-        model_type=family.model_type,
+        model_type=family.model_type_of(spec),
         filename=MODEL_FILE,
         vocab_size=spec.vocab_size,
         context_length=spec.max_positions,
