@@ -62,7 +62,9 @@ def _norms(layer: LayerSpec) -> Iterator[tuple[str, NormSpec, list[str]]]:
     if layer.parallel or layer.laurel is not None:
         return
     mixer, mlp = layer.mixer, layer.mlp
-    if layer.input_norm is not None and layer.input_norm.weight and isinstance(mixer, AttentionSpec):
+    read_alone = layer.input_norm is not None and layer.input_norm.weight and layer.beside is None
+    if read_alone and isinstance(mixer, AttentionSpec):
+        assert layer.input_norm is not None
         yield "input_norm", layer.input_norm, [f"{mixer.scope}.{name}" for name in mixer.projections]
     if layer.mlp_norm is not None and layer.mlp_norm.weight and isinstance(mlp, MlpSpec) and mlp.gated:
         yield "mlp_norm", layer.mlp_norm, [f"{mlp.scope}.{name}" for name in ("gate", "up")]
