@@ -7,6 +7,7 @@ from genai.engine.request import Request, RequestTokenizer
 from genai.engine.results import Choice, FinishReason, GenerationResult, GenerationStats, Piece, TokenLogprob
 from genai.engine.speculation import Speculation
 from genai.engine.stream import AsyncGenerationStream, GenerationStream
+from genai.engine.times import RequestTimes
 from genai.engine.workload import Workload
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "GenerationStream",
     "Piece",
     "Request",
+    "RequestTimes",
     "RequestTokenizer",
     "Speculation",
     "TokenLogprob",

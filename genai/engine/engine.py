@@ -98,7 +98,7 @@ class Engine:
             OptionError: The request can never run.
         """
         strategy = self._admission.prepare(request)
-        request.note_submission()
+        request.times.note_submission()
         if len(request.prompt_token_ids) == self._model.context_length and not request.shifts:
             self._finish(strategy, "length")
             return

@@ -19,6 +19,7 @@ import numpy as np
 
 from genai.config import GenerationConfig
 from genai.engine.results import Choice, GenerationResult, GenerationStats, Piece, TokenLogprob
+from genai.engine.times import RequestTimes
 from genai.errors import GenerationError
 from genai.sampling import Constraint, LogitsProcessor, Sampler
 from genai.text import Detokenizer
@@ -117,8 +118,7 @@ class Request:
         self.stop_texts = stop_texts or {}
         self.stop_token_ids = frozenset(() if config.ignore_eos else eos) | frozenset(config.stop_token_ids)
         self.seed = _draw_seed() if config.seed is None else config.seed
-        self.submitted = time.perf_counter()
-        self._first_token: float | None = None
+        self.times = RequestTimes()
 
     @property
     def is_finished(self) -> bool:
@@ -197,11 +197,7 @@ class Request:
     def deadline(self) -> float | None:
         """When it has taken all the time that it may, as `time.perf_counter` has it."""
         limit = self.config.max_time
-        return None if limit is None else self.submitted + limit
-
-    def note_submission(self) -> None:
-        """Take the time that `max_time` counts from."""
-        self.submitted = time.perf_counter()
+        return None if limit is None else self.times.submitted + limit
 
     def meets_criterion(self, token_ids: Sequence[int]) -> bool:
         """Whether one of the caller's functions wants a sequence, prompt included, to end here.
@@ -233,11 +229,6 @@ class Request:
     def take_apart(self, text: str) -> Answer:
         """Return what a whole text holds: in a conversation, text, reasoning and calls."""
         return Answer(text) if self.make_parser is None else parse_answer(self.make_parser(), text)
-
-    def note_first_token(self) -> None:
-        """Take the time, if this is the first token."""
-        if self._first_token is None:
-            self._first_token = time.perf_counter()
 
     def emit(self, piece: Piece) -> None:
         """Hand a piece to whoever streams."""
@@ -276,6 +267,7 @@ class Request:
         """End with an error."""
         assert not self.is_finished
         self.error = error
+        self.times.note_end()
         self._close()
 
     def _encode_negative(self) -> tuple[int, ...]:
@@ -294,20 +286,21 @@ class Request:
             self.on_piece(None)
 
     def _stats(self, generated_tokens: int) -> GenerationStats:
-        now = time.perf_counter()
-        first = self._first_token or now
-        decoding = now - first
+        submitted, ended = self.times.submitted, self.times.note_end()
+        first = self.times.first_token or ended
+        decoding = ended - first
         return GenerationStats(
             prompt_tokens=len(self.prompt_token_ids),
             cached_prompt_tokens=self.cached_prompt_tokens,
             generated_tokens=generated_tokens,
-            time_to_first_token_seconds=first - self.submitted,
-            total_seconds=now - self.submitted,
+            time_to_first_token_seconds=first - submitted,
+            total_seconds=ended - submitted,
             tokens_per_second=(generated_tokens - 1) / decoding
             if generated_tokens > 1 and decoding > 0
             else 0.0,
             drafted_tokens=self.drafted_tokens,
             accepted_tokens=self.accepted_tokens,
+            queue_seconds=(self.times.admitted or ended) - submitted,
         )
 
 

@@ -78,6 +78,7 @@ class GenerationStats:
         tokens_per_second: Generated tokens after the first, over the time after the first; 0 for a single one.
         drafted_tokens: Tokens that were guessed and looked at by the model (speculative decoding).
         accepted_tokens: How many of them were right, and so did not take a step of their own.
+        queue_seconds: From the request to its place in the KV cache; where it never got one, to its end.
     """
 
     prompt_tokens: int
@@ -88,6 +89,7 @@ class GenerationStats:
     tokens_per_second: float
     drafted_tokens: int = 0
     accepted_tokens: int = 0
+    queue_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -122,6 +122,7 @@ class Scheduler:
                     fail(strategy, self._never_fits(strategy))
                     continue
                 self.running.append(strategy)
+                strategy.request.times.note_admission()
                 self.waiting.service.begin(strategy, _num_uncached(strategy))
             self.waiting.remove(strategy)
         self._admitting = None

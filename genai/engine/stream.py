@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Self
 from genai.engine.pool import EnginePool
 from genai.engine.request import Request
 from genai.engine.results import GenerationResult, Piece
+from genai.engine.times import RequestTimes
 
 if TYPE_CHECKING:
     import asyncio
@@ -72,6 +73,11 @@ class AsyncGenerationStream:
     def result(self) -> GenerationResult | None:
         """How the prompt was continued; None while it runs."""
         return self._request.result
+
+    @property
+    def times(self) -> RequestTimes:
+        """When the request came to each stage, as far as it has come."""
+        return self._request.times
 
     def cancel(self) -> None:
         """Ask for an end before the next step. What came so far is the result."""

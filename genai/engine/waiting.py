@@ -92,7 +92,7 @@ class WaitingQueue:
 
     def _rank(self, line: _Line) -> tuple[int, int, float]:
         first = next(iter(self._lines[line]))
-        return line.priority, self.service.served(line.client), first.request.submitted
+        return line.priority, self.service.served(line.client), first.request.times.submitted
 
 
 def _priority(strategy: Strategy) -> int:

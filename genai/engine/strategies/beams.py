@@ -82,7 +82,7 @@ class BeamStrategy:
             logits = np.stack([output.logits_of(first + index, 1)[0] for index in range(len(beams))])
             first += len(beams)
             continuations = self._advance(group, logits, chosen)
-            self.request.note_first_token()
+            self.request.times.note_first_token()
             if continuations is None:
                 for beam in beams:
                     beam.end("length")  # the hypotheses have reasons of their own

@@ -63,7 +63,7 @@ class GuidedStrategy:
             twin.ids.append(sample.token_id)
             if sequence.finish_reason is not None:
                 twin.end(sequence.finish_reason)
-        self.request.note_first_token()
+        self.request.times.note_first_token()
         going_on = [pair for pair in self._running if pair[0].finish_reason is None]
         has_ended = len(going_on) < len(self._running)
         self._running = going_on

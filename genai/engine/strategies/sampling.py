@@ -42,7 +42,7 @@ class SamplingStrategy:
             else:
                 _choose(sequence, output, index, 0)
             sequence.commit_forced(self._most_forced(sequence))
-        self.request.note_first_token()
+        self.request.times.note_first_token()
         going_on = [sequence for sequence in self._running if sequence.finish_reason is None]
         has_ended = len(going_on) < len(self._running)
         self._running = going_on
