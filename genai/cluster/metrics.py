@@ -9,11 +9,13 @@ from prometheus_client.parser import text_string_to_metric_families
 
 __all__ = ["merged_metrics"]
 
+_OF_A_PROCESS = "process_"
+
 
 def merged_metrics(own: bytes, replicas: Mapping[str, str]) -> bytes:
     """Return one page in the text format of Prometheus.
 
-    What the front counts itself, the replicas count once more; of that theirs is left out.
+    What the front counts itself, the replicas count once more; of that theirs is left out, but for what is said of a process.
 
     Args:
         own: The front's page.
@@ -23,7 +25,7 @@ def merged_metrics(own: bytes, replicas: Mapping[str, str]) -> bytes:
     counted = frozenset(merged)
     for replica, page in sorted(replicas.items()):
         for family in _families(page):
-            if family.name in counted:
+            if family.name in counted and not family.name.startswith(_OF_A_PROCESS):
                 continue
             target = merged.setdefault(family.name, Metric(family.name, family.documentation, family.type))
             for sample in family.samples:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 from prometheus_client.registry import Collector
 
 from genai.engine import GenerationResult
 
 __all__ = ["Metrics", "TokenClock"]
 
+_QUEUE_SECONDS = (0.001, 0.005, 0.02, 0.1, 0.5, 1, 2, 5, 10, 20, 60)
 _FIRST_TOKEN_SECONDS = (0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 60)
 _TOKEN_SECONDS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2)
 
@@ -21,6 +22,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
+        ProcessCollector(registry=self._registry)  # memory, time and files of this process, on Linux
         self._requests = Counter(
             "genai_requests", "Requests answered.", ["path", "status"], registry=self._registry
         )
@@ -30,6 +32,15 @@ class Metrics:
         self._prompt_tokens = self._tokens("prompt_tokens", "Tokens of prompts.")
         self._cached_tokens = self._tokens("cached_prompt_tokens", "Tokens of prompts that were cached.")
         self._generated_tokens = self._tokens("generated_tokens", "Tokens generated.")
+        self._drafted_tokens = self._tokens("drafted_tokens", "Tokens guessed ahead.")
+        self._accepted_tokens = self._tokens("accepted_tokens", "Guessed tokens that were right.")
+        self._queue = Histogram(
+            "genai_queue_seconds",
+            "From a request to its place in the KV cache.",
+            ["model"],
+            buckets=_QUEUE_SECONDS,
+            registry=self._registry,
+        )
         self._first_token = Histogram(
             "genai_time_to_first_token_seconds",
             "From a request to its first token, waiting included.",
@@ -59,6 +70,9 @@ class Metrics:
             self._prompt_tokens.labels(model).inc(result.stats.prompt_tokens)
             self._cached_tokens.labels(model).inc(result.stats.cached_prompt_tokens)
             self._generated_tokens.labels(model).inc(result.stats.generated_tokens)
+            self._drafted_tokens.labels(model).inc(result.stats.drafted_tokens)
+            self._accepted_tokens.labels(model).inc(result.stats.accepted_tokens)
+            self._queue.labels(model).observe(result.stats.queue_seconds)
             if result.stats.generated_tokens:
                 self._first_token.labels(model).observe(result.stats.time_to_first_token_seconds)
 

@@ -7,8 +7,6 @@ from collections.abc import Iterator, Mapping
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from genai.engine import Workload
-from genai.errors import GenerationError
 from genai.server.served_model import ServedModel
 
 __all__ = ["ModelMetrics"]
@@ -46,7 +44,7 @@ class ModelMetrics(Collector):
             loads.add_metric([name], model.num_loads)
             seconds.add_metric([name], model.load_seconds)
         yield from (loaded, loads, seconds)
-        workloads = {name: found for name, model in self._models.items() if (found := _workload(model))}
+        workloads = {name: found for name, model in self._models.items() if (found := model.workload())}
         for field, (metric, text) in _GAUGES.items():
             gauge = GaugeMetricFamily(f"genai_{metric}", text, labels=["model"])
             for name, workload in workloads.items():
@@ -54,17 +52,10 @@ class ModelMetrics(Collector):
             yield gauge
         preemptions = CounterMetricFamily(
             "genai_preemptions",
-            "How often a request gave its place up, since the model was loaded.",
+            "How often a request gave its place up.",
             labels=["model"],
         )
-        for name, workload in workloads.items():
-            preemptions.add_metric([name], workload.num_preemptions)
+        for name, model in self._models.items():
+            current = workloads[name].num_preemptions if name in workloads else 0
+            preemptions.add_metric([name], model.past_preemptions + current)
         yield preemptions
-
-
-def _workload(model: ServedModel) -> Workload | None:
-    """Return what a model has to do; `None` where it is not loaded, or just going."""
-    try:
-        return None if model.generator is None else model.generator.workload()
-    except GenerationError:
-        return None

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from genai.engine import Workload
 from genai.errors import OutOfMemoryError
 from genai.folder import ModelFolder
 from genai.generator import Generator
@@ -33,6 +34,8 @@ class ServedModel:
         folder: Its folder, as soon as that is known.
         num_loads: How often it was loaded.
         load_seconds: How long that took in all.
+        past_preemptions: How often a request gave its place up, in all the times that it was loaded before.
+        is_going: Whether it is being let go.
         changing: Held by whoever lets it go.
         loading: What loads it, for all who wait.
     """
@@ -47,6 +50,8 @@ class ServedModel:
     folder: ModelFolder | None = None
     num_loads: int = 0
     load_seconds: float = 0.0
+    past_preemptions: int = 0
+    is_going: bool = False
     changing: asyncio.Lock = field(default_factory=asyncio.Lock)
     loading: asyncio.Task[Generator] | None = None
 
@@ -59,6 +64,10 @@ class ServedModel:
     def is_idle(self) -> bool:
         """Whether it is in memory and nobody needs it."""
         return self.generator is not None and not self.num_users
+
+    def workload(self) -> Workload | None:
+        """Return what it has to do; `None` where it is not loaded, or just going."""
+        return None if self.generator is None or self.is_going else self.generator.workload()
 
     def load_now(self) -> Generator:
         """Load it; blocks.
@@ -80,10 +89,12 @@ class ServedModel:
             if not self.is_idle:
                 return False
             assert self.generator is not None
+            self.past_preemptions += self.generator.workload().num_preemptions
+            self.is_going = True
             try:
                 await asyncio.to_thread(self.generator.close)
             finally:
-                self.generator = None  # only now is its memory free
+                self.generator, self.is_going = None, False  # only now is its memory free
         return True
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import re
+import sys
 from collections.abc import AsyncGenerator, Iterator, Mapping, MutableMapping
 from typing import Any, cast
 
@@ -173,6 +175,9 @@ def test_counters_are_the_fronts_and_the_replicas(front: Running, replicas: OneR
         assert f'genai_requests_total{{path="{CHAT}",status="200"}}' in page
         assert 'genai_generated_tokens_total{model="demo",replica="one"}' in page
         assert page.count("# TYPE genai_requests_total ") == 1
+        if sys.platform.startswith("linux"):
+            assert 'process_resident_memory_bytes{replica="one"}' in page
+            assert re.search(r"^process_resident_memory_bytes \d", page, re.MULTILINE)
 
 
 def test_a_draining_front_is_not_ready(front: Running) -> None:

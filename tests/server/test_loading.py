@@ -12,9 +12,11 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from genai.engine import Workload
 from genai.errors import ModelFolderError, OutOfMemoryError
 from genai.generator import Generator
 from genai.server import LoadLimits, ServedModels
+from genai.server.model_metrics import ModelMetrics
 from genai.wire import ApiError
 from tests.server.conftest import Running
 
@@ -44,6 +46,9 @@ class Loads:
 
             def close(self) -> None:
                 events.append(f"-{name}")
+
+            def workload(self) -> Workload:
+                return Workload(0, 0, 2, 0, 0, 0, 0, 0, 0, None)
 
         return Model()
 
@@ -183,6 +188,41 @@ def test_models_are_watched(serve: Callable[..., Running]) -> None:
     assert usage["prompt_tokens"] <= found["genai_kv_cache_idle_tokens", "demo"] + 1
     assert found["genai_kv_cache_max_tokens", "demo"] > 0
     assert ("genai_kv_cache_bytes", "other") not in found
+
+
+async def test_preemptions_are_counted_on_when_a_model_is_loaded_again() -> None:
+    def counted() -> dict[str, float]:
+        families = {family.name: family for family in ModelMetrics(models.models).collect()}
+        return {each.labels["model"]: each.value for each in families["genai_preemptions"].samples}
+
+    async with serving(Loads(), "ab", limits=LoadLimits(max_loaded=1)) as models:
+        assert counted() == {"a": 0, "b": 0}
+        for name, expected in (("a", (2, 0)), ("b", (2, 2)), ("a", (4, 2)), ("b", (4, 4))):
+            await use(models, name)
+            assert tuple(counted().values()) == expected
+
+
+async def test_preemptions_never_go_down_while_a_model_is_let_go() -> None:
+    loads, closing, may_close = Loads(), threading.Event(), threading.Event()
+
+    def load() -> Any:
+        model = loads.model("a")
+
+        def close() -> None:
+            closing.set()
+            may_close.wait(30)
+
+        model.close = close
+        return model
+
+    models = ServedModels({"a": load})
+    await use(models, "a")
+    going = asyncio.create_task(models.unload(models.find("a")))
+    await asyncio.to_thread(closing.wait, 30)
+    families = {family.name: family for family in ModelMetrics(models.models).collect()}
+    may_close.set()
+    await going
+    assert [each.value for each in families["genai_preemptions"].samples] == [2]
 
 
 async def test_loads_are_counted() -> None:
