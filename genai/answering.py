@@ -31,8 +31,15 @@ class Answering:
     num_prompt_tokens: int = 0
 
     @classmethod
-    async def begin(cls, generator: Generator, request: CompletionRequest) -> Self:
+    async def begin(
+        cls, generator: Generator, request: CompletionRequest, *, client: str | None = None
+    ) -> Self:
         """Queue all prompts of a request.
+
+        Args:
+            generator: Who answers.
+            request: What is asked.
+            client: Whom it is for, as `Generator.build_request` takes it.
 
         Raises:
             GenaiError: One of them cannot be carried out; then none is.
@@ -43,7 +50,9 @@ class Answering:
             built = await asyncio.to_thread(
                 lambda: [
                     generator.build_request(
-                        **request.arguments(prompt, lambda: generator.tokenizer), stream=request.stream
+                        **request.arguments(prompt, lambda: generator.tokenizer),
+                        stream=request.stream,
+                        client=client,
                     )
                     for prompt in request.prompts
                 ]

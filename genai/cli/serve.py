@@ -41,7 +41,9 @@ class ServerFlags:
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 8000
     api_key_file: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help=f"Keys that may ask, one a line; or one in {KEY_VARIABLE}."),
+        typer.Option(
+            metavar="FILE", help=f"Keys that may ask, one a line, KEY or NAME: KEY; or one in {KEY_VARIABLE}."
+        ),
     ] = None
     allow_origin: Annotated[
         list[str] | None,
@@ -50,6 +52,9 @@ class ServerFlags:
     max_requests: Annotated[
         int, typer.Option(min=1, help="Most requests that run or wait; more are told to come back.")
     ] = 256
+    max_requests_per_key: Annotated[
+        int | None, typer.Option(min=1, help="Most of these that one key, or keys of one name, may have.")
+    ] = None
     keep_alive: Annotated[
         float | None,
         typer.Option(min=0, metavar="SECONDS", help="Let a model go that nobody has asked for so long."),
@@ -107,11 +112,14 @@ def serve(
     from genai.runtime.providers import preferred_provider
 
     keys = _keys(flags.api_key_file)
+    if flags.max_requests_per_key is not None and not keys:
+        raise OptionError(f"--max-requests-per-key needs keys: --api-key-file, or {KEY_VARIABLE}")
     settings = ServerSettings(
         host=flags.host,
         api_keys=keys,
         allowed_origins=tuple(flags.allow_origin or ()),
         max_requests=flags.max_requests,
+        max_requests_per_key=flags.max_requests_per_key,
     )
     limits = LoadLimits(max_loaded=flags.max_loaded, max_bytes=flags.max_loaded_bytes)
     kept = _Kept(keep_alive=flags.keep_alive, limits=limits)

@@ -78,7 +78,7 @@ def replica_application(
         request_router_config=RequestRouterConfig(request_router_class=_ROUTER),  # type: ignore[arg-type]
         **_scale(replicas, num_slots),
     )(Replica)
-    behind_front = replace(server, host="0.0.0.0", api_keys=(), allowed_origins=())
+    behind_front = replace(server, host="0.0.0.0", api_keys=(), allowed_origins=(), max_requests_per_key=None)
     application: serve.Application = deployment.bind(
         models, source.with_threads(num_cpus), behind_front, keep_alive=keep_alive, limits=limits
     )

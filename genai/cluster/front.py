@@ -27,6 +27,7 @@ from genai.server import ServerSettings
 from genai.server.app import guarded_app
 from genai.server.ascii_json import AsciiJson
 from genai.server.http import read_bytes, while_connected
+from genai.server.keys import client_of
 from genai.server.state import Admission
 from genai.wire import INTERFACES, AnswerFacts, ApiError, Exchange, read_body
 
@@ -61,7 +62,7 @@ def make_front(replicas: Replicas, settings: ServerSettings) -> FastAPI:
         replicas: Who answers.
         settings: How it behaves.
     """
-    state = Admission(max_requests=settings.max_requests)
+    state = Admission(max_requests=settings.max_requests, max_requests_per_key=settings.max_requests_per_key)
 
     @contextlib.asynccontextmanager
     async def life(_: FastAPI) -> AsyncIterator[None]:
@@ -115,7 +116,7 @@ class _Forwarding:
         reply = _Reply(scope, send)
         with contextlib.ExitStack() as needed:
             if request.method == "POST":  # what only looks is not counted, as in one process
-                needed.enter_context(self._state.admitted())
+                needed.enter_context(self._state.admitted(client_of(scope)))
             try:
                 await while_connected(request, self._relay(request, body, reply))
             except ApiError:  # the client is gone, or every replica
@@ -170,10 +171,14 @@ class _Reply:
 
 
 def _scope_for_replica(scope: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a replica is told of a request: nothing that is a secret, or that only the front decides on."""
+    """Return what a replica is told of a request: nothing that is a secret, or that only the front decides on.
+
+    Whose key it has goes beside the headers, where no client can write.
+    """
     headers = [(name, value) for name, value in scope["headers"] if name not in _FRONT_HEADERS]
     headers.append((b"x-request-id", scope["state"]["request_id"].encode()))
-    return {**{key: scope[key] for key in _SENT_KEYS if key in scope}, "headers": headers, "root_path": ""}
+    sent = {key: scope[key] for key in _SENT_KEYS if key in scope}
+    return {**sent, "headers": headers, "root_path": "", "state": {"client": client_of(scope)}}
 
 
 def _read(path: str, body: bytes) -> Exchange | None:

@@ -56,7 +56,7 @@ class Replica:
         """
         await self._begin()
         call = _Call(body)
-        own_scope = {**scope, "state": {}}
+        own_scope = {**scope, "state": dict(scope["state"])}
         answering = asyncio.create_task(self._app(own_scope, call.receive, call.send))
         answering.add_done_callback(call.finish)
         try:

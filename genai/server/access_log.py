@@ -12,6 +12,7 @@ from typing import Any
 from starlette.datastructures import Headers, MutableHeaders
 
 from genai.server.guards import App, Receive, Scope, Send
+from genai.server.keys import client_of
 from genai.server.metrics import Metrics
 
 __all__ = ["AccessLog", "log_to_stderr"]
@@ -58,6 +59,7 @@ class AccessLog:
             entry = {
                 "time": time.time(),
                 "request_id": request_id,
+                "client": client_of(scope),
                 "method": scope["method"],
                 "path": scope["path"],
                 "status": status,

@@ -43,7 +43,11 @@ def make_app(models: ServedModels, settings: ServerSettings) -> FastAPI:
         models: The models, which are let go when it ends.
         settings: How it behaves.
     """
-    state = ServerState(models=models, max_requests=settings.max_requests)
+    state = ServerState(
+        models=models,
+        max_requests=settings.max_requests,
+        max_requests_per_key=settings.max_requests_per_key,
+    )
     state.metrics.watch(ModelMetrics(models.models))
 
     @contextlib.asynccontextmanager
@@ -122,7 +126,7 @@ def _layers(state: Admission, settings: ServerSettings) -> list[Middleware]:
         )
     return [
         *layers,
-        Middleware(KeyCheck, keys=settings.api_keys),
+        Middleware(KeyCheck, keys=settings.keys),
         Middleware(BodyLimit, max_bytes=settings.max_body_bytes),
         Middleware(LastResort),
     ]

@@ -14,6 +14,7 @@ from genai.answering import Answering
 from genai.server.ascii_json import AsciiJson
 from genai.server.errors import told_error
 from genai.server.http import EventStream, read_json, while_connected
+from genai.server.keys import client_of
 from genai.server.openapi import described_interface
 from genai.server.state import ServerState
 from genai.text import Tokenizer
@@ -40,17 +41,18 @@ def _route(state: ServerState, interface: Interface) -> Callable[[Request], Awai
 
 async def _answer(state: ServerState, request: Request, exchange: Exchange) -> Response:
     wanted = exchange.request
+    client = client_of(request.scope)
     target, created = state.models.find(wanted.model), time.time()
     if target.adapter is not None:
         wanted = wanted.with_adapter(target.adapter)
     async with contextlib.AsyncExitStack() as needed:
-        needed.enter_context(state.admitted())
+        needed.enter_context(state.admitted(client))
         if not wanted.prompts and wanted.keep_alive == 0:
             await state.models.unload(target)
             return _nothing(exchange, AnswerFacts(target.name, created, _no_tokenizer))
         generator = await needed.enter_async_context(state.models.use(target, keep_alive=wanted.keep_alive))
         load_seconds = time.time() - created
-        answering = await Answering.begin(generator, wanted)
+        answering = await Answering.begin(generator, wanted, client=client)
         needed.callback(answering.cancel)
         facts = AnswerFacts(
             target.name,

@@ -13,6 +13,7 @@ from typing import Any
 from starlette.datastructures import Headers
 
 from genai.server.errors import error_response
+from genai.server.keys import ApiKey
 from genai.server.page_routes import PAGE, PAGE_FILES
 from genai.wire import ApiError
 
@@ -37,13 +38,13 @@ class _Guard:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             try:
-                self._check(scope["path"], Headers(scope=scope))
+                self._check(scope, Headers(scope=scope))
             except ApiError as error:
                 await error_response(error, scope["path"])(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 
-    def _check(self, path: str, headers: Headers) -> None:
+    def _check(self, scope: Scope, headers: Headers) -> None:
         raise NotImplementedError
 
 
@@ -62,7 +63,7 @@ class OriginCheck(_Guard):
         self._origins = frozenset(allowed_origins)
         self._names = frozenset({*_LOCAL_NAMES, host.lower()}) if is_local else None
 
-    def _check(self, path: str, headers: Headers) -> None:  # noqa: ARG002
+    def _check(self, scope: Scope, headers: Headers) -> None:  # noqa: ARG002
         host = headers.get("host", "")
         if self._names is not None and _without_port(host) not in self._names:
             raise ApiError(
@@ -78,24 +79,28 @@ class OriginCheck(_Guard):
 
 
 class KeyCheck(_Guard):
-    """Asks for a key, in the same time whichever is wrong.
+    """Asks for a key, in the same time whichever is wrong, and notes whose it is (`client_of`).
 
     Args:
         app: What is guarded.
         keys: Those that are right; none asks for none.
     """
 
-    def __init__(self, app: App, *, keys: Sequence[str]) -> None:
+    def __init__(self, app: App, *, keys: Sequence[ApiKey]) -> None:
         super().__init__(app)
-        self._keys = [key.encode() for key in keys]
+        self._keys = keys
 
-    def _check(self, path: str, headers: Headers) -> None:
+    def _check(self, scope: Scope, headers: Headers) -> None:
+        path = scope["path"]
         if not self._keys or path in OPEN_PATHS or path.startswith(PAGE_FILES):
             return
         scheme, _, given = headers.get("authorization", "").partition(" ")
         key = given.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")
-        matches = [hmac.compare_digest(key.encode(), known) for known in self._keys]  # all of them, always
-        if not any(matches):
+        compare = hmac.compare_digest
+        clients = [
+            each.client for each in self._keys if compare(key.encode(), each.secret.encode())
+        ]  # all, always
+        if not clients:
             raise ApiError(
                 "a key is needed here: send it as Authorization: Bearer KEY"
                 if not key
@@ -104,6 +109,7 @@ class KeyCheck(_Guard):
                 code="invalid_api_key",
                 headers={"WWW-Authenticate": "Bearer"},
             )
+        scope["state"]["client"] = clients[0]
 
 
 class BodyLimit:

@@ -15,6 +15,7 @@ from genai.errors import TokenizerError
 from genai.generator import Generator
 from genai.server.ascii_json import AsciiJson
 from genai.server.http import read_json
+from genai.server.keys import client_of
 from genai.server.models import Target
 from genai.server.state import ServerState
 from genai.text import Tokenizer
@@ -72,7 +73,7 @@ def ollama_routes(state: ServerState) -> APIRouter:
     async def embed(request: Request) -> Response:
         wanted = read_ollama_embed_request(await read_json(request), is_old=False)
         target, begun = state.models.find(wanted.model), time.perf_counter()
-        vectors, num_tokens = await _vectors(state, target, wanted, normalize=True)
+        vectors, num_tokens = await _vectors(state, target, wanted, client_of(request.scope), normalize=True)
         return AsciiJson(
             {
                 "model": target.name,
@@ -85,7 +86,8 @@ def ollama_routes(state: ServerState) -> APIRouter:
     @router.post("/embeddings", summary="Return a text as a vector, as Ollama did.")
     async def embeddings(request: Request) -> Response:
         wanted = read_ollama_embed_request(await read_json(request), is_old=True)
-        vectors, _ = await _vectors(state, state.models.find(wanted.model), wanted, normalize=False)
+        target = state.models.find(wanted.model)
+        vectors, _ = await _vectors(state, target, wanted, client_of(request.scope), normalize=False)
         return AsciiJson({"embedding": vectors[0] if vectors else []})
 
     for name, command in _ELSEWHERE.items():
@@ -149,13 +151,13 @@ async def _shown(state: ServerState, target: Target) -> dict[str, Any]:
 
 
 async def _vectors(
-    state: ServerState, target: Target, wanted: OllamaEmbedRequest, *, normalize: bool
+    state: ServerState, target: Target, wanted: OllamaEmbedRequest, client: str | None, *, normalize: bool
 ) -> tuple[list[list[float]], int]:
     """Return the vectors of texts, and how many tokens they have."""
     if not wanted.texts and wanted.keep_alive == 0:
         await state.models.unload(target)
         return [], 0
-    with state.admitted():
+    with state.admitted(client):
         async with state.models.use(target, keep_alive=wanted.keep_alive) as generator:
             return await asyncio.to_thread(_embedded, generator, wanted, normalize=normalize)
 

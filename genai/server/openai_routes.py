@@ -13,6 +13,7 @@ from starlette.responses import Response
 from genai.generator import Generator
 from genai.server.ascii_json import AsciiJson
 from genai.server.http import read_json
+from genai.server.keys import client_of
 from genai.server.openapi import described
 from genai.server.state import ServerState
 from genai.wire import (
@@ -49,7 +50,7 @@ def openai_routes(state: ServerState) -> APIRouter:
     async def embed(request: Request) -> Response:
         wanted = read_embedding_request(await read_json(request))
         target = state.models.find(wanted.model)
-        with state.admitted():
+        with state.admitted(client_of(request.scope)):
             async with state.models.use(target) as generator:
                 return AsciiJson(await asyncio.to_thread(_embedded, generator, wanted, target.name))
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ipaddress
 from dataclasses import dataclass
 
+from genai.server.keys import ApiKey
+
 __all__ = ["ServerSettings"]
 
 _MIB = 1 << 20
@@ -16,9 +18,11 @@ class ServerSettings:
 
     Args:
         host: The address that it listens on.
-        api_keys: Who may ask: any of these as a bearer token; none asks for no key.
+        api_keys: Who may ask: whoever sends one of these as a bearer token; each is a key, or "NAME: KEY". None asks for no
+            key.
         allowed_origins: Pages of other origins that a browser may let ask; none, unless they are named.
         max_requests: Most requests that run or wait at a time; further ones are told to come back.
+        max_requests_per_key: Most of these that keys of one name may have; `None` leaves it at that.
         max_body_bytes: Most bytes of a request's body.
     """
 
@@ -26,7 +30,16 @@ class ServerSettings:
     api_keys: tuple[str, ...] = ()
     allowed_origins: tuple[str, ...] = ()
     max_requests: int = 256
+    max_requests_per_key: int | None = None
     max_body_bytes: int = 16 * _MIB
+
+    def __post_init__(self) -> None:
+        self.keys  # noqa: B018 - a line that is none is told at once
+
+    @property
+    def keys(self) -> tuple[ApiKey, ...]:
+        """The keys, and who has them."""
+        return tuple(map(ApiKey.read, self.api_keys))
 
     @property
     def is_local(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -19,22 +20,29 @@ class Admission:
 
     Args:
         max_requests: Most requests that run or wait at a time.
+        max_requests_per_key: Most of these that one client's keys may have; `None` leaves it at that.
         metrics: The counters.
         is_draining: Whether it takes no more requests, because it is about to end.
         num_requests: Requests that run or wait.
+        num_requests_of: How many of them are each client's; who has none is not in it.
     """
 
     max_requests: int
+    max_requests_per_key: int | None = None
     metrics: Metrics = field(default_factory=Metrics)
     is_draining: bool = False
     num_requests: int = 0
+    num_requests_of: Counter[str] = field(default_factory=Counter)
 
     @contextlib.contextmanager
-    def admitted(self) -> Iterator[None]:
+    def admitted(self, client: str | None) -> Iterator[None]:
         """Count a request among those that run or wait, as long as the block lasts.
 
+        Args:
+            client: Whose key it has.
+
         Raises:
-            ApiError: There are too many, or the server is about to end.
+            ApiError: There are too many, or too many of this client, or the server is about to end.
         """
         if self.is_draining:
             raise ApiError(
@@ -50,13 +58,31 @@ class Admission:
                 code="rate_limit_exceeded",
                 headers={"Retry-After": "1"},
             )
+        if client is not None:
+            self._check_share(client)
         self.num_requests += 1
+        self.num_requests_of.update(_one(client))
         self.metrics.running.set(self.num_requests)
         try:
             yield
         finally:
             self.num_requests -= 1
+            self.num_requests_of -= _one(client)  # which drops those that have none left
             self.metrics.running.set(self.num_requests)
+
+    def _check_share(self, client: str) -> None:
+        num_own = self.num_requests_of[client]
+        if self.max_requests_per_key is not None and num_own >= self.max_requests_per_key:
+            raise ApiError(
+                f"{num_own} requests of this key run or wait already: come back later",
+                status=429,
+                code="key_limit_exceeded",
+                headers={"Retry-After": "1"},
+            )
+
+
+def _one(client: str | None) -> Counter[str]:
+    return Counter() if client is None else Counter({client: 1})
 
 
 @dataclass(slots=True, kw_only=True)

@@ -35,6 +35,14 @@ def test_keys_come_from_a_file_and_the_environment(tmp_path: Path, monkeypatch: 
         _keys(tmp_path / "none")
 
 
+def test_a_limit_for_each_key_needs_keys(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(KEY_VARIABLE, raising=False)
+    assert run_app(["serve", "--port", "0", "--max-requests-per-key", "2"]) == 2
+    assert "--max-requests-per-key needs keys" in capsys.readouterr().err
+
+
 def test_what_cannot_be_served_is_told_before_anything_is_loaded(capsys: pytest.CaptureFixture[str]) -> None:
     with listen("127.0.0.1", 0) as taken:
         port = str(taken.getsockname()[1])

@@ -12,12 +12,15 @@ from typing import Any, cast
 
 import pytest
 
+from genai import Generator
+from genai.answering import Answering
 from genai.cluster.errors import ReplicaLostError
 from genai.cluster.front import make_front
 from genai.cluster.loading import ModelSource
 from genai.cluster.replica import Replica
 from genai.errors import OptionError
 from genai.server import ServerSettings
+from genai.wire import CompletionRequest
 from tests.server.conftest import Running, running
 
 CHAT = "/v1/chat/completions"
@@ -57,7 +60,12 @@ def replicas() -> OneReplica:
 
 @pytest.fixture(scope="module")
 def front(replicas: OneReplica) -> Iterator[Running]:
-    settings = ServerSettings(api_keys=("key",), max_requests=2, max_body_bytes=10_000)
+    settings = ServerSettings(
+        api_keys=("alice: key", "bob: other-key"),
+        max_requests=2,
+        max_requests_per_key=1,
+        max_body_bytes=10_000,
+    )
     with running(make_front(cast(Any, replicas), settings)) as front:
         yield front
 
@@ -69,6 +77,7 @@ def fresh(replicas: OneReplica) -> None:
 
 
 KEY = {"authorization": "Bearer key"}
+BOB = {"authorization": "Bearer other-key"}
 
 
 def test_it_answers_as_the_replica_does(front: Running, replicas: OneReplica) -> None:
@@ -117,14 +126,39 @@ def test_a_replica_is_told_no_secret_and_the_requests_id(
     assert [entry["path"] for entry in entries if entry["request_id"] == "mine"][-1] == CHAT
 
 
+def test_a_replica_is_told_whose_key_it_is_by_the_front_alone(
+    front: Running, replicas: OneReplica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clients = []
+    begin = Answering.begin
+
+    async def noting(generator: Generator, request: CompletionRequest, *, client: str | None) -> Answering:
+        clients.append(client)
+        return await begin(generator, request, client=client)
+
+    monkeypatch.setattr(Answering, "begin", noting)
+    told = {"x-client": "bob", "x-genai-client": "bob", "client": "bob"}
+    with front.client as client:
+        for headers in (KEY, BOB):
+            assert client.post(CHAT, json=ASKED, headers={**told, **headers}).status_code == 200
+    assert [scope["state"] for scope, _ in replicas.told] == [{"client": "alice"}, {"client": "bob"}]
+    assert clients == ["alice", "bob"]
+
+
 def test_too_many_are_told_to_come_back(front: Running, replicas: OneReplica) -> None:
     long = {**ASKED, "max_tokens": 1500, "ignore_eos": True, "stream": True}
     with front.client as client, contextlib.ExitStack() as open_streams:
         kept = []
-        for _ in range(2):
-            answer = open_streams.enter_context(client.stream("POST", CHAT, json=long, headers=KEY))
+        for headers in (KEY, BOB):
+            answer = open_streams.enter_context(client.stream("POST", CHAT, json=long, headers=headers))
             kept.append(answer.iter_lines())
             next(kept[-1])
+            refused = client.post(CHAT, json=ASKED, headers=headers)
+            code = refused.json()["error"]["code"]
+            assert (refused.status_code, code) == (
+                429,
+                "key_limit_exceeded" if headers is KEY else "rate_limit_exceeded",
+            )
         assert client.post(CHAT, json=ASKED, headers=KEY).status_code == 429
         assert client.get("/v1/models", headers=KEY).status_code == 200
 
