@@ -46,18 +46,21 @@ class Replicas:
             session: What it belongs to; "" is nothing.
 
         Raises:
-            ReplicaLostError: The replica is gone; where nothing was yielded yet, several were, one after another.
+            ReplicaLostError: The replica is gone before the end of its answer; where nothing was yielded yet, several were, one
+                after another.
         """
         for number in range(_MAX_TRIES):
-            has_begun = False
+            has_begun = is_whole = False
             try:
                 answer = _held_until_body(self._ask_one(scope, body, session))
                 async with contextlib.aclosing(answer) as messages:
                     async for message in messages:
-                        has_begun = True
+                        has_begun, is_whole = True, _is_last(message)
                         yield message
                 return
             except ReplicaLostError:
+                if is_whole:
+                    return
                 if has_begun or number == _MAX_TRIES - 1:
                     raise
                 logger.warning("a replica is lost; its request is tried again")
@@ -94,6 +97,11 @@ def _explained(error: Exception) -> Exception:
     if isinstance(error, RayTaskError):  # the replica is there, and raised it
         return GenerationError(f"a replica failed: {error.cause}")
     return ReplicaLostError()
+
+
+def _is_last(message: Mapping[str, Any]) -> bool:
+    """Whether a message ends its response."""
+    return message["type"] == "http.response.body" and not message.get("more_body", False)
 
 
 async def _held_until_body(answer: AsyncGenerator[Messages]) -> AsyncGenerator[MutableMapping[str, Any]]:

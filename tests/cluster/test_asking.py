@@ -14,6 +14,7 @@ from genai.errors import GenerationError
 pytestmark = pytest.mark.ray
 
 START = {"type": "http.response.start", "status": 200, "headers": []}
+PART = {"type": "http.response.body", "body": b"one", "more_body": True}
 BODY = {"type": "http.response.body", "body": b"one", "more_body": False}
 
 
@@ -65,9 +66,15 @@ async def test_a_request_is_sent_again_until_an_answer_has_begun(lost: Exception
 
 
 async def test_an_answer_that_has_begun_is_not_begun_again(lost: Exception) -> None:
-    handle = Handle([[START, BODY], lost], [[START, BODY]])
+    handle = Handle([[START, PART], lost], [[START, BODY]])
     with pytest.raises(ReplicaLostError):
         await told(handle)
+    assert len(handle._scripts) == 1
+
+
+async def test_a_replica_that_is_lost_behind_its_answer_is_no_loss(lost: Exception) -> None:
+    handle = Handle([[START, PART], [BODY], lost], [[START, BODY]])
+    assert await told(handle) == [START, PART, BODY]
     assert len(handle._scripts) == 1
 
 
