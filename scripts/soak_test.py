@@ -8,7 +8,7 @@ random, at --share of it (0.8): of a hundred clients 74 read a streamed answer a
 before anything came, 3 send prompts that are too long, 4 bodies that are none. Judged are: every request answered or
 refused as it should be; every answer ended exactly once; memory of the server's processes, which may grow by 2 % from the
 first fifth of the time to the last; the first token's p99, by half from the first third to the last; the server's log,
-without a traceback; and, when all clients are gone, its own counters: nothing runs, no cache is in use.
+without a traceback; and, when all clients are gone, its own counter: nothing runs.
 """
 
 from __future__ import annotations
