@@ -32,7 +32,7 @@ class BackgroundDriver:
         self._requests: set[Request] = set()
         self._delivery = Delivery()
         for engine in engines.engines:
-            engine.hand_over = self._delivery.hand_over
+            engine.hand_over_by(self._delivery.hand_over)
 
     def submit(self, request: Request) -> AsyncGenerationStream:
         """Queue a request and return its stream; to be called in a running event loop.
