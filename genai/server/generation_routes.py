@@ -50,7 +50,8 @@ async def _answer(state: ServerState, request: Request, exchange: Exchange) -> R
         if not wanted.prompts and wanted.keep_alive == 0:
             await state.models.unload(target)
             return _nothing(exchange, AnswerFacts(target.name, created, _no_tokenizer))
-        generator = await needed.enter_async_context(state.models.use(target, keep_alive=wanted.keep_alive))
+        use = needed.enter_async_context(state.models.use(target, keep_alive=wanted.keep_alive))
+        generator = await while_connected(request, use)
         load_seconds = time.time() - created
         answering = await Answering.begin(generator, wanted, client=client)
         needed.callback(answering.cancel)
