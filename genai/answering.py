@@ -13,7 +13,7 @@ from typing import Self
 from genai.engine import AsyncGenerationStream, GenerationResult, Piece
 from genai.errors import OptionError
 from genai.generator import Generator
-from genai.wire import BodyError, CompletionRequest
+from genai.wire import CompletionRequest
 
 __all__ = ["Answering"]
 
@@ -116,10 +116,10 @@ class Answering:
 
 def _check_context(request: CompletionRequest, context_length: int) -> None:
     if request.num_context is not None and request.num_context > context_length:
-        raise BodyError(
-            f"num_ctx is {request.num_context}, and the context holds {context_length} tokens: genai serve --max-context "
+        raise OptionError(
+            f"num_context is {request.num_context}, but the context holds {context_length} tokens: genai serve --max-context "
             "and the model decide",
-            "num_ctx",
+            option="num_context",
         )
 
 

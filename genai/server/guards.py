@@ -96,11 +96,9 @@ class KeyCheck(_Guard):
             return
         scheme, _, given = headers.get("authorization", "").partition(" ")
         key = given.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")
-        compare = hmac.compare_digest
-        clients = [
-            each.client for each in self._keys if compare(key.encode(), each.secret.encode())
-        ]  # all, always
-        if not clients:
+        sent = key.encode("latin-1")  # as it was decoded
+        matching = [each for each in self._keys if hmac.compare_digest(sent, each.secret.encode())]  # all, always
+        if not matching:
             raise ApiError(
                 "a key is needed here: send it as Authorization: Bearer KEY"
                 if not key
@@ -109,7 +107,7 @@ class KeyCheck(_Guard):
                 code="invalid_api_key",
                 headers={"WWW-Authenticate": "Bearer"},
             )
-        scope["state"]["client"] = clients[0]
+        scope["state"]["client"] = matching[0].client
 
 
 class BodyLimit:

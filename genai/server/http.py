@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import math
 from collections.abc import AsyncIterator, Coroutine
 from typing import Any, NoReturn, TypeVar
 
@@ -51,6 +52,8 @@ async def read_bytes(request: Request) -> bytes:
 def _number(text: str) -> float:
     """Return a number; JSON does not tell 5.0 from 5, and some clients write the one for the other."""
     value = float(text)
+    if math.isinf(value):
+        raise ValueError(f"{text:.100} is beyond all numbers")
     return int(value) if value.is_integer() and abs(value) < _EXACT else value
 
 

@@ -22,11 +22,11 @@ from genai.text import Tokenizer
 from genai.wire import (
     OLLAMA,
     ApiError,
-    BodyError,
     ModelFacts,
     OllamaEmbedRequest,
     loaded_body,
     read_ollama_embed_request,
+    read_show_request,
     show_body,
     tag_body,
 )
@@ -63,10 +63,7 @@ def ollama_routes(state: ServerState) -> APIRouter:
 
     @router.post("/show", summary="Tell what is known of a model, as Ollama does.")
     async def show(request: Request) -> Response:
-        body = await read_json(request)
-        name = (body.get("model") or body.get("name")) if isinstance(body, dict) else None
-        if not isinstance(name, str):
-            raise BodyError("model must be the name of a model", "model")
+        name = read_show_request(await read_json(request))
         return AsciiJson(await _shown(state, state.models.find(name)))
 
     @router.post("/embed", summary="Return texts as vectors, as Ollama does.")
@@ -166,20 +163,18 @@ def _embedded(
     generator: Generator, wanted: OllamaEmbedRequest, *, normalize: bool
 ) -> tuple[list[list[float]], int]:
     rows = [generator.tokenize(text) for text in wanted.texts]
-    texts = list(wanted.texts)
     if wanted.is_cut:
-        for index, row in enumerate(rows):
-            if len(row) > generator.context_length:
-                texts[index], rows[index] = _cut(generator, row)
-    return generator.embed(texts, normalize=normalize).tolist(), sum(map(len, rows))
+        rows = [_cut(generator, row) for row in rows]
+    return generator.embed(token_ids=rows, normalize=normalize).tolist(), sum(map(len, rows))
 
 
-def _cut(generator: Generator, row: list[int]) -> tuple[str, list[int]]:
-    """Return the beginning of a text that the context has room for; what is cut within a word may get more tokens again."""
-    room = generator.context_length
-    while True:
-        text = generator.tokenizer.decode(row[:room])
-        shorter = generator.tokenize(text)
-        if len(shorter) <= generator.context_length:
-            return text, shorter
-        room -= len(shorter) - generator.context_length
+def _cut(generator: Generator, row: list[int]) -> list[int]:
+    """Return the tokens of as much of a text as the context has room for, with those that begin and end every text.
+
+    What is cut within a word may get more tokens again.
+    """
+    room, shorter = generator.context_length, row
+    while len(shorter) > generator.context_length:
+        shorter = generator.tokenize(generator.tokenizer.decode(row[:room]))
+        room -= max(len(shorter) - generator.context_length, 1)
+    return shorter

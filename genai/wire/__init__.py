@@ -26,6 +26,7 @@ from genai.wire.ollama import (
     OllamaEmbedRequest,
     loaded_body,
     read_ollama_embed_request,
+    read_show_request,
     show_body,
     tag_body,
 )
@@ -98,6 +99,7 @@ __all__ = [
     "read_detokenize_request",
     "read_embedding_request",
     "read_ollama_embed_request",
+    "read_show_request",
     "read_tokenize_request",
     "show_body",
     "status_of",

@@ -41,7 +41,11 @@ def test_keys(serve: Serve) -> None:
             assert refused.status_code == 401
             assert error_of(refused)["code"] == "invalid_api_key"
             assert refused.headers["www-authenticate"] == "Bearer"
-        for headers in ({"authorization": "bearer first"}, {"x-api-key": "first"}):
+        for headers in (
+            {"authorization": "bearer first"},
+            {"x-api-key": "first"},
+            {"authorization": "Bearer zweiter ü".encode()},
+        ):
             assert client.get("/v1/models", headers=headers).status_code == 200
         assert client.get("/health/live").status_code == 200
         assert client.get("/metrics").status_code == 401
@@ -92,7 +96,17 @@ def test_large_bodies_are_refused_unread(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"{", b"[1]", b'{"a": NaN}', b"[" * 100_000, b"\xff", b'{"n": ' + b"9" * 5000 + b"}"]
+    "body",
+    [
+        b"",
+        b"{",
+        b"[1]",
+        b'{"a": NaN}',
+        b'{"a": -1e999}',
+        b"[" * 100_000,
+        b"\xff",
+        b'{"n": ' + b"9" * 5000 + b"}",
+    ],
 )
 def test_what_is_no_json_object_is_refused(client: httpx.Client, body: bytes) -> None:
     refused = client.post(CHAT, content=body)
@@ -105,7 +119,6 @@ def test_a_number_that_is_an_integer_is_one(client: httpx.Client) -> None:
     assert client.post("/v1/completions", content=body).json()["usage"]["completion_tokens"] == 2
     refused = client.post("/v1/completions", content=b'{"prompt": "a", "max_tokens": 2.5}')
     assert (refused.status_code, error_of(refused)["param"]) == (400, "max_tokens")
-    assert client.post("/v1/completions", content=b'{"prompt": "a", "temperature": 1e999}').status_code == 400
 
 
 def test_half_a_character_is_told_back(client: httpx.Client) -> None:

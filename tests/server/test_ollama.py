@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -119,9 +118,8 @@ def test_a_form(client: ollama.Client) -> None:
     options = {"num_predict": 60}
     answer = client.chat("demo", HELLO, format=Verdict.model_json_schema(), options=options)
     Verdict.model_validate_json(answer.message.content or "")
-    anything = client.generate("demo", "Hi", format="json", options={"num_predict": 200, "temperature": 0})
-    if anything.done_reason == "stop":
-        assert isinstance(json.loads(anything.response or ""), dict)
+    anything = client.generate("demo", "Hi", format="json", options={"num_predict": 8, "temperature": 0})
+    assert (anything.response or "").startswith("{")  # which the demo would not say by itself
 
 
 def look(at: str) -> str:
@@ -219,7 +217,7 @@ def test_errors_are_texts(client: ollama.Client, server: Running, serve: Serve) 
     for options, message in (
         ({"temperature": -1}, "temperature must be"),
         ({"num_predict": 0}, "options.num_predict must be"),
-        ({"num_ctx": 10**6}, "num_ctx is 1000000, and the context holds"),
+        ({"num_ctx": 10**6}, "options.num_ctx is 1000000, but the context holds"),
         ({"mirostat": 1}, "mirostat must be"),
     ):
         with pytest.raises(ollama.ResponseError, match=message) as refused:

@@ -14,7 +14,15 @@ import genai
 from genai.engine import GenerationResult
 from genai.errors import GenerationError
 from genai.folder import ModelFolder
-from genai.wire import AnswerFacts, BodyError, CompletionRequest, Event, ModelFacts, read_body
+from genai.wire import (
+    AnswerFacts,
+    BodyError,
+    CompletionRequest,
+    Event,
+    ModelFacts,
+    read_body,
+    read_show_request,
+)
 from genai.wire.ollama.durations import read_keep_alive
 from tests.scripted import THINKING, make_scripted
 
@@ -221,6 +229,7 @@ def test_what_is_no_duration_is_refused(value: Any) -> None:
         (CHAT, {"options": {"logprobs": True}}, "an answer has no place", "logprobs"),
         (CHAT, {"options": {"temprature": 1}}, 'Did you mean "temperature"', "temprature"),
         (CHAT, {"options": {"seed": -7}}, "seed must be at least 0", "seed"),
+        (CHAT, {"options": {"num_ctx": 0}}, "num_ctx must be at least 1", "num_ctx"),
         (CHAT, {"think": "much"}, "think must be true, false", "think"),
         (CHAT, {"format": "xml"}, 'format must be "json" or a JSON schema', "format"),
         (CHAT, {"top_logprobs": 3}, "needs logprobs", "top_logprobs"),
@@ -238,6 +247,21 @@ def test_what_cannot_be_is_refused_by_name(
     with pytest.raises(BodyError, match=message) as caught:
         read_body(path, {"model": "m", **fields})
     assert caught.value.option == field
+
+
+def test_which_model_is_shown() -> None:
+    assert read_show_request({"model": "m", "verbose": False}) == "m"
+    assert read_show_request({"name": "m"}) == "m"
+    for body, field in (
+        ([], "body"),
+        ({}, "model"),
+        ({"model": 5}, "model"),
+        ({"model": "m", "verbose": True}, "verbose"),
+        ({"model": "m", "system": "Be brief."}, "system"),
+    ):
+        with pytest.raises(BodyError) as caught:
+            read_show_request(body)
+        assert caught.value.option == field
 
 
 def test_what_weights_were_kept_as_is_told() -> None:

@@ -154,7 +154,9 @@ def test_reasoning() -> None:
         ({"top_logprobs": 2}, {"logprobs": True, "top_logprobs": 2}),
         ({"include": ["message.output_text.logprobs"]}, {"logprobs": True, "top_logprobs": 0}),
         ({"include": ["reasoning.encrypted_content"]}, {}),
+        ({"logprobs": True}, {"logprobs": True, "top_logprobs": 0}),
         ({"top_logprobs": 0}, {}),
+        ({"logprobs": False}, {}),
     ],
 )
 def test_log_probabilities(body: dict[str, Any], options: dict[str, Any]) -> None:
@@ -192,6 +194,8 @@ def test_log_probabilities(body: dict[str, Any], options: dict[str, Any]) -> Non
         ({"reasoning": {"effort": "much"}}, "reasoning.effort"),
         ({"reasoning": {"summary": "concise"}}, "reasoning.summary"),
         ({"truncation": "some"}, "truncation"),
+        ({"top_logprobs": 2, "logprobs": "yes"}, "logprobs"),
+        ({"top_logprobs": 2, "logprobs": False}, "logprobs"),
         ({"truncation": "auto", "context_policy": "stop"}, "truncation"),
         ({"stream": True, "stream_options": {"include_obfuscation": True}}, "stream_options"),
         ({"metadata": "a"}, "metadata"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from genai.wire.ollama.answers import OllamaAnswer
 from genai.wire.ollama.embeddings import OllamaEmbedRequest, read_ollama_embed_request
 from genai.wire.ollama.errors import error_body
-from genai.wire.ollama.models import ModelFacts, loaded_body, show_body, tag_body
+from genai.wire.ollama.models import ModelFacts, loaded_body, read_show_request, show_body, tag_body
 from genai.wire.ollama.schemas import ollama_chat_schemas, ollama_generate_schemas
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "ollama_chat_schemas",
     "ollama_generate_schemas",
     "read_ollama_embed_request",
+    "read_show_request",
     "show_body",
     "tag_body",
 ]

@@ -11,9 +11,10 @@ from typing import Any
 from genai.folder import Manifest, ModelFolder
 from genai.text import Tokenizer
 from genai.tools import find_reasoning
+from genai.wire.fields import BodyError, body_fields, drop_usual, refuse_rest, take
 from genai.wire.ollama.durations import date
 
-__all__ = ["ModelFacts", "loaded_body", "show_body", "tag_body"]
+__all__ = ["ModelFacts", "loaded_body", "read_show_request", "show_body", "tag_body"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +97,22 @@ def loaded_body(
         "size_vram": model.num_bytes if is_on_device else 0,
         "context_length": context_length,
     }
+
+
+def read_show_request(body: Any) -> str:
+    """Return the model that a body asks about, as `model` or, as clients did before, `name`.
+
+    Raises:
+        BodyError: A field is missing, unknown, or not of the type that it should be.
+    """
+    fields = body_fields(body)
+    drop_usual(fields, {"verbose": (False,)})
+    older = take(fields, "name", str, None)
+    model: str | None = take(fields, "model", str, older)
+    refuse_rest(fields, known=("model", "verbose"))
+    if not model:
+        raise BodyError("model must be the name of a model", "model")
+    return model
 
 
 def show_body(model: ModelFacts, tokenizer: Tokenizer | None) -> dict[str, Any]:

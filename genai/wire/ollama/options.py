@@ -15,7 +15,11 @@ _RENAMED = {
     "repeat_penalty": "repetition_penalty",
     "repeat_last_n": "repetition_last_n",
 }
-NAMES = {**{option: f"options.{name}" for name, option in _RENAMED.items()}, "response_format": "format"}
+NAMES = {
+    **{option: f"options.{name}" for name, option in _RENAMED.items()},
+    "num_context": "options.num_ctx",
+    "response_format": "format",
+}
 """What a body calls options."""
 _AT_LOADING = (
     *("numa", "num_batch", "num_gpu", "main_gpu", "low_vram", "f16_kv", "logits_all", "vocab_only"),
@@ -34,6 +38,8 @@ def read_options(given: Mapping[str, Any]) -> tuple[dict[str, Any], int | None]:
     """
     fields = {name: value for name, value in given.items() if value is not None}
     num_context = take(fields, "num_ctx", int, None)
+    if num_context is not None and num_context < 1:
+        raise BodyError(f"options: num_ctx must be at least 1, not {num_context}", "num_ctx")
     for name, neutral in _NEUTRAL.items():
         if name in fields and fields.pop(name) != neutral:
             raise BodyError(f"options: there is no {name} here, which can only be {neutral}", name)

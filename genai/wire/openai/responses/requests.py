@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from genai.wire.exchange import CompletionRequest
-from genai.wire.fields import BodyError, body_fields, drop_usual, refuse_rest, take
+from genai.wire.fields import LABELS, BodyError, body_fields, drop_usual, refuse_rest, take
 from genai.wire.openai.reasoning import thinking_of
 from genai.wire.openai.responses.conversation import read_input
 from genai.wire.openai.shared_fields import read_stream_options
@@ -39,7 +39,6 @@ _HINTS: Mapping[str, str] = {
 REFUSED = ("num_return_sequences", "prompt_logprobs", "echo", "response_format")
 """Options that a response has no place for, or another one."""
 LOGPROBS, PACKED = "message.output_text.logprobs", "reasoning.encrypted_content"
-_LABELS = ("user", "metadata", "safety_identifier", "prompt_cache_key")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +62,7 @@ def read_response(body: Any) -> tuple[CompletionRequest, ResponseSettings]:
             own checks find, when the request is built.
     """
     fields = body_fields(body)
-    labels = {name: body[name] for name in _LABELS if body.get(name) is not None}
+    labels = {name: body[name] for name in sorted(LABELS) if body.get(name) is not None}
     if not isinstance(labels.get("metadata", {}), Mapping):
         raise BodyError("metadata must be an object", "metadata")
     given = dict(fields)
@@ -83,11 +82,9 @@ def read_response(body: Any) -> tuple[CompletionRequest, ResponseSettings]:
             raise BodyError(f'unknown field "{name}".{_HINTS.get(name, _ONE_ANSWER)}', name)
     options |= plain_options(fields, renamed=RENAMED, hints=_HINTS)
     names = {option: name for name, option in RENAMED.items() if name in given}
-    names |= (
-        {"response_format": "text.format", "context_policy": "truncation"}
-        if "truncation" in given
-        else {"response_format": "text.format"}
-    )
+    names["response_format"] = "text.format"
+    if "truncation" in given:
+        names["context_policy"] = "truncation"
     settings = ResponseSettings(_told(given, labels), packs_reasoning=PACKED in included)
     return CompletionRequest(model, [prompt], options, stream, names, thinking), settings
 
@@ -166,11 +163,15 @@ def _truncation(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def _logprobs(fields: dict[str, Any], included: frozenset[str]) -> dict[str, Any]:
-    """Return the options for log-probabilities, which `top_logprobs` asks for as well as `include`."""
+    """Return the options for log-probabilities, which `logprobs`, `top_logprobs` and `include` ask for alike."""
     count = take(fields, "top_logprobs", int, 0)
-    if not count and LOGPROBS not in included:
+    is_asked = bool(count) or LOGPROBS in included
+    if not take(fields, "logprobs", bool, is_asked):
+        if is_asked:
+            raise BodyError(
+                "logprobs must be true, or left out, where top_logprobs or include asks for them", "logprobs"
+            )
         return {}
-    fields.pop("logprobs", None)
     return {"logprobs": True, "top_logprobs": count}
 
 
