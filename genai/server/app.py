@@ -57,6 +57,7 @@ def make_app(models: ServedModels, settings: ServerSettings) -> FastAPI:
             yield
         finally:
             looking.cancel()
+            await asyncio.wait([looking])
             await models.close()
 
     app = guarded_app(state, settings, life)

@@ -97,7 +97,9 @@ class KeyCheck(_Guard):
         scheme, _, given = headers.get("authorization", "").partition(" ")
         key = given.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")
         sent = key.encode("latin-1")  # as it was decoded
-        matching = [each for each in self._keys if hmac.compare_digest(sent, each.secret.encode())]  # all, always
+        matching = [
+            each for each in self._keys if hmac.compare_digest(sent, each.secret.encode())
+        ]  # all, always
         if not matching:
             raise ApiError(
                 "a key is needed here: send it as Authorization: Bearer KEY"

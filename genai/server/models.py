@@ -92,8 +92,8 @@ class ServedModels:
         sizes = sizes or {}
         self._served = {name: ServedModel(load, sizes.get(name, 0)) for name, load in loaders.items()}
         self._limits = limits or LoadLimits()
-        self._freed = asyncio.Event()
-        self._used = asyncio.Event()
+        self._freed = asyncio.Event()  # wakes those that wait for room
+        self._used = asyncio.Event()  # wakes whoever looks for idle models
         self._adapters = dict(adapters or {})
         self._keep_alive = keep_alive
         self.created = int(time.time())
@@ -203,7 +203,7 @@ class ServedModels:
             served.num_users -= 1
             served.idle_since = time.monotonic()
             self._used.set()
-            self._note_change()
+            self._freed.set()
 
     async def let_idle_go(self) -> None:
         """Let go, until cancelled, what nobody has used for as long as it is kept."""
@@ -213,8 +213,7 @@ class ServedModels:
             for served in self._served.values():
                 if served.is_idle and self.seconds_left(served) <= 0:
                     await served.let_go()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._used.wait(), step)
+            await _wait(self._used, step)
 
     def seconds_left(self, served: ServedModel) -> float:
         """Return how long a model that is loaded stays if nobody asks for it."""
@@ -232,11 +231,7 @@ class ServedModels:
     async def close(self) -> None:
         """Let all go, also those that answer."""
         for served in self._served.values():
-            if served.loading is not None:
-                await asyncio.wait([served.loading])
-            generator, served.generator = served.generator, None
-            if generator is not None:
-                await asyncio.to_thread(generator.close)
+            await served.end()
 
     async def _loaded(self, served: ServedModel) -> Generator:
         """Return a model, loaded once for all who wait for it, and not in vain if one of them goes away."""
@@ -245,6 +240,7 @@ class ServedModels:
                 return served.generator
             if served.loading is None:
                 served.loading = asyncio.create_task(self._load(served))
+                served.loading.add_done_callback(_look_at)
         return await asyncio.shield(served.loading)
 
     async def _load(self, served: ServedModel) -> Generator:
@@ -260,7 +256,7 @@ class ServedModels:
             return await asyncio.to_thread(served.load_now)
         finally:
             served.loading, served.is_loading = None, False
-            self._note_change()
+            self._freed.set()
 
     async def _make_room(self, served: ServedModel) -> None:
         """Let idle models go until another one fits, the one first that was used longest ago; wait for those in use.
@@ -285,13 +281,21 @@ class ServedModels:
                     code="model_not_loaded",
                     headers={"Retry-After": "10"},
                 )
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._freed.wait(), min(left, _LOOK_SECONDS))
+            await _wait(self._freed, min(left, _LOOK_SECONDS))
 
     async def _let_all_idle_go(self) -> int:
         """Let go whatever nobody needs now; return how many went."""
         return sum([await each.let_go() for each in self._served.values() if each.is_idle])
 
-    def _note_change(self) -> None:
-        """Let those look again who wait for room."""
-        self._freed.set()
+
+async def _wait(event: asyncio.Event, max_seconds: float) -> None:
+    """Wait for an event for some time; `asyncio.wait_for` of Python 3.11 may lose a cancellation that comes with it."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(max_seconds):
+            await event.wait()
+
+
+def _look_at(load: asyncio.Task[Generator]) -> None:
+    """Look at the error of a load, which is nobody's where all who waited for it have gone."""
+    if not load.cancelled():
+        load.exception()

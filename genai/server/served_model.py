@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 import time
 from collections.abc import Callable
@@ -14,6 +15,8 @@ from genai.folder import ModelFolder
 from genai.generator import Generator
 
 __all__ = ["ServedModel", "lacks_memory"]
+
+logger = logging.getLogger("genai.server")
 
 _ALLOCATION = re.compile(r"bad.?alloc|fail\w* to allocate|out of memory|not enough memory", re.IGNORECASE)
 """How ONNX Runtime and the libraries below it say that memory is lacking."""
@@ -88,14 +91,27 @@ class ServedModel:
         async with self.changing:  # a request that comes meanwhile waits, and loads it again
             if not self.is_idle:
                 return False
-            assert self.generator is not None
+            await self._close()
+        return True
+
+    async def end(self) -> None:
+        """Let it go for good, also if it answers."""
+        if self.loading is not None:
+            await asyncio.wait([self.loading])
+        async with self.changing:
+            await self._close()
+
+    async def _close(self) -> None:
+        if self.generator is None:
+            return
+        try:
             self.past_preemptions += self.generator.workload().num_preemptions
             self.is_going = True
-            try:
-                await asyncio.to_thread(self.generator.close)
-            finally:
-                self.generator, self.is_going = None, False  # only now is its memory free
-        return True
+            await asyncio.to_thread(self.generator.close)
+        except Exception:
+            logger.exception("a model that is let go failed; nobody uses it any more")
+        finally:
+            self.generator, self.is_going = None, False  # only now is its memory free
 
 
 def lacks_memory(error: BaseException) -> bool:

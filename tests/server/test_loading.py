@@ -13,7 +13,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from genai.engine import Workload
-from genai.errors import ModelFolderError, OutOfMemoryError
+from genai.errors import GenerationError, ModelFolderError, OutOfMemoryError
 from genai.generator import Generator
 from genai.server import LoadLimits, ServedModels
 from genai.server.model_metrics import ModelMetrics
@@ -26,6 +26,7 @@ class Loads:
 
     def __init__(self) -> None:
         self.events: list[str] = []
+        self.ends_badly = ""
 
     def loader(self, name: str, *errors: Exception) -> Callable[[], Generator]:
         left = list(errors)
@@ -39,13 +40,15 @@ class Loads:
         return load
 
     def model(self, name: str) -> Any:
-        events = self.events
+        loads = self
 
         class Model:
             folder = None
 
             def close(self) -> None:
-                events.append(f"-{name}")
+                loads.events.append(f"-{name}")
+                if name in loads.ends_badly:
+                    raise GenerationError("no luck")
 
             def workload(self) -> Workload:
                 return Workload(0, 0, 2, 0, 0, 0, 0, 0, 0, None)
@@ -108,20 +111,19 @@ async def test_who_waits_too_long_is_told_to_come_back() -> None:
         assert int(caught.value.headers["Retry-After"]) > 0
 
 
-async def test_nothing_is_loaded_for_who_went_away_while_it_waited() -> None:
+async def test_nothing_is_loaded_for_who_went_away_while_it_waited(caplog: pytest.LogCaptureFixture) -> None:
     loads = Loads()
     async with serving(loads, "ab", limits=LoadLimits(max_loaded=1)) as models:
         async with models.use(models.find("a")):
             waiting = asyncio.create_task(use(models, "b"))
             await asyncio.sleep(0.01)
-            waiting.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await waiting
             loading = models.models["b"].loading
             assert loading is not None
-            with pytest.raises(ApiError):
-                await loading
+            waiting.cancel()
+            await asyncio.wait([waiting, loading])
+            del loading
         assert loads.events == ["+a"]
+    assert caplog.records == []  # nor is it a failure
 
 
 async def test_a_load_that_began_is_not_lost_when_who_asked_goes_away() -> None:
@@ -223,6 +225,39 @@ async def test_preemptions_never_go_down_while_a_model_is_let_go() -> None:
     may_close.set()
     await going
     assert [each.value for each in families["genai_preemptions"].samples] == [2]
+
+
+async def test_a_model_that_fails_while_it_is_let_go_is_gone_all_the_same(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    loads = Loads()
+    loads.ends_badly = "ab"
+    async with serving(loads, "abc", limits=LoadLimits(max_loaded=1)) as models:
+        looking = asyncio.create_task(models.let_idle_go())
+        await use(models, "a", "b")
+        assert loads.events == ["+a", "-a", "+b"]
+        async with models.use(models.find("b"), keep_alive=0):
+            pass
+        async with asyncio.timeout(30):
+            while models.loaded and not looking.done():
+                await asyncio.sleep(0.01)
+        assert not looking.done()  # other models go, too
+        looking.cancel()
+    assert [record.levelname for record in caplog.records] == ["ERROR", "ERROR"]
+
+
+@pytest.mark.parametrize("num_turns", range(5))
+async def test_looking_for_idle_models_ends_also_where_a_request_ends_meanwhile(num_turns: int) -> None:
+    async with serving(Loads(), "a") as models:
+        looking = asyncio.create_task(models.let_idle_go())
+        await asyncio.sleep(0.01)
+        models._used.set()
+        for _ in range(num_turns):
+            await asyncio.sleep(0)
+        looking.cancel()
+        done, _ = await asyncio.wait([looking], timeout=10)
+        assert done
+        assert looking.cancelled()
 
 
 async def test_loads_are_counted() -> None:
