@@ -112,10 +112,13 @@ def check_mix(tokenizer: Tokenizer, compiler: GrammarCompiler, data: st.DataObje
     speculation = Speculation(model, drafters={"ngram": prompter}, costs=costs)
     engine = Engine(model, prefill_chunk=data.draw(st.sampled_from([1, 3, 40])), speculation=speculation)
     run_model, cancelled_inside = model.run, list[Request]()
+    late, draw_late = data.draw(st.sampled_from([0.0, 0.3])), np.random.default_rng(1)
 
     def run_and_cancel(batch: Sequence[Span]) -> Any:
         while cancelled_inside:
             engine.cancel_soon(cancelled_inside.pop())
+        if draw_late.random() < late:  # for whoever had the slots before
+            model.give_up([span.slot for span in batch])
         return run_model(batch)
 
     model.run = run_and_cancel  # type: ignore[method-assign]
