@@ -118,7 +118,7 @@ class Loop:
         prompts = zip(batch.prompts, batch.spans, held, strict=False)
         num_read = sum(len(span.slot.token_ids) - count for _, span, count in prompts)
         if batch.prompts:
-            self.scheduler.note_prompts(batch.prompts)
+            self.scheduler.prompts.note_run(batch.prompts)
             self._score_prompts(batch, output)
         for strategy, first in batch.searches:
             self._search(strategy, output, first)

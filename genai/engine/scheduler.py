@@ -7,12 +7,12 @@ the tokens that it has; so the oldest of the highest priority always goes on as 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from genai.cache import KVCache, PrefixKey, Slot
-from genai.cache.slot import common_length
 from genai.engine.prompt_budget import PromptBudget
+from genai.engine.prompt_chunks import PromptChunks, note_cached
 from genai.engine.request import Request
 from genai.engine.sequence import GenerationSequence
 from genai.engine.speculation import Speculation
@@ -25,9 +25,6 @@ __all__ = ["Batch", "Scheduler"]
 
 RESERVED_NEW_TOKENS = 256
 """Room made for new tokens when a request is admitted, so that short answers never move the cache."""
-
-MIN_REUSED_SHARE = 1 / 8
-"""A cached prefix of no greater share of a prompt is given up where the prompt can then run with others."""
 
 
 @dataclass(slots=True)
@@ -49,7 +46,7 @@ class Scheduler:
     """Admits requests in the order of `WaitingQueue`, and makes one step's batch of those that run.
 
     A request is known here by its strategy. `running` is in order of admission. Nothing is ended here: what cannot go on is
-    the engine's to end.
+    the loop's to end. `prompts` says what of prompts runs, and is told what has.
 
     Args:
         model: What runs.
@@ -68,7 +65,7 @@ class Scheduler:
         self._speculation = speculation
         self._budget = budget
         self._admitting: Strategy | None = None
-        self._prefilling: set[GenerationSequence] = set()  # those of which a chunk has run, or is about to
+        self.prompts = PromptChunks(model, budget, self.waiting.service)
 
     @property
     def has_work(self) -> bool:
@@ -133,7 +130,7 @@ class Scheduler:
         unready = [s for each in self.running for s in each.sequences if s.has_slot and not s.is_ready]
         if unready:
             max_tokens = self._budget.max_tokens(is_decoding=any(map(_is_decoding, self.running)))
-            for sequence, span in self._chunks(self._in_order(unready), max_tokens):
+            for sequence, span in self.prompts.choose(unready, max_tokens):
                 batch.prompts.append(sequence)
                 batch.spans.append(span)
         decoding = self.running
@@ -144,19 +141,6 @@ class Scheduler:
             batch.searches.append((strategy, len(batch.spans)))
             batch.spans += strategy.rows()
         return batch
-
-    def note_prompts(self, sequences: Iterable[GenerationSequence]) -> None:
-        """Note that chunks of these have run.
-
-        Where states cannot be cut back, there are places to come back to: where the largest chunks end, where a prompt parts from
-        another, and its end.
-        """
-        for sequence in sequences:
-            slot, num_held = sequence.slot, len(sequence.slot.token_ids)
-            if sequence.is_ready or num_held == slot.branch_point or num_held % self._budget.largest == 0:
-                self._cache.take_snapshot(slot)
-            if sequence.is_ready:
-                self._prefilling.discard(sequence)
 
     def owner_of(self, sequence: GenerationSequence) -> Strategy:
         """Return the running strategy that a sequence belongs to."""
@@ -201,7 +185,7 @@ class Scheduler:
             self.waiting.service.end(strategy)
             for sequence in strategy.sequences:
                 sequence.slot = None
-        self._prefilling.clear()
+        self.prompts.clear()
         self._cache.reset()
         self._speculation.reset()
         return [strategy.request for strategy in running if not strategy.request.is_finished]
@@ -215,7 +199,7 @@ class Scheduler:
         assert len(set(owned)) == len(owned)
         assert {slot for slot in self._cache.slots if slot.in_use} == set(owned)
         assert all(sequence.has_slot == (sequence.finish_reason is None) for sequence in sequences)
-        assert all(sequence.has_slot for sequence in self._prefilling)
+        self.prompts.check()
         assert all(len(s.slot.token_ids) <= self._cache.capacity for s in sequences if s.has_slot)
 
     def _everything(self) -> tuple[Strategy, ...]:
@@ -243,67 +227,6 @@ class Scheduler:
                         raise NoMemoryError(strategy, error) from error
                     sequence.note_dropped(count)
 
-    def _chunks(
-        self, unready: Iterable[GenerationSequence], max_tokens: int
-    ) -> Iterator[tuple[GenerationSequence, Span]]:
-        """Yield which sequences are prefilled next, and what runs: one long prompt's chunk, or several prompts.
-
-        A long prompt is cut at multiples of the limit, of which there are few: so mostly where it is cut whatever else runs.
-        """
-        chosen: list[GenerationSequence] = []
-        left = max_tokens
-        for sequence in unready:
-            if chosen and (sequence.num_positions > left or _may_share(sequence, chosen)):
-                continue
-            if sequence not in self._prefilling or not chosen:
-                self._take_over(sequence)
-            if sequence.is_ready:  # another one had computed all of it
-                self._prefilling.discard(sequence)
-                continue
-            if chosen and len(sequence.pending) > left:
-                continue
-            chosen.append(sequence)
-            left -= len(sequence.pending)
-            if left <= 0:
-                break
-        nearly_new = [sequence for sequence in chosen if _is_nearly_new(sequence)]
-        if self._model.can_pad and len(nearly_new) > 1:
-            for sequence in nearly_new:
-                self._cache.truncate(sequence.slot, 0)
-                self._note_cached(sequence)
-        for sequence in chosen:
-            count, num_held = max_tokens, len(sequence.slot.token_ids)
-            if len(sequence.pending) > max_tokens:
-                count -= num_held % max_tokens
-            if sequence.slot.branch_point > num_held:
-                count = min(count, sequence.slot.branch_point - num_held)
-            yield sequence, Span(sequence.slot, *sequence.next_chunk(count))
-
-    def _in_order(self, unready: list[GenerationSequence]) -> list[GenerationSequence]:
-        """Return whose prompts go first: as in `WaitingQueue`, but that one which was begun is not left for its like."""
-        served = self.waiting.service.served
-
-        def rank(sequence: GenerationSequence) -> tuple[int, bool, int]:
-            request = sequence.request
-            return request.priority, sequence not in self._prefilling, served(request.client)
-
-        are_alike = len({(each.request.priority, each.request.client) for each in unready}) == 1
-        return unready if are_alike else sorted(unready, key=rank)
-
-    def _take_over(self, sequence: GenerationSequence) -> None:
-        """Take over what other slots hold of a sequence by now."""
-        num_held = len(sequence.slot.token_ids)
-        self._cache.adopt_prefix(sequence.slot, sequence.reusable)
-        if sequence not in self._prefilling:
-            self._prefilling.add(sequence)
-            self._note_cached(sequence)
-        elif _is_told(sequence):
-            sequence.request.cached_prompt_tokens += len(sequence.slot.token_ids) - num_held
-
-    def _note_cached(self, sequence: GenerationSequence) -> None:
-        if _is_told(sequence):
-            sequence.request.cached_prompt_tokens = len(sequence.slot.token_ids)
-
     def _reserve(self, num_positions: int, owner: Strategy) -> bool:
         try:
             return self._cache.reserve(num_positions)
@@ -322,7 +245,7 @@ class Scheduler:
 
     def _give_back(self, sequence: GenerationSequence) -> None:
         self._cache.release(sequence.slot)
-        self._prefilling.discard(sequence)
+        self.prompts.forget(sequence)
         self._speculation.forget(sequence)
         sequence.slot = None
 
@@ -344,7 +267,7 @@ class Scheduler:
             if len(slots) == len(sequences) and any(self._cache.reserve(count) for count in (wanted, length)):
                 for sequence, slot in zip(sequences, slots, strict=True):
                     sequence.slot = slot
-                self._note_cached(sequences[0])
+                note_cached(sequences[0])
                 return True
         except BaseException:
             self._release_all(slots)
@@ -419,23 +342,3 @@ def _priority(strategy: Strategy) -> int:
 def _num_uncached(strategy: Strategy) -> int:
     """Return how many tokens a request that got its slots has to run before it decodes."""
     return max(len(each.pending) for each in strategy.sequences if each.has_slot)
-
-
-def _is_told(sequence: GenerationSequence) -> bool:
-    """Whether what is cached of a sequence is what is told of its request."""
-    request = sequence.request
-    return sequence.index == 0 and not request.num_preemptions and not sequence.token_ids
-
-
-def _may_share(sequence: GenerationSequence, chosen: Iterable[GenerationSequence]) -> bool:
-    """Whether much of a sequence is just being computed for another, to be taken over later."""
-    least = MIN_REUSED_SHARE * (len(sequence.ids) - 1)
-    return any(
-        sequence.slot.key == other.slot.key and common_length(sequence.ids, other.ids) > max(least, 1)
-        for other in chosen
-    )
-
-
-def _is_nearly_new(sequence: GenerationSequence) -> bool:
-    """Whether hardly anything of a sequence is cached (a token that begins every text, say)."""
-    return len(sequence.slot.token_ids) <= MIN_REUSED_SHARE * (sequence.num_positions - 1)
