@@ -19,9 +19,11 @@ from genai.errors import GenaiError
 from genai.server.access_log import AccessLog
 from genai.server.anthropic_routes import anthropic_routes
 from genai.server.ascii_json import AsciiJson
+from genai.server.bodies import BodyCheck
 from genai.server.errors import LastResort, error_response, report_error
 from genai.server.generation_routes import generation_routes
-from genai.server.guards import BodyLimit, KeyCheck, OriginCheck
+from genai.server.guards import KeyCheck, OriginCheck
+from genai.server.http import HeadAsGet
 from genai.server.model_metrics import ModelMetrics
 from genai.server.models import ServedModels
 from genai.server.ollama_routes import ollama_routes
@@ -128,7 +130,10 @@ def _layers(state: Admission, settings: ServerSettings) -> list[Middleware]:
     return [
         *layers,
         Middleware(KeyCheck, keys=settings.keys),
-        Middleware(BodyLimit, max_bytes=settings.max_body_bytes),
+        Middleware(
+            BodyCheck, max_bytes=settings.max_body_bytes, timeout_seconds=settings.body_timeout_seconds
+        ),
+        Middleware(HeadAsGet),
         Middleware(LastResort),
     ]
 

@@ -17,7 +17,7 @@ from genai.server.keys import ApiKey
 from genai.server.page_routes import PAGE, PAGE_FILES
 from genai.wire import ApiError
 
-__all__ = ["OPEN_PATHS", "BodyLimit", "KeyCheck", "OriginCheck"]
+__all__ = ["OPEN_PATHS", "KeyCheck", "OriginCheck"]
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -110,42 +110,6 @@ class KeyCheck(_Guard):
                 headers={"WWW-Authenticate": "Bearer"},
             )
         scope["state"]["client"] = matching[0].client
-
-
-class BodyLimit:
-    """Refuses bodies that are too large before they are in memory.
-
-    Args:
-        app: What is guarded.
-        max_bytes: Most bytes of a body.
-    """
-
-    def __init__(self, app: App, *, max_bytes: int) -> None:
-        self._app = app
-        self._max_bytes = max_bytes
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        length = Headers(scope=scope).get("content-length", "")
-        if length.isdecimal() and int(length) > self._max_bytes:
-            await error_response(self._too_large(), scope["path"])(scope, receive, send)
-            return
-        num_bytes = 0
-
-        async def receive_some() -> MutableMapping[str, Any]:
-            nonlocal num_bytes
-            message = await receive()
-            num_bytes += len(message.get("body", b""))
-            if num_bytes > self._max_bytes:
-                raise self._too_large()
-            return message
-
-        await self._app(scope, receive_some, send)
-
-    def _too_large(self) -> ApiError:
-        return ApiError(f"the body is larger than {self._max_bytes:,} bytes", status=413)
 
 
 def _without_port(host: str) -> str:

@@ -11,11 +11,11 @@ from typing import Any, NoReturn, TypeVar
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import StreamingResponse
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from genai.wire import ApiError, Event, Framing
+from genai.wire import ApiError, BodyError, Event, Framing
 
-__all__ = ["EventStream", "read_bytes", "read_json", "while_connected"]
+__all__ = ["EventStream", "HeadAsGet", "read_bytes", "read_json", "while_connected"]
 
 _Value = TypeVar("_Value")
 _EXACT = 2**53
@@ -29,10 +29,15 @@ async def read_json(request: Request) -> Any:
 
     Raises:
         ApiError: It is none, or the client is gone before all of it has come.
+        BodyError: An object of it has two members of one name, of which each reader would take another.
     """
     body = await read_bytes(request)
     try:
-        return json.loads(body, parse_constant=_refuse_constant, parse_float=_number)
+        return json.loads(
+            body, parse_constant=_refuse_constant, parse_float=_number, object_pairs_hook=_members
+        )
+    except BodyError:
+        raise
     except (ValueError, RecursionError) as error:
         raise ApiError(f"the body is no JSON: {error}", status=400) from error
 
@@ -59,6 +64,15 @@ def _number(text: str) -> float:
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no number of JSON")
+
+
+def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise BodyError(f'"{twice}" stands twice in one object of the body', twice)
+    return members
 
 
 async def while_connected(request: Request, work: Coroutine[Any, Any, _Value]) -> _Value:
@@ -115,3 +129,25 @@ class EventStream(StreamingResponse):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async with self._needed:
             await super().__call__(scope, receive, send)
+
+
+class HeadAsGet:
+    """Answers HEAD as GET, of which servers leave out the body (RFC 9110, 9.3.2).
+
+    Args:
+        app: What answers GET.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            await self._app(scope, receive, send)
+            return
+        asked = {**scope, "method": "GET"}
+        try:
+            await self._app(asked, receive, send)
+        finally:
+            if "route" in asked:  # which the log counts
+                scope["route"] = asked["route"]

@@ -24,12 +24,14 @@ _REASONS: Mapping[int, str] = {
     401: "A key is needed, or is not known.",
     403: "Pages of that origin, or requests for that host, are not answered.",
     404: "There is no such model.",
+    408: "Nothing of the body came for long, and it is not whole.",
     413: "The body is too large.",
+    415: "The body is compressed.",
     429: "Too many requests run or wait.",
     500: "The server failed; its log says more.",
     503: "The server is about to end, or has no room for the model now.",
 }
-_FOR_ALL = (401, 403, 413, 500)
+_FOR_ALL = (401, 403, 408, 413, 415, 500)
 _OF_MODELS = (400, 404, 503)
 _RETRY = {
     "Retry-After": {"description": "Seconds until it is worth another try.", "schema": {"type": "integer"}}

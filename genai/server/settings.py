@@ -24,6 +24,7 @@ class ServerSettings:
         max_requests: Most requests that run or wait at a time; further ones are told to come back.
         max_requests_per_key: Most of these that keys of one name may have; `None` leaves it at that.
         max_body_bytes: Most bytes of a request's body.
+        body_timeout_seconds: How long the next bytes of a body are waited for.
     """
 
     host: str = "127.0.0.1"
@@ -32,6 +33,7 @@ class ServerSettings:
     max_requests: int = 256
     max_requests_per_key: int | None = None
     max_body_bytes: int = 16 * _MIB
+    body_timeout_seconds: float = 30.0
 
     def __post_init__(self) -> None:
         self.keys  # noqa: B018 - a line that is none is told at once

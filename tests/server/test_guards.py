@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.server.conftest import Running
+from tests.server.conftest import Running, until
 
 Serve = Callable[..., Running]
 BODY = {"messages": [{"role": "user", "content": "a secret"}], "max_tokens": 2}
@@ -134,6 +134,7 @@ def test_unknown_paths_and_methods(client: httpx.Client) -> None:
 def test_the_log_has_requests_and_no_texts(client: httpx.Client, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "genai.server"):
         answer = client.post(CHAT, json=BODY, headers={"x-request-id": "mine"})
+        until(lambda: bool(caplog.records))
     assert answer.headers["x-request-id"] == "mine"
     entry = json.loads(caplog.records[-1].message)
     assert (entry["request_id"], entry["path"], entry["status"]) == ("mine", CHAT, 200)
