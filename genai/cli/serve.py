@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from genai.cluster.loading import ModelSource
     from genai.folder import ModelFolder
     from genai.server import LoadLimits, ServerSettings
+    from genai.server.traces import Traces
 
 __all__ = ["serve"]
 
@@ -69,6 +70,10 @@ class ServerFlags:
         int | None,
         typer.Option(min=1, help="Most bytes that the models in memory are expected to take."),
     ] = None
+    traces: Annotated[
+        bool,
+        typer.Option("--traces", help="Send traces of requests where the environment's OTEL_* say."),
+    ] = False
 
 
 @command(
@@ -105,6 +110,8 @@ def serve(
     conversation go to the same replica.
     """
     ray.check()
+    if flags.traces and ray.ray:
+        raise OptionError("--traces traces the requests of one process: leave it or --ray out")
     try:
         from genai.server import LoadLimits, ServerSettings, listen, log_to_stderr, run_server
     except ImportError as error:
@@ -128,11 +135,12 @@ def serve(
     with contextlib.ExitStack() as needed:
         # first of all, so that a port that is taken is told at once
         listening = needed.enter_context(listen(flags.host, flags.port))
+        traces = needed.enter_context(_traces()) if flags.traces else None
         if ray.ray:
             app = needed.enter_context(_replicated(named, model_source(folders, load), settings, kept, ray))
         else:
             found = _find(named, folders, preferred_provider(runs.options))
-            app = _in_this_process(found, load, settings, kept)
+            app = _in_this_process(found, load, settings, kept, traces)
         log_to_stderr()
         if not settings.is_local and not keys:
             print_note(
@@ -152,14 +160,29 @@ class _Kept(TypedDict):
 
 
 def _in_this_process(
-    found: Mapping[str, ModelFolder], load: Mapping[str, Any], settings: ServerSettings, kept: _Kept
+    found: Mapping[str, ModelFolder],
+    load: Mapping[str, Any],
+    settings: ServerSettings,
+    kept: _Kept,
+    traces: Traces | None,
 ) -> FastAPI:
     """Return the application over models of this process, the first of them loaded."""
     from genai.server import ServedModels, make_app
 
     served = ServedModels.of_folders(found, load, **kept)
     served.load_default()
-    return make_app(served, settings)
+    return make_app(served, settings, traces=traces)
+
+
+@contextlib.contextmanager
+def _traces() -> Iterator[Traces]:
+    """Give what traces requests; at the end of the block what was not sent is sent."""
+    try:
+        from genai.server.traces import Traces
+    except ImportError as error:
+        raise OptionError(f'--traces needs the "otel" extra ({error}): pip install "genai[otel]"') from error
+    with contextlib.closing(Traces.from_environment()) as traces:
+        yield traces
 
 
 @contextlib.contextmanager

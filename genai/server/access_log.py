@@ -65,6 +65,8 @@ class AccessLog:
                 "status": status,
                 "seconds": round(time.monotonic() - begun, 4),
             }
+            if (trace_id := scope["state"].get("trace_id")) is not None:
+                entry["trace_id"] = trace_id
             logger.info("%s", json.dumps(entry))
 
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
@@ -35,15 +36,19 @@ from genai.server.settings import ServerSettings
 from genai.server.state import Admission, ServerState
 from genai.wire import ApiError
 
+if TYPE_CHECKING:
+    from genai.server.traces import Traces
+
 __all__ = ["guarded_app", "make_app"]
 
 
-def make_app(models: ServedModels, settings: ServerSettings) -> FastAPI:
+def make_app(models: ServedModels, settings: ServerSettings, *, traces: Traces | None = None) -> FastAPI:
     """Return the application over some models; `app.state.server` is what its routes share.
 
     Args:
         models: The models, which are let go when it ends.
         settings: How it behaves.
+        traces: What traces its requests, if they are traced.
     """
     state = ServerState(
         models=models,
@@ -62,7 +67,7 @@ def make_app(models: ServedModels, settings: ServerSettings) -> FastAPI:
             await asyncio.wait([looking])
             await models.close()
 
-    app = guarded_app(state, settings, life)
+    app = guarded_app(state, settings, life, traces=traces)
     routers = [
         generation_routes(state),
         openai_routes(state),
@@ -86,6 +91,8 @@ def guarded_app(
     state: Admission,
     settings: ServerSettings,
     life: Callable[[FastAPI], AbstractAsyncContextManager[None]],
+    *,
+    traces: Traces | None = None,
 ) -> FastAPI:
     """Return an application that has everything but routes: who may ask, the log, and how errors are told.
 
@@ -93,12 +100,13 @@ def guarded_app(
         state: What its routes share, then `app.state.server`.
         settings: How it behaves.
         life: Held from its beginning to its end.
+        traces: What traces its requests, if they are traced.
     """
     app = FastAPI(
         title="genai",
         version=__version__,
         lifespan=life,
-        middleware=_layers(state, settings),
+        middleware=[*([] if traces is None else [traces.layer()]), *_layers(state, settings)],
         exception_handlers={GenaiError: report_error, HTTPException: _report_http},
         openapi_url=None,  # `openapi_document` says more
     )

@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from genai.errors import GenaiError, GenerationError
 from genai.server.ascii_json import AsciiJson
+from genai.server.observed import note_error
 from genai.wire import ApiError, error_body_for, status_of
 
 __all__ = ["LastResort", "error_response", "report_error", "told_error"]
@@ -20,7 +21,7 @@ logger = logging.getLogger("genai.server")
 
 
 def told_error(error: Exception, scope: MutableMapping[str, Any]) -> GenaiError:
-    """Return what a client is told of an error, and log it if it is none of the client's.
+    """Return what a client is told of an error, note it, and log it if it is none of the client's.
 
     Of an error that is not genai's own it says only that there was one.
 
@@ -28,6 +29,7 @@ def told_error(error: Exception, scope: MutableMapping[str, Any]) -> GenaiError:
         error: The error.
         scope: The request's.
     """
+    note_error(scope, error)
     if status_of(error) >= 500 and not isinstance(error, ApiError):
         logger.error("request %s failed", scope["state"].get("request_id"), exc_info=error)
     if isinstance(error, GenaiError):

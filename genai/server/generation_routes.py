@@ -15,6 +15,7 @@ from genai.server.ascii_json import AsciiJson
 from genai.server.errors import told_error
 from genai.server.http import EventStream, read_json, while_connected
 from genai.server.keys import client_of
+from genai.server.observed import ObservedGeneration, note_generation
 from genai.server.openapi import described_interface
 from genai.server.state import ServerState
 from genai.text import Tokenizer
@@ -34,12 +35,12 @@ def generation_routes(state: ServerState) -> APIRouter:
 
 def _route(state: ServerState, interface: Interface) -> Callable[[Request], Awaitable[Response]]:
     async def answer(request: Request) -> Response:
-        return await _answer(state, request, interface.read(await read_json(request)))
+        return await _answer(state, request, interface, interface.read(await read_json(request)))
 
     return answer
 
 
-async def _answer(state: ServerState, request: Request, exchange: Exchange) -> Response:
+async def _answer(state: ServerState, request: Request, interface: Interface, exchange: Exchange) -> Response:
     wanted = exchange.request
     client = client_of(request.scope)
     target, created = state.models.find(wanted.model), time.time()
@@ -50,10 +51,13 @@ async def _answer(state: ServerState, request: Request, exchange: Exchange) -> R
         if not wanted.prompts and wanted.keep_alive == 0:
             await state.models.unload(target)
             return _nothing(exchange, AnswerFacts(target.name, created, _no_tokenizer))
+        generation = ObservedGeneration(interface.operation, wanted, target.name)
+        if wanted.prompts:
+            note_generation(request.scope, generation)
         use = needed.enter_async_context(state.models.use(target, keep_alive=wanted.keep_alive))
         generator = await while_connected(request, use)
         load_seconds = time.time() - created
-        answering = await Answering.begin(generator, wanted, client=client)
+        generation.answering = answering = await Answering.begin(generator, wanted, client=client)
         needed.callback(answering.cancel)
         facts = AnswerFacts(
             target.name,
@@ -63,11 +67,11 @@ async def _answer(state: ServerState, request: Request, exchange: Exchange) -> R
             load_seconds=load_seconds,
         )
         if wanted.stream:
-            pieces = _events(state, request, target.name, answering, exchange.events(facts))
+            pieces = _events(state, request, generation, answering, exchange.events(facts))
             return EventStream(pieces, exchange.framing, needed.pop_all())
-        results = await while_connected(request, answering.results())
-        state.metrics.add(target.name, results)
-        return AsciiJson(exchange.answer(results, facts))
+        generation.results = await while_connected(request, answering.results())
+        state.metrics.add(target.name, generation.results)
+        return AsciiJson(exchange.answer(generation.results, facts))
 
 
 def _nothing(exchange: Exchange, facts: AnswerFacts) -> Response:
@@ -83,10 +87,14 @@ def _no_tokenizer() -> Tokenizer:
 
 
 async def _events(
-    state: ServerState, request: Request, model: str, answering: Answering, events: AnswerEvents
+    state: ServerState,
+    request: Request,
+    generation: ObservedGeneration,
+    answering: Answering,
+    events: AnswerEvents,
 ) -> AsyncIterator[Event]:
     """Yield the events of a streamed answer; what goes wrong is the last of them."""
-    clock = state.metrics.clock(model)
+    clock = state.metrics.clock(generation.model)
     for event in events.begin():
         yield event
     try:
@@ -100,4 +108,5 @@ async def _events(
         for event in events.fail(told_error(error, request.scope)):
             yield event
         return
-    state.metrics.add(model, answering.finished)
+    generation.results = answering.finished
+    state.metrics.add(generation.model, generation.results)

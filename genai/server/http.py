@@ -15,12 +15,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from genai.wire import ApiError, BodyError, Event, Framing
 
-__all__ = ["EventStream", "HeadAsGet", "read_bytes", "read_json", "while_connected"]
+__all__ = ["CLIENT_CLOSED_REQUEST", "EventStream", "HeadAsGet", "read_bytes", "read_json", "while_connected"]
 
 _Value = TypeVar("_Value")
 _EXACT = 2**53
 """Below it every integer is a float."""
-_CLIENT_CLOSED_REQUEST = 499
+CLIENT_CLOSED_REQUEST = 499
 """The status that proxies log where a client went away; nobody receives it."""
 
 
@@ -95,7 +95,7 @@ async def while_connected(request: Request, work: Coroutine[Any, Any, _Value]) -
 
 
 def _client_is_gone() -> ApiError:
-    return ApiError("the client closed the connection", status=_CLIENT_CLOSED_REQUEST)
+    return ApiError("the client closed the connection", status=CLIENT_CLOSED_REQUEST)
 
 
 async def _until_gone(request: Request) -> None:

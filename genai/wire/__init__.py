@@ -18,6 +18,7 @@ from genai.wire.interfaces import (
     OLLAMA,
     RESPONSES,
     Interface,
+    Operation,
     error_body_for,
     read_body,
 )
@@ -83,6 +84,7 @@ __all__ = [
     "Interface",
     "ModelFacts",
     "OllamaEmbedRequest",
+    "Operation",
     "Schema",
     "Schemas",
     "TokenizeRequest",

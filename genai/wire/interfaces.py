@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from genai.errors import GenaiError
 from genai.wire import anthropic, ollama, openai
@@ -22,6 +22,7 @@ __all__ = [
     "OLLAMA",
     "RESPONSES",
     "Interface",
+    "Operation",
     "error_body_for",
     "read_body",
 ]
@@ -37,33 +38,42 @@ OLLAMA = "/api"
 OLLAMA_CHAT, OLLAMA_GENERATE = f"{OLLAMA}/chat", f"{OLLAMA}/generate"
 
 
+Operation = Literal["chat", "text_completion"]
+"""What is done with a prompt (https://opentelemetry.io/docs/specs/semconv/gen-ai): a conversation is answered, or a text continued."""
+
+
 @dataclass(frozen=True, slots=True)
 class Interface:
     """One way of asking for texts.
 
     Args:
+        operation: What it does, as the conventions of OpenTelemetry call it.
         summary: What it does, in a few words.
         read: Reads a body; raises `BodyError` where a field is not what it should be.
         schemas: Returns what describes its bodies to programs.
     """
 
+    operation: Operation
     summary: str
     read: Callable[[Any], Exchange]
     schemas: Callable[[], Schemas]
 
 
 INTERFACES: Mapping[str, Interface] = {
-    CHAT: Interface("Answer a conversation.", Completion.read_chat, chat_schemas),
-    COMPLETIONS: Interface("Continue texts.", Completion.read_text, text_schemas),
+    CHAT: Interface("chat", "Answer a conversation.", Completion.read_chat, chat_schemas),
+    COMPLETIONS: Interface("text_completion", "Continue texts.", Completion.read_text, text_schemas),
     MESSAGES: Interface(
-        "Answer a conversation, as Anthropic's servers do.", AnthropicMessages.read, messages_schemas
+        "chat", "Answer a conversation, as Anthropic's servers do.", AnthropicMessages.read, messages_schemas
     ),
-    RESPONSES: Interface("Answer a conversation in items.", ModelResponse.read, responses_schemas),
+    RESPONSES: Interface("chat", "Answer a conversation in items.", ModelResponse.read, responses_schemas),
     OLLAMA_CHAT: Interface(
-        "Answer a conversation, as Ollama does.", OllamaAnswer.read_chat, ollama_chat_schemas
+        "chat", "Answer a conversation, as Ollama does.", OllamaAnswer.read_chat, ollama_chat_schemas
     ),
     OLLAMA_GENERATE: Interface(
-        "Answer a prompt, as Ollama does.", OllamaAnswer.read_generate, ollama_generate_schemas
+        "text_completion",
+        "Answer a prompt, as Ollama does.",
+        OllamaAnswer.read_generate,
+        ollama_generate_schemas,
     ),
 }
 """By the path of its requests."""
