@@ -1,4 +1,4 @@
-"""What is not OpenAI's: whether the server is well, what it counts, and texts as tokens and back."""
+"""What no maker's interface has: whether the server is well, what it counts, and texts as tokens and back."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ from typing import Any
 from genai.errors import OptionError, did_you_mean
 
 __all__ = [
+    "JSON_TYPES",
     "LABELS",
     "BodyError",
     "are_tokens",
@@ -21,7 +22,7 @@ __all__ = [
 
 LABELS = frozenset({"user", "metadata", "safety_identifier", "prompt_cache_key"})
 """Fields that label a request for whoever sends it, and by their definition change nothing of the answer."""
-_JSON_TYPES: Mapping[type, str] = {
+JSON_TYPES: Mapping[type, str] = {
     str: "a text",
     bool: "true or false",
     int: "an integer",
@@ -30,6 +31,7 @@ _JSON_TYPES: Mapping[type, str] = {
     float: "a number",
     type(None): "null",
 }
+"""What JSON's values are called in errors."""
 
 
 class BodyError(OptionError):
@@ -63,7 +65,7 @@ def take(fields: dict[str, Any], name: str, kind: type, default: Any) -> Any:
     """
     value = fields.pop(name, default)
     if value is not default and type(value) is not kind:
-        raise BodyError(f"{name} must be {_JSON_TYPES[kind]}, not {json_type(value)}", name)
+        raise BodyError(f"{name} must be {JSON_TYPES[kind]}, not {json_type(value)}", name)
     return value
 
 
@@ -100,4 +102,4 @@ def are_tokens(value: Any) -> bool:
 
 def json_type(value: Any) -> str:
     """Return what a value is in JSON's words."""
-    return _JSON_TYPES.get(type(value), type(value).__name__)
+    return JSON_TYPES.get(type(value), type(value).__name__)

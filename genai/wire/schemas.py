@@ -6,14 +6,32 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from genai.wire.fields import LABELS
 from genai.wire.framing import Framing
 
-__all__ = ["TEXT", "Schema", "Schemas", "body_schema", "list_of", "nullable", "object_of"]
+__all__ = [
+    "COUNT",
+    "FLAG",
+    "OBJECT",
+    "TEXT",
+    "Schema",
+    "Schemas",
+    "body_schema",
+    "label_fields",
+    "list_of",
+    "nullable",
+    "object_of",
+    "usual_fields",
+]
 
 Schema = Mapping[str, Any]
 """A JSON schema."""
 
 TEXT: Schema = {"type": "string"}
+FLAG: Schema = {"type": "boolean"}
+COUNT: Schema = {"type": "integer", "minimum": 0}
+OBJECT: Schema = {"type": "object"}
+"""Some object; what it holds is said in words, or by another's definition."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +68,16 @@ def body_schema(fields: Mapping[str, Schema], *, required: Sequence[str]) -> dic
     properties = {name: each if name in required else nullable(each) for name, each in fields.items()}
     optional = [name for name in fields if name not in required]
     return {**object_of(properties, optional=optional), "additionalProperties": {"type": "null"}}
+
+
+def label_fields() -> dict[str, Schema]:
+    """Return the fields that only label a request, whatever they are."""
+    return {name: {"description": "Changes nothing of the answer."} for name in sorted(LABELS)}
+
+
+def usual_fields(usual: Mapping[str, tuple[Any, ...]]) -> dict[str, Schema]:
+    """Return the fields of `drop_usual`, which can only ask for what happens anyway."""
+    return {name: {"enum": list(values)} for name, values in usual.items()}
 
 
 def list_of(items: Schema, **limits: int) -> dict[str, Any]:

@@ -8,8 +8,8 @@ from typing import Any
 
 from genai.wire.fields import BodyError, are_tokens, body_fields, refuse_rest, take
 from genai.wire.openai.requests import conversation
-from genai.wire.openai.schemas import conversation_fields, label_fields
-from genai.wire.schemas import TEXT, Schema, body_schema, list_of, object_of
+from genai.wire.openai.schemas import conversation_fields
+from genai.wire.schemas import COUNT, TEXT, Schema, body_schema, label_fields, list_of, object_of
 
 __all__ = [
     "DETOKENIZE",
@@ -21,8 +21,6 @@ __all__ = [
     "read_tokenize_request",
 ]
 
-
-_COUNT: Schema = {"type": "integer", "minimum": 0}
 _TOKENS = list_of({"type": "integer"}, minItems=1)
 _COMMON: Mapping[str, Schema] = {"model": TEXT, **label_fields()}
 TOKENIZE: Schema = {
@@ -31,7 +29,7 @@ TOKENIZE: Schema = {
         body_schema({**conversation_fields(), **_COMMON}, required=["messages"]),
     ]
 }
-TOKENIZED: Schema = object_of({"tokens": list_of(_COUNT), "count": _COUNT, "max_model_len": _COUNT})
+TOKENIZED: Schema = object_of({"tokens": list_of(COUNT), "count": COUNT, "max_model_len": COUNT})
 DETOKENIZE: Schema = body_schema({"tokens": _TOKENS, **_COMMON}, required=["tokens"])
 DETOKENIZED: Schema = object_of({"prompt": TEXT})
 

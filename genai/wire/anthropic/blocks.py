@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from genai.wire.fields import BodyError, json_type
+from genai.wire.fields import JSON_TYPES, BodyError, json_type
 
 __all__ = ["plain_conversation", "text_of"]
 
@@ -18,7 +18,6 @@ _KEYS: Mapping[str, Mapping[str, type]] = {
     "tool_result": {"tool_use_id": str},
 }
 """What a block of each type must have."""
-_JSON: Mapping[type, str] = {str: "a text", dict: "an object"}
 _OPTIONAL = {"tool_result": frozenset({"content", "is_error"})}
 _BLOCKS = {
     "user": ("text", "tool_result"),
@@ -156,7 +155,7 @@ def _check_block(block: Any, where: str, kinds: Sequence[str]) -> None:
     required = _KEYS[str(kind)]
     for name, type_ in required.items():
         if type(block.get(name)) is not type_:
-            raise _error(f'{where}: a block of the type {kind} needs "{name}", {_JSON[type_]}', where)
+            raise _error(f'{where}: a block of the type {kind} needs "{name}", {JSON_TYPES[type_]}', where)
     known = {"type", *required, *_OPTIONAL.get(str(kind), ()), *_MARKS}
     for name, value in block.items():
         if name not in known and value is not None:

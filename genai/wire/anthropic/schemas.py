@@ -7,16 +7,25 @@ from typing import Any
 
 from genai.config import option_schemas
 from genai.wire.anthropic.requests import NOT_SHOWN, RENAMED, USUAL
-from genai.wire.fields import LABELS
 from genai.wire.framing import NAMED_EVENTS
-from genai.wire.schemas import TEXT, Schema, Schemas, body_schema, list_of, nullable, object_of
+from genai.wire.schemas import (
+    COUNT,
+    OBJECT,
+    TEXT,
+    Schema,
+    Schemas,
+    body_schema,
+    label_fields,
+    list_of,
+    nullable,
+    object_of,
+    usual_fields,
+)
 
 __all__ = ["COUNTED", "ERROR", "count_schema", "messages_schemas"]
 
-_OBJECT: Schema = {"type": "object"}
-_COUNT: Schema = {"type": "integer", "minimum": 0}
 ERROR: Schema = object_of({"type": {"const": "error"}, "error": object_of({"type": TEXT, "message": TEXT})})
-COUNTED: Schema = object_of({"input_tokens": _COUNT})
+COUNTED: Schema = object_of({"input_tokens": COUNT})
 
 
 @functools.cache
@@ -26,10 +35,8 @@ def messages_schemas() -> Schemas:
     fields = {
         **_prompt_fields(),
         "stream": {"type": "boolean"},
-        "chat_template_kwargs": _OBJECT,
-        **{
-            name: schema for name, schema in options.items() if name != "max_new_tokens"
-        },  # max_tokens must be there
+        "chat_template_kwargs": OBJECT,
+        **{name: schema for name, schema in options.items() if name != "max_new_tokens"},
         **{name: options[option] for name, option in RENAMED.items()},
     }
     body = body_schema(fields, required=["messages", "max_tokens"])
@@ -38,26 +45,26 @@ def messages_schemas() -> Schemas:
 
 def count_schema() -> Schema:
     """Return that of a request for the number of tokens."""
-    return body_schema({**_prompt_fields(), "chat_template_kwargs": _OBJECT}, required=["messages"])
+    return body_schema({**_prompt_fields(), "chat_template_kwargs": OBJECT}, required=["messages"])
 
 
 def _prompt_fields() -> dict[str, Schema]:
     turn = {
         "type": "object",
-        "properties": {"role": TEXT, "content": {"anyOf": [TEXT, list_of(_OBJECT)]}},
+        "properties": {"role": TEXT, "content": {"anyOf": [TEXT, list_of(OBJECT)]}},
         "required": ["role", "content"],
     }
     return {
         "model": TEXT,
         "messages": list_of(turn, minItems=1),
-        "system": {"anyOf": [TEXT, list_of(_OBJECT)]},
-        "tools": list_of(_OBJECT),
-        "tool_choice": _OBJECT,
-        "thinking": _OBJECT,
-        "output_config": _OBJECT,
-        "cache_control": _OBJECT,
-        **{name: {"enum": list(values)} for name, values in USUAL.items()},
-        **{name: {"description": "Changes nothing of the answer."} for name in sorted(LABELS)},
+        "system": {"anyOf": [TEXT, list_of(OBJECT)]},
+        "tools": list_of(OBJECT),
+        "tool_choice": OBJECT,
+        "thinking": OBJECT,
+        "output_config": OBJECT,
+        "cache_control": OBJECT,
+        **usual_fields(USUAL),
+        **label_fields(),
     }
 
 
@@ -72,7 +79,7 @@ def _message() -> dict[str, Any]:
             "content": list_of({"type": "object", "properties": {"type": TEXT}, "required": ["type"]}),
             "stop_reason": {"enum": ["end_turn", "max_tokens", "stop_sequence", "tool_use"]},
             "stop_sequence": nullable(TEXT),
-            "usage": object_of(dict.fromkeys(counts, _COUNT)),
+            "usage": object_of(dict.fromkeys(counts, COUNT)),
         }
     )
 

@@ -50,9 +50,7 @@ def _with_ids(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
                     raise BodyError(
                         f"messages[{index}]: a call needs a function with a name and arguments", "messages"
                     )
-                call_id = str(
-                    call.get("id") or f"call{num_calls:05}"
-                )  # as long as Mistral's templates want it
+                call_id = str(call.get("id") or f"call{num_calls:05}")  # as long as Mistral's templates want
                 num_calls += 1
                 waiting[call_id] = function["name"]
                 known = {name: function[name] for name in ("name", "arguments") if name in function}

@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
 from typing import Any, get_args
 
 from genai.config import option_schemas
 from genai.config.messages import SPEAKERS
 from genai.embedding import Pooling
-from genai.wire.fields import LABELS
 from genai.wire.framing import EVENTS
 from genai.wire.openai.reasoning import EFFORTS
 from genai.wire.openai.requests import USUAL, USUAL_OF_TEXTS
 from genai.wire.openai.shared_fields import RENAMED
-from genai.wire.schemas import TEXT, Schema, Schemas, body_schema, list_of, nullable, object_of
+from genai.wire.schemas import (
+    COUNT,
+    FLAG,
+    TEXT,
+    Schema,
+    Schemas,
+    body_schema,
+    label_fields,
+    list_of,
+    nullable,
+    object_of,
+    usual_fields,
+)
 
 __all__ = [
     "EMBEDDING",
@@ -24,28 +34,19 @@ __all__ = [
     "MODELS",
     "chat_schemas",
     "conversation_fields",
-    "label_fields",
     "text_schemas",
-    "usual_fields",
 ]
 
-_COUNT: Schema = {"type": "integer", "minimum": 0}
 _LOGPROB: Schema = {"type": "number", "maximum": 0}
-_FLAG: Schema = {"type": "boolean"}
 _MODEL_NAME: Schema = {**TEXT, "description": "One of GET /v1/models; the first if it is left out."}
-_TOKENS: Schema = list_of(_COUNT, minItems=1)
-
-
-def label_fields() -> dict[str, Schema]:
-    """Return the fields that only label a request, whatever they are."""
-    return {name: {"description": "Changes nothing of the answer."} for name in sorted(LABELS)}
+_TOKENS: Schema = list_of(COUNT, minItems=1)
 
 
 ERROR: Schema = object_of(
     {"error": object_of({"message": TEXT, "type": TEXT, "param": nullable(TEXT), "code": nullable(TEXT)})}
 )
 MODEL: Schema = object_of(
-    {"id": TEXT, "object": {"const": "model"}, "created": _COUNT, "owned_by": TEXT},
+    {"id": TEXT, "object": {"const": "model"}, "created": COUNT, "owned_by": TEXT},
 )
 MODELS: Schema = object_of({"object": {"const": "list"}, "data": list_of(MODEL)})
 EMBEDDING: Schema = body_schema(
@@ -55,7 +56,7 @@ EMBEDDING: Schema = body_schema(
         "model": _MODEL_NAME,
         "encoding_format": {"enum": ["float", "base64"]},
         "pooling": {"enum": list(get_args(Pooling))},
-        "normalize": _FLAG,
+        "normalize": FLAG,
         **label_fields(),
     },
     required=["input"],
@@ -67,13 +68,13 @@ EMBEDDINGS: Schema = object_of(
             object_of(
                 {
                     "object": {"const": "embedding"},
-                    "index": _COUNT,
+                    "index": COUNT,
                     "embedding": {"anyOf": [list_of({"type": "number"}), TEXT]},
                 }
             )
         ),
         "model": TEXT,
-        "usage": object_of({"prompt_tokens": _COUNT, "total_tokens": _COUNT}),
+        "usage": object_of({"prompt_tokens": COUNT, "total_tokens": COUNT}),
     }
 )
 
@@ -102,7 +103,7 @@ def conversation_fields() -> dict[str, Schema]:
     return {
         "messages": list_of(message, minItems=1),
         "tools": list_of({"type": "object", "description": "A function that the model may call."}),
-        "parallel_tool_calls": _FLAG,
+        "parallel_tool_calls": FLAG,
         "tool_choice": {
             "anyOf": [TEXT, {"type": "object"}],
             "description": "none, auto, required, or the function to call.",
@@ -112,16 +113,11 @@ def conversation_fields() -> dict[str, Schema]:
             "description": "Further variables of the model's chat template.",
         },
         "continue_final_message": {
-            **_FLAG,
+            **FLAG,
             "description": "Whether the last message is the beginning of the answer.",
         },
-        "add_generation_prompt": {**_FLAG, "description": "Whether the prompt ends where an answer begins."},
+        "add_generation_prompt": {**FLAG, "description": "Whether the prompt ends where an answer begins."},
     }
-
-
-def usual_fields(usual: Mapping[str, tuple[Any, ...]]) -> dict[str, Schema]:
-    """Return fields that can only ask for what happens anyway."""
-    return {name: {"enum": list(values)} for name, values in usual.items()}
 
 
 def _common_fields() -> dict[str, Schema]:
@@ -129,8 +125,8 @@ def _common_fields() -> dict[str, Schema]:
     options = option_schemas()
     return {
         "model": _MODEL_NAME,
-        "stream": {**_FLAG, "description": "Whether the answer comes as events."},
-        "stream_options": object_of({"include_usage": _FLAG}, optional=["include_usage"]),
+        "stream": {**FLAG, "description": "Whether the answer comes as events."},
+        "stream_options": object_of({"include_usage": FLAG}, optional=["include_usage"]),
         **options,
         **{name: options[option] for name, option in RENAMED.items()},
         "priority": {"type": "integer", "description": "Lower goes first."},
@@ -145,9 +141,9 @@ def chat_schemas() -> Schemas:
         **_common_fields(),
         **conversation_fields(),
         **usual_fields(USUAL),
-        "logprobs": {**_FLAG, "description": "Whether the tokens' log-probabilities are wanted."},
+        "logprobs": {**FLAG, "description": "Whether the tokens' log-probabilities are wanted."},
         "reasoning_effort": {"enum": list(EFFORTS)},
-        "include_reasoning": _FLAG,
+        "include_reasoning": FLAG,
         "reasoning": {"type": "object", "description": "OpenRouter's effort, enabled, exclude, max_tokens."},
     }
     body = body_schema(fields, required=["messages"])
@@ -166,7 +162,7 @@ def chat_schemas() -> Schemas:
             "role": {"const": "assistant"},
             "content": TEXT,
             "reasoning": TEXT,
-            "tool_calls": list_of(_call({"index": _COUNT})),
+            "tool_calls": list_of(_call({"index": COUNT})),
         },
         optional=["role", "content", "reasoning", "tool_calls"],
     )
@@ -209,7 +205,7 @@ def text_schemas() -> Schemas:
 def _answer(kind: str, entry: dict[str, Schema], reasons: list[str], logprobs: Schema) -> dict[str, Any]:
     choice = object_of(
         {
-            "index": _COUNT,
+            "index": COUNT,
             **entry,
             "finish_reason": {"enum": reasons},
             "logprobs": logprobs,
@@ -226,7 +222,7 @@ def _answer(kind: str, entry: dict[str, Schema], reasons: list[str], logprobs: S
 def _event(kind: str, entry: dict[str, Schema], reasons: list[str], logprobs: Schema) -> dict[str, Any]:
     choice = object_of(
         {
-            "index": _COUNT,
+            "index": COUNT,
             **entry,
             "finish_reason": nullable({"enum": reasons}),
             "logprobs": logprobs,
@@ -240,12 +236,12 @@ def _event(kind: str, entry: dict[str, Schema], reasons: list[str], logprobs: Sc
 
 
 def _head(kind: str) -> dict[str, Schema]:
-    return {"id": TEXT, "object": {"const": kind}, "created": _COUNT, "model": TEXT}
+    return {"id": TEXT, "object": {"const": kind}, "created": COUNT, "model": TEXT}
 
 
 def _usage() -> dict[str, Any]:
-    details = object_of({"cached_tokens": _COUNT})
-    counts = dict.fromkeys(("prompt_tokens", "completion_tokens", "total_tokens"), _COUNT)
+    details = object_of({"cached_tokens": COUNT})
+    counts = dict.fromkeys(("prompt_tokens", "completion_tokens", "total_tokens"), COUNT)
     return object_of({**counts, "prompt_tokens_details": details})
 
 
@@ -255,7 +251,7 @@ def _call(more: dict[str, Schema]) -> dict[str, Any]:
 
 
 def _chat_logprob() -> dict[str, Any]:
-    token = {"token": TEXT, "logprob": _LOGPROB, "bytes": nullable(list_of(_COUNT))}
+    token = {"token": TEXT, "logprob": _LOGPROB, "bytes": nullable(list_of(COUNT))}
     return object_of({**token, "top_logprobs": list_of(object_of(token))})
 
 
@@ -265,12 +261,12 @@ def _text_logprobs() -> dict[str, Any]:
             "tokens": list_of(TEXT),
             "token_logprobs": list_of(nullable(_LOGPROB)),
             "top_logprobs": list_of({"type": ["object", "null"], "additionalProperties": _LOGPROB}),
-            "text_offset": list_of(_COUNT),
+            "text_offset": list_of(COUNT),
         }
     )
 
 
 def _prompt_logprobs() -> dict[str, Any]:
     """Return the schema of vLLM's form of them: by token id."""
-    entry = object_of({"logprob": _LOGPROB, "rank": nullable(_COUNT), "decoded_token": TEXT})
+    entry = object_of({"logprob": _LOGPROB, "rank": nullable(COUNT), "decoded_token": TEXT})
     return list_of({"type": ["object", "null"], "additionalProperties": entry})

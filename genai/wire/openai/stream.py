@@ -67,8 +67,8 @@ class CompletionChunks:
                 yield self._chunk(index, {"delta": {"role": "assistant", "content": ""}, "logprobs": None})
         entries = list(choice.chat(piece)) if self._is_chat else [choice.text(piece)]
         reason = choice.finish_reason(piece)
-        for number, entry in enumerate(entries, start=1):
-            yield self._chunk(index, entry, reason if number == len(entries) else None)
+        for place, entry in enumerate(entries, start=1):
+            yield self._chunk(index, entry, reason if place == len(entries) else None)
 
     def end(self, results: Sequence[GenerationResult]) -> Iterator[Event]:
         """Yield what comes behind all pieces: what it cost, where that was asked for."""

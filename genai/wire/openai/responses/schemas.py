@@ -8,13 +8,21 @@ from typing import Any
 from genai.config import option_schemas
 from genai.wire.framing import NAMED_EVENTS
 from genai.wire.openai.responses.requests import LOGPROBS, PACKED, REFUSED, RENAMED, USUAL
-from genai.wire.openai.schemas import ERROR, label_fields, usual_fields
-from genai.wire.schemas import TEXT, Schema, Schemas, body_schema, list_of, object_of
+from genai.wire.openai.schemas import ERROR
+from genai.wire.schemas import (
+    FLAG,
+    OBJECT,
+    TEXT,
+    Schema,
+    Schemas,
+    body_schema,
+    label_fields,
+    list_of,
+    object_of,
+    usual_fields,
+)
 
 __all__ = ["responses_schemas"]
-
-_OBJECT: Schema = {"type": "object"}
-_FLAG: Schema = {"type": "boolean"}
 
 
 @functools.cache
@@ -22,27 +30,27 @@ def responses_schemas() -> Schemas:
     """Return those of responses."""
     options = {name: schema for name, schema in option_schemas().items() if name not in REFUSED}
     fields: dict[str, Schema] = {
-        "input": {"anyOf": [TEXT, list_of(_OBJECT, minItems=1)]},
+        "input": {"anyOf": [TEXT, list_of(OBJECT, minItems=1)]},
         "instructions": TEXT,
         "model": TEXT,
-        "stream": _FLAG,
+        "stream": FLAG,
         "stream_options": object_of(
             {"include_obfuscation": {"const": False}}, optional=["include_obfuscation"]
         ),
-        "tools": list_of(_OBJECT),
-        "tool_choice": {"anyOf": [TEXT, _OBJECT]},
-        "parallel_tool_calls": _FLAG,
+        "tools": list_of(OBJECT),
+        "tool_choice": {"anyOf": [TEXT, OBJECT]},
+        "parallel_tool_calls": FLAG,
         "priority": {"type": "integer"},
-        "chat_template_kwargs": _OBJECT,
-        "reasoning": _OBJECT,
+        "chat_template_kwargs": OBJECT,
+        "reasoning": OBJECT,
         "include": list_of({"enum": [LOGPROBS, PACKED]}),
-        "text": _OBJECT,
+        "text": OBJECT,
         "truncation": {"enum": ["auto", "disabled"]},
         **options,
         **{name: options[option] for name, option in RENAMED.items()},
         **usual_fields(USUAL),
         **label_fields(),
-        "metadata": _OBJECT,
+        "metadata": OBJECT,
     }
     return Schemas(body_schema(fields, required=["input"]), _response(), _event(), NAMED_EVENTS, ERROR)
 
