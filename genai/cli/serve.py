@@ -56,6 +56,9 @@ class ServerFlags:
     max_requests_per_key: Annotated[
         int | None, typer.Option(min=1, help="Most of these that one key, or keys of one name, may have.")
     ] = None
+    log_texts: Annotated[
+        bool, typer.Option("--log-texts", help="Log what is asked and answered, too, word for word.")
+    ] = False
     keep_alive: Annotated[
         float | None,
         typer.Option(min=0, metavar="SECONDS", help="Let a model go that nobody has asked for so long."),
@@ -105,9 +108,9 @@ def serve(
     or http://HOST:PORT as that of Anthropic's or Ollama's; the same in a
     browser is the page. Requests that arrive together run in one batch. A
     signal ends the server when what runs has ended, a second one at once. The
-    log on stderr has a line of JSON for each request, and no texts. With --ray
-    replicas of the models answer, on other machines too, and requests of one
-    conversation go to the same replica.
+    log on stderr has a line of JSON for each request, and no texts unless
+    --log-texts asks for them. With --ray replicas of the models answer, on
+    other machines too, and requests of one conversation go to the same replica.
     """
     ray.check()
     if flags.traces and ray.ray:
@@ -127,6 +130,7 @@ def serve(
         allowed_origins=tuple(flags.allow_origin or ()),
         max_requests=flags.max_requests,
         max_requests_per_key=flags.max_requests_per_key,
+        log_texts=flags.log_texts,
     )
     limits = LoadLimits(max_loaded=flags.max_loaded, max_bytes=flags.max_loaded_bytes)
     kept = _Kept(keep_alive=flags.keep_alive, limits=limits)
@@ -145,6 +149,10 @@ def serve(
         if not settings.is_local and not keys:
             print_note(
                 f"others on the network may ask without a key: name keys with --api-key-file or {KEY_VARIABLE}"
+            )
+        if flags.log_texts:
+            print_note(
+                "the log has what people ask and are answered: mind who can read it, and for how long it is kept"
             )
         address = f"[{flags.host}]" if ":" in flags.host else flags.host
         base = f"http://{address}:{listening.getsockname()[1]}"

@@ -78,7 +78,9 @@ def replica_application(
         request_router_config=RequestRouterConfig(request_router_class=_ROUTER),  # type: ignore[arg-type]
         **_scale(replicas, num_slots),
     )(Replica)
-    behind_front = replace(server, host="0.0.0.0", api_keys=(), allowed_origins=(), max_requests_per_key=None)
+    behind_front = replace(
+        server, host="0.0.0.0", api_keys=(), allowed_origins=(), max_requests_per_key=None, log_texts=False
+    )
     application: serve.Application = deployment.bind(
         models, source.with_threads(num_cpus), behind_front, keep_alive=keep_alive, limits=limits
     )

@@ -34,6 +34,7 @@ from genai.server.own_routes import own_routes
 from genai.server.page_routes import page_routes
 from genai.server.settings import ServerSettings
 from genai.server.state import Admission, ServerState
+from genai.server.text_log import TextLog
 from genai.wire import ApiError
 
 if TYPE_CHECKING:
@@ -141,6 +142,7 @@ def _layers(state: Admission, settings: ServerSettings) -> list[Middleware]:
         Middleware(
             BodyCheck, max_bytes=settings.max_body_bytes, timeout_seconds=settings.body_timeout_seconds
         ),
+        *([Middleware(TextLog)] if settings.log_texts else []),
         Middleware(HeadAsGet),
         Middleware(LastResort),
     ]

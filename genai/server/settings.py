@@ -25,6 +25,7 @@ class ServerSettings:
         max_requests_per_key: Most of these that keys of one name may have; `None` leaves it at that.
         max_body_bytes: Most bytes of a request's body.
         body_timeout_seconds: How long the next bytes of a body are waited for.
+        log_texts: Whether the log has what was asked and answered, word for word.
     """
 
     host: str = "127.0.0.1"
@@ -34,6 +35,7 @@ class ServerSettings:
     max_requests_per_key: int | None = None
     max_body_bytes: int = 16 * _MIB
     body_timeout_seconds: float = 30.0
+    log_texts: bool = False
 
     def __post_init__(self) -> None:
         self.keys  # noqa: B018 - a line that is none is told at once
