@@ -8,6 +8,7 @@ import logging
 import re
 import sys
 from collections.abc import AsyncGenerator, Iterator, Mapping, MutableMapping
+from contextlib import closing
 from typing import Any, cast
 
 import pytest
@@ -21,7 +22,8 @@ from genai.cluster.replica import Replica
 from genai.errors import OptionError
 from genai.server import ServerSettings
 from genai.wire import CompletionRequest
-from tests.server.conftest import Running, running
+from tests.server.conftest import Running, running, until
+from tests.server.raw import connect, post
 
 CHAT = "/v1/chat/completions"
 ASKED: dict[str, Any] = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 8}
@@ -143,6 +145,22 @@ def test_a_replica_is_told_whose_key_it_is_by_the_front_alone(
             assert client.post(CHAT, json=ASKED, headers={**told, **headers}).status_code == 200
     assert [scope["state"] for scope, _ in replicas.told] == [{"client": "alice"}, {"client": "bob"}]
     assert clients == ["alice", "bob"]
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_client_that_leaves_ends_its_request_in_the_replica(
+    front: Running, replicas: OneReplica, stream: bool
+) -> None:
+    behind, before = replicas.replica._app.state.server, cast(Any, front.app.state).server
+    long = {**ASKED, "max_tokens": 1900, "ignore_eos": True, "stream": stream}
+    with closing(connect(front)) as connection:
+        connection.sendall(post(CHAT, long, x_api_key="key"))
+        until(lambda: behind.num_requests == 1)
+        assert before.num_requests_of == {"alice": 1}
+    until(lambda: behind.num_requests == before.num_requests == 0)
+    (generator,) = behind.models.loaded.values()
+    until(lambda: generator.workload().num_running == 0)
+    assert behind.num_requests_of == before.num_requests_of == {}
 
 
 def test_too_many_are_told_to_come_back(front: Running, replicas: OneReplica) -> None:

@@ -26,10 +26,10 @@ def head(start: str, **headers: str | int) -> bytes:
     return "\r\n".join([*lines, "", ""]).encode()
 
 
-def post(path: str, body: Any) -> bytes:
+def post(path: str, body: Any, **headers: str) -> bytes:
     """Return a whole request."""
     content = json.dumps(body).encode()
-    return head(f"POST {path} HTTP/1.1", content_length=len(content)) + content
+    return head(f"POST {path} HTTP/1.1", content_length=len(content), **headers) + content
 
 
 def read_all(connection: socket.socket) -> bytes:
