@@ -43,7 +43,8 @@ class ServerFlags:
     api_key_file: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help=f"Keys that may ask, one a line, KEY or NAME: KEY; or one in {KEY_VARIABLE}."
+            metavar="FILE",
+            help=f"Keys that may ask, one a line, KEY or NAME: KEY; # begins a comment. Or one in {KEY_VARIABLE}.",
         ),
     ] = None
     allow_origin: Annotated[
@@ -244,9 +245,10 @@ def _keys(path: Path | None) -> tuple[str, ...]:
     lines = [os.environ.get(KEY_VARIABLE, "")]
     if path is not None:
         try:
-            lines += path.read_text("utf-8").splitlines()
+            given = path.read_text("utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise OptionError(f"{path}: the keys cannot be read: {error}") from error
+        lines += [line for line in given if not line.lstrip().startswith("#")]
     keys = tuple(filter(None, (line.strip() for line in lines)))
     if path is not None and not keys:
         raise OptionError(f"{path} has no key: write one a line, or leave --api-key-file out")

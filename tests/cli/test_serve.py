@@ -24,11 +24,11 @@ def test_models_are_named_by_themselves_or_as_asked(tmp_path: Path) -> None:
 def test_keys_come_from_a_file_and_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert _keys(None) == ()
     path = tmp_path / "keys"
-    path.write_text("one\n\n two \n", encoding="utf-8")
+    path.write_text("# ours\none\n\n two \n  # more\n", encoding="utf-8")
     monkeypatch.setenv(KEY_VARIABLE, "three")
     assert set(_keys(path)) == {"one", "two", "three"}
     monkeypatch.delenv(KEY_VARIABLE)
-    path.write_text("\n", encoding="utf-8")
+    path.write_text("# nobody\n\n", encoding="utf-8")
     with pytest.raises(OptionError, match="has no key"):
         _keys(path)
     with pytest.raises(OptionError, match="cannot be read"):
