@@ -156,6 +156,8 @@ async def _vectors(
         return [], 0
     with state.admitted(client):
         async with state.models.use(target, keep_alive=wanted.keep_alive) as generator:
+            if not wanted.texts:
+                return [], 0
             return await asyncio.to_thread(_embedded, generator, wanted, normalize=normalize)
 
 

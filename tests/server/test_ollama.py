@@ -186,11 +186,13 @@ def test_models_and_what_is_told_of_them(client: ollama.Client, generator: Gener
     assert missing.value.status_code == 404
 
 
-def test_vectors(client: ollama.Client, generator: Generator) -> None:
+def test_vectors(client: ollama.Client, generator: Generator, server: Running) -> None:
     texts = ["one", "two"]
     np.testing.assert_allclose(client.embed("demo", texts).embeddings, generator.embed(texts), atol=1e-5)
     old = client.embeddings("demo", "one").embedding
     np.testing.assert_allclose(old, generator.embed("one", normalize=False), atol=1e-4)
+    assert client.embed("demo", []).embeddings == []  # the model is only loaded
+    assert httpx.post(f"{server.url}/api/embeddings", json={"prompt": ""}).json() == {"embedding": []}
     long = "many words " * 4000
     assert client.embed("demo", long).prompt_eval_count <= generator.context_length  # type: ignore[operator]
     with pytest.raises(ollama.ResponseError, match="the context holds"):
