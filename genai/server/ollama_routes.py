@@ -17,6 +17,7 @@ from genai.server.ascii_json import AsciiJson
 from genai.server.http import read_json
 from genai.server.keys import client_of
 from genai.server.models import Target
+from genai.server.openapi import described
 from genai.server.state import ServerState
 from genai.text import Tokenizer
 from genai.wire import (
@@ -25,6 +26,7 @@ from genai.wire import (
     ModelFacts,
     OllamaEmbedRequest,
     loaded_body,
+    ollama,
     read_ollama_embed_request,
     read_show_request,
     show_body,
@@ -49,25 +51,48 @@ def ollama_routes(state: ServerState) -> APIRouter:
     """Return the routes over what a server has."""
     router = APIRouter(prefix=OLLAMA)
 
-    @router.get("/version", summary="Tell which version of Ollama's interface this is.")
+    @router.get(
+        "/version",
+        **described("Tell which version of Ollama's interface this is.", ollama.VERSION, error=ollama.ERROR),
+    )
     async def version() -> Response:
         return AsciiJson({"version": _VERSION})
 
-    @router.get("/tags", summary="List the models, as Ollama does.")
+    @router.get("/tags", **described("List the models, as Ollama does.", ollama.TAGS, error=ollama.ERROR))
     async def tags() -> Response:
         return AsciiJson({"models": await asyncio.to_thread(_tags, state)})
 
-    @router.get("/ps", summary="List the models that are in memory, as Ollama does.")
+    @router.get(
+        "/ps",
+        **described("List the models that are in memory, as Ollama does.", ollama.LOADED, error=ollama.ERROR),
+    )
     async def loaded() -> Response:
         return AsciiJson({"models": _loaded(state)})
 
-    @router.post("/show", summary="Tell what is known of a model, as Ollama does.")
+    @router.post(
+        "/show",
+        **described(
+            "Tell what is known of a model, as Ollama does.",
+            ollama.SHOWN,
+            body=ollama.SHOW,
+            error=ollama.ERROR,
+        ),
+    )
     async def show(request: Request) -> Response:
         name = read_show_request(await read_json(request))
         return AsciiJson(await _shown(state, state.models.find(name)))
 
-    @router.post("/embed", summary="Return texts as vectors, as Ollama does.")
-    async def embed(request: Request) -> Response:
+    @router.post(
+        "/embed",
+        **described(
+            "Give texts as vectors, as Ollama does.",
+            ollama.EMBEDDED,
+            body=ollama.EMBED,
+            errors=(429,),
+            error=ollama.ERROR,
+        ),
+    )
+    async def embed_texts(request: Request) -> Response:
         wanted = read_ollama_embed_request(await read_json(request), is_old=False)
         target, begun = state.models.find(wanted.model), time.perf_counter()
         vectors, num_tokens = await _vectors(state, target, wanted, client_of(request.scope), normalize=True)
@@ -80,8 +105,17 @@ def ollama_routes(state: ServerState) -> APIRouter:
             }
         )
 
-    @router.post("/embeddings", summary="Return a text as a vector, as Ollama did.")
-    async def embeddings(request: Request) -> Response:
+    @router.post(
+        "/embeddings",
+        **described(
+            "Give a text as a vector, as Ollama did.",
+            ollama.OLD_EMBEDDED,
+            body=ollama.OLD_EMBED,
+            errors=(429,),
+            error=ollama.ERROR,
+        ),
+    )
+    async def embed_text(request: Request) -> Response:
         wanted = read_ollama_embed_request(await read_json(request), is_old=True)
         target = state.models.find(wanted.model)
         vectors, _ = await _vectors(state, target, wanted, client_of(request.scope), normalize=False)

@@ -21,6 +21,7 @@ _FIELDS_AT_ONCE = 4
 """Optional fields of a body that a case may have; of many together two nearly always exclude each other."""
 _SECONDS = 60
 _PROMPTS: Mapping[str, Any] = {
+    "model": "demo",
     "messages": [{"role": "user", "content": "Hi"}],
     "max_tokens": 3,
     "prompt": "Hi",
@@ -45,7 +46,7 @@ def run_cases(url: str, document: Document, *, num_cases: int, seed: int) -> Cou
         schema.config.update(base_url=url)
         (operation,) = (each.ok() for each in schema.get_all_operations())
         for mode in (Mode.POSITIVE, Mode.NEGATIVE) if operation.body else (Mode.POSITIVE,):
-            _run(operation, mode, max(num_cases // (2 * len(views)), 1), seed, found)
+            _run(operation, mode, max(num_cases // (2 * len(views)), 2), seed, found)
     return found
 
 

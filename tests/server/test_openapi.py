@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -30,6 +32,21 @@ def small() -> Iterator[Running]:
 def document(small: Running) -> Any:
     with small.client as client:
         return client.get("/openapi.json").json()
+
+
+def test_every_path_of_every_maker_is_there(document: Any) -> None:
+    page = (Path(__file__).parents[2] / "docs/serving.md").read_text("utf-8")
+    told = {
+        path.replace("{name:path}", "{name}")
+        for path in re.findall(r"`(?:GET |POST )?(/(?:v1|api|health)/[\w/]+|/\w*tokenize|/metrics)`", page)
+    }
+    refused = {"/api/pull", "/api/create"}  # with 501, whatever is asked
+    assert len(told) > 15
+    assert told - refused <= document["paths"].keys()
+    ollama = {"chat", "generate", "embed", "embeddings", "tags", "show", "ps", "version"}
+    assert {path for path in document["paths"] if path.startswith("/api/")} == {
+        f"/api/{name}" for name in ollama
+    }
 
 
 def test_every_path_says_what_it_takes_and_gives(document: Any) -> None:

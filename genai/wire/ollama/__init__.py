@@ -6,9 +6,32 @@ from genai.wire.ollama.answers import OllamaAnswer
 from genai.wire.ollama.embeddings import OllamaEmbedRequest, read_ollama_embed_request
 from genai.wire.ollama.errors import error_body
 from genai.wire.ollama.models import ModelFacts, loaded_body, read_show_request, show_body, tag_body
-from genai.wire.ollama.schemas import ollama_chat_schemas, ollama_generate_schemas
+from genai.wire.ollama.schemas import (
+    EMBED,
+    EMBEDDED,
+    ERROR,
+    LOADED,
+    OLD_EMBED,
+    OLD_EMBEDDED,
+    SHOW,
+    SHOWN,
+    TAGS,
+    VERSION,
+    ollama_chat_schemas,
+    ollama_generate_schemas,
+)
 
 __all__ = [
+    "EMBED",
+    "EMBEDDED",
+    "ERROR",
+    "LOADED",
+    "OLD_EMBED",
+    "OLD_EMBEDDED",
+    "SHOW",
+    "SHOWN",
+    "TAGS",
+    "VERSION",
     "ModelFacts",
     "OllamaAnswer",
     "OllamaEmbedRequest",

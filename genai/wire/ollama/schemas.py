@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from genai.wire.framing import LINES
 from genai.wire.schemas import (
+    COUNT,
     FLAG,
     OBJECT,
     TEXT,
@@ -18,21 +19,88 @@ from genai.wire.schemas import (
     object_of,
 )
 
-__all__ = ["ollama_chat_schemas", "ollama_generate_schemas"]
+__all__ = [
+    "EMBED",
+    "EMBEDDED",
+    "ERROR",
+    "LOADED",
+    "OLD_EMBED",
+    "OLD_EMBEDDED",
+    "SHOW",
+    "SHOWN",
+    "TAGS",
+    "VERSION",
+    "ollama_chat_schemas",
+    "ollama_generate_schemas",
+]
 
-_ERROR: Schema = object_of({"error": TEXT})
+_VECTOR = list_of({"type": "number"})
+_KEEP_ALIVE: Schema = {"type": ["string", "number"]}
+ERROR: Schema = object_of({"error": TEXT})
+VERSION: Schema = object_of({"version": TEXT})
 _COMMON: Mapping[str, Schema] = {
     "model": TEXT,
     "stream": {**FLAG, "description": "Whether the answer comes as lines; it does if this is left out."},
     "options": OBJECT,
     "format": {"anyOf": [TEXT, OBJECT]},
-    "keep_alive": {"type": ["string", "number"]},
+    "keep_alive": _KEEP_ALIVE,
     "think": {"type": ["boolean", "string"]},
     "logprobs": FLAG,
     "top_logprobs": {"type": "integer", "minimum": 0, "maximum": 20},
     "truncate": FLAG,
     **label_fields(),
 }
+
+_DETAILS: Schema = object_of(
+    {
+        "parent_model": TEXT,
+        "format": TEXT,
+        "family": TEXT,
+        "families": list_of(TEXT),
+        "parameter_size": TEXT,
+        "quantization_level": TEXT,
+    }
+)
+_NAMED: Mapping[str, Schema] = {"name": TEXT, "model": TEXT}
+_KNOWN: Mapping[str, Schema] = {"size": COUNT, "digest": TEXT, "details": _DETAILS}
+TAGS: Schema = object_of(
+    {
+        "models": list_of(
+            object_of({**_NAMED, "modified_at": TEXT, **_KNOWN}, optional=["modified_at", *_KNOWN])
+        )
+    }
+)
+LOADED: Schema = object_of(
+    {
+        "models": list_of(
+            object_of({**_NAMED, **_KNOWN, "expires_at": TEXT, "size_vram": COUNT, "context_length": COUNT})
+        )
+    }
+)
+SHOW: Schema = body_schema({"model": TEXT, "name": TEXT, "verbose": {"const": False}}, required=["model"])
+SHOWN: Schema = object_of(
+    {
+        "modified_at": TEXT,
+        "license": TEXT,
+        "template": TEXT,
+        "parameters": TEXT,
+        "details": _DETAILS,
+        "model_info": OBJECT,
+        "capabilities": list_of(TEXT),
+    }
+)
+_EMBED: Mapping[str, Schema] = {
+    "model": TEXT,
+    "truncate": FLAG,
+    "keep_alive": _KEEP_ALIVE,
+    "options": {**OBJECT, "maxProperties": 0},
+}
+EMBED: Schema = body_schema({"input": {"anyOf": [TEXT, list_of(TEXT)]}, **_EMBED}, required=[])
+EMBEDDED: Schema = object_of(
+    {"model": TEXT, "embeddings": list_of(_VECTOR), "total_duration": COUNT, "prompt_eval_count": COUNT}
+)
+OLD_EMBED: Schema = body_schema({"prompt": TEXT, **_EMBED}, required=[])
+OLD_EMBEDDED: Schema = object_of({"embedding": _VECTOR})
 
 
 @functools.cache
@@ -54,4 +122,4 @@ def ollama_generate_schemas() -> Schemas:
 
 
 def _schemas(fields: Mapping[str, Schema]) -> Schemas:
-    return Schemas(body_schema(fields, required=[]), OBJECT, OBJECT, LINES, _ERROR)
+    return Schemas(body_schema(fields, required=[]), OBJECT, OBJECT, LINES, ERROR)
