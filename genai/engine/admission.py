@@ -79,14 +79,19 @@ class Admission:
         """
         length, limit = len(token_ids), self._model.context_length
         if length == 0:
-            raise OptionError("the prompt is empty: it has no tokens, not even one that begins a text")
+            raise OptionError(
+                "the prompt is empty: it has no tokens, not even one that begins a text",
+                option="prompt_token_ids",
+            )
         if length > limit:
             raise PromptTooLongError(
-                f"the prompt has {length} tokens, but the context holds {limit}: shorten the prompt"
+                f"the prompt has {length} tokens, but the context holds {limit}: shorten the prompt",
+                option="prompt_token_ids",
             )
         if min(token_ids) < 0 or max(token_ids) >= self._model.vocab_size:
             raise OptionError(
-                f"token ids must be at least 0 and less than {self._model.vocab_size}, the vocabulary"
+                f"token ids must be at least 0 and less than {self._model.vocab_size}, the vocabulary",
+                option="prompt_token_ids",
             )
 
     def _check_negative(self, token_ids: Sequence[int]) -> None:

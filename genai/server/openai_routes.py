@@ -10,6 +10,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from genai.errors import OptionError
 from genai.generator import Generator
 from genai.server.ascii_json import AsciiJson
 from genai.server.http import read_json
@@ -59,5 +60,8 @@ def openai_routes(state: ServerState) -> APIRouter:
 
 def _embedded(generator: Generator, wanted: EmbeddingRequest, name: str) -> Mapping[str, Any]:
     rows = [generator.tokenize(each) if isinstance(each, str) else each for each in wanted.inputs]
-    vectors = generator.embed(token_ids=rows, **wanted.options)
+    try:
+        vectors = generator.embed(token_ids=rows, **wanted.options)
+    except OptionError as error:
+        raise wanted.in_its_words(error) from error
     return embedding_body(wanted, vectors, model=name, num_tokens=sum(map(len, rows)))

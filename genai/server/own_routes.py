@@ -21,6 +21,7 @@ from genai.wire import (
     TEXT,
     TOKENIZE,
     TOKENIZED,
+    BodyError,
     Schema,
     TokenizeRequest,
     list_of,
@@ -66,8 +67,7 @@ def own_routes(state: ServerState) -> APIRouter:
     async def detokenize(request: Request) -> Response:
         model, token_ids = read_detokenize_request(await read_json(request))
         async with state.models.use(state.models.find(model)) as generator:
-            text = await asyncio.to_thread(generator.tokenizer.decode, token_ids, skip_special_tokens=False)
-        return AsciiJson({"prompt": text})
+            return AsciiJson(await asyncio.to_thread(_text_of, generator, token_ids))
 
     return router
 
@@ -75,3 +75,12 @@ def own_routes(state: ServerState) -> APIRouter:
 def _tokenized(generator: Generator, wanted: TokenizeRequest) -> Mapping[str, Any]:
     token_ids = generator.build_request(**wanted.prompt).prompt_token_ids
     return {"tokens": token_ids, "count": len(token_ids), "max_model_len": generator.context_length}
+
+
+def _text_of(generator: Generator, token_ids: list[int]) -> Mapping[str, Any]:
+    """Return the text of tokens; those of the model that stand for none, as where its vocabulary is padded, are none in it."""
+    if min(token_ids) < 0 or max(token_ids) >= generator.vocab_size:
+        raise BodyError(
+            f"tokens must be at least 0 and less than {generator.vocab_size}, the vocabulary", "tokens"
+        )
+    return {"prompt": generator.tokenizer.decode(token_ids, skip_special_tokens=False)}

@@ -152,6 +152,9 @@ def test_tokens_and_back(client: httpx.Client) -> None:
     assert chat["count"] == usage["prompt_tokens"]
     refused = client.post("/tokenize", json={"prompt": "a", "mesages": []})
     assert (refused.status_code, error_of(refused)["param"]) == (400, "mesages")
+    for token_id in (-1, 99_999_999, 10**30):
+        refused = client.post("/detokenize", json={"tokens": [1, token_id]})
+        assert (refused.status_code, error_of(refused)["param"]) == (400, "tokens")
 
 
 def test_the_interface_is_described(client: httpx.Client) -> None:

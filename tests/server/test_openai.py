@@ -155,8 +155,10 @@ def test_vectors(client: openai.OpenAI, generator: Generator) -> None:
         ({"input": [["a"]]}, "input"),
         ({"input": ["a", [1]]}, "input"),
         ({"input": [True]}, "input"),
-        ({"input": [10**9]}, None),
-        ({"input": [-1]}, None),
+        ({"input": [10**9]}, "input"),
+        ({"input": [-1]}, "input"),
+        ({"input": ""}, "input"),
+        ({"input": [1] * 5000}, "input"),
         ({"extra_body": {"encoding_format": "int8"}}, "encoding_format"),
     ],
 )
@@ -182,6 +184,14 @@ def test_what_is_no_vector_is_refused_by_name(
             "temprature",
         ),
         ({"messages": []}, "messages must be a list", "messages"),
+        ({"messages": [{"role": "user", "content": "a" * 20_000}]}, "the context holds", "messages"),
+        (
+            {"messages": [{"role": "bogus", "content": "a"}]},
+            'unknown role "bogus"; there are: sys',
+            "messages",
+        ),
+        ({"verbosity": "low"}, 'verbosity can only be "medium"', "verbosity"),
+        ({"functions": []}, "given as tools here", "functions"),
         ({"top_logprobs": 2}, "needs logprobs", "top_logprobs"),
         (
             {"tools": [{"type": "function", "function": {"name": "f", "parameters": {"required": 5}}}]},
@@ -212,4 +222,10 @@ def test_a_prompt_that_is_too_long_has_its_code_and_both_numbers(
         client.completions.create(
             model="demo", prompt=[1] * 5000 if generator.context_length < 5000 else [], max_tokens=1
         )
-    assert caught.value.code == "context_length_exceeded"
+    assert (caught.value.code, caught.value.param) == ("context_length_exceeded", "prompt")
+
+
+def test_an_empty_prompt_is_named(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.BadRequestError, match="the prompt is empty") as caught:
+        client.completions.create(model="demo", prompt="", max_tokens=1)
+    assert caught.value.param == "prompt"

@@ -224,6 +224,7 @@ def test_what_is_no_duration_is_refused(value: Any) -> None:
             r"messages\[0\]: a call needs a function",
             "messages",
         ),
+        (CHAT, {"messages": [{"role": "bogus", "content": "a"}]}, 'unknown role "bogus"', "messages"),
         (CHAT, {"options": {"num_gpu": 1}}, "num_gpu says how a model is loaded", "num_gpu"),
         (CHAT, {"options": {"tfs_z": 0.5}}, "there is no tfs_z here, which can only be 1", "tfs_z"),
         (CHAT, {"options": {"logprobs": True}}, "an answer has no place", "logprobs"),

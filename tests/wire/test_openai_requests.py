@@ -9,6 +9,7 @@ import pytest
 from genai.config import GenerationConfig
 from genai.errors import OptionError
 from genai.wire import BodyError, CompletionRequest, read_body
+from genai.wire.messages import TAKEN_ROLES
 from genai.wire.thinking import Thinking
 
 CHAT, TEXT = "/v1/chat/completions", "/v1/completions"
@@ -65,6 +66,11 @@ def test_texts_and_tokens(prompt: Any, prompts: list[Any]) -> None:
     request = read_request(TEXT, {"prompt": prompt, "logprobs": 0})
     assert request.prompts == prompts
     assert request.options == {"logprobs": True, "top_logprobs": 0}
+
+
+def test_roles_that_some_template_knows_are_taken() -> None:
+    for role in TAKEN_ROLES:
+        read_request(CHAT, {"messages": [{"role": role, "content": "a"}], "verbosity": "medium"})
 
 
 def test_an_answer_that_was_begun() -> None:

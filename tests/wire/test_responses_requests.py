@@ -216,6 +216,13 @@ def test_what_is_wrong_is_named(body: dict[str, Any], field: str) -> None:
     assert field.partition("[")[0].rpartition(".")[2] in str(caught.value)
 
 
+def test_what_goes_on_with_what_is_stored_is_refused_as_such() -> None:
+    with pytest.raises(
+        BodyError, match=r"previous_response_id is not taken here.* send the whole conversation"
+    ):
+        read(previous_response_id="resp_1")
+
+
 def test_what_options_refuse_is_said_in_the_words_of_the_body() -> None:
     for body, option in (
         ({"max_output_tokens": 0}, "max_output_tokens"),

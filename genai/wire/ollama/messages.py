@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from genai.config import plain_messages
-from genai.errors import OptionError
 from genai.wire.fields import BodyError
+from genai.wire.messages import read_messages
 
 __all__ = ["plain_conversation"]
 
@@ -16,7 +15,7 @@ def plain_conversation(messages: Any) -> list[dict[str, Any]]:
     """Return messages with ids for their calls, and results that name the calls that they answer.
 
     Raises:
-        BodyError: They are no messages, or hold images.
+        BodyError: They are no messages, or hold images, or a role is unknown.
     """
     if not isinstance(messages, list):
         raise BodyError("messages must be a list of messages", "messages")
@@ -29,11 +28,7 @@ def plain_conversation(messages: Any) -> list[dict[str, Any]]:
         else message
         for message in messages
     ]
-    try:
-        plain = plain_messages(given)
-    except OptionError as error:
-        raise BodyError(str(error), "messages") from None
-    return _with_ids(plain)
+    return _with_ids(read_messages(given))
 
 
 def _with_ids(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:

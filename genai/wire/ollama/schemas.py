@@ -6,6 +6,7 @@ import functools
 from collections.abc import Mapping
 
 from genai.wire.framing import LINES
+from genai.wire.messages import TAKEN_ROLES
 from genai.wire.schemas import (
     COUNT,
     FLAG,
@@ -38,6 +39,11 @@ _VECTOR = list_of({"type": "number"})
 _KEEP_ALIVE: Schema = {"type": ["string", "number"]}
 ERROR: Schema = object_of({"error": TEXT})
 VERSION: Schema = object_of({"version": TEXT})
+_MESSAGE: Schema = {
+    "type": "object",
+    "properties": {"role": {"enum": list(TAKEN_ROLES)}},
+    "required": ["role"],
+}
 _COMMON: Mapping[str, Schema] = {
     "model": TEXT,
     "stream": {**FLAG, "description": "Whether the answer comes as lines; it does if this is left out."},
@@ -106,7 +112,7 @@ OLD_EMBEDDED: Schema = object_of({"embedding": _VECTOR})
 @functools.cache
 def ollama_chat_schemas() -> Schemas:
     """Return those of conversations."""
-    return _schemas({"messages": list_of(OBJECT), "tools": list_of(OBJECT), **_COMMON})
+    return _schemas({"messages": list_of(_MESSAGE), "tools": list_of(OBJECT), **_COMMON})
 
 
 @functools.cache

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from genai.embedding import Pooling
+from genai.errors import OptionError
 from genai.wire.fields import BodyError, are_tokens, body_fields, refuse_rest, take
 
 __all__ = ["EmbeddingRequest", "embedding_body", "read_embedding_request"]
@@ -33,6 +34,10 @@ class EmbeddingRequest:
     inputs: Sequence[str] | Sequence[list[int]]
     as_base64: bool
     options: Mapping[str, Any]
+
+    def in_its_words(self, error: OptionError) -> OptionError:
+        """Return an error about tokens with the name that the body has for them."""
+        return type(error)(str(error), option="input") if error.option == "prompt_token_ids" else error
 
 
 def read_embedding_request(body: Any) -> EmbeddingRequest:

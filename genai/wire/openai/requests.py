@@ -10,24 +10,28 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from genai.config import plain_messages
-from genai.errors import OptionError
 from genai.wire.exchange import CompletionRequest
 from genai.wire.fields import BodyError, are_tokens, body_fields, drop_usual, take
+from genai.wire.messages import read_messages
 from genai.wire.openai.reasoning import ChatReasoning, read_chat_reasoning
 from genai.wire.openai.shared_fields import RENAMED, read_stream_options
 from genai.wire.openai.tool_choice import read_tool_choice
 from genai.wire.options import plain_options
 
-__all__ = ["USUAL", "USUAL_OF_TEXTS", "CompletionBody", "conversation", "read_completion"]
+__all__ = ["USUAL_OF_CHATS", "USUAL_OF_TEXTS", "CompletionBody", "conversation", "read_completion"]
 
-USUAL: Mapping[str, tuple[Any, ...]] = {
+_USUAL: Mapping[str, tuple[Any, ...]] = {
     "store": (False,),
     "service_tier": ("auto", "default"),
     "modalities": (["text"],),
 }
 """Fields that many clients send, with the values that ask for what happens here anyway."""
-USUAL_OF_TEXTS: Mapping[str, tuple[Any, ...]] = {**USUAL, "parallel_tool_calls": (True,)}
+USUAL_OF_TEXTS: Mapping[str, tuple[Any, ...]] = {**_USUAL, "parallel_tool_calls": (True,)}
+USUAL_OF_CHATS: Mapping[str, tuple[Any, ...]] = {**_USUAL, "verbosity": ("medium",)}
+_HINTS: Mapping[str, str] = {
+    "functions": " Functions are given as tools here.",
+    "function_call": " Which function is called says tool_choice.",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +59,7 @@ def read_completion(body: Any, *, is_chat: bool) -> CompletionBody:
             own checks find, when the request is built.
     """
     fields = body_fields(body)
-    drop_usual(fields, USUAL if is_chat else USUAL_OF_TEXTS)
+    drop_usual(fields, USUAL_OF_CHATS if is_chat else USUAL_OF_TEXTS)
     model = take(fields, "model", str, None)
     stream = take(fields, "stream", bool, False)
     includes_usage = read_stream_options(fields, "include_usage", is_stream=stream)
@@ -65,10 +69,11 @@ def read_completion(body: Any, *, is_chat: bool) -> CompletionBody:
         priority = take(fields, "priority", int, 0)
         prompts = [{**prompt, "priority": priority} for prompt in prompts]
     names = {option: name for name, option in RENAMED.items() if name in fields}
+    names["prompt_token_ids"] = "messages" if is_chat else "prompt"
     if not is_chat and "logprobs" in fields:
         names["top_logprobs"] = "logprobs"
     read_logprobs = _chat_logprobs if is_chat else _text_logprobs
-    options = {**read_logprobs(fields), **plain_options(fields, renamed=RENAMED)}
+    options = {**read_logprobs(fields), **plain_options(fields, renamed=RENAMED, hints=_HINTS)}
     if stream and "prompt_logprobs" in options:
         raise BodyError(
             "prompt_logprobs, and logprobs with echo, are not streamed: leave stream out", "prompt_logprobs"
@@ -94,10 +99,7 @@ def conversation(fields: dict[str, Any]) -> dict[str, Any]:
     messages = fields.pop("messages", None)
     if not isinstance(messages, list) or not messages:
         raise BodyError("messages must be a list of messages that is not empty", "messages")
-    try:
-        arguments: dict[str, Any] = {"messages": plain_messages(messages)}
-    except OptionError as error:
-        raise BodyError(str(error), "messages") from None
+    arguments: dict[str, Any] = {"messages": read_messages(messages)}
     if "tools" in fields:
         arguments["tools"] = take(fields, "tools", list, None)
     arguments |= read_tool_choice(fields, arguments.get("tools"))

@@ -9,8 +9,9 @@ from genai.config import option_schemas
 from genai.config.messages import SPEAKERS
 from genai.embedding import Pooling
 from genai.wire.framing import EVENTS
+from genai.wire.messages import TAKEN_ROLES
 from genai.wire.openai.reasoning import EFFORTS
-from genai.wire.openai.requests import USUAL, USUAL_OF_TEXTS
+from genai.wire.openai.requests import USUAL_OF_CHATS, USUAL_OF_TEXTS
 from genai.wire.openai.shared_fields import RENAMED
 from genai.wire.schemas import (
     COUNT,
@@ -90,7 +91,7 @@ def conversation_fields() -> dict[str, Schema]:
     calls = {"tool_calls": nullable(list_of({"type": "object"}))}
     speaking = {"role": {"enum": list(SPEAKERS)}, "content": content, **calls}
     other = {
-        "role": {"type": "string", "not": {"enum": list(SPEAKERS)}},
+        "role": {"enum": [role for role in TAKEN_ROLES if role not in SPEAKERS]},
         "content": nullable(content),
         **calls,
     }
@@ -140,7 +141,7 @@ def chat_schemas() -> Schemas:
     fields = {
         **_common_fields(),
         **conversation_fields(),
-        **usual_fields(USUAL),
+        **usual_fields(USUAL_OF_CHATS),
         "logprobs": {**FLAG, "description": "Whether the tokens' log-probabilities are wanted."},
         "reasoning_effort": {"enum": list(EFFORTS)},
         "include_reasoning": FLAG,

@@ -25,10 +25,10 @@ USUAL: Mapping[str, tuple[Any, ...]] = {
     "prompt_cache_retention": ("in_memory",),
 }
 _NOT_STORED = " Nothing is stored here: send the whole conversation as input."
+_STORED = ("previous_response_id", "conversation")
+"""Fields that go on with what is stored."""
 _ONE_ANSWER = " A response has one answer."
 _HINTS: Mapping[str, str] = {
-    "previous_response_id": _NOT_STORED,
-    "conversation": _NOT_STORED,
     "prompt": " There are no stored prompts here: send instructions and input.",
     "messages": " A response answers input.",
     "max_tokens": " Here it is max_output_tokens.",
@@ -77,12 +77,15 @@ def read_response(body: Any) -> tuple[CompletionRequest, ResponseSettings]:
     thinking = _thinking(fields)
     included = _included(fields)
     options = {**_form(fields), **_truncation(fields), **_logprobs(fields, included)}
+    for name in _STORED:
+        if name in fields:
+            raise BodyError(f"{name} is not taken here.{_NOT_STORED}", name)
     for name in REFUSED:
         if name in fields:
             raise BodyError(f'unknown field "{name}".{_HINTS.get(name, _ONE_ANSWER)}', name)
     options |= plain_options(fields, renamed=RENAMED, hints=_HINTS)
     names = {option: name for name, option in RENAMED.items() if name in given}
-    names["response_format"] = "text.format"
+    names |= {"prompt_token_ids": "input", "response_format": "text.format"}
     if "truncation" in given:
         names["context_policy"] = "truncation"
     settings = ResponseSettings(_told(given, labels), packs_reasoning=PACKED in included)
