@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 
 import typer
 
-from genai.cli.command import command
+from genai.cli.command import EXIT_FAILED, command
 from genai.cli.loading import prepare_folder
 from genai.cli.options import CacheFlags, FolderFlags, MaxContext, RunFlags
 from genai.cli.output import print_note
@@ -158,7 +158,8 @@ def serve(
         address = f"[{flags.host}]" if ":" in flags.host else flags.host
         base = f"http://{address}:{listening.getsockname()[1]}"
         print_note(f"{', '.join(named)}: {base}/v1 for programs, {base}/ for people")
-        run_server(app, listening)
+        if not run_server(app, listening):
+            raise typer.Exit(EXIT_FAILED)
 
 
 class _Kept(TypedDict):

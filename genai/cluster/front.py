@@ -28,7 +28,8 @@ from genai.server.app import guarded_app
 from genai.server.ascii_json import AsciiJson
 from genai.server.http import read_bytes, while_connected
 from genai.server.keys import client_of
-from genai.server.state import Admission
+from genai.server.observed import note_error
+from genai.server.state import Admission, ended_error
 from genai.wire import INTERFACES, AnswerFacts, ApiError, Exchange, read_body
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def make_front(replicas: Replicas, settings: ServerSettings) -> FastAPI:
     @app.get("/health/ready")
     async def ready(request: Request) -> Response:
         if state.is_draining:
-            return AsciiJson({"status": "draining"}, 503)
+            return AsciiJson({"status": "draining"}, 503, headers={"Retry-After": "10"})
         try:
             async with asyncio.timeout(_READY_SECONDS):
                 async for _ in replicas.ask(_scope_for_replica(request.scope), b"", session=""):
@@ -129,15 +130,24 @@ class _Forwarding:
             request.headers.get(SESSION_HEADER), None if exchange is None else exchange.request
         )
         answer = self._replicas.ask(_scope_for_replica(request.scope), body, session=session)
+        error: GenaiError
         try:
-            async for message in answer:
-                await reply.send(message)
-        except ReplicaLostError as error:
-            if not reply.has_begun or exchange is None:
+            with self._state.ended_by(_current_task().cancel):
+                async for message in answer:
+                    await reply.send(message)
+            return
+        except ReplicaLostError as lost:
+            error = lost
+        except asyncio.CancelledError:
+            if not self._state.is_cut:
                 raise
-            await reply.send({"type": "http.response.body", "body": _last_words(exchange, error)})
+            error = ended_error()
         finally:
             await answer.aclose()
+        if not reply.has_begun or exchange is None:
+            raise error
+        note_error(request.scope, error)
+        await reply.send({"type": "http.response.body", "body": _last_words(exchange, error)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,11 +201,17 @@ def _read(path: str, body: bytes) -> Exchange | None:
         return None
 
 
-def _last_words(exchange: Exchange, error: ReplicaLostError) -> bytes:
+def _last_words(exchange: Exchange, error: GenaiError) -> bytes:
     """Return the events that end a stream which was cut, as its interface has them."""
     facts = AnswerFacts(exchange.request.model or "", time.time(), _no_tokenizer)
     events = exchange.events(facts).fail(error)
     return b"".join(map(exchange.framing.encode, events)) + exchange.framing.end
+
+
+def _current_task() -> asyncio.Task[Any]:
+    task = asyncio.current_task()
+    assert task is not None
+    return task
 
 
 def _no_tokenizer() -> NoReturn:

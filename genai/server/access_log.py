@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 import time
 import uuid
 from collections.abc import MutableMapping
@@ -12,8 +13,10 @@ from typing import Any
 from starlette.datastructures import Headers, MutableHeaders
 
 from genai.server.guards import App, Receive, Scope, Send
+from genai.server.http import CLIENT_CLOSED_REQUEST
 from genai.server.keys import client_of
 from genai.server.metrics import Metrics
+from genai.server.observed import noted_error
 
 __all__ = ["AccessLog", "log_to_stderr"]
 
@@ -41,15 +44,16 @@ class AccessLog:
             return
         given = Headers(scope=scope).get(_ID_HEADER, "")
         request_id = given if given.isprintable() and 0 < len(given) <= _MAX_ID else uuid.uuid4().hex
-        begun, status = time.monotonic(), 0
+        begun, status, is_whole = time.monotonic(), 0, False
         scope["state"]["request_id"] = request_id
 
         async def send_with_id(message: MutableMapping[str, Any]) -> None:
-            nonlocal status
+            nonlocal status, is_whole
             if message["type"] == "http.response.start":
                 status = message["status"]
                 MutableHeaders(scope=message)[_ID_HEADER] = request_id
             await send(message)
+            is_whole = message["type"] == "http.response.body" and not message.get("more_body", False)
 
         try:
             await self._app(scope, receive, send_with_id)
@@ -65,9 +69,18 @@ class AccessLog:
                 "status": status,
                 "seconds": round(time.monotonic() - begun, 4),
             }
+            if (ended := _ended(scope, status, is_whole=is_whole)) is not None:
+                entry["ended"] = ended
             if (trace_id := scope["state"].get("trace_id")) is not None:
                 entry["trace_id"] = trace_id
             logger.info("%s", json.dumps(entry))
+
+
+def _ended(scope: Scope, status: int, *, is_whole: bool) -> str | None:
+    """Return who ended an answer that did not end by itself."""
+    if (noted_error(scope) is not None and status == 200) or sys.exception() is not None:
+        return "server"
+    return "client" if status == CLIENT_CLOSED_REQUEST or not is_whole else None
 
 
 def log_to_stderr() -> None:

@@ -144,7 +144,7 @@ def _layers(state: Admission, settings: ServerSettings) -> list[Middleware]:
         ),
         *([Middleware(TextLog)] if settings.log_texts else []),
         Middleware(HeadAsGet),
-        Middleware(LastResort),
+        Middleware(LastResort, state=state),
     ]
 
 

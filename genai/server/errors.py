@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import MutableMapping
 from typing import Any
@@ -13,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from genai.errors import GenaiError, GenerationError
 from genai.server.ascii_json import AsciiJson
 from genai.server.observed import note_error
+from genai.server.state import Admission, ended_error
 from genai.wire import ApiError, error_body_for, status_of
 
 __all__ = ["LastResort", "error_response", "report_error", "told_error"]
@@ -53,10 +55,12 @@ class LastResort:
 
     Args:
         app: What may fail.
+        state: Whether the server is being ended, which cancels what does not end by itself.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, *, state: Admission) -> None:
         self._app = app
+        self._state = state
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -76,3 +80,9 @@ class LastResort:
                 raise  # the connection is cut, since nothing else can tell it
             response = error_response(told_error(error, scope), scope["path"])
             await response(scope, receive, send)
+        except asyncio.CancelledError:
+            if not self._state.is_cut:
+                raise
+            told = told_error(ended_error(), scope)
+            if not has_begun:
+                await error_response(told, scope["path"])(scope, receive, send)

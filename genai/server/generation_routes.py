@@ -59,6 +59,8 @@ async def _answer(state: ServerState, request: Request, interface: Interface, ex
         load_seconds = time.time() - created
         generation.answering = answering = await Answering.begin(generator, wanted, client=client)
         needed.callback(answering.cancel)
+        needed.enter_context(state.ended_by(answering.cancel))
+        state.check_not_cut()
         facts = AnswerFacts(
             target.name,
             created,
@@ -70,6 +72,7 @@ async def _answer(state: ServerState, request: Request, interface: Interface, ex
             pieces = _events(state, request, generation, answering, exchange.events(facts))
             return EventStream(pieces, exchange.framing, needed.pop_all())
         generation.results = await while_connected(request, answering.results())
+        state.check_not_cut()
         state.metrics.add(target.name, generation.results)
         return AsciiJson(exchange.answer(generation.results, facts))
 
@@ -102,6 +105,7 @@ async def _events(
             clock.tick()
             for event in events.of_piece(number, piece):
                 yield event
+        state.check_not_cut()
         for event in events.end(answering.finished):
             yield event
     except Exception as error:  # noqa: BLE001 - there is no other way to tell it

@@ -47,7 +47,7 @@ def own_routes(state: ServerState) -> APIRouter:
     @router.get("/health/ready", **described("Say whether it takes requests.", _READY, unready=_STATUS))
     async def ready() -> Response:
         if state.is_draining:
-            return AsciiJson({"status": "draining"}, 503)
+            return AsciiJson({"status": "draining"}, 503, headers={"Retry-After": "10"})
         loading = sorted(name for name, each in state.models.models.items() if each.is_loading)
         return AsciiJson({"status": "ok", "loaded": sorted(state.models.loaded), "loading": loading})
 

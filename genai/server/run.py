@@ -1,7 +1,11 @@
-"""Running an application until a signal ends it: at once not ready, over when all answers are, and at a second signal now."""
+"""Running an application until a signal ends it: at once not ready, over when all answers are, and at a second signal now.
+
+Until the answers are over the server listens, so that who asks meanwhile is told to ask another.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import signal
@@ -12,10 +16,15 @@ import uvicorn
 from fastapi import FastAPI
 
 from genai.errors import OptionError
+from genai.server.state import Admission
 
 __all__ = ["listen", "run_server"]
 
 logger = logging.getLogger("genai.server")
+
+_LOOK_SECONDS = 0.05
+_LAST_WORDS_SECONDS = 2.0
+"""How long answers that are cut have to say so."""
 
 
 class _Server(uvicorn.Server):
@@ -25,8 +34,36 @@ class _Server(uvicorn.Server):
         """Note a signal; uvicorn would raise it again at the end, but ending well is what was asked for."""
         self.force_exit = self.should_exit
         self.should_exit = True
-        self.config.app.state.server.is_draining = True  # type: ignore[union-attr]
+        self._state.is_draining = True
         logger.info(json.dumps({"signal": signal.Signals(sig).name, "waits": not self.force_exit}))
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Let what was admitted end, while others are told that it drains; then close the port, and let the rest end."""
+        while self._state.num_requests and not self.force_exit:
+            await asyncio.sleep(_LOOK_SECONDS)
+        if self.force_exit:
+            await self._cut()
+        await super().shutdown(sockets)
+        if self.force_exit:  # uvicorn leaves the application to be cancelled
+            await self._cut()
+            await self.lifespan.shutdown()
+
+    async def _cut(self) -> None:
+        """End what runs: by its own last words, and what has none left by cancelling it."""
+        self._state.cut()
+        for task in await self._late():
+            task.cancel()
+        await self._late()
+
+    async def _late(self) -> set[asyncio.Task[None]]:
+        """Return the requests that have not ended in time."""
+        tasks = set(self.server_state.tasks)
+        return (await asyncio.wait(tasks, timeout=_LAST_WORDS_SECONDS))[1] if tasks else tasks
+
+    @property
+    def _state(self) -> Admission:
+        state: Admission = self.config.app.state.server  # type: ignore[union-attr]
+        return state
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -53,12 +90,14 @@ def listen(host: str, port: int) -> socket.socket:
     return listening
 
 
-def run_server(app: FastAPI, listening: socket.socket) -> None:
-    """Serve until a signal comes and what runs has ended.
+def run_server(app: FastAPI, listening: socket.socket) -> bool:
+    """Serve until a signal comes and what runs has ended; return whether it was let end.
 
     Args:
         app: The application of `make_app`.
         listening: Where.
     """
     config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="on", server_header=False)
-    _Server(config).run(sockets=[listening])
+    server = _Server(config)
+    server.run(sockets=[listening])
+    return not server.force_exit

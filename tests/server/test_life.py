@@ -35,6 +35,9 @@ LONG: dict[str, Any] = {
 }
 
 
+LONGEST = {**LONG, "n": 8, "temperature": 1}
+
+
 def state_of(server: Running) -> ServerState:
     state: ServerState = server.app.state.server
     return state
@@ -125,7 +128,8 @@ def test_a_client_that_leaves_before_its_body_has_come_is_no_failure(
             head = f"POST {CHAT} HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Length: 100\r\n\r\n"
             connection.sendall(head.encode() + b'{"messages"')
         until(lambda: bool(logged()))
-    assert json.loads(logged()[0])["status"] == 499
+    entry = json.loads(logged()[0])
+    assert (entry["status"], entry["ended"]) == (499, "client")
     assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 
@@ -234,14 +238,42 @@ def test_a_signal_drains_the_server(command: tuple[subprocess.Popen[str], str]) 
         httpx.get(f"{url}/health/ready")
 
 
-def test_a_second_signal_hurries(command: tuple[subprocess.Popen[str], str]) -> None:
+def test_others_are_refused_until_what_runs_has_ended(command: tuple[subprocess.Popen[str], str]) -> None:
     process, url = command
-    body = {**LONG, "n": 8, "temperature": 1}
-    with (
-        httpx.stream("POST", f"{url}{CHAT}", json=body, timeout=60) as answer,
-        contextlib.suppress(httpx.HTTPError),  # it is cut
-    ):
-        for number, _ in enumerate(answer.iter_lines()):
-            if number in (1, 10):
-                process.send_signal(signal.SIGTERM)
+    with httpx.stream("POST", f"{url}{CHAT}", json=LONGEST, timeout=60) as answer:
+        lines = answer.iter_lines()  # which would close it if it went
+        next(lines)
+        process.send_signal(signal.SIGTERM)
+        until(lambda: httpx.get(f"{url}/health/ready").status_code == 503)
+        ready, refused = httpx.get(f"{url}/health/ready"), httpx.post(f"{url}{CHAT}", json=LONG)
+    assert (ready.json(), ready.headers["retry-after"]) == ({"status": "draining"}, "10")
+    assert (refused.status_code, refused.headers["retry-after"]) == (503, "10")
+    assert refused.json()["error"]["code"] == "draining"
     assert process.wait(30) == 0
+
+
+def test_a_second_signal_cuts_what_runs_and_says_so(command: tuple[subprocess.Popen[str], str]) -> None:
+    process, url = command
+    whole: list[httpx.Response] = []
+    asking = threading.Thread(
+        target=lambda: whole.append(httpx.post(f"{url}{CHAT}", json={**LONGEST, "stream": False}, timeout=60))
+    )
+    with httpx.stream("POST", f"{url}{CHAT}", json=LONGEST, timeout=60) as answer:
+        lines = filter(None, answer.iter_lines())
+        next(lines)
+        asking.start()
+        until(lambda: "genai_requests_running 2.0" in httpx.get(f"{url}/metrics").text)
+        process.send_signal(signal.SIGTERM)
+        until(lambda: httpx.get(f"{url}/health/ready").status_code == 503)
+        process.send_signal(signal.SIGTERM)
+        *_, event, end = lines
+    asking.join()
+    assert json.loads(event.removeprefix("data: "))["error"]["code"] == "server_ended"
+    assert end == "data: [DONE]"
+    assert (whole[0].status_code, whole[0].json()["error"]["code"]) == (503, "server_ended")
+    assert process.wait(30) == 1
+    assert process.stderr is not None
+    log = [json.loads(line) for line in process.stderr]  # no traceback
+    assert [line.get("ended") for line in log if line.get("path") == CHAT and line["status"] == 200] == [
+        "server"
+    ]
