@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from genai.cli.extras import needs_extra
 from genai.cli.options import CacheFlags, FolderFlags, RunFlags
 from genai.errors import OptionError
 
@@ -95,7 +96,7 @@ def cluster_extra() -> Iterator[None]:
     try:
         yield
     except ImportError as error:
-        raise OptionError(f'--ray needs the "ray" extra ({error}): pip install "genai[ray]"') from error
+        raise needs_extra("--ray", "ray", error) from error
 
 
 def on_any_node(model: str) -> str:

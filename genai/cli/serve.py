@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 import typer
 
 from genai.cli.command import EXIT_FAILED, command
+from genai.cli.extras import needs_extra
 from genai.cli.loading import prepare_folder
 from genai.cli.options import CacheFlags, FolderFlags, MaxContext, RunFlags
 from genai.cli.output import print_note
@@ -119,7 +120,7 @@ def serve(
     try:
         from genai.server import LoadLimits, ServerSettings, listen, log_to_stderr, run_server
     except ImportError as error:
-        raise OptionError(f'serving needs the "serve" extra ({error}): pip install "genai[serve]"') from error
+        raise needs_extra("serving", "serve", error) from error
     from genai.runtime.providers import preferred_provider
 
     keys = _keys(flags.api_key_file)
@@ -190,7 +191,7 @@ def _traces() -> Iterator[Traces]:
     try:
         from genai.server.traces import Traces
     except ImportError as error:
-        raise OptionError(f'--traces needs the "otel" extra ({error}): pip install "genai[otel]"') from error
+        raise needs_extra("--traces", "otel", error) from error
     with contextlib.closing(Traces.from_environment()) as traces:
         yield traces
 
@@ -227,7 +228,7 @@ def _named(models: Sequence[str]) -> dict[str, str]:
     """Return models by the names that requests use: what stands before "=", or the last part of a path.
 
     Raises:
-        OptionError: Two would have one name.
+        OptionError: Two would have one name, or one has white space in it.
     """
     named: dict[str, str] = {}
     for given in models:
@@ -236,6 +237,8 @@ def _named(models: Sequence[str]) -> dict[str, str]:
             name, model = Path(given).resolve().name if Path(given).exists() else given, given
         if not name or not model:
             raise OptionError(f'"{given}" is not of the form NAME=MODEL')
+        if any(map(str.isspace, name)):
+            raise OptionError(f'the name "{name}" has white space: name the model as NAME=MODEL, without any')
         if name in named:
             raise OptionError(f'two models have the name "{name}": give one another as NAME=MODEL')
         named[name] = model

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,12 +14,43 @@ from genai.server import listen
 
 
 def test_models_are_named_by_themselves_or_as_asked(tmp_path: Path) -> None:
-    (tmp_path / "a=b").mkdir()
+    for folder in ("a=b", "a b"):
+        (tmp_path / folder).mkdir()
     assert _named(["phi", "chat=owner/name@main"]) == {"phi": "phi", "chat": "owner/name@main"}
     assert _named([str(tmp_path / "a=b")]) == {"a=b": str(tmp_path / "a=b")}
-    for wrong in (["phi", "phi"], ["=phi"], ["phi="]):
+    for wrong in (
+        ["phi", "phi"],
+        ["=phi"],
+        ["phi="],
+        ["a b=phi"],
+        ["a\t=phi"],
+        [" =phi"],
+        [str(tmp_path / "a b")],
+    ):
         with pytest.raises(OptionError, match="NAME=MODEL"):
             _named(wrong)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "package", "extra"),
+    [
+        (["serve"], "genai.server", "serve"),
+        (["serve", "--traces"], "genai.server.traces", "otel"),
+        (["serve", "--ray"], "genai.cluster.connection", "ray"),
+    ],
+)
+def test_a_package_that_is_lacking_is_told_with_the_extra_that_brings_it(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    package: str,
+    extra: str,
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    assert run_app([*arguments, "--port", "0"]) != 0
+    told = capsys.readouterr().err
+    assert f'-e ".[{extra}]"' in told
+    assert f'"genai[{extra}]"' not in told  # which is another project
 
 
 def test_keys_come_from_a_file_and_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
