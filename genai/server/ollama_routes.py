@@ -39,7 +39,7 @@ _VERSION = "0.12.11"
 """The version of Ollama whose interface this is: clients ask for it, and some for a new one."""
 _ELSEWHERE = {
     "pull": "genai models pull MODEL",
-    "push": "huggingface-cli upload",
+    "push": "hf upload",
     "create": "genai export CHECKPOINT -o DIR",
     "copy": "genai serve NAME=MODEL",
     "delete": "genai models remove MODEL",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, Self
@@ -90,6 +91,7 @@ class AnswerFacts:
         tokenizer: Returns the model's; called where the answer shows single tokens.
         num_prompt_tokens: Tokens of the prompts.
         load_seconds: How long the model took to be there.
+        clock: Tells what time it is, in seconds since 1970, where parts of an answer say when they came.
     """
 
     model: str
@@ -97,6 +99,7 @@ class AnswerFacts:
     tokenizer: Callable[[], Tokenizer]
     num_prompt_tokens: int = 0
     load_seconds: float = 0.0
+    clock: Callable[[], float] = time.time
 
 
 class AnswerEvents(Protocol):

@@ -233,7 +233,7 @@ def test_errors_are_texts(client: ollama.Client, server: Running, serve: Serve) 
         (lambda: client.delete("demo"), "genai models remove"),
         (lambda: client.create("mine", from_="demo"), "genai export"),
         (lambda: client.copy("demo", "mine"), "genai serve NAME=MODEL"),
-        (lambda: client.push("demo"), "huggingface-cli"),
+        (lambda: client.push("demo"), ": hf upload"),
     ):
         with pytest.raises(ollama.ResponseError, match=command):
             ask()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Iterable
 from pathlib import Path
@@ -23,7 +24,7 @@ from genai.wire import (
     read_body,
     read_show_request,
 )
-from genai.wire.ollama.durations import read_keep_alive
+from genai.wire.ollama.durations import date, read_keep_alive
 from tests.scripted import THINKING, make_scripted
 
 CHAT, GENERATE = "/api/chat", "/api/generate"
@@ -63,7 +64,7 @@ def put_together(lines: Iterable[Event]) -> dict[str, Any]:
 @pytest.mark.parametrize("answer", ANSWERS)
 def test_lines_are_the_whole_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str) -> None:
     generator, _ = make_scripted(tmp_path, monkeypatch, [answer], template=THINKING)
-    facts = AnswerFacts("m", 1, lambda: generator.tokenizer, load_seconds=0.5)
+    facts = AnswerFacts("m", 1, lambda: generator.tokenizer, load_seconds=0.5, clock=lambda: 1)
     exchange = read_body(CHAT, {"messages": ASK, "tools": [TOOL], "options": {"num_predict": 200}})
     assert exchange.request.stream
     request = exchange.request
@@ -89,7 +90,7 @@ def test_lines_are_the_whole_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_a_call_that_is_cut_off_is_not_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     generator, _ = make_scripted(tmp_path, monkeypatch, [ANSWERS[2]], template=THINKING)
-    facts = AnswerFacts("m", 1, lambda: generator.tokenizer)
+    facts = AnswerFacts("m", 1, lambda: generator.tokenizer, clock=lambda: 1)
     counts = set()
     for limit in range(1, 120, 3):
         exchange = read_body(CHAT, {"messages": ASK, "tools": [TOOL], "options": {"num_predict": limit}})
@@ -104,6 +105,20 @@ def test_a_call_that_is_cut_off_is_not_told(tmp_path: Path, monkeypatch: pytest.
         assert put_together([*lines, *events.end([stream.result])]) == whole
         counts.add((whole["done_reason"], len(whole["message"].get("tool_calls", ()))))
     assert {("length", 0), ("length", 1), ("stop", 2)} <= counts
+
+
+def test_each_line_says_when_it_came(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    generator, _ = make_scripted(tmp_path, monkeypatch, ["plain words"], template=THINKING)
+    clock = itertools.count(2)
+    facts = AnswerFacts("m", 1, lambda: generator.tokenizer, clock=lambda: next(clock))
+    exchange = read_body(GENERATE, {"prompt": "Hi", "raw": True})
+    stream = generator.submit(generator.build_request(**exchange.request.prompts[0]))
+    events = exchange.events(facts)
+    lines = [line for piece in stream for line in events.of_piece(0, piece)]
+    assert stream.result is not None
+    lines += events.end([stream.result])
+    assert len(lines) > 2
+    assert [line["created_at"] for line in lines] == [date(2 + index) for index in range(len(lines))]
 
 
 def test_an_error_is_the_last_line() -> None:
@@ -179,7 +194,7 @@ def test_prompts_are_messages_unless_they_are_raw() -> None:
 def test_without_a_prompt_a_model_is_only_loaded_or_let_go(path: str, keep_alive: Any, reason: str) -> None:
     exchange = read_body(path, {"model": "m", "keep_alive": keep_alive})
     assert exchange.request.prompts == []
-    facts = AnswerFacts("m", 1, lambda: pytest.fail("nobody asked for tokens"))
+    facts = AnswerFacts("m", 1, lambda: pytest.fail("nobody asked for tokens"), clock=lambda: 1)
     answer = exchange.answer([], facts)
     assert (answer["done"], answer["done_reason"]) == (True, reason)
     assert list(exchange.events(facts).end([])) == [answer]

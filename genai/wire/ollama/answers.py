@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
@@ -96,6 +97,11 @@ class _Lines:
         self._facts = facts
         self._calls = WholeCalls()
 
+    @property
+    def _now(self) -> AnswerFacts:
+        """The facts, as a line tells them that comes now."""
+        return dataclasses.replace(self._facts, created=self._facts.clock())
+
     def begin(self) -> Iterator[Event]:
         """Yield what comes before all pieces: nothing."""
         yield from ()
@@ -105,15 +111,15 @@ class _Lines:
         calls = self._calls.take(piece)
         if piece.text or piece.reasoning or calls or piece.logprobs:
             yield self._asked.line(
-                self._facts, piece.text, thinking=piece.reasoning, calls=calls, logprobs=piece.logprobs
+                self._now, piece.text, thinking=piece.reasoning, calls=calls, logprobs=piece.logprobs
             )
 
     def end(self, results: Sequence[GenerationResult]) -> Iterator[Event]:
         """Yield the last line."""
         if not results:
-            yield self._asked.answer([], self._facts)
+            yield self._asked.answer([], self._now)
         for result in results:
-            yield {**self._asked.line(self._facts, ""), **_end(result, self._facts)}
+            yield {**self._asked.line(self._now, ""), **_end(result, self._facts)}
 
     def fail(self, error: GenaiError) -> Iterator[Event]:
         """Yield what comes last where something went wrong."""
