@@ -215,7 +215,7 @@ def _export(
 ) -> ModelFolder:
     from genai.export import carry_out
 
-    what = f"Exporting {Path(key.source).name} to {key.settings.precision}"
+    what = f"Exporting {Path(key.source).name} {key.settings.precision_told}"
     return carry_out(
         plan,
         target,

@@ -51,7 +51,7 @@ def batch(
 
     Requests are to /v1/chat/completions, /v1/completions or /v1/responses and all
     run with --model, whatever model they name. Results come in the order in which they
-    are there. After an interruption the same command goes on where it was.
+    finish; match them by custom_id. After an interruption the same command goes on where it was.
     The exit code is 1 if a result is an error. With --ray several replicas of
     the model share the requests, on other machines too.
     """

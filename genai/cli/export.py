@@ -264,7 +264,7 @@ def _make(
 
         def show(step: ExportProgress) -> None:
             tensors = f"{step.num_tensors_done} of {step.num_tensors} tensors"
-            progress(f"Exporting to {plan.settings.precision}", step.bytes_done, step.bytes_total, tensors)
+            progress(f"Exporting {plan.settings.precision_told}", step.bytes_done, step.bytes_total, tensors)
 
         if plan.settings.needs_text:
             from genai.calibration import export_calibrated

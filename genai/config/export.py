@@ -220,6 +220,15 @@ class ExportSettings:
                 parts.append(f"{field.name}={value}")
         return "-".join(parts)
 
+    @property
+    def precision_told(self) -> str:
+        """What the precision is, as the end of a sentence that begins with "exporting".
+
+        >>> ExportSettings(precision="keep").precision_told, ExportSettings().precision_told
+        ('with its own quantization', 'to int4')
+        """
+        return "with its own quantization" if self.precision == "keep" else f"to {self.precision}"
+
     def _check_activations(self) -> None:
         """See that precision, activations and provider fit; what "auto" stands for too is called that."""
         if self.activations == self.form.default_activations(self.precision):
