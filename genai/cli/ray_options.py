@@ -43,7 +43,7 @@ class RayFlags:
         str | None,
         typer.Option(
             metavar="N|MIN:MAX",
-            help="With --ray: how many, or how few and how many as there is load; 1 if not given.",
+            help="With --ray: how many, or, of genai serve, how few and how many as there is load; 1 if not given.",
         ),
     ] = None
     replica_cpus: Annotated[

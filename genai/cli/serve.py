@@ -15,8 +15,9 @@ from genai.cli.command import EXIT_FAILED, command
 from genai.cli.extras import needs_extra
 from genai.cli.loading import prepare_folder
 from genai.cli.options import CacheFlags, FolderFlags, MaxContext, RunFlags
-from genai.cli.output import print_note
+from genai.cli.output import format_bytes, print_note
 from genai.cli.progress import StageProgress
+from genai.cli.quantities import parse_bytes, parse_seconds
 from genai.cli.ray_options import RayFlags, cluster_extra, generator_options, model_source, on_any_node
 from genai.errors import OptionError
 
@@ -63,7 +64,11 @@ class ServerFlags:
     ] = False
     keep_alive: Annotated[
         float | None,
-        typer.Option(min=0, metavar="SECONDS", help="Let a model go that nobody has asked for so long."),
+        typer.Option(
+            parser=parse_seconds,
+            metavar="SECONDS",
+            help="Let a model go that nobody has asked for so long, as 300 or 5m.",
+        ),
     ] = None
     max_loaded: Annotated[
         int | None,
@@ -73,7 +78,11 @@ class ServerFlags:
     ] = None
     max_loaded_bytes: Annotated[
         int | None,
-        typer.Option(min=1, help="Most bytes that the models in memory are expected to take."),
+        typer.Option(
+            parser=parse_bytes,
+            metavar="BYTES",
+            help="Most bytes that the models in memory are expected to take, as 2GB; one alone may take more.",
+        ),
     ] = None
     traces: Annotated[
         bool,
@@ -148,19 +157,30 @@ def serve(
             found = _find(named, folders, preferred_provider(runs.options))
             app = _in_this_process(found, load, settings, kept, traces)
         log_to_stderr()
-        if not settings.is_local and not keys:
-            print_note(
-                f"others on the network may ask without a key: name keys with --api-key-file or {KEY_VARIABLE}"
-            )
-        if flags.log_texts:
-            print_note(
-                "the log has what people ask and are answered: mind who can read it, and for how long it is kept"
-            )
-        address = f"[{flags.host}]" if ":" in flags.host else flags.host
-        base = f"http://{address}:{listening.getsockname()[1]}"
+        base = _base_url(flags.host, listening.getsockname()[1])
         print_note(f"{', '.join(named)}: {base}/v1 for programs, {base}/ for people")
+        print_note(f"programs of Anthropic's or Ollama's interface take {base}")
+        _warn(is_open=not settings.is_local and not keys, logs_texts=flags.log_texts)
         if not run_server(app, listening):
             raise typer.Exit(EXIT_FAILED)
+
+
+def _warn(*, is_open: bool, logs_texts: bool) -> None:
+    """Say last, where it is seen, who may ask and read more than may be meant."""
+    if logs_texts:
+        print_note(
+            "warning: the log has what people ask and are answered: mind who can read it, and for how long it is kept"
+        )
+    if is_open:
+        print_note(
+            f"warning: others on the network may ask without a key: name keys with --api-key-file or {KEY_VARIABLE}"
+        )
+
+
+def _base_url(host: str, port: int) -> str:
+    """Return an address that programs of this machine can open."""
+    reachable = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)
+    return f"http://[{reachable}]:{port}" if ":" in reachable else f"http://{reachable}:{port}"
 
 
 class _Kept(TypedDict):
@@ -181,6 +201,11 @@ def _in_this_process(
     from genai.server import ServedModels, make_app
 
     served = ServedModels.of_folders(found, load, **kept)
+    for name, num_bytes in served.too_large.items():
+        print_note(
+            f"warning: {name} alone is expected to take {format_bytes(num_bytes)}, more than --max-loaded-bytes, and is loaded "
+            "all the same"
+        )
     served.load_default()
     return make_app(served, settings, traces=traces)
 
@@ -213,7 +238,7 @@ def _replicated(
     )
     models = {name: on_any_node(model) for name, model in named.items()}
     with connected(ray.ray_address):
-        print_note(f"Ray begins {ray.replicas or 1} replicas")
+        print_note("Ray begins 1 replica" if most == 1 else f"Ray begins {ray.replicas} replicas")
         with deployed(replica_application(models, source, settings, replicas, **kept)) as handle:
             yield make_front(Replicas(handle), settings)
 

@@ -156,6 +156,13 @@ class ServedModels:
         """The models that are in memory now."""
         return {name: each.generator for name, each in self._served.items() if each.generator is not None}
 
+    @property
+    def too_large(self) -> Mapping[str, int]:
+        """How many bytes each model is expected to take that alone takes more than all may; it is loaded all the same."""
+        most = self._limits.max_bytes
+        sizes = {name: each.num_bytes for name, each in self._served.items()}
+        return {} if most is None else {name: size for name, size in sizes.items() if size > most}
+
     def find(self, name: str | None) -> Target:
         """Return what a request means that names this.
 

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from genai import Generator
 from genai.cli.app import run_app
-from genai.cli.serve import KEY_VARIABLE, _keys, _named
+from genai.cli.serve import KEY_VARIABLE, _base_url, _keys, _named, _warn
 from genai.errors import OptionError
-from genai.server import listen
+from genai.server import LoadLimits, ServedModels, listen
 
 
 def test_models_are_named_by_themselves_or_as_asked(tmp_path: Path) -> None:
@@ -65,6 +66,32 @@ def test_keys_come_from_a_file_and_the_environment(tmp_path: Path, monkeypatch: 
         _keys(path)
     with pytest.raises(OptionError, match="cannot be read"):
         _keys(tmp_path / "none")
+
+
+def test_warnings_say_that_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    _warn(is_open=True, logs_texts=False)
+    assert capsys.readouterr().err.startswith("warning: others on the network")
+
+
+def test_the_address_can_be_opened() -> None:
+    assert [_base_url(host, 80) for host in ("0.0.0.0", "::", "192.0.2.1", "2001:db8::1")] == [
+        "http://127.0.0.1:80",
+        "http://[::1]:80",
+        "http://192.0.2.1:80",
+        "http://[2001:db8::1]:80",
+    ]
+
+
+def test_models_that_alone_take_more_are_known() -> None:
+    def load() -> Generator:
+        raise AssertionError("nobody asked for it")
+
+    served = ServedModels(
+        {"large": load, "small": load},
+        sizes={"large": 2000, "small": 1000},
+        limits=LoadLimits(max_bytes=1000),
+    )
+    assert served.too_large == {"large": 2000}
 
 
 def test_a_limit_for_each_key_needs_keys(
