@@ -72,6 +72,7 @@ def make_front(replicas: Replicas, settings: ServerSettings) -> FastAPI:
     app = guarded_app(state, settings, life)
     forward = _Forwarding(replicas, state)
 
+    @app.get("/health")
     @app.get("/health/live")
     async def live() -> Response:
         return AsciiJson({"status": "ok"})

@@ -17,6 +17,7 @@ from genai.server.http import CLIENT_CLOSED_REQUEST
 from genai.server.keys import client_of
 from genai.server.metrics import Metrics
 from genai.server.observed import noted_error
+from genai.server.page_routes import PAGE, PAGE_FILES
 
 __all__ = ["AccessLog", "log_to_stderr"]
 
@@ -73,7 +74,8 @@ class AccessLog:
                 entry["ended"] = ended
             if (trace_id := scope["state"].get("trace_id")) is not None:
                 entry["trace_id"] = trace_id
-            logger.info("%s", json.dumps(entry))
+            if status >= 400 or "ended" in entry or not _is_of_the_page(scope["path"]):
+                logger.info("%s", json.dumps(entry))
 
 
 def _ended(scope: Scope, status: int, *, is_whole: bool) -> str | None:
@@ -81,6 +83,11 @@ def _ended(scope: Scope, status: int, *, is_whole: bool) -> str | None:
     if (noted_error(scope) is not None and status == 200) or sys.exception() is not None:
         return "server"
     return "client" if status == CLIENT_CLOSED_REQUEST or not is_whole else None
+
+
+def _is_of_the_page(path: str) -> bool:
+    """Whether it is one of the many files that a browser asks for by itself."""
+    return path == PAGE or path.startswith(PAGE_FILES)
 
 
 def log_to_stderr() -> None:

@@ -133,7 +133,7 @@ def _layers(state: Admission, settings: ServerSettings) -> list[Middleware]:
                 allow_origins=settings.allowed_origins,
                 allow_methods=["*"],
                 allow_headers=["*"],
-                expose_headers=["x-request-id"],
+                expose_headers=["x-request-id", "retry-after"],
             )
         )
     return [
@@ -151,6 +151,11 @@ def _layers(state: Admission, settings: ServerSettings) -> list[Middleware]:
 async def _report_http(request: Request, error: Exception) -> Response:
     """Say in the same form what the framework refuses: no such path, or not by this method."""
     assert isinstance(error, HTTPException)
-    message = f"{request.method} {request.url.path}: {error.detail}"
+    path = request.scope["path"]
+    message = f"{request.method} {path}: {error.detail}"
+    if error.status_code == 404:
+        message += (
+            "; the base URL ends in a slash too many" * ("//" in path) + "; /openapi.json has the paths"
+        )
     refusal = ApiError(message, status=error.status_code, headers=error.headers)
     return error_response(refusal, request.url.path)

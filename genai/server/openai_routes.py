@@ -40,6 +40,8 @@ def openai_routes(state: ServerState) -> APIRouter:
         models = [model_body(name, created=state.models.created) for name in state.models.names]
         return AsciiJson({"object": "list", "data": models})
 
+    router.get("/v1/models/", include_in_schema=False)(list_models)
+
     @router.get("/v1/models/{name:path}", **described("Tell of a model.", MODEL, errors=(404,)))
     async def show_model(name: str) -> Response:
         return AsciiJson(model_body(state.models.find(name).name, created=state.models.created))

@@ -44,6 +44,8 @@ def own_routes(state: ServerState) -> APIRouter:
     async def live() -> Response:
         return AsciiJson({"status": "ok"})
 
+    router.get("/health", include_in_schema=False)(live)
+
     @router.get("/health/ready", **described("Say whether it takes requests.", _READY, unready=_STATUS))
     async def ready() -> Response:
         if state.is_draining:

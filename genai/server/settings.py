@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from dataclasses import dataclass
 
+from genai.errors import OptionError
 from genai.server.keys import ApiKey
 
 __all__ = ["ServerSettings"]
 
 _MIB = 1 << 20
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(\[[0-9a-fA-F:.]+\]|[^\s/?#@:\[\]]+)(:[0-9]{1,5})?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +42,12 @@ class ServerSettings:
 
     def __post_init__(self) -> None:
         self.keys  # noqa: B018 - a line that is none is told at once
+        for origin in self.allowed_origins:
+            if origin != "*" and not _ORIGIN.fullmatch(origin):
+                raise OptionError(
+                    f'"{origin}" is no origin: write SCHEME://HOST or SCHEME://HOST:PORT, as https://example.org, or *',
+                    option="allowed_origins",
+                )
 
     @property
     def keys(self) -> tuple[ApiKey, ...]:

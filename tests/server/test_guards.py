@@ -10,6 +10,8 @@ from typing import Any
 import httpx
 import pytest
 
+from genai.errors import OptionError
+from genai.server import ServerSettings
 from tests.server.conftest import Running, until
 
 Serve = Callable[..., Running]
@@ -83,6 +85,7 @@ def test_its_own_page_and_those_that_are_named_may(server: Running, serve: Serve
         assert preflight.headers["access-control-allow-origin"] == named
         answer = client.get("/v1/models", headers={"origin": named, "x-api-key": "key"})
         assert answer.headers["access-control-allow-origin"] == named
+        assert "retry-after" in answer.headers["access-control-expose-headers"].lower()
         assert client.get("/v1/models", headers={"origin": "https://b.example"}).status_code == 403
 
 
@@ -127,7 +130,9 @@ def test_half_a_character_is_told_back(client: httpx.Client) -> None:
 
 
 def test_unknown_paths_and_methods(client: httpx.Client) -> None:
-    assert error_of(client.get("/v1/nothing"))["message"] == "GET /v1/nothing: Not Found"
+    told = error_of(client.get("/v1/nothing"))["message"]
+    assert told == "GET /v1/nothing: Not Found; /openapi.json has the paths"
+    assert "a slash too many" in error_of(client.get(f"{client.base_url}//v1/models"))["message"]
     assert client.get(CHAT).status_code == 405
 
 
@@ -139,6 +144,30 @@ def test_the_log_has_requests_and_no_texts(client: httpx.Client, caplog: pytest.
     entry = json.loads(caplog.records[-1].message)
     assert (entry["request_id"], entry["path"], entry["status"]) == ("mine", CHAT, 200)
     assert "secret" not in caplog.text
+
+
+def test_paths_that_people_try_first(client: httpx.Client) -> None:
+    assert client.get("/health").json() == {"status": "ok"}
+    assert client.get("/v1/models/").json() == client.get("/v1/models").json()
+
+
+def test_the_log_leaves_out_the_pages_files(client: httpx.Client, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "genai.server"):
+        for path in ("/", "/page/app.js", "/page/nothing.js"):
+            client.get(path)
+        client.get("/health")
+        until(lambda: "/health" in caplog.text)
+    assert [json.loads(each.message)["path"] for each in caplog.records] == ["/page/nothing.js", "/health"]
+
+
+@pytest.mark.parametrize(
+    "origin",
+    ["example.org", "https://", "https://example.org/", "https://a b", "https://u@a.org", "", "null"],
+)
+def test_what_is_no_origin_is_refused(origin: str) -> None:
+    with pytest.raises(OptionError, match="SCHEME://HOST"):
+        ServerSettings(allowed_origins=(origin,))
+    ServerSettings(allowed_origins=("*", "http://[::1]:80", "https://a.org:8443", "chrome-extension://abc"))
 
 
 def test_tokens_and_back(client: httpx.Client) -> None:
