@@ -26,6 +26,7 @@ from genai.server.generation_routes import generation_routes
 from genai.server.guards import KeyCheck, OriginCheck
 from genai.server.http import HeadAsGet
 from genai.server.model_metrics import ModelMetrics
+from genai.server.model_routes import model_routes
 from genai.server.models import ServedModels
 from genai.server.ollama_routes import ollama_routes
 from genai.server.openai_routes import openai_routes
@@ -71,6 +72,7 @@ def make_app(models: ServedModels, settings: ServerSettings, *, traces: Traces |
     app = guarded_app(state, settings, life, traces=traces)
     routers = [
         generation_routes(state),
+        model_routes(state),
         openai_routes(state),
         anthropic_routes(state),
         ollama_routes(state),

@@ -1,4 +1,4 @@
-"""What else OpenAI's interface has beside what generates: the names of models, and texts as vectors."""
+"""What else OpenAI's interface has beside what generates, and Anthropic's does not: texts as vectors."""
 
 from __future__ import annotations
 
@@ -20,11 +20,8 @@ from genai.server.state import ServerState
 from genai.wire import (
     EMBEDDING,
     EMBEDDINGS,
-    MODEL,
-    MODELS,
     EmbeddingRequest,
     embedding_body,
-    model_body,
     read_embedding_request,
 )
 
@@ -34,17 +31,6 @@ __all__ = ["openai_routes"]
 def openai_routes(state: ServerState) -> APIRouter:
     """Return the routes over what a server has."""
     router = APIRouter()
-
-    @router.get("/v1/models", **described("Name the models that requests may use.", MODELS))
-    async def list_models() -> Response:
-        models = [model_body(name, created=state.models.created) for name in state.models.names]
-        return AsciiJson({"object": "list", "data": models})
-
-    router.get("/v1/models/", include_in_schema=False)(list_models)
-
-    @router.get("/v1/models/{name:path}", **described("Tell of a model.", MODEL, errors=(404,)))
-    async def show_model(name: str) -> Response:
-        return AsciiJson(model_body(state.models.find(name).name, created=state.models.created))
 
     @router.post(
         "/v1/embeddings",

@@ -53,6 +53,28 @@ def generator() -> Iterator[Generator]:
         yield generator
 
 
+def test_models_are_listed_in_pages(client: anthropic.Anthropic) -> None:
+    listed = client.models.list()
+    assert [(each.type, each.id, each.display_name) for each in listed.data] == [
+        ("model", name, name) for name in ("demo", "other")
+    ]
+    assert all(each.created_at.tzinfo is not None for each in listed.data)
+    assert (listed.has_more, listed.first_id, listed.last_id) == (False, "demo", "other")
+    assert client.models.retrieve("other") == listed.data[1]
+    first = client.models.list(limit=1)
+    assert ([each.id for each in first.data], first.has_more) == (["demo"], True)
+    assert [each.id for each in first] == ["demo", "other"]  # as the client turns pages
+    assert [each.id for each in client.models.list(before_id="other")] == ["demo"]
+    for wrong in (
+        {"limit": 0},
+        {"limit": 1001},
+        {"after_id": "none"},
+        {"after_id": "demo", "before_id": "demo"},
+    ):
+        with pytest.raises(anthropic.BadRequestError, match=list(wrong)[-1]):
+            client.models.list(**wrong)
+
+
 def test_a_conversation(client: anthropic.Anthropic, generator: Generator) -> None:
     answer = client.messages.create(
         model="demo",
