@@ -220,6 +220,33 @@ def test_a_stream_that_is_cut_ends_as_its_interface_has_it(
     assert ending[1] in last, answer.text
 
 
+def test_a_stream_that_the_end_cuts_says_so(
+    front: Running, replicas: OneReplica, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    state, ask = front.app.state.server, replicas.ask
+
+    async def ask_until_cut(*asked: Any, **options: Any) -> AsyncGenerator[MutableMapping[str, Any]]:
+        async with contextlib.aclosing(ask(*asked, **options)) as messages:
+            number = 0
+            async for message in messages:
+                yield message
+                if (number := number + 1) == 3:
+                    state.cut()
+
+    monkeypatch.setattr(replicas, "ask", ask_until_cut)
+    try:
+        with caplog.at_level(logging.INFO, "genai.server"), front.client as client:
+            answer = client.post(CHAT, json={**ASKED, "stream": True}, headers=KEY)
+            until(lambda: caplog.text.count(CHAT) == 2)  # the replica's line, and the front's
+    finally:
+        state.is_draining = state.is_cut = False
+    *said, event, end = filter(None, answer.text.splitlines())
+    assert said
+    assert ('"code":"server_ended"' in event, end) == (True, "data: [DONE]")
+    entry = json.loads(caplog.records[-1].getMessage())
+    assert (entry["status"], entry["ended"]) == (200, "server")
+
+
 def test_counters_are_the_fronts_and_the_replicas(front: Running, replicas: OneReplica) -> None:
     with front.client as client:
         client.post(CHAT, json=ASKED, headers=KEY)

@@ -133,6 +133,18 @@ def test_a_client_that_leaves_before_its_body_has_come_is_no_failure(
     assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 
+def test_the_log_says_that_a_client_left_its_stream(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+    with serve().client as client, caplog.at_level(logging.INFO, "genai.server"):
+        with client.stream("POST", CHAT, json={**LONG, "max_tokens": 1}) as answer:
+            answer.read()
+        with client.stream("POST", CHAT, json=LONGEST) as answer:
+            lines = answer.iter_lines()
+            next(lines)
+        until(lambda: len(caplog.records) == 2)
+    logged = [json.loads(each.getMessage()) for each in caplog.records]
+    assert [(each["status"], each.get("ended")) for each in logged] == [(200, None), (200, "client")]
+
+
 def test_too_many_requests_are_told_to_come_back(serve: Serve) -> None:
     with serve(max_requests=1).client as client:
         with client.stream("POST", CHAT, json=LONG) as answer:
@@ -273,7 +285,9 @@ def test_a_second_signal_cuts_what_runs_and_says_so(command: tuple[subprocess.Po
     assert (whole[0].status_code, whole[0].json()["error"]["code"]) == (503, "server_ended")
     assert process.wait(30) == 1
     assert process.stderr is not None
-    log = [json.loads(line) for line in process.stderr]  # no traceback
+    said = process.stderr.read()
+    assert "Exception" not in said
+    log = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
     assert [line.get("ended") for line in log if line.get("path") == CHAT and line["status"] == 200] == [
         "server"
     ]
