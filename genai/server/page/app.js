@@ -13,6 +13,7 @@ import {
   titleOf,
 } from "./model/conversation.js";
 import { titleOfFailure } from "./model/failures.js";
+import { startersFor } from "./model/starters.js";
 import { fileNameOf, markdownOf } from "./model/transfer.js";
 import { preferences } from "./preferences.js";
 import { openStore } from "./store.js";
@@ -35,6 +36,7 @@ const find = (id) => document.getElementById(id);
 
 class App {
   #models = [];
+  #starters = null;
   #current = null;
   #pendingSettings = {}; // of the conversation that begins with the next message
   #tokensOf = NOBODY;
@@ -116,7 +118,6 @@ class App {
     const probabilities = find("probabilities");
     probabilities.checked = preferences.asksForProbabilities;
     probabilities.addEventListener("change", () => (preferences.asksForProbabilities = probabilities.checked));
-    showExamples(find("examples"), (text) => this.composer.set(text));
     this.drawer = setUpDrawer();
     setUpMenus();
     setUpTheme();
@@ -213,8 +214,16 @@ class App {
     document.title = conversation ? `${titleOf(conversation)} – genai` : "genai";
     this.composer.show({ isRunning: this.#isRunning });
     showModels(this.#models, this.#model);
+    this.#showExamples();
     showSettingsLabel(this.#settings);
     this.#showList();
+  }
+
+  #showExamples() {
+    const starters = startersFor(this.#model);
+    if (starters === this.#starters) return; // so that a button keeps the focus
+    this.#starters = starters;
+    showExamples(find("examples"), starters, (text) => this.composer.set(text));
   }
 
   #showList() {
@@ -338,6 +347,7 @@ class App {
       this.#current.model = name;
       this.conversations.put(this.#current);
     }
+    this.#showExamples();
     this.composer.countSoon();
   }
 
