@@ -95,9 +95,8 @@ class AnswerParts:
 
     >>> parts = AnswerParts()
     >>> parts.add([AnswerDelta("Wait."), AnswerDelta(tool_calls=(ToolCallDelta(0, "call_1", "now", "{}"),))])
-    >>> parts.answer
-    Answer(text='Wait.', reasoning='', tool_calls=(ToolCall(id='call_1', name='now', arguments={}, arguments_json='{}'),),
-           cut_call=None)
+    >>> parts.answer.text, parts.answer.tool_calls
+    ('Wait.', (ToolCall(id='call_1', name='now', arguments={}, arguments_json='{}'),))
     """
 
     def __init__(self) -> None:

@@ -53,4 +53,4 @@ def test_a_missing_extra_is_named() -> None:
     command = [sys.executable, "-c", hidden, "serve", "--ray", "--port", "0"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 2
-    assert 'pip install "genai[ray]"' in done.stderr
+    assert 'pip install -e ".[ray]"' in done.stderr

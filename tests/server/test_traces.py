@@ -336,7 +336,7 @@ def test_the_command_traces_where_it_is_told_to(
     assert "--traces" in capsys.readouterr().err
     monkeypatch.setitem(sys.modules, "genai.server.traces", None)
     assert run_app(["serve", "--port", "0", "--traces"]) == 2
-    assert 'pip install "genai[otel]"' in capsys.readouterr().err
+    assert 'pip install -e ".[otel]"' in capsys.readouterr().err
 
 
 def test_the_command_sends_what_it_traced() -> None:
