@@ -55,7 +55,7 @@ def test_markdown_and_code(scripted: Chat, script: Script) -> None:
     pieces += ["urn 1\n```\n\n| a | b |\n|--|-:|\n| 1 | 2 |\n\n1. one\n   - inner\n2. two\n\n- [x] done\n"]
     script.then(Answer([text(piece) for piece in pieces]))
     scripted.ask("?")
-    assert "tokens/s" in scripted.last.locator(".facts").inner_text()
+    assert "first after" in scripted.last.locator(".facts").inner_text()
     shown = scripted.last.locator(".markdown")
     assert shown.locator("h2").inner_text() == "A title"
     assert shown.locator("p").first.inner_text() == "Some bold code & a link."
