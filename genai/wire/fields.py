@@ -97,7 +97,7 @@ def refuse_rest(fields: Mapping[str, Any], *, known: Iterable[str]) -> None:
 
 def are_tokens(value: Any) -> bool:
     """Whether a value is a list of tokens that is not empty."""
-    return isinstance(value, list) and bool(value) and all(type(each) is int for each in value)
+    return isinstance(value, list) and bool(value) and all(type(each) is int and each >= 0 for each in value)
 
 
 def json_type(value: Any) -> str:

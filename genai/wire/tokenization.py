@@ -21,7 +21,7 @@ __all__ = [
     "read_tokenize_request",
 ]
 
-_TOKENS = list_of({"type": "integer"}, minItems=1)
+_TOKENS = list_of(COUNT, minItems=1)
 _COMMON: Mapping[str, Schema] = {"model": TEXT, **label_fields()}
 TOKENIZE: Schema = {
     "anyOf": [
@@ -73,6 +73,6 @@ def read_detokenize_request(body: Any) -> tuple[str | None, list[int]]:
     model = take(fields, "model", str, None)
     tokens = fields.pop("tokens", None)
     if not are_tokens(tokens):
-        raise BodyError("tokens must be a list of integers that is not empty", "tokens")
+        raise BodyError("tokens must be a list of integers from 0 up that is not empty", "tokens")
     refuse_rest(fields, known=("model", "tokens"))
     return model, tokens

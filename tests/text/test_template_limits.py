@@ -73,7 +73,7 @@ def test_excess_is_stopped_soon(source):
     started = time.thread_time()
     with pytest.raises(ChatTemplateError, match=r"was stopped|'lipsum' is undefined"):
         ChatTemplate(source).render([{"role": "user", "content": "x"}])
-    assert time.thread_time() - started < 30  # and not for hours
+    assert time.thread_time() - started < 5
 
 
 @pytest.mark.parametrize(
