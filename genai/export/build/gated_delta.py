@@ -43,7 +43,7 @@ def gated_delta(
     mixed, gate = g.ops("Split", [packed, g.integers(spec.num_channels, spec.values_size)], 2, axis=-1)
     mixed, present_conv = causal_convolution(g, mixed, past_conv, activation="silu")
     queries_keys, value = g.ops(
-        "Split", [_as_float(g, mixed), g.integers(2 * spec.keys_size, spec.values_size)], 2, axis=-1
+        "Split", [g.as_float32(mixed), g.integers(2 * spec.keys_size, spec.values_size)], 2, axis=-1
     )
     query, key = g.ops(
         "Split",
@@ -64,9 +64,7 @@ def gated_delta(
         kv_num_heads=spec.num_value_heads,
         scale=1 / math.sqrt(spec.key_dim),
     )
-    if g.precision.float_type != FLOAT:
-        heads = g.op("Cast", [heads], to=g.precision.float_type)
-    heads = g.op("Reshape", [heads, g.integers(0, 0, -1, spec.value_dim)])
+    heads = g.op("Reshape", [g.from_float32(heads), g.integers(0, 0, -1, spec.value_dim)])
     heads = normalize(g, heads, "norm", spec.norm, spec.value_dim)
     heads = g.op("Reshape", [heads, g.integers(0, 0, -1)])
     return (
@@ -81,7 +79,7 @@ def _rates(g: GraphBuilder, x: ir.Value, spec: GatedDeltaSpec) -> tuple[ir.Value
 
     Their projections are small and decide what is forgotten: they are not quantized.
     """
-    packed = _as_float(g, linear(g, x, "decay", "beta", name="rates"))
+    packed = g.as_float32(linear(g, x, "decay", "beta", name="rates"))
     raw, beta = g.ops("Split", [packed, g.integers(spec.num_value_heads, spec.num_value_heads)], 2, axis=-1)
     bias = g.initializer("decay_bias", from_array(g.parameter("decay_bias")[:], FLOAT))
     rates = -np.exp(g.parameter("decay_rates")[:].astype(np.float32))
@@ -97,7 +95,3 @@ def _of_unit_length(g: GraphBuilder, x: ir.Value, head_dim: int) -> ir.Value:
     operands = [heads, g.initializer("unit_length.weight", from_array(weights, FLOAT))]
     scaled = g.op("RMSNormalization", operands, axis=-1, epsilon=UNIT_LENGTH_EPS / head_dim)
     return g.op("Reshape", [scaled, g.integers(0, 0, -1)])
-
-
-def _as_float(g: GraphBuilder, x: ir.Value) -> ir.Value:
-    return x if g.precision.float_type == FLOAT else g.op("Cast", [x], to=FLOAT)

@@ -186,6 +186,19 @@ class GraphBuilder:
         """Return a value of the graph's float type, multiplied; itself where the factor is 1."""
         return x if factor == 1.0 else self.op("Mul", [x, self.scalar(factor)])
 
+    def as_float32(self, x: ir.Value) -> ir.Value:
+        """Return a value of the graph's float type as float32."""
+        return (
+            x
+            if self.precision.float_type == ir.DataType.FLOAT
+            else self.op("Cast", [x], to=ir.DataType.FLOAT)
+        )
+
+    def from_float32(self, x: ir.Value) -> ir.Value:
+        """Return a float32 value in the graph's float type."""
+        float_type = self.precision.float_type
+        return x if float_type == ir.DataType.FLOAT else self.op("Cast", [x], to=float_type)
+
     def float32(self, value: float) -> ir.Value:
         """Return a constant float32 of no axes, whatever the graph's float type is."""
         return self.constant(np.asarray(value, np.float32))

@@ -40,7 +40,7 @@ def mamba2(
     gate, mixed = g.ops("Split", [packed, g.integers(spec.values_size, spec.num_channels)], 2, axis=-1)
     mixed, present_conv = causal_convolution(g, mixed, past_conv, activation="silu")
     sizes = g.integers(spec.values_size, spec.keys_size, spec.keys_size)
-    inputs, keys, queries = g.ops("Split", [_as_float(g, mixed), sizes], 3, axis=-1)
+    inputs, keys, queries = g.ops("Split", [g.as_float32(mixed), sizes], 3, axis=-1)
     inputs = g.op("Reshape", [inputs, g.integers(0, 0, -1, spec.head_dim)])
     steps, decays = _steps_and_decays(g, x, spec)
     learned = g.op("Mul", [inputs, g.op("Unsqueeze", [steps, g.integers(-1)])])
@@ -85,7 +85,7 @@ def _steps_and_decays(g: GraphBuilder, x: ir.Value, spec: Mamba2Spec) -> tuple[i
     Their projection is small and decides what is forgotten: it is not quantized.
     """
     bias = g.initializer("step_bias", from_array(g.parameter("step_bias")[:], FLOAT))
-    raw, factor = _as_float(g, linear(g, x, "step")), spec.factors[4]
+    raw, factor = g.as_float32(linear(g, x, "step")), spec.factors[4]
     raw = raw if factor == 1.0 else g.op("Mul", [raw, g.float32(factor)])
     steps = g.op("Softplus", [g.op("Add", [raw, bias])])
     rates = -np.exp(g.parameter("decay_rates")[:].astype(np.float32))
@@ -94,14 +94,14 @@ def _steps_and_decays(g: GraphBuilder, x: ir.Value, spec: Mamba2Spec) -> tuple[i
 
 def _gated(g: GraphBuilder, heads: ir.Value, gate: ir.Value, spec: Mamba2Spec) -> ir.Value:
     """Gate and normalize the heads' outputs, float32 [batch_size, sequence_length, values_size]."""
-    gate = activate(g, _as_float(g, gate), "silu")
+    gate = activate(g, g.as_float32(gate), "silu")
     if spec.norm is None:
         gated = g.op("Mul", [heads, gate])
     elif spec.norms_first:
         gated = g.op("Mul", [_normalized(g, heads, spec, spec.norm), gate])
     else:
         gated = _normalized(g, g.op("Mul", [heads, gate]), spec, spec.norm)
-    return gated if g.precision.float_type == FLOAT else g.op("Cast", [gated], to=g.precision.float_type)
+    return g.from_float32(gated)
 
 
 def _normalized(g: GraphBuilder, x: ir.Value, spec: Mamba2Spec, norm: NormSpec) -> ir.Value:
@@ -113,7 +113,3 @@ def _normalized(g: GraphBuilder, x: ir.Value, spec: Mamba2Spec, norm: NormSpec) 
     normalized = g.op("Reshape", [normalized, g.integers(0, 0, -1)])
     weight = g.initializer("norm.weight", from_array(g.parameter("norm.weight")[:], FLOAT))
     return g.op("Mul", [normalized, weight])
-
-
-def _as_float(g: GraphBuilder, x: ir.Value) -> ir.Value:
-    return x if g.precision.float_type == FLOAT else g.op("Cast", [x], to=FLOAT)

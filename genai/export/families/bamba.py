@@ -6,8 +6,8 @@ from genai.export.architecture import DecoderSpec, LayerSpec, NormSpec
 from genai.export.architecture.family import Family
 from genai.export.architecture.rope_config import read_rope
 from genai.export.checkpoint.model_config import ModelConfig
-from genai.export.layouts.llama import LLAMA_WEIGHTS, decoder_of, head_dim_of, llama_attention, llama_mlp
-from genai.export.layouts.mamba2 import MAMBA2_DEFAULTS, mamba2_mixer, mamba2_weights
+from genai.export.layouts.llama import decoder_of, head_dim_of, llama_attention, llama_mlp
+from genai.export.layouts.mamba2 import FEED_FORWARD_WEIGHTS, MAMBA2_DEFAULTS, mamba2_mixer, mamba2_weights
 
 __all__ = ["FAMILY"]
 
@@ -31,12 +31,7 @@ FAMILY = Family(
     model_type="granitemoehybrid",  # onnxruntime-genai has no name for it, and this one's graph has the same states
     spec=spec,
     weights={
-        **LLAMA_WEIGHTS,
-        "mlp_norm": "layers.{i}.pre_ff_layernorm",
-        "mlp.gate": "layers.{i}.feed_forward.gate_proj",
-        "mlp.up": "layers.{i}.feed_forward.up_proj",
-        "mlp.down": "layers.{i}.feed_forward.down_proj",
-        "final_norm": "final_layernorm",
+        **FEED_FORWARD_WEIGHTS,
         **mamba2_weights("layers.{i}.mamba"),
     },
     defaults={**MAMBA2_DEFAULTS, "num_key_value_heads": 8, "rms_norm_eps": 1e-5},

@@ -7,9 +7,10 @@ import math
 from genai.errors import CheckpointError
 from genai.export.architecture import Mamba2Spec, NormSpec
 from genai.export.checkpoint.model_config import ModelConfig
-from genai.export.checkpoint.weights import Source
+from genai.export.checkpoint.weights import Source, WeightMap
+from genai.export.layouts.llama import LLAMA_WEIGHTS
 
-__all__ = ["MAMBA2_DEFAULTS", "check_time_steps", "mamba2_mixer", "mamba2_weights"]
+__all__ = ["FEED_FORWARD_WEIGHTS", "MAMBA2_DEFAULTS", "check_time_steps", "mamba2_mixer", "mamba2_weights"]
 
 MAMBA2_DEFAULTS = {
     "hidden_act": "silu",
@@ -22,6 +23,17 @@ MAMBA2_DEFAULTS = {
     "mamba_proj_bias": False,
 }
 """Values of transformers' config classes of Bamba and Granite."""
+
+
+FEED_FORWARD_WEIGHTS: WeightMap = {
+    **LLAMA_WEIGHTS,
+    "mlp_norm": "layers.{i}.pre_ff_layernorm",
+    "mlp.gate": "layers.{i}.feed_forward.gate_proj",
+    "mlp.up": "layers.{i}.feed_forward.up_proj",
+    "mlp.down": "layers.{i}.feed_forward.down_proj",
+    "final_norm": "final_layernorm",
+}
+"""Llama's names where the feed-forward block and the norms around it have others (Bamba, Falcon-H1)."""
 
 
 def mamba2_mixer(config: ModelConfig) -> Mamba2Spec:
