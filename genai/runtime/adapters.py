@@ -93,7 +93,7 @@ class AdapterSet:
         folder: ModelFolder,
         factors: Mapping[str, npt.NDArray[np.float32]] | None = None,
     ) -> None:
-        """Give a folder's graph places for the adapters; `factors` are `attend_for_one_token`'s.
+        """Give a folder's graph places for the adapters; `factors` are `attend_plainly`'s.
 
         Raises:
             ModelFolderError: It has other products.

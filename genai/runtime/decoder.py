@@ -37,6 +37,10 @@ CACHE_SHARE = 0.9
 """Of the memory that the weights leave free on a device; the rest is for what prompts compute."""
 HOST_CHUNK, DEVICE_CHUNK = 256, 512
 """Tokens of prompts that run at a time: attention on the CPU computes what the causal mask hides within a run."""
+MAX_SCORE_BYTES = 128 << 20
+"""Of a layer's attention scores while a prompt runs where the plain kernel computes them: behind a long past, fewer tokens run
+at a time, if not so few that products lose their speed."""
+LEAST_CHUNK = 64
 SCORE_CHUNK = 64
 """Positions whose logits are computed in one run."""
 
@@ -297,8 +301,24 @@ class Decoder:
             whole = [*slot.token_ids, *token_ids]
             self.cache.truncate(slot, 0)
             self._append([slot], [whole], num_logits=0)
-        else:
+        elif len(spans) > 1:
             self._append([span.slot for span in spans], [span.token_ids for span in spans], num_logits=0)
+        else:
+            end = 0
+            while end < len(token_ids):
+                start, end = end, end + self._num_fitting(len(slot.token_ids), len(token_ids) - end)
+                self._append([slot], [token_ids[start:end]], num_logits=0)
+
+    def _num_fitting(self, past: int, wanted: int) -> int:
+        """Return how many tokens of a prompt run at a time behind so many, if their scores are to stay small."""
+        if not self._prompts.facts.in_eight_bits:
+            return wanted
+        size = self.prompt_chunk
+        while (
+            size > LEAST_CHUNK and 4 * self._folder.decoder.num_heads * size * (past + size) > MAX_SCORE_BYTES
+        ):
+            size //= 2
+        return min(size, wanted)
 
     def _append(
         self, slots: Sequence[Slot], rows: Sequence[Sequence[int]], *, num_logits: int

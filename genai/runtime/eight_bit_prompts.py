@@ -70,7 +70,7 @@ def read_in_eight_bits(adapted: AdaptedGraph, optimize_for: str) -> Iterator[Ada
         model.graph.initializer.extend(initializers)
         for entry in external_locations(model.graph):  # an absolute path stays what it is
             entry.value = (weights / entry.value).relative_to(root).as_posix()
-        yield AdaptedGraph(model, replace(adapted.facts, gives_logits=False), root)
+        yield AdaptedGraph(model, replace(adapted.facts, gives_logits=False, in_eight_bits=True), root)
 
 
 def _hindrance(num_bytes: int, optimize_for: str) -> str | None:

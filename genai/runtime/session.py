@@ -16,7 +16,7 @@ from typing import Any, TypedDict, Unpack
 from genai.cache import Device
 from genai.errors import ModelFolderError, OptionError
 from genai.folder import ModelFolder, StageConfig
-from genai.runtime.adapt import attend_for_one_token, give_hidden_states
+from genai.runtime.adapt import attend_plainly, give_hidden_states
 from genai.runtime.adapted_graph import AdaptedGraph
 from genai.runtime.adapters import AdapterSet
 from genai.runtime.addressed_device import AddressedDevice
@@ -106,7 +106,7 @@ class DecoderSession:
             made = session_options(folder.decoder, stages)
             made.add_session_config_entry(WEIGHTS_FOLDER, str(weights))
             made.add_session_config_entry(RECORD, str(int(is_recorded)))
-            if not self.facts.gives_logits:
+            if self.facts.in_eight_bits:
                 made.add_session_config_entry(YIELDS, "1")
             if num_threads is not None:
                 made.intra_op_num_threads = num_threads
@@ -267,16 +267,11 @@ def _tokens_and_prompts(
     The first has the largest matrices, the head's, which are mapped beside their packed copies while it is made; so it
     comes before the other one's weights are in memory.
     """
-    tokens = AdaptedGraph.of_folder(folder, stages, options.get("max_context"))
-    prompts = _adapted(folder, stages, adapters, options)
+    tokens, prompts = (_attending_plainly(folder, stages, adapters, options) for _ in range(2))
     try:
         with read_in_eight_bits(prompts, optimize_for) as reading:
             if reading is None:
                 return None
-            num_threads = options.get("num_threads") or os.cpu_count() or 1
-            factors = attend_for_one_token(tokens.model, tokens.weights, num_threads=num_threads)
-            if adapters is not None:
-                adapters.add_to(tokens.model, folder, factors)
             return (
                 DecoderSession(folder, stages, provider="cpu", adapted=tokens, **options),
                 DecoderSession(folder, stages, provider="cpu", adapted=reading, **options),
@@ -288,6 +283,18 @@ def _tokens_and_prompts(
             "%s: one graph reads prompts and decodes, since two cannot be had: %s", folder.path, error
         )
         return None
+
+
+def _attending_plainly(
+    folder: ModelFolder, stages: Sequence[StageConfig], adapters: AdapterSet | None, options: SessionOptions
+) -> AdaptedGraph:
+    """Return a folder's graph with the plain kernel of attention, and places for adapters, if there are any."""
+    adapted = AdaptedGraph.of_folder(folder, stages, options.get("max_context"))
+    num_threads = options.get("num_threads") or os.cpu_count() or 1
+    factors = attend_plainly(adapted.model, adapted.weights, num_threads=num_threads)
+    if adapters is not None:
+        adapters.add_to(adapted.model, folder, factors)
+    return adapted
 
 
 def _adapted(

@@ -19,6 +19,7 @@ from genai.errors import OptionError
 from genai.folder import ModelFolder
 from genai.quantize import BlockScheme, dequantize_rows, quantize_rows
 from genai.runtime import Decoder, eight_bit_prompts, eight_bit_weights, session
+from genai.runtime import decoder as decoder_module
 from genai.runtime.adapt import WEIGHTS_MIDDLE, external_locations, to_eight_bit_products
 from genai.runtime.eight_bit_weights import write_eight_bit_weights
 from tests.spans import decode, prefill, score
@@ -235,7 +236,7 @@ def test_a_decoder_reads_prompts_in_eight_bits_and_everything_else_as_before(
     folder: ModelFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Another kernel would round otherwise.
-    monkeypatch.setattr(session, "attend_for_one_token", lambda *_, **__: None)
+    monkeypatch.setattr(session, "attend_plainly", lambda *_, **__: None)
     prompts = [[5, 6, 7, 8, 9, 4, 2], [11, 3], [3, 1, 4, 1, 5, 9, 2, 6]]
     plain, decoder = Decoder(folder, optimize_for="memory"), Decoder(folder, optimize_for="speed")
     assert plain._prompts is plain._session
@@ -246,6 +247,31 @@ def test_a_decoder_reads_prompts_in_eight_bits_and_everything_else_as_before(
     np.testing.assert_allclose(ours, expected, atol=0.05 * np.abs(expected).max())
     scored = [score(each, each.cache.acquire([9]), prompts[0]).copy() for each in (decoder, plain)]
     np.testing.assert_array_equal(*scored)
+
+
+def test_behind_a_long_past_fewer_tokens_run_at_a_time(
+    folder: ModelFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoder = Decoder(folder, optimize_for="speed")
+    monkeypatch.setattr(decoder_module, "MAX_SCORE_BYTES", 4 * folder.decoder.num_heads * 16 * 32)
+    monkeypatch.setattr(decoder_module, "LEAST_CHUNK", 4)
+    lengths: list[int] = []
+    append = Decoder._append
+
+    def note(self: Decoder, slots: Any, rows: Any, **options: Any) -> Any:
+        lengths.extend(map(len, rows))
+        return append(self, slots, rows, **options)
+
+    monkeypatch.setattr(Decoder, "_append", note)
+    prompt = np.random.default_rng(0).integers(3, 50, 60).tolist()
+    slot = decoder.cache.acquire([])
+    prefill(decoder, slot, prompt)
+    assert lengths == [16, 16, 8, 8, 8, 4]
+    assert slot.token_ids == prompt
+    whole = Decoder(folder, optimize_for="memory")
+    assert whole.cache.acquire([]) is not None
+    prefill(whole, whole.cache.slots[0], prompt)
+    assert lengths[6:] == [60]
 
 
 def test_auto_keeps_one_graph_where_weights_are_few_or_memory_is_short(

@@ -10,7 +10,7 @@ Works on the small protobuf, before the session is made; weights stay in their e
 - `device_outputs`: on an accelerator, logits come in the type that they were computed in, beside the greatest one's id;
 - `device_positions`: and the positions whose logits are computed are indices that the device reads;
 - `eight_bit_products`: where prompts are read by a graph of their own, its products are of 8 bits;
-- `one_token_attention`: and the graph beside it attends by the kernel that is faster for one token;
+- `plain_attention`: and both graphs attend by the kernel that is faster, if runs are short;
 - `adapters`: products have places for what low-rank adapters add;
 - `fused_cache`: keys and values stacked in front of the batch are taken apart;
 - `stages`: several files that run one after another become one graph;
@@ -32,7 +32,7 @@ from genai.runtime.adapt.files import read_model
 from genai.runtime.adapt.hidden_states import give_hidden_states
 from genai.runtime.adapt.key_rotations import KeyRotation, NotMovableError, find_key_rotations
 from genai.runtime.adapt.layers import promote_layers
-from genai.runtime.adapt.one_token_attention import attend_for_one_token
+from genai.runtime.adapt.plain_attention import attend_plainly
 from genai.runtime.adapt.stages import join_stages
 from genai.runtime.adapt.weights import external_locations, locate_weights, read_values
 
@@ -46,7 +46,7 @@ __all__ = [
     "adapt_model",
     "add_adapters",
     "add_at_all_positions",
-    "attend_for_one_token",
+    "attend_plainly",
     "external_locations",
     "find_key_rotations",
     "give_hidden_states",

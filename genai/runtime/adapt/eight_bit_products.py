@@ -7,6 +7,8 @@ brought to the same largest magnitude before, and its product multiplied by what
 
     largest = max |row|;  codes = round(127 row / largest) + 128;  product = (codes - 128) W * largest / 127
 
+A row of zeros has codes of no meaning, which are multiplied by 0.
+
 A gated feed-forward block leaves out one of these: what `down` reads is the product of the activated gate and of up, a
 common factor of a row changes none of its codes, and so the row's factor of up is only multiplied where that of `down` is.
 """
@@ -42,8 +44,8 @@ __all__ = [
 WEIGHTS_MIDDLE = "eight_bit.weights_middle"
 """The initializer of the code that stands for zero in every matrix, of the type of its codes: int8 or uint8."""
 
-_ONE, _MIDDLE, _LARGEST_CODE, _STEP, _LEAST, _LAST_AXIS = (
-    f"eight_bit.{name}" for name in ("one", "middle", "largest_code", "step", "least", "last_axis")
+_ONE, _MIDDLE, _LARGEST_CODE, _STEP, _LAST_AXIS = (
+    f"eight_bit.{name}" for name in ("one", "middle", "largest_code", "step", "last_axis")
 )
 _BITS = (4, 8)
 _INTEGER_PRODUCTS = frozenset({"DynamicQuantizeMatMul", "MatMulInteger", "MatMulIntegerToFloat"})
@@ -282,8 +284,7 @@ class _Rewriting:
         """Return a value's codes, uint8 [..., inputs], and the factors of its rows, float32 [..., 1]."""
         if x not in self._rows:
             magnitudes = self._add("Abs", [x], f"eight_bit.{x}.magnitudes")
-            peak = self._largest(magnitudes, f"eight_bit.{x}.peak")
-            largest = self._add("Max", [peak, _LEAST], f"eight_bit.{x}.largest")
+            largest = self._largest(magnitudes, f"eight_bit.{x}.largest")
             inverse = self._add("Div", [_LARGEST_CODE, largest], f"eight_bit.{x}.inverse")
             scaled = self._add("Mul", [x, inverse], f"eight_bit.{x}.scaled")
             codes = self._add("QuantizeLinear", [scaled, _ONE, _MIDDLE], f"eight_bit.{x}.codes")
@@ -313,7 +314,6 @@ def _constants() -> Iterator[TensorProto]:
         (_MIDDLE, np.uint8(128)),
         (_LARGEST_CODE, np.float32(127)),
         (_STEP, np.float32(1 / 127)),
-        (_LEAST, np.float32(1e-30)),  # of a row of zeros
         (_LAST_AXIS, np.array([-1])),
     ):
         yield numpy_helper.from_array(np.asarray(value), name)

@@ -1,9 +1,11 @@
-"""Attention of one token: the same scores, by the kernel that is faster for it.
+"""Attention by the plain kernel: the same scores, faster, in memory for all of them at once.
 
-ONNX Runtime's CPU has two kernels for GroupQueryAttention. The tiled one, which it takes where it can, keeps memory small
-for prompts; the plain one multiplies one query by all keys with its fastest vector code, if the product is all there is to
-compute: `scale` must be 1. So the factor on the scores goes into the weights that queries are made by, and a head sink too
-low to be seen, which the tiled kernel does not know, asks for the plain one.
+ONNX Runtime's CPU has two kernels for GroupQueryAttention. The tiled one, which it takes where it can, holds few scores at a
+time; the plain one multiplies queries by all keys with the fastest vector code, if the product is all there is to compute:
+`scale` must be 1. So the factor on the scores goes into the weights that queries are made by, and a head sink too low to be
+seen, which the tiled kernel does not know, asks for the plain one. One token's attention takes half to a third of the time,
+prompts of 512 to 4,000 tokens in chunks of 256 are read a tenth faster, and a run has scores [heads, tokens, past + tokens],
+which whoever cuts prompts into runs has to mind.
 """
 
 from __future__ import annotations
@@ -27,16 +29,14 @@ from genai.runtime.adapt.graph import (
 )
 from genai.runtime.adapt.weights import read_values
 
-__all__ = ["attend_for_one_token"]
+__all__ = ["attend_plainly"]
 
 _UNSEEN_SCORE = np.float32(-1e30)
 _NORMS = ("SimplifiedLayerNormalization", "RMSNormalization", "LayerNormalization")
 
 
-def attend_for_one_token(
-    model: ModelProto, weights: Path, *, num_threads: int
-) -> dict[str, NDArray[np.float32]]:
-    """Change a graph, in place, so that attention is as fast as it can be for one token.
+def attend_plainly(model: ModelProto, weights: Path, *, num_threads: int) -> dict[str, NDArray[np.float32]]:
+    """Change a graph, in place, so that attention is computed by the plain kernel.
 
     Layers stay as they are where queries come in no way that is known, and where a sequence has fewer heads than there
     are threads: the tiled kernel shares out a long sequence, the plain one heads alone.

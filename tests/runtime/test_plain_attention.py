@@ -1,4 +1,4 @@
-"""Attention of one token: the kernel that is faster for it gives what the other gives."""
+"""Attention by the plain kernel gives what the tiled one gives."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from onnx import NodeProto, helper
 
 from genai.folder import ModelFolder
 from genai.runtime import Decoder, session
-from genai.runtime.adapt import attend_for_one_token
+from genai.runtime.adapt import attend_plainly
 from genai.runtime.adapted_graph import AdaptedGraph
 from tests.spans import decode
 
@@ -23,7 +23,7 @@ FAMILIES = ["llama", "qwen2", "qwen3", "gemma2", "gemma3_text", "gpt_oss", "olmo
 
 def changed_layers(adapted: AdaptedGraph, *, num_threads: int = 1) -> list[bool]:
     """Adapt a graph; say of each attention whether it scales nothing any more."""
-    attend_for_one_token(adapted.model, adapted.weights, num_threads=num_threads)
+    attend_plainly(adapted.model, adapted.weights, num_threads=num_threads)
     return [_scale(node) == 1 for node in adapted.model.graph.node if node.op_type == "GroupQueryAttention"]
 
 
@@ -39,9 +39,9 @@ def adapted_graph(folder: Path) -> AdaptedGraph:
 def test_scores_are_the_same(model_folder: Folders, family: str, monkeypatch: pytest.MonkeyPatch) -> None:
     path = model_folder(family, precision="int4")[1]
 
-    def open_decoder(*, for_one_token: bool) -> Decoder:
+    def open_decoder(*, is_plain: bool) -> Decoder:
         adapted = adapted_graph(path)
-        if for_one_token:
+        if is_plain:
             assert all(changed_layers(adapted))
         for node in adapted.model.graph.node:
             for attribute in node.attribute:
@@ -50,7 +50,7 @@ def test_scores_are_the_same(model_folder: Folders, family: str, monkeypatch: py
         monkeypatch.setattr(AdaptedGraph, "of_folder", lambda *_: adapted)
         return Decoder(ModelFolder.load(path), optimize_for="memory")
 
-    tiled, plain = (open_decoder(for_one_token=each) for each in (False, True))
+    tiled, plain = (open_decoder(is_plain=each) for each in (False, True))
     for decoder in (tiled, plain):
         for _ in range(2):
             decoder.cache.acquire([])
@@ -60,16 +60,16 @@ def test_scores_are_the_same(model_folder: Folders, family: str, monkeypatch: py
         np.testing.assert_allclose(ours, expected, atol=1e-5 * np.abs(expected).max())
 
 
-def test_it_is_for_the_session_beside_that_of_prompts(
+def test_it_is_for_two_graphs_whose_runs_of_prompts_stay_short(
     model_folder: Folders, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[int] = []
-    monkeypatch.setattr(session, "attend_for_one_token", lambda *_, num_threads: seen.append(num_threads))
+    monkeypatch.setattr(session, "attend_plainly", lambda *_, num_threads: seen.append(num_threads))
     folder = ModelFolder.load(model_folder("llama", precision="int4")[1])
     Decoder(folder, optimize_for="memory", num_threads=1)
     assert not seen
     Decoder(folder, optimize_for="speed", num_threads=1)
-    assert seen == [1]
+    assert seen == [1, 1]
 
 
 def test_a_head_size_that_is_only_named_is_found(model_folder: Folders) -> None:
