@@ -12,7 +12,7 @@ openvino-genai, onnxruntime-genai (the last two with torch and transformers).
 Prints a row per model and format: bytes of the weights, perplexity on two texts in one window, its ratio to fp32, the
 mean of the ratios, and the mean divergence from fp32. Products take activations of float32 here (accuracy_level 1), so
 that weights alone are judged; `--activations int8` is how folders decode, and `--activations prompts` how they read
-prompts where these have an arithmetic of their own (`genai.runtime.eight_bit_prompts`; here the head has it too).
+prompts where these have an arithmetic of their own (`genai.runtime.eight_bit_graph`; here the head has it too).
 """
 
 from __future__ import annotations

@@ -246,7 +246,7 @@ def _merge_into_graph(folder: ModelFolder, name: str) -> None:
     onnx.save(model, folder.model_path)
 
 
-def test_prompts_that_are_read_in_eight_bits_have_adapters(
+def test_prompts_that_are_compute_in_eight_bits_have_adapters(
     checkpoint: Path, adapters: dict[str, Path], tmp_path: Path
 ) -> None:
     quantized = export_model(
@@ -273,7 +273,7 @@ def test_queries_that_were_scaled_scale_what_is_added_to_them(
         export_model(checkpoint, tmp_path / "model", precision="int8", block_size=32, adapters=adapters)
     )
     monkeypatch.setattr(
-        session, "read_in_eight_bits", lambda graph, *_: contextlib.nullcontext(graph)
+        session, "compute_in_eight_bits", lambda graph, *_, **__: contextlib.nullcontext(graph)
     )  # so that all products stay as they are
     found = {}
     for goal in ("memory", "speed"):

@@ -20,6 +20,7 @@ from genai.folder import ModelFolder
 from genai.graph.names import ROPE_SWITCH_LENGTH, USE_CACHE_BRANCH
 from genai.model import Span, StepOutput
 from genai.runtime.adapters import AdapterInputs, AdapterSet, AdapterWeights
+from genai.runtime.batch_decoding import LEAST_ROWS, BatchDecoding
 from genai.runtime.cache_runs import CacheRuns, run
 from genai.runtime.decoding import PROMPTS, Decoding
 from genai.runtime.placement import report_placement
@@ -106,9 +107,14 @@ class Decoder:
             self._session = self._prompts = open_hidden_states(folder, provider=provider, **options)
         else:
             self._session, self._prompts = open_sessions(
-                folder, provider=provider, optimize_for=optimize_for, adapters=adapters, **options
+                folder,
+                provider=provider,
+                optimize_for=optimize_for,
+                decodes_batches=self.max_batch >= LEAST_ROWS,
+                adapters=adapters,
+                **options,
             )
-        self._scores = self._prompts if self._prompts.graph.gives_logits else self._session
+        self._scores = self._session if self._prompts.facts.in_eight_bits else self._prompts
         for session in dict.fromkeys((self._session, self._prompts)):
             report_placement(session.placement, session.provider, folder, strict=strict)
         self.cache = self._make_cache(kv_cache_bytes)
@@ -123,9 +129,7 @@ class Decoder:
         second_table = 0 if graph.rope_switch_length else self.rope_switch_length or 0
         step_adapters, self._chunk_adapters = self._make_adapter_inputs(adapters)
         self._runs = CacheRuns(self._session, self.cache, second_table=second_table)
-        self._decoding = Decoding(
-            self._session, self.cache, self._runs, max_batch=self.max_batch, adapters=step_adapters
-        )
+        self._decoding = self._make_decoding(step_adapters)
         self._chunks: dict[DecoderSession, StepBuffers] = {}
         self._stoppable = StoppableRuns()
         self._restarts_prompts = (
@@ -209,6 +213,16 @@ class Decoder:
         if limit is not None:
             cache.limit(limit)
         return cache
+
+    def _make_decoding(self, adapters: AdapterInputs | None) -> Decoding | BatchDecoding:
+        """Return what runs steps of one token: by one session, or by both where the second one can."""
+
+        def decoding(session: DecoderSession) -> Decoding:
+            return Decoding(session, self.cache, self._runs, max_batch=self.max_batch, adapters=adapters)
+
+        few, prompts = decoding(self._session), self._prompts
+        can_both = prompts.facts.in_eight_bits and prompts.graph.gives_logits and few.takes_any_rows
+        return BatchDecoding(few, decoding(prompts)) if can_both else few
 
     def _make_adapter_inputs(
         self, adapters: AdapterSet | None

@@ -85,7 +85,7 @@ class Decoding:
         self._cache = cache
         self._runs = runs
         self._adapters = adapters
-        self._takes_any_rows = graph.takes_any_rows and not runs.grows
+        self.takes_any_rows = graph.takes_any_rows and not runs.grows
         self._is_stable = graph.is_stable
         self._freezes = session.freezes_scalars
         can_record = graph.is_stable and not (self._freezes and graph.has_changing_scalars)
@@ -102,7 +102,7 @@ class Decoding:
             is_alone: Whether nothing else runs beside them, so that the next step will probably be of the same slots.
         """
         token_of = {span.slot: span.token_ids[0] for span in spans}
-        if not self._takes_any_rows:
+        if not self.takes_any_rows:
             return self._step_in_runs(token_of)
         launched, self._next = self._next, None
         if launched is not None and launched.appends(token_of, self._cache.epoch):
@@ -127,6 +127,10 @@ class Decoding:
             [slot.index - first for slot in token_of],
             best_ids if self._session.graph.gives_best_ids else None,
         )
+
+    def rehearse(self, slots: Sequence[Slot]) -> None:
+        """Run a step of these slots that appends nothing: what it writes lies behind their tokens."""
+        self._launch(dict.fromkeys(slots, 0))
 
     def _launch(self, token_of: Mapping[Slot, int], row: Sequence[Slot] | None = None) -> Sequence[Slot]:
         """Begin a step of a row that is known to be these slots, or of one that they are lined up in; return the row."""

@@ -22,7 +22,7 @@ from genai.runtime.adapters import AdapterSet
 from genai.runtime.addressed_device import AddressedDevice
 from genai.runtime.binding import AddressBinding, Binding, ValueBinding
 from genai.runtime.devices import HostDevice
-from genai.runtime.eight_bit_prompts import may_read_in_eight_bits, read_in_eight_bits
+from genai.runtime.eight_bit_graph import compute_in_eight_bits, may_compute_in_eight_bits
 from genai.runtime.first_provider import first_that_works, records_runs
 from genai.runtime.graph_interface import GraphInterface
 from genai.runtime.placement import RECORD, Placement, name_nodes, read_placement
@@ -171,6 +171,7 @@ def open_sessions(
     *,
     provider: str,
     optimize_for: str,
+    decodes_batches: bool = False,
     adapters: AdapterSet | None = None,
     **options: Unpack[SessionOptions],
 ) -> tuple[DecoderSession, DecoderSession]:
@@ -180,6 +181,7 @@ def open_sessions(
         folder: The model folder.
         provider: Execution provider, or "auto".
         optimize_for: One of `genai.config.OPTIMIZE_FOR`.
+        decodes_batches: Whether a second one that computes in 8 bits is to give logits, too.
         adapters: Adapters that both have places for.
         **options: Those of `DecoderSession`.
 
@@ -194,7 +196,9 @@ def open_sessions(
     on_tokens = [stage for stage in stages if stage.run_on_token_gen]
     on_prompts = [stage for stage in stages if stage.run_on_prompt]
     if on_prompts == on_tokens:
-        return _sessions_of_one_graph(folder, on_tokens, provider, optimize_for, adapters, options)
+        return _sessions_of_one_graph(
+            folder, on_tokens, provider, optimize_for, decodes_batches, adapters, options
+        )
     tokens = DecoderSession(folder, on_tokens, provider=provider, **options)
     prompts = DecoderSession(folder, on_prompts, provider=tokens.provider.name, **options)
     if prompts.graph.cache != tokens.graph.cache:
@@ -230,6 +234,7 @@ def _sessions_of_one_graph(
     stages: Sequence[StageConfig],
     provider: str,
     optimize_for: str,
+    decodes_batches: bool,
     adapters: AdapterSet | None,
     options: SessionOptions,
 ) -> tuple[DecoderSession, DecoderSession]:
@@ -243,12 +248,13 @@ def _sessions_of_one_graph(
             adapted=None if adapters is None else _adapted(folder, stages, adapters, options),
             **options,
         )
-        if whole.provider.name != "cpu" or not may_read_in_eight_bits(whole.facts, optimize_for):
+        if whole.provider.name != "cpu" or not may_compute_in_eight_bits(whole.facts, optimize_for):
             return whole, whole
         del whole
     adapted = _adapted(folder, stages, adapters, options)
-    if may_read_in_eight_bits(adapted.facts, optimize_for):
-        if (both := _tokens_and_prompts(folder, stages, optimize_for, adapters, options)) is not None:
+    if may_compute_in_eight_bits(adapted.facts, optimize_for):
+        both = _tokens_and_prompts(folder, stages, optimize_for, decodes_batches, adapters, options)
+        if both is not None:
             return both
         adapted = _adapted(folder, stages, adapters, options)
     whole = DecoderSession(folder, stages, provider="cpu", adapted=adapted, **options)
@@ -259,17 +265,18 @@ def _tokens_and_prompts(
     folder: ModelFolder,
     stages: Sequence[StageConfig],
     optimize_for: str,
+    decodes_batches: bool,
     adapters: AdapterSet | None,
     options: SessionOptions,
 ) -> tuple[DecoderSession, DecoderSession] | None:
-    """Return a session for single tokens and one that reads prompts in 8 bits; `None` if one is to do all.
+    """Return a session for tokens and one that computes prompts, and batches, in 8 bits; `None` if one is to do all.
 
     The first has the largest matrices, the head's, which are mapped beside their packed copies while it is made; so it
     comes before the other one's weights are in memory.
     """
     tokens, prompts = (_attending_plainly(folder, stages, adapters, options) for _ in range(2))
     try:
-        with read_in_eight_bits(prompts, optimize_for) as reading:
+        with compute_in_eight_bits(prompts, optimize_for, gives_logits=decodes_batches) as reading:
             if reading is None:
                 return None
             return (

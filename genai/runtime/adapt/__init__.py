@@ -9,7 +9,8 @@ Works on the small protobuf, before the session is made; weights stay in their e
 - `logits`: how many positions reach the language-model head becomes a plain input;
 - `device_outputs`: on an accelerator, logits come in the type that they were computed in, beside the greatest one's id;
 - `device_positions`: and the positions whose logits are computed are indices that the device reads;
-- `eight_bit_products`: where prompts are read by a graph of their own, its products are of 8 bits;
+- `eight_bit_products`: where prompts and batches are computed by a graph of their own, its products are of 8 bits;
+- `early_cut`: and a prompt ends there with what the last layer's attention keeps;
 - `plain_attention`: and both graphs attend by the kernel that is faster, if runs are short;
 - `adapters`: products have places for what low-rank adapters add;
 - `fused_cache`: keys and values stacked in front of the batch are taken apart;
@@ -27,6 +28,7 @@ from genai.runtime.adapt.adaptation import GraphFacts, adapt_model
 from genai.runtime.adapt.adapters import AdaptedProduct, add_adapters, add_at_all_positions
 from genai.runtime.adapt.device_outputs import narrow_outputs
 from genai.runtime.adapt.device_positions import take_positions
+from genai.runtime.adapt.early_cut import cut_early
 from genai.runtime.adapt.eight_bit_products import WEIGHTS_MIDDLE, EightBitMatrix, to_eight_bit_products
 from genai.runtime.adapt.files import read_model
 from genai.runtime.adapt.hidden_states import give_hidden_states
@@ -47,6 +49,7 @@ __all__ = [
     "add_adapters",
     "add_at_all_positions",
     "attend_plainly",
+    "cut_early",
     "external_locations",
     "find_key_rotations",
     "give_hidden_states",

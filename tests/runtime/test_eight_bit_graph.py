@@ -17,10 +17,13 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 from genai import Generator
 from genai.errors import OptionError
 from genai.folder import ModelFolder
+from genai.model import Span
 from genai.quantize import BlockScheme, dequantize_rows, quantize_rows
-from genai.runtime import Decoder, eight_bit_prompts, eight_bit_weights, session
+from genai.runtime import Decoder, batch_decoding, eight_bit_graph, eight_bit_weights, session
 from genai.runtime import decoder as decoder_module
-from genai.runtime.adapt import WEIGHTS_MIDDLE, external_locations, to_eight_bit_products
+from genai.runtime.adapt import WEIGHTS_MIDDLE, cut_early, external_locations, to_eight_bit_products
+from genai.runtime.adapted_graph import AdaptedGraph
+from genai.runtime.batch_decoding import BatchDecoding
 from genai.runtime.eight_bit_weights import write_eight_bit_weights
 from tests.spans import decode, prefill, score
 
@@ -241,7 +244,7 @@ def test_a_decoder_reads_prompts_in_eight_bits_and_everything_else_as_before(
     plain, decoder = Decoder(folder, optimize_for="memory"), Decoder(folder, optimize_for="speed")
     assert plain._prompts is plain._session
     assert decoder._prompts is not decoder._session
-    assert not decoder._prompts.graph.gives_logits
+    assert decoder._prompts.facts.in_eight_bits
     expected, ours = logits_after(plain, prompts), logits_after(decoder, prompts)
     assert not np.array_equal(ours, expected)
     np.testing.assert_allclose(ours, expected, atol=0.05 * np.abs(expected).max())
@@ -282,12 +285,12 @@ def test_auto_keeps_one_graph_where_weights_are_few_or_memory_is_short(
         return decoder._prompts is not decoder._session
 
     assert not has_two()
-    monkeypatch.setattr(eight_bit_prompts, "_LEAST_BYTES", 0)
+    monkeypatch.setattr(eight_bit_graph, "_LEAST_BYTES", 0)
     assert has_two()
     for free in (1000, 0):
-        monkeypatch.setattr(eight_bit_prompts, "free_host_bytes", lambda free=free: free)
+        monkeypatch.setattr(eight_bit_graph, "free_host_bytes", lambda free=free: free)
         assert not has_two()
-    monkeypatch.setattr(eight_bit_prompts, "free_host_bytes", lambda: None)
+    monkeypatch.setattr(eight_bit_graph, "free_host_bytes", lambda: None)
     assert has_two()
 
 
@@ -297,7 +300,7 @@ def test_no_room_for_the_weights_is_a_warning(
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(eight_bit_prompts, "write_eight_bit_weights", full)
+    monkeypatch.setattr(eight_bit_graph, "write_eight_bit_weights", full)
     decoder = Decoder(folder, optimize_for="speed")
     assert decoder._prompts is decoder._session
     assert "No space left" in caplog.text
@@ -329,3 +332,102 @@ def test_a_batch_equals_each_of_its_prompts_alone(folder: ModelFolder) -> None:
     for prompt, result in zip(prompts, together, strict=True):
         with Generator(folder, optimize_for="speed") as generator:
             assert generator.generate(token_ids=prompt, max_new_tokens=6).token_ids == result.token_ids
+
+
+FAMILIES = [
+    "llama",
+    "qwen2",
+    "gemma2",
+    "gemma3_text",
+    "gpt_oss",
+    "granitemoehybrid",
+    "mixtral",
+    "olmo2",
+    "phi3",
+]
+
+
+@pytest.fixture
+def always_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the graph in 8 bits be worth it for two rows and more, however long it takes."""
+    monkeypatch.setattr(batch_decoding, "TRIED_ROWS", (2,))
+    monkeypatch.setattr(batch_decoding, "WORTHWHILE", 0.0)
+
+
+@pytest.mark.usefixtures("always_many")
+@pytest.mark.parametrize("family", FAMILIES)
+def test_many_rows_decode_in_eight_bits(model_folder: Folders, family: str) -> None:
+    folder = ModelFolder.load(model_folder(family, precision="int4")[1])
+    prompts = [[5, 6, 7, 8, 9, 4, 2], [11, 3, 7], [3, 1, 4, 1, 5, 9, 2, 6]]
+    plain, decoder = Decoder(folder, optimize_for="memory"), Decoder(folder, optimize_for="speed")
+    assert isinstance(decoder._decoding, BatchDecoding)
+    expected, ours = logits_after(plain, prompts), logits_after(decoder, prompts)
+    assert decoder._decoding._least_rows == 2
+    assert np.linalg.norm(ours - expected) < 0.1 * np.linalg.norm(expected)
+    assert [slot.token_ids for slot in decoder.cache.slots] == [slot.token_ids for slot in plain.cache.slots]
+
+
+def test_which_graph_decodes_is_found_by_trying_and_then_stays(
+    folder: ModelFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seconds = {"few": 3.0, "many": 1.0}
+    tried: list[tuple[str, int]] = []
+
+    def measure(decoding: Any, slots: Any) -> float:
+        name = "few" if decoding is decoder._decoding._few else "many"
+        tried.append((name, len(slots)))
+        return seconds[name] if len(slots) > 2 else 1.0
+
+    monkeypatch.setattr(batch_decoding, "_seconds", measure)
+    monkeypatch.setattr(batch_decoding, "TRIED_ROWS", (2, 4))
+    decoder = Decoder(folder, optimize_for="speed")
+    assert isinstance(decoder._decoding, BatchDecoding)
+    slots = [decoder.cache.acquire([index]) for index in range(4)]
+    for slot in slots:
+        prefill(decoder, slot, [5, 6, 7])
+    spans = [Span(slot, [8], 1) for slot in slots]
+    steps: list[int] = []
+    for name in ("_few", "_many"):
+        step = getattr(decoder._decoding, name).step
+        note = lambda spans, step=step, name=name, **options: (steps.append(name), step(spans, **options))[1]  # noqa: E731
+        monkeypatch.setattr(getattr(decoder._decoding, name), "step", note)
+    for count in (1, 2, 3, 4, 3, 4):
+        decoder.run(spans[:count])
+    assert tried == [("few", 2), ("many", 2), ("few", 4), ("many", 4)]
+    assert steps == ["_few", "_few", "_few", "_many", "_few", "_many"]
+
+
+def test_a_trial_appends_nothing(folder: ModelFolder) -> None:
+    """Nor does it change a state of fixed size."""
+    prompts = [[5, 6, 7, 8, 9, 4, 2], [11, 3, 7]]
+    decoder, other = (Decoder(folder, optimize_for="speed") for _ in range(2))
+    for each in (decoder, other):
+        for prompt in prompts:
+            prefill(each, each.cache.acquire([prompt[0]]), prompt[:-1])
+    assert isinstance(decoder._decoding, BatchDecoding)
+    before = [list(slot.token_ids) for slot in decoder.cache.slots]
+    for decoding in (decoder._decoding._few, decoder._decoding._many):
+        decoding.rehearse(decoder.cache.slots)
+    assert [slot.token_ids for slot in decoder.cache.slots] == before
+    np.testing.assert_array_equal(decode(decoder, [2, 7]), decode(other, [2, 7]))
+
+
+def test_who_runs_few_rows_alone_has_no_second_head(folder: ModelFolder) -> None:
+    decoder = Decoder(folder, optimize_for="speed", max_batch=1)
+    assert decoder._prompts.facts.in_eight_bits
+    assert not decoder._prompts.graph.gives_logits
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_prompt_ends_with_what_the_last_attention_keeps(model_folder: Folders, family: str) -> None:
+    """Every product behind the last layer's attention is cut before, where positions are computed by themselves."""
+    path = model_folder(family, precision="int4")[1]
+    adapted = AdaptedGraph.of_folder(ModelFolder.load(path), [], None)
+    graph = adapted.model.graph
+    has_moved = cut_early(graph)
+    assert has_moved == (family not in ("gpt_oss", "granitemoehybrid", "mixtral"))  # whose experts end it
+    cuts = [node for node in graph.node if node.op_type == "Slice" and node.output[0].endswith(".cut")]
+    readers = [node for node in graph.node if {cut.output[0] for cut in cuts} & set(node.input)]
+    if has_moved:
+        assert any("GroupQueryAttention" in cut.input[0] for cut in cuts)
+        assert any(node.op_type == "MatMulNBits" for node in readers)

@@ -1,8 +1,8 @@
-"""Whether prompts are read in 8 bits, by a second graph over the same cache, and what that graph is.
+"""Whether prompts and large batches are computed in 8 bits, by a second graph over the same cache, and what that graph is.
 
 One token is multiplied as fast as weights come from memory, so it wants few bits a weight. A prompt is multiplied as fast as
-the processor computes, and it computes fastest in 8 bits (`adapt/eight_bit_products.py`). Having both takes a byte for every
-weight more.
+the processor computes, and it computes fastest in 8 bits (`adapt/eight_bit_products.py`); a batch is between the two
+(`batch_decoding.py`). Having both takes a byte for every weight more.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from pathlib import Path
 
 from genai.config import SHARE_OF_FREE_MEMORY
 from genai.graph.names import LOGITS
-from genai.runtime.adapt import GraphFacts, external_locations, to_eight_bit_products
+from genai.runtime.adapt import GraphFacts, cut_early, external_locations, to_eight_bit_products
 from genai.runtime.adapt.graph import remove_unused
 from genai.runtime.adapted_graph import AdaptedGraph
 from genai.runtime.eight_bit_weights import write_eight_bit_weights
 from genai.runtime.providers.hardware import free_host_bytes
 
-__all__ = ["may_read_in_eight_bits", "read_in_eight_bits"]
+__all__ = ["compute_in_eight_bits", "may_compute_in_eight_bits"]
 
 logger = logging.getLogger("genai.runtime")
 
@@ -32,19 +32,23 @@ _LEAST_BYTES = 16 << 20
 _FREE_IF_UNKNOWN = 4 << 30
 
 
-def may_read_in_eight_bits(facts: GraphFacts, optimize_for: str) -> bool:
+def may_compute_in_eight_bits(facts: GraphFacts, optimize_for: str) -> bool:
     """Whether a second graph is worth a look: not where one graph is asked for, or where it has little to multiply by."""
     is_enough = facts.num_block_weights >= _LEAST_BYTES
     return optimize_for == "speed" or (optimize_for == "auto" and is_enough)
 
 
 @contextlib.contextmanager
-def read_in_eight_bits(adapted: AdaptedGraph, optimize_for: str) -> Iterator[AdaptedGraph | None]:
-    """Give a graph that reads prompts in 8 bits and gives no logits, until a session is made of it.
+def compute_in_eight_bits(
+    adapted: AdaptedGraph, optimize_for: str, *, gives_logits: bool
+) -> Iterator[AdaptedGraph | None]:
+    """Give a graph that computes in 8 bits, until a session is made of it.
 
     Args:
         adapted: The graph for everything, which is changed.
         optimize_for: "speed", or "auto" for where it is worth the memory that it takes.
+        gives_logits: Whether it decodes, too; what reads prompts alone has no head. Nothing else is missing: a prompt is
+            told to want no logits, where a graph can be told that.
 
     Yields:
         The graph, whose new weights are there as long; `None` if one graph is to do all.
@@ -54,9 +58,13 @@ def read_in_eight_bits(adapted: AdaptedGraph, optimize_for: str) -> Iterator[Ada
         ValueError: The folder's weights and temporary files are on different drives.
     """
     model, weights = adapted.model, adapted.weights
-    logits = next(output for output in model.graph.output if output.name == LOGITS)
-    model.graph.output.remove(logits)
-    remove_unused(model.graph)
+    gives_logits = gives_logits and adapted.facts.can_keep_none
+    if gives_logits:
+        cut_early(model.graph)
+    else:
+        logits = next(output for output in model.graph.output if output.name == LOGITS)
+        model.graph.output.remove(logits)
+        remove_unused(model.graph)
     matrices = to_eight_bit_products(model)
     if (reason := _hindrance(sum(matrix.nbytes for matrix in matrices), optimize_for)) is not None:
         log = logger.warning if optimize_for == "speed" else logger.debug
@@ -70,7 +78,7 @@ def read_in_eight_bits(adapted: AdaptedGraph, optimize_for: str) -> Iterator[Ada
         model.graph.initializer.extend(initializers)
         for entry in external_locations(model.graph):  # an absolute path stays what it is
             entry.value = (weights / entry.value).relative_to(root).as_posix()
-        yield AdaptedGraph(model, replace(adapted.facts, gives_logits=False, in_eight_bits=True), root)
+        yield AdaptedGraph(model, replace(adapted.facts, gives_logits=gives_logits, in_eight_bits=True), root)
 
 
 def _hindrance(num_bytes: int, optimize_for: str) -> str | None:
