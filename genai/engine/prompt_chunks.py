@@ -64,9 +64,8 @@ class PromptChunks:
                 self._cache.truncate(sequence.slot, 0)
                 note_cached(sequence)
         for sequence in chosen:
-            count, num_held = max_tokens, len(sequence.slot.token_ids)
-            if len(sequence.pending) > max_tokens:
-                count -= num_held % max_tokens
+            num_held = len(sequence.slot.token_ids)
+            count = self._budget.cut(len(sequence.pending), held=num_held, max_tokens=max_tokens)
             if sequence.slot.branch_point > num_held:
                 count = min(count, sequence.slot.branch_point - num_held)
             yield sequence, Span(sequence.slot, *sequence.next_chunk(count))

@@ -327,11 +327,9 @@ class Decoder:
         """Return how many tokens of a prompt run at a time behind so many, if their scores are to stay small."""
         if not self._prompts.facts.in_eight_bits:
             return wanted
-        size = self.prompt_chunk
-        while (
-            size > LEAST_CHUNK and 4 * self._folder.decoder.num_heads * size * (past + size) > MAX_SCORE_BYTES
-        ):
-            size //= 2
+        size, bytes_per_score = max(wanted, LEAST_CHUNK), 4 * self._folder.decoder.num_heads
+        while size > LEAST_CHUNK and bytes_per_score * size * (past + size) > MAX_SCORE_BYTES:
+            size = max(size // 2, LEAST_CHUNK)
         return min(size, wanted)
 
     def _append(

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from genai.engine import Engine, Request
-from genai.engine.prompt_budget import LEAST_TOKENS, NUM_REMEMBERED, TARGET_SECONDS, PromptBudget
+from genai.engine.prompt_budget import LEAST_TOKENS, NUM_REMEMBERED, REST_SHARE, TARGET_SECONDS, PromptBudget
 from genai.model import Span, StepOutput
 from tests.engine.test_engine import request, run
 from tests.fakes import FakeModel
@@ -77,7 +77,7 @@ def test_a_stream_waits_no_longer_than_two_steps_and_a_chunk(
     others = [request(prompt, max_new_tokens=2, speculative="off") for prompt in prompts]
     for each in others:
         engine.submit(each)
-    chunk = max(TARGET_SECONDS, LEAST_TOKENS * token_seconds)
+    chunk = max(TARGET_SECONDS, (1 + REST_SHARE) * LEAST_TOKENS * token_seconds)
     assert max(gaps_of(engine, model, reading)) <= 2 * STEP + chunk + 1e-9
     assert reading.result is not None
     assert list(reading.result.token_ids) == model.expected([1, 2, 3], 60)
@@ -131,6 +131,17 @@ def test_a_prompt_is_cut_at_multiples_of_the_chunks_wherever_it_begins(clocked: 
     model.chunks.clear()
     run(engine, request([*prompt[:1000], *range(200, 300)], max_new_tokens=1))
     assert model.chunks == [(99, False)]  # it fits into one
+
+
+@pytest.mark.parametrize(("length", "last"), [(512 + 64, 320), (512 + 65, 65)])
+def test_a_small_rest_runs_along(clocked: Any, length: int, last: int) -> None:
+    model = clocked(1e-5)
+    run(Engine(model), request([i % 200 for i in range(length + 1)], max_new_tokens=1))
+    assert model.chunks[-1] == (last, False)
+    assert sum(count for count, _ in model.chunks) == length
+    model.chunks.clear()
+    run(Engine(model, prefill_chunk=256), request([i % 150 for i in range(length + 1)], max_new_tokens=1))
+    assert model.chunks[-1] == (length - 512, False)  # who says how large they are gets them so
 
 
 def test_the_size_follows_a_machine_that_becomes_slower_but_no_single_pause() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -269,12 +270,16 @@ def test_behind_a_long_past_fewer_tokens_run_at_a_time(
     prompt = np.random.default_rng(0).integers(3, 50, 60).tolist()
     slot = decoder.cache.acquire([])
     prefill(decoder, slot, prompt)
-    assert lengths == [16, 16, 8, 8, 8, 4]
     assert slot.token_ids == prompt
+    assert len(lengths) > 4
+    assert all(
+        size <= 4 or size * past <= 16 * 32 for size, past in zip(lengths, accumulate(lengths), strict=True)
+    )
+    lengths.clear()
     whole = Decoder(folder, optimize_for="memory")
     assert whole.cache.acquire([]) is not None
     prefill(whole, whole.cache.slots[0], prompt)
-    assert lengths[6:] == [60]
+    assert lengths == [60]
 
 
 def test_auto_keeps_one_graph_where_weights_are_few_or_memory_is_short(
