@@ -8,7 +8,8 @@ random, at --share of it (0.8): of a hundred clients 74 read a streamed answer a
 before anything came, 3 send prompts that are too long, 4 bodies that are none. Judged are: every request answered or
 refused as it should be; every answer ended exactly once; memory of the server's processes, which may grow by 2 % from the
 first fifth of the time to the last; the first token's p99, by half from the first third to the last; the server's log,
-without a traceback; and, when all clients are gone, its own counter: nothing runs.
+without a traceback; and, when all clients are gone, its own counters: nothing runs or waits, and no slot of the cache is
+held.
 """
 
 from __future__ import annotations
@@ -34,7 +35,12 @@ from prometheus_client.parser import text_string_to_metric_families
 
 CAPACITY_SECONDS = 20.0
 SETTLE_SECONDS = 10.0
-IN_HAND = ("genai_requests_running",)
+IN_HAND = (
+    "genai_requests_running",
+    "genai_model_requests_running",
+    "genai_model_requests_waiting",
+    "genai_kv_cache_tokens",
+)
 """What the server's counters call that which is nothing once all clients are gone."""
 
 
