@@ -17,6 +17,8 @@ __all__ = ["BackgroundDriver"]
 
 logger = logging.getLogger("genai.engine")
 
+CLOSING_SECONDS = 0.1
+"""How often a thread that waits for a lock looks whether all closes."""
 IDLE_SECONDS = 5.0
 """How long a thread waits for work before it ends, so that a model which nobody holds any more can be freed."""
 
@@ -90,9 +92,16 @@ class BackgroundDriver:
             self._take_steps(engine)
         except BaseException as error:
             logger.exception("the thread of an engine has failed")
-            with self._starting:  # first: what is submitted from now on starts a thread
-                self._threads.pop(engine, None)
+            self._unlist(engine)  # first: what is submitted from now on starts a thread
             engine.fail_all(error)
+
+    def _unlist(self, engine: Engine) -> None:
+        """Take an engine's thread off the list; not where this closes, perhaps by what a signal has interrupted in `_start`."""
+        while not self._is_closed.is_set():
+            if self._starting.acquire(timeout=CLOSING_SECONDS):
+                self._threads.pop(engine, None)
+                self._starting.release()
+                return
 
     def _take_steps(self, engine: Engine) -> None:
         is_closed = self._is_closed.is_set

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from genai.cache import Slot
+from genai.errors import GenerationError
 from genai.model import Span, StepOutput
 from genai.runtime.decoding import Decoding
+from genai.runtime.eight_bit_head import EightBitHead
 
 __all__ = ["LEAST_ROWS", "BatchDecoding"]
 
@@ -34,38 +36,55 @@ class BatchDecoding:
 
     Args:
         few: By the graph for few rows.
-        many: By the one for many.
+        many: By the one for many, which gives hidden states.
+        head: What makes logits of these.
+        max_rows: Most rows of a step.
     """
 
-    def __init__(self, few: Decoding, many: Decoding) -> None:
-        self._few, self._many = few, many
-        self._untried = list(TRIED_ROWS)
+    def __init__(self, few: Decoding, many: Decoding, head: EightBitHead, *, max_rows: int) -> None:
+        self._few, self._many, self._head = few, many, head
+        self._max_rows = max_rows
+        self._untried = [num_rows for num_rows in TRIED_ROWS if num_rows <= max_rows]
+        self._is_open = False
         self._least_rows: int | None = None
 
     def step(self, spans: Sequence[Span], *, is_alone: bool) -> StepOutput:
         """Append one token to each slot, as `Decoding.step` does."""
-        if self._least_rows is None and self._untried and len(spans) >= self._untried[0]:
-            self._try([span.slot for span in spans])
-        is_many = self._least_rows is not None and len(spans) >= self._least_rows
-        return (self._many if is_many else self._few).step(spans, is_alone=is_alone)
+        while self._least_rows is None and self._untried and len(spans) >= self._untried[0]:
+            self._try([span.slot for span in spans[: self._untried.pop(0)]])
+        if self._least_rows is None or len(spans) < self._least_rows:
+            return self._few.step(spans, is_alone=is_alone)
+        output = self._many.step(spans, is_alone=is_alone)
+        return StepOutput.of(self._head.logits_of(output.logits), output.starts)
 
     def _try(self, slots: Sequence[Slot]) -> None:
-        """See whether many rows are worth the other graph, for each number that there are rows for."""
-        while self._least_rows is None and self._untried and len(slots) >= self._untried[0]:
-            num_rows = self._untried.pop(0)
-            few, many = (_seconds(decoding, slots[:num_rows]) for decoding in (self._few, self._many))
-            if few >= WORTHWHILE * many:
-                self._least_rows = num_rows
-            logger.debug(
-                "%d rows: %.1f ms by the graph for tokens, %.1f ms in 8 bits", num_rows, 1e3 * few, 1e3 * many
-            )
+        """See whether so many rows are worth the other graph."""
+        try:
+            if not self._is_open:
+                self._head.open(max_rows=self._max_rows)
+                self._is_open = True
+        except GenerationError as error:
+            logger.warning("%s", error)
+            self._untried.clear()
+            return
+
+        def by_many() -> None:
+            self._head.logits_of(self._many.rehearse(slots).logits)
+
+        few, many = _seconds(lambda: self._few.rehearse(slots)), _seconds(by_many)
+        if few >= WORTHWHILE * many:
+            self._least_rows = len(slots)
+        logger.debug(
+            "%d rows: %.1f ms by the graph for tokens, %.1f ms in 8 bits", len(slots), 1e3 * few, 1e3 * many
+        )
 
 
-def _seconds(decoding: Decoding, slots: Sequence[Slot]) -> float:
-    decoding.rehearse(slots)
+def _seconds(run: Callable[[], object]) -> float:
+    """Return how long something takes."""
+    run()
     seconds = []
     for _ in range(NUM_TRIALS):
         start = time.perf_counter()
-        decoding.rehearse(slots)
+        run()
         seconds.append(time.perf_counter() - start)
     return min(seconds)

@@ -8,12 +8,13 @@ import numpy as np
 import numpy.typing as npt
 
 from genai.cache import Buffer, Device
+from genai.errors import GenerationError
 from genai.runtime.devices import HostDevice, onnx_type
 from genai.runtime.ort import RUN_ERRORS, onnxruntime
 from genai.runtime.recorded_runs import DEVICE_GATE, Recorder
 from genai.runtime.value_device import ValueDevice
 
-__all__ = ["AddressBinding", "Binding", "ValueBinding"]
+__all__ = ["AddressBinding", "Binding", "ValueBinding", "run"]
 
 
 class Binding(Protocol):
@@ -162,3 +163,20 @@ def _host_view(buffer: Buffer, device: Device) -> npt.NDArray[Any]:
     assert isinstance(device, HostDevice)
     view: npt.NDArray[np.generic] = device.host_view(buffer)
     return view
+
+
+def run(binding: Binding) -> None:
+    """Run a binding.
+
+    Raises:
+        GenerationError: ONNX Runtime failed.
+    """
+    try:
+        binding.run()
+    except RUN_ERRORS as error:
+        hint = ""
+        if "requires f16" in str(error):  # WebGPU's shaders, of which nothing is known before they are made
+            hint = (
+                ". The device does not compute in float16: export with --provider webgpu --activations fp32"
+            )
+        raise GenerationError(f"ONNX Runtime failed to run the model: {error}{hint}") from error

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from genai.cache import KVCache, Slot
-from genai.errors import GenerationError
 from genai.runtime.binding import Binding
 from genai.runtime.growing import GrowingCache
-from genai.runtime.ort import RUN_ERRORS
 from genai.runtime.session import DecoderSession
 from genai.runtime.step_buffers import StepBuffers
 
-__all__ = ["CacheRuns", "run"]
+__all__ = ["CacheRuns"]
 
 
 class CacheRuns:
@@ -84,20 +82,3 @@ class CacheRuns:
         if arena:
             arena.bind(binding, rows=num_rows, num_new=num_positions)
         return binding
-
-
-def run(binding: Binding) -> None:
-    """Run a binding.
-
-    Raises:
-        GenerationError: ONNX Runtime failed.
-    """
-    try:
-        binding.run()
-    except RUN_ERRORS as error:
-        hint = ""
-        if "requires f16" in str(error):  # WebGPU's shaders, of which nothing is known before they are made
-            hint = (
-                ". The device does not compute in float16: export with --provider webgpu --activations fp32"
-            )
-        raise GenerationError(f"ONNX Runtime failed to run the model: {error}{hint}") from error

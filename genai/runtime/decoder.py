@@ -21,7 +21,8 @@ from genai.graph.names import ROPE_SWITCH_LENGTH, USE_CACHE_BRANCH
 from genai.model import Span, StepOutput
 from genai.runtime.adapters import AdapterInputs, AdapterSet, AdapterWeights
 from genai.runtime.batch_decoding import LEAST_ROWS, BatchDecoding
-from genai.runtime.cache_runs import CacheRuns, run
+from genai.runtime.binding import run
+from genai.runtime.cache_runs import CacheRuns
 from genai.runtime.decoding import PROMPTS, Decoding
 from genai.runtime.placement import report_placement
 from genai.runtime.rotations import read_rotations
@@ -220,9 +221,10 @@ class Decoder:
         def decoding(session: DecoderSession) -> Decoding:
             return Decoding(session, self.cache, self._runs, max_batch=self.max_batch, adapters=adapters)
 
-        few, prompts = decoding(self._session), self._prompts
-        can_both = prompts.facts.in_eight_bits and prompts.graph.gives_logits and few.takes_any_rows
-        return BatchDecoding(few, decoding(prompts)) if can_both else few
+        few, head = decoding(self._session), self._prompts.head
+        if head is None or not few.takes_any_rows:
+            return few
+        return BatchDecoding(few, decoding(self._prompts), head, max_rows=self.max_batch)
 
     def _make_adapter_inputs(
         self, adapters: AdapterSet | None

@@ -19,8 +19,8 @@ from genai.cache import KVCache, Slot
 from genai.errors import GenerationError
 from genai.model import Span, StepOutput
 from genai.runtime.adapters import NO_ADAPTERS, AdapterInputs
-from genai.runtime.binding import Binding
-from genai.runtime.cache_runs import CacheRuns, run
+from genai.runtime.binding import Binding, run
+from genai.runtime.cache_runs import CacheRuns
 from genai.runtime.growing import GrowingCache
 from genai.runtime.kept_bindings import KeptBindings
 from genai.runtime.runs import decoding_runs
@@ -128,9 +128,10 @@ class Decoding:
             best_ids if self._session.graph.gives_best_ids else None,
         )
 
-    def rehearse(self, slots: Sequence[Slot]) -> None:
+    def rehearse(self, slots: Sequence[Slot]) -> StepOutput:
         """Run a step of these slots that appends nothing: what it writes lies behind their tokens."""
-        self._launch(dict.fromkeys(slots, 0))
+        row = self._launch(dict.fromkeys(slots, 0))
+        return StepOutput(lambda: self._buffers.logits(len(row), 1, 1)[:, 0], range(len(row)))
 
     def _launch(self, token_of: Mapping[Slot, int], row: Sequence[Slot] | None = None) -> Sequence[Slot]:
         """Begin a step of a row that is known to be these slots, or of one that they are lined up in; return the row."""

@@ -9,18 +9,15 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
-import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 from genai.config import SHARE_OF_FREE_MEMORY
 from genai.graph.names import LOGITS
-from genai.runtime.adapt import GraphFacts, cut_early, external_locations, to_eight_bit_products
+from genai.runtime.adapt import GraphFacts, cut_early, give_hidden_states, to_eight_bit_products
 from genai.runtime.adapt.graph import remove_unused
 from genai.runtime.adapted_graph import AdaptedGraph
-from genai.runtime.eight_bit_weights import write_eight_bit_weights
+from genai.runtime.eight_bit_weights import with_eight_bit_weights
 from genai.runtime.providers.hardware import free_host_bytes
 
 __all__ = ["compute_in_eight_bits", "may_compute_in_eight_bits"]
@@ -40,15 +37,14 @@ def may_compute_in_eight_bits(facts: GraphFacts, optimize_for: str) -> bool:
 
 @contextlib.contextmanager
 def compute_in_eight_bits(
-    adapted: AdaptedGraph, optimize_for: str, *, gives_logits: bool
+    adapted: AdaptedGraph, optimize_for: str, *, hidden_size: int | None
 ) -> Iterator[AdaptedGraph | None]:
     """Give a graph that computes in 8 bits, until a session is made of it.
 
     Args:
         adapted: The graph for everything, which is changed.
         optimize_for: "speed", or "auto" for where it is worth the memory that it takes.
-        gives_logits: Whether it decodes, too; what reads prompts alone has no head. Nothing else is missing: a prompt is
-            told to want no logits, where a graph can be told that.
+        hidden_size: Of the hidden states that it gives in the place of logits; `None` if it gives nothing.
 
     Yields:
         The graph, whose new weights are there as long; `None` if one graph is to do all.
@@ -57,28 +53,22 @@ def compute_in_eight_bits(
         OSError: The weights cannot be read or written.
         ValueError: The folder's weights and temporary files are on different drives.
     """
-    model, weights = adapted.model, adapted.weights
-    gives_logits = gives_logits and adapted.facts.can_keep_none
-    if gives_logits:
-        cut_early(model.graph)
-    else:
+    model = adapted.model
+    if hidden_size is None:
         logits = next(output for output in model.graph.output if output.name == LOGITS)
         model.graph.output.remove(logits)
         remove_unused(model.graph)
+    else:
+        cut_early(model.graph)
+        give_hidden_states(model.graph, hidden_size=hidden_size)
     matrices = to_eight_bit_products(model)
     if (reason := _hindrance(sum(matrix.nbytes for matrix in matrices), optimize_for)) is not None:
         log = logger.warning if optimize_for == "speed" else logger.debug
         log("one graph reads prompts and decodes: %s", reason)
         yield None
         return
-    with tempfile.TemporaryDirectory(prefix="genai-", ignore_cleanup_errors=True) as folder:
-        made = Path(folder).resolve()
-        root = Path(os.path.commonpath([weights, made]))
-        initializers = write_eight_bit_weights(matrices, made / "weights", weights=weights)
-        model.graph.initializer.extend(initializers)
-        for entry in external_locations(model.graph):  # an absolute path stays what it is
-            entry.value = (weights / entry.value).relative_to(root).as_posix()
-        yield AdaptedGraph(model, replace(adapted.facts, gives_logits=gives_logits, in_eight_bits=True), root)
+    with with_eight_bit_weights(model, matrices, weights=adapted.weights) as root:
+        yield AdaptedGraph(model, replace(adapted.facts, gives_logits=False, in_eight_bits=True), root)
 
 
 def _hindrance(num_bytes: int, optimize_for: str) -> str | None:

@@ -10,24 +10,26 @@ bits, which saturate; then they are uint8 around 128, whose products are added i
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
 import os
+import tempfile
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from onnx import TensorProto, helper, numpy_helper
+from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from genai.graph.opset import MICROSOFT
-from genai.runtime.adapt import WEIGHTS_MIDDLE, EightBitMatrix, read_values
+from genai.runtime.adapt import WEIGHTS_MIDDLE, EightBitMatrix, external_locations, read_values
 from genai.runtime.single_node import open_node
 
-__all__ = ["exact_middle", "write_eight_bit_weights"]
+__all__ = ["exact_middle", "with_eight_bit_weights", "write_eight_bit_weights"]
 
 _ROWS = 128
 """Rows that are made at once: what is written between two steps stays in a processor's caches."""
@@ -52,6 +54,34 @@ def exact_middle() -> np.int8 | np.uint8:
     }
     product = open_node(node, np.full((_PROBED_ROWS, 64), 255, np.uint8), constants, num_threads=1)()
     return np.int8(0) if (product == 64 * 255 * 127).all() else np.uint8(128)
+
+
+@contextlib.contextmanager
+def with_eight_bit_weights(
+    model: ModelProto, matrices: Sequence[EightBitMatrix], *, weights: Path
+) -> Iterator[Path]:
+    """Give a graph the matrices that it wants, which are there as long as the block lasts: until a session is made of it.
+
+    Args:
+        model: The graph, which is changed.
+        matrices: What it wants.
+        weights: The folder that the names of all its weights count from.
+
+    Yields:
+        The folder that they count from now.
+
+    Raises:
+        OSError: The weights cannot be read or written.
+        ValueError: The folder's weights and temporary files are on different drives.
+    """
+    with tempfile.TemporaryDirectory(prefix="genai-", ignore_cleanup_errors=True) as folder:
+        made = Path(folder).resolve()
+        root = Path(os.path.commonpath([weights, made]))
+        initializers = write_eight_bit_weights(matrices, made / "weights", weights=weights)
+        model.graph.initializer.extend(initializers)
+        for entry in external_locations(model.graph):  # an absolute path stays what it is
+            entry.value = (weights / entry.value).relative_to(root).as_posix()
+        yield root
 
 
 def write_eight_bit_weights(

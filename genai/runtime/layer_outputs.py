@@ -18,8 +18,7 @@ from genai.runtime.first_provider import first_that_works
 from genai.runtime.graph_interface import DTYPES
 from genai.runtime.ort import RUN_ERRORS
 from genai.runtime.providers import choose_provider
-from genai.runtime.session import WEIGHTS_FOLDER
-from genai.runtime.session_options import session_options
+from genai.runtime.session_options import WEIGHTS_FOLDER, session_options
 
 __all__ = ["layer_outputs"]
 

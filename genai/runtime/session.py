@@ -23,24 +23,20 @@ from genai.runtime.addressed_device import AddressedDevice
 from genai.runtime.binding import AddressBinding, Binding, ValueBinding
 from genai.runtime.devices import HostDevice
 from genai.runtime.eight_bit_graph import compute_in_eight_bits, may_compute_in_eight_bits
+from genai.runtime.eight_bit_head import EightBitHead
 from genai.runtime.first_provider import first_that_works, records_runs
 from genai.runtime.graph_interface import GraphInterface
 from genai.runtime.placement import RECORD, Placement, name_nodes, read_placement
 from genai.runtime.providers import Provider, choose_provider
 from genai.runtime.recorded_runs import Recorder
-from genai.runtime.session_options import session_options
+from genai.runtime.session_options import WEIGHTS_FOLDER, YIELDS, session_options
 from genai.runtime.value_device import ValueDevice
 
-__all__ = ["WEIGHTS_FOLDER", "DecoderSession", "SessionOptions", "open_hidden_states", "open_sessions"]
+__all__ = ["DecoderSession", "SessionOptions", "open_hidden_states", "open_sessions"]
 
 logger = logging.getLogger("genai.runtime")
 
 MAX_THREADS = 1024
-WEIGHTS_FOLDER = "session.model_external_initializers_file_folder_path"
-"""The entry of session options that says where a serialized model's weights lie."""
-YIELDS = "session.force_spinning_stop"
-"""The entry by which a session's threads sleep when a run has ended, instead of waiting for the next one awake: those that
-read prompts alone would take the cores from the session that decodes."""
 
 
 class SessionOptions(TypedDict, total=False):
@@ -68,6 +64,7 @@ class DecoderSession:
         records_placement: Whether `placement` is known where the CPU runs all, too.
         profile_folder: Where ONNX Runtime writes what its runs spend their time on; None profiles nothing.
         adapted: The graph, where it is not the folder's as it is adapted for everything.
+        head: What makes logits of its hidden states, where it gives these in their place.
 
     Raises:
         OptionError: An option is impossible.
@@ -88,7 +85,9 @@ class DecoderSession:
         records_placement: bool = False,
         profile_folder: Path | None = None,
         adapted: AdaptedGraph | None = None,
+        head: EightBitHead | None = None,
     ) -> None:
+        self.head = head
         is_number = isinstance(num_threads, int) and not isinstance(num_threads, bool)
         if num_threads is not None and not (is_number and 1 <= num_threads <= MAX_THREADS):
             raise OptionError(
@@ -181,7 +180,7 @@ def open_sessions(
         folder: The model folder.
         provider: Execution provider, or "auto".
         optimize_for: One of `genai.config.OPTIMIZE_FOR`.
-        decodes_batches: Whether a second one that computes in 8 bits is to give logits, too.
+        decodes_batches: Whether a second one that computes in 8 bits is to decode, too.
         adapters: Adapters that both have places for.
         **options: Those of `DecoderSession`.
 
@@ -275,13 +274,20 @@ def _tokens_and_prompts(
     comes before the other one's weights are in memory.
     """
     tokens, prompts = (_attending_plainly(folder, stages, adapters, options) for _ in range(2))
+    head = None
+    if decodes_batches and prompts.facts.can_keep_none:
+        num_threads = options.get("num_threads")
+        head = EightBitHead.of_graph(
+            prompts.model, prompts.weights, decoder=folder.decoder, num_threads=num_threads
+        )
+    hidden_size = folder.decoder.hidden_size if head is not None else None
     try:
-        with compute_in_eight_bits(prompts, optimize_for, gives_logits=decodes_batches) as reading:
+        with compute_in_eight_bits(prompts, optimize_for, hidden_size=hidden_size) as reading:
             if reading is None:
                 return None
             return (
                 DecoderSession(folder, stages, provider="cpu", adapted=tokens, **options),
-                DecoderSession(folder, stages, provider="cpu", adapted=reading, **options),
+                DecoderSession(folder, stages, provider="cpu", adapted=reading, head=head, **options),
             )
     except OptionError:
         raise

@@ -9,7 +9,7 @@ from genai.errors import ModelFolderError, did_you_mean
 from genai.folder import DecoderConfig, StageConfig
 from genai.runtime.ort import onnxruntime
 
-__all__ = ["provider_options", "session_options"]
+__all__ = ["WEIGHTS_FOLDER", "YIELDS", "provider_options", "session_options"]
 
 COUNTS = frozenset({"intra_op_num_threads", "inter_op_num_threads"})
 SWITCHES = frozenset({"enable_cpu_mem_arena", "enable_mem_pattern"})
@@ -19,6 +19,11 @@ OPTIMIZATION_LEVELS = {
     for name in ("DISABLE_ALL", "ENABLE_BASIC", "ENABLE_EXTENDED", "ENABLE_LAYOUT", "ENABLE_ALL")
 }
 
+WEIGHTS_FOLDER = "session.model_external_initializers_file_folder_path"
+"""The entry of session options that says where a serialized model's weights lie."""
+YIELDS = "session.force_spinning_stop"
+"""The entry by which a session's threads sleep when a run has ended, instead of waiting for the next one awake: those beside the
+session that decodes would take the cores from it."""
 SPIN = "session.intra_op.spin_duration_us"
 SPIN_MICROSECONDS = 500
 """How long threads wait awake for the next run; the host's share of a step is shorter. ONNX Runtime's own choice is so long

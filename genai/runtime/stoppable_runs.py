@@ -10,8 +10,7 @@ from collections.abc import Collection
 
 from genai.cache import Slot
 from genai.errors import GenerationError
-from genai.runtime.binding import Binding
-from genai.runtime.cache_runs import run
+from genai.runtime.binding import Binding, run
 
 __all__ = ["GivenUpError", "StoppableRuns"]
 

@@ -10,7 +10,8 @@ import numpy.typing as npt
 
 from genai.cache import KVCache
 from genai.model import Span
-from genai.runtime.cache_runs import CacheRuns, run
+from genai.runtime.binding import run
+from genai.runtime.cache_runs import CacheRuns
 from genai.runtime.kept_bindings import KeptBindings
 from genai.runtime.session import DecoderSession
 from genai.runtime.step_buffers import StepBuffers

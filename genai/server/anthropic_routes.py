@@ -13,6 +13,7 @@ from starlette.responses import Response
 from genai.generator import Generator
 from genai.server.ascii_json import AsciiJson
 from genai.server.http import read_json
+from genai.server.keys import client_of
 from genai.server.openapi import described
 from genai.server.state import ServerState
 from genai.wire import COUNTED, MESSAGES, CompletionRequest, anthropic, count_schema, read_count_request
@@ -32,8 +33,9 @@ def anthropic_routes(state: ServerState) -> APIRouter:
     )
     async def count_tokens(request: Request) -> Response:
         wanted = read_count_request(await read_json(request))
-        async with state.models.use(state.models.find(wanted.model)) as generator:
-            return AsciiJson(await asyncio.to_thread(_counted, generator, wanted))
+        with state.admitted(client_of(request.scope)):
+            async with state.models.use(state.models.find(wanted.model)) as generator:
+                return AsciiJson(await asyncio.to_thread(_counted, generator, wanted))
 
     return router
 

@@ -102,15 +102,15 @@ async def _events(
         yield event
     try:
         async for number, piece in answering.pieces():
-            clock.tick()
+            clock.tick(len(piece.token_ids))
             for event in events.of_piece(number, piece):
                 yield event
         state.check_not_cut()
         for event in events.end(answering.finished):
             yield event
+        generation.results = answering.finished
     except Exception as error:  # noqa: BLE001 - there is no other way to tell it
         for event in events.fail(told_error(error, request.scope)):
             yield event
-        return
-    generation.results = answering.finished
-    state.metrics.add(generation.model, generation.results)
+    finally:  # also where the client has left
+        state.metrics.add(generation.model, answering.finished, num_streamed=clock.num_tokens)

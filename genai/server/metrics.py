@@ -74,8 +74,16 @@ class Metrics:
         """Count a request that was answered."""
         self._requests.labels(path, str(status)).inc()
 
-    def add(self, model: str, results: Sequence[GenerationResult]) -> None:
-        """Count what generations took."""
+    def add(self, model: str, results: Sequence[GenerationResult], *, num_streamed: int = 0) -> None:
+        """Count what generations took.
+
+        Args:
+            model: Whose they are.
+            results: Those that have ended.
+            num_streamed: Tokens that came in pieces; what is more than the results' is of answers that were cut.
+        """
+        num_cut = num_streamed - sum(result.stats.generated_tokens for result in results)
+        self._generated_tokens.labels(model).inc(max(num_cut, 0))
         for result in results:
             self._prompt_tokens.labels(model).inc(result.stats.prompt_tokens)
             self._cached_tokens.labels(model).inc(result.stats.cached_prompt_tokens)
@@ -99,19 +107,21 @@ class Metrics:
 
 
 class TokenClock:
-    """Measures the time between the pieces of one stream.
+    """Measures the time between the pieces of one stream, and counts its tokens.
 
     Args:
-        histogram: Where it goes.
+        histogram: Where the times go.
     """
 
     def __init__(self, histogram: Histogram) -> None:
         self._histogram = histogram
         self._last: float | None = None
+        self.num_tokens = 0
 
-    def tick(self) -> None:
-        """Note that a piece came."""
+    def tick(self, num_tokens: int) -> None:
+        """Note that a piece came, of so many tokens."""
         now = time.monotonic()
+        self.num_tokens += num_tokens
         if self._last is not None:
             self._histogram.observe(now - self._last)
         self._last = now

@@ -13,6 +13,7 @@ from starlette.responses import Response
 from genai.generator import Generator
 from genai.server.ascii_json import AsciiJson
 from genai.server.http import read_json
+from genai.server.keys import client_of
 from genai.server.openapi import described
 from genai.server.state import ServerState
 from genai.wire import (
@@ -62,14 +63,16 @@ def own_routes(state: ServerState) -> APIRouter:
     )
     async def tokenize(request: Request) -> Response:
         wanted = read_tokenize_request(await read_json(request))
-        async with state.models.use(state.models.find(wanted.model)) as generator:
-            return AsciiJson(await asyncio.to_thread(_tokenized, generator, wanted))
+        with state.admitted(client_of(request.scope)):
+            async with state.models.use(state.models.find(wanted.model)) as generator:
+                return AsciiJson(await asyncio.to_thread(_tokenized, generator, wanted))
 
     @router.post("/detokenize", **described("Give the text of tokens.", DETOKENIZED, body=DETOKENIZE))
     async def detokenize(request: Request) -> Response:
         model, token_ids = read_detokenize_request(await read_json(request))
-        async with state.models.use(state.models.find(model)) as generator:
-            return AsciiJson(await asyncio.to_thread(_text_of, generator, token_ids))
+        with state.admitted(client_of(request.scope)):
+            async with state.models.use(state.models.find(model)) as generator:
+                return AsciiJson(await asyncio.to_thread(_text_of, generator, token_ids))
 
     return router
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from genai.errors import OptionError
 from genai.server.keys import ApiKey
@@ -32,7 +32,7 @@ class ServerSettings:
     """
 
     host: str = "127.0.0.1"
-    api_keys: tuple[str, ...] = ()
+    api_keys: tuple[str, ...] = field(default=(), repr=False)
     allowed_origins: tuple[str, ...] = ()
     max_requests: int = 256
     max_requests_per_key: int | None = None

@@ -14,7 +14,7 @@ from genai import Generator
 from genai.errors import GenaiError, OptionError, ProviderError
 from genai.folder import ModelFolder
 from genai.model import Span
-from genai.runtime.cache_runs import run
+from genai.runtime.binding import run
 from genai.runtime.layer_outputs import layer_outputs
 from genai.runtime.step_buffers import StepBuffers
 from tests.accelerators.counters import counted, device_memory, live_bytes

@@ -885,6 +885,31 @@ async def test_closing_the_driver_ends_what_is_awaited() -> None:
         assert each.result.finish_reason == "cancelled"
 
 
+async def test_a_thread_that_dies_does_not_wait_for_whom_a_signal_has_interrupted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The signal's handler closes, and waits for the thread, while what it has interrupted holds the lock."""
+    driver = BackgroundDriver(EnginePool([Engine(FakeModel())]))
+    begun, dies = threading.Event(), threading.Event()
+
+    def die(engine: Engine) -> None:
+        begun.set()
+        dies.wait(5)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(driver, "_take_steps", die)
+    reading = asyncio.create_task(_read(driver, request()))
+    while not begun.is_set():
+        await asyncio.sleep(0.01)
+    (thread,) = driver._threads.values()
+    with driver._starting:
+        dies.set()
+        await asyncio.to_thread(driver.close)
+    assert not thread.is_alive()
+    with pytest.raises(GenerationError, match="KeyboardInterrupt"):
+        await asyncio.wait_for(reading, 5)
+
+
 async def test_a_driver_without_work_has_no_thread_and_can_be_freed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("genai.engine.background.IDLE_SECONDS", 0.02)
     model = FakeModel()

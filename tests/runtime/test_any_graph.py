@@ -17,7 +17,7 @@ from genai.config import GenerationConfig
 from genai.engine import Engine, Request
 from genai.model import Span
 from genai.runtime import Decoder
-from genai.runtime.cache_runs import run
+from genai.runtime.binding import run
 from genai.runtime.devices import HostDevice
 from tests.fakes import POISON
 from tests.runtime.tiny_graphs import (

@@ -25,6 +25,7 @@ from genai.runtime import decoder as decoder_module
 from genai.runtime.adapt import WEIGHTS_MIDDLE, cut_early, external_locations, to_eight_bit_products
 from genai.runtime.adapted_graph import AdaptedGraph
 from genai.runtime.batch_decoding import BatchDecoding
+from genai.runtime.decoding import Decoding
 from genai.runtime.eight_bit_weights import write_eight_bit_weights
 from tests.spans import decode, prefill, score
 
@@ -305,7 +306,7 @@ def test_no_room_for_the_weights_is_a_warning(
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(eight_bit_graph, "write_eight_bit_weights", full)
+    monkeypatch.setattr(eight_bit_weights, "write_eight_bit_weights", full)
     decoder = Decoder(folder, optimize_for="speed")
     assert decoder._prompts is decoder._session
     assert "No space left" in caplog.text
@@ -378,32 +379,50 @@ def test_which_graph_decodes_is_found_by_trying_and_then_stays(
     seconds = {"few": 3.0, "many": 1.0}
     tried: list[tuple[str, int]] = []
 
-    def measure(decoding: Any, slots: Any) -> float:
-        name = "few" if decoding is decoder._decoding._few else "many"
-        tried.append((name, len(slots)))
-        return seconds[name] if len(slots) > 2 else 1.0
+    def measure(run: Callable[[], object]) -> float:
+        rehearsed.clear()
+        run()
+        ((name, count),) = rehearsed
+        tried.append((name, count))
+        return seconds[name] if count > 2 else 1.0
 
     monkeypatch.setattr(batch_decoding, "_seconds", measure)
     monkeypatch.setattr(batch_decoding, "TRIED_ROWS", (2, 4))
     decoder = Decoder(folder, optimize_for="speed")
     assert isinstance(decoder._decoding, BatchDecoding)
+    rehearsed: list[tuple[str, int]] = []
+    steps: list[str] = []
+
+    def note(name: str, decoding: Decoding) -> None:
+        step, rehearse = decoding.step, decoding.rehearse
+
+        def noted_step(spans: Any, **options: Any) -> Any:
+            steps.append(name)
+            return step(spans, **options)
+
+        def noted_rehearse(slots: Any) -> Any:
+            rehearsed.append((name, len(slots)))
+            return rehearse(slots)
+
+        monkeypatch.setattr(decoding, "step", noted_step)
+        monkeypatch.setattr(decoding, "rehearse", noted_rehearse)
+
+    note("few", decoder._decoding._few)
+    note("many", decoder._decoding._many)
     slots = [decoder.cache.acquire([index]) for index in range(4)]
     for slot in slots:
         prefill(decoder, slot, [5, 6, 7])
     spans = [Span(slot, [8], 1) for slot in slots]
-    steps: list[int] = []
-    for name in ("_few", "_many"):
-        step = getattr(decoder._decoding, name).step
-        note = lambda spans, step=step, name=name, **options: (steps.append(name), step(spans, **options))[1]  # noqa: E731
-        monkeypatch.setattr(getattr(decoder._decoding, name), "step", note)
     for count in (1, 2, 3, 4, 3, 4):
         decoder.run(spans[:count])
     assert tried == [("few", 2), ("many", 2), ("few", 4), ("many", 4)]
-    assert steps == ["_few", "_few", "_few", "_many", "_few", "_many"]
+    assert steps == ["few", "few", "few", "many", "few", "many"]
 
 
-def test_a_trial_appends_nothing(folder: ModelFolder) -> None:
+@pytest.mark.parametrize("family", ["llama", "granitemoehybrid"])
+def test_a_trial_appends_nothing(model_folder: Folders, family: str) -> None:
     """Nor does it change a state of fixed size."""
+    folder = ModelFolder.load(model_folder(family, precision="int4")[1])
     prompts = [[5, 6, 7, 8, 9, 4, 2], [11, 3, 7]]
     decoder, other = (Decoder(folder, optimize_for="speed") for _ in range(2))
     for each in (decoder, other):
@@ -418,9 +437,25 @@ def test_a_trial_appends_nothing(folder: ModelFolder) -> None:
 
 
 def test_who_runs_few_rows_alone_has_no_second_head(folder: ModelFolder) -> None:
-    decoder = Decoder(folder, optimize_for="speed", max_batch=1)
+    decoder = Decoder(folder, optimize_for="speed", max_batch=batch_decoding.LEAST_ROWS - 1)
     assert decoder._prompts.facts.in_eight_bits
-    assert not decoder._prompts.graph.gives_logits
+    assert decoder._prompts.head is None
+
+
+@pytest.mark.usefixtures("always_many")
+def test_no_room_for_the_head_leaves_batches_to_the_first_graph(
+    folder: ModelFolder, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    prompts = [[5, 6, 7, 8, 9, 4, 2], [11, 3, 7]]
+    plain, decoder = Decoder(folder, optimize_for="memory"), Decoder(folder, optimize_for="speed")
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(eight_bit_weights, "write_eight_bit_weights", full)
+    expected, ours = logits_after(plain, prompts), logits_after(decoder, prompts)
+    assert "batches cannot be decoded in 8 bits: [Errno 28] No space left" in caplog.text
+    np.testing.assert_allclose(ours, expected, atol=0.05 * np.abs(expected).max())
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -16,7 +16,7 @@ from genai.errors import GenerationError
 from genai.folder import ModelFolder
 from genai.model import Span
 from genai.runtime import Decoder
-from genai.runtime.cache_runs import run
+from genai.runtime.binding import run
 from genai.runtime.ort import ort_state
 from tests.spans import decode, prefill
 

@@ -151,6 +151,12 @@ def test_too_many_requests_are_told_to_come_back(serve: Serve) -> None:
             lines = answer.iter_lines()  # which would close it if it went
             next(lines)
             refused = client.post(CHAT, json={**LONG, "stream": False})
+            for path, body in (
+                ("/tokenize", {"prompt": "a"}),
+                ("/detokenize", {"tokens": [5]}),
+                ("/v1/messages/count_tokens", {"model": "demo", "messages": LONG["messages"]}),
+            ):
+                assert client.post(path, json=body).status_code == 429
         assert refused.status_code == 429
         assert refused.headers["retry-after"] == "1"
         assert refused.json()["error"]["code"] == "rate_limit_exceeded"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -38,10 +39,29 @@ def test_counters(client: httpx.Client) -> None:
     assert (value(generated), value(answered), value(queued)) == (before[0] + 2, before[1] + 1, before[2] + 1)
 
 
+def test_tokens_of_a_stream_whose_client_leaves_are_counted(client: httpx.Client) -> None:
+    def generated() -> float:
+        found = re.search(
+            r'^genai_generated_tokens_total{model="demo"} (.*)$', client.get("/metrics").text, re.M
+        )
+        return float(found[1]) if found else 0
+
+    before = generated()
+    body = {**BODY, "stream": True, "max_tokens": 500, "ignore_eos": True}
+    with client.stream("POST", CHAT, json=body) as answer:
+        lines = answer.iter_lines()
+        for _ in range(12):  # each event is followed by an empty line
+            next(lines)
+    end = time.monotonic() + 5
+    while generated() - before < 4 and time.monotonic() < end:
+        time.sleep(0.01)
+    assert 4 <= generated() - before < 500
+
+
 def test_what_a_generation_took_is_counted() -> None:
     metrics = Metrics()
     stats = GenerationStats(9, 4, 6, 0.6, 2.0, 4.0, drafted_tokens=5, accepted_tokens=3, queue_seconds=0.3)
-    metrics.add("demo", [GenerationResult("", (), (), "stop", stats)] * 2)
+    metrics.add("demo", [GenerationResult("", (), (), "stop", stats)] * 2, num_streamed=15)
     samples = {
         (each.name, each.labels.get("le")): each.value
         for family in text_string_to_metric_families(metrics.text().decode())
@@ -49,6 +69,7 @@ def test_what_a_generation_took_is_counted() -> None:
     }
     assert samples["genai_drafted_tokens_total", None] == 10
     assert samples["genai_accepted_tokens_total", None] == 6
+    assert samples["genai_generated_tokens_total", None] == 15  # 12, and 3 of an answer that was cut
     assert samples["genai_queue_seconds_sum", None] == 0.6
     assert (samples["genai_queue_seconds_bucket", "0.1"], samples["genai_queue_seconds_bucket", "0.5"]) == (
         0,

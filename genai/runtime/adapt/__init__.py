@@ -15,7 +15,7 @@ Works on the small protobuf, before the session is made; weights stay in their e
 - `adapters`: products have places for what low-rank adapters add;
 - `fused_cache`: keys and values stacked in front of the batch are taken apart;
 - `stages`: several files that run one after another become one graph;
-- `hidden_states`: for vectors of texts, what the head reads takes the place of the logits;
+- `hidden_states`: for vectors of texts, and where a head has a graph of its own, what it reads takes the place of the logits;
 - `layers`: where layers are compared, what is behind each of them becomes an output;
 - `weights`: external weights behind links are called what they really are.
 
@@ -31,7 +31,7 @@ from genai.runtime.adapt.device_positions import take_positions
 from genai.runtime.adapt.early_cut import cut_early
 from genai.runtime.adapt.eight_bit_products import WEIGHTS_MIDDLE, EightBitMatrix, to_eight_bit_products
 from genai.runtime.adapt.files import read_model
-from genai.runtime.adapt.hidden_states import give_hidden_states
+from genai.runtime.adapt.hidden_states import HIDDEN_STATES, give_hidden_states, head_of
 from genai.runtime.adapt.key_rotations import KeyRotation, NotMovableError, find_key_rotations
 from genai.runtime.adapt.layers import promote_layers
 from genai.runtime.adapt.plain_attention import attend_plainly
@@ -39,6 +39,7 @@ from genai.runtime.adapt.stages import join_stages
 from genai.runtime.adapt.weights import external_locations, locate_weights, read_values
 
 __all__ = [
+    "HIDDEN_STATES",
     "WEIGHTS_MIDDLE",
     "AdaptedProduct",
     "EightBitMatrix",
@@ -53,6 +54,7 @@ __all__ = [
     "external_locations",
     "find_key_rotations",
     "give_hidden_states",
+    "head_of",
     "join_stages",
     "locate_weights",
     "narrow_outputs",

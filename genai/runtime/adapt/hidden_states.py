@@ -1,14 +1,17 @@
-"""The last layer's hidden states in the place of the logits, for those who want a text as a vector."""
+"""The last layer's hidden states in the place of the logits: for vectors of texts, and for a head in a graph of its own."""
 
 from __future__ import annotations
 
-from onnx import GraphProto, TensorProto, helper
+from onnx import GraphProto, ModelProto, TensorProto, helper
 
 from genai.graph.names import LOGITS
 from genai.runtime.adapt.graph import remove_unused
 from genai.runtime.adapt.logits import find_head
 
-__all__ = ["give_hidden_states"]
+__all__ = ["HIDDEN_STATES", "give_hidden_states", "head_of"]
+
+HIDDEN_STATES = "hidden_states"
+"""The input of a head."""
 
 
 def give_hidden_states(graph: GraphProto, *, hidden_size: int) -> bool:
@@ -32,3 +35,23 @@ def give_hidden_states(graph: GraphProto, *, hidden_size: int) -> bool:
             graph.output[index].CopyFrom(given)
     remove_unused(graph)
     return True
+
+
+def head_of(model: ModelProto, *, hidden_size: int) -> ModelProto | None:
+    """Return a graph from hidden states, float32 [rows, positions, hidden_size], to logits; `None` if the head cannot be told.
+
+    The model stays as it is. What it has outside stays there.
+    """
+    made = ModelProto()
+    made.CopyFrom(model)
+    head = find_head(made.graph, set())
+    if head is None:
+        return None
+    head.input[0] = HIDDEN_STATES
+    shape: list[str | int] = ["rows", "positions", hidden_size]
+    made.graph.input.append(helper.make_tensor_value_info(HIDDEN_STATES, TensorProto.FLOAT, shape))
+    kept = [output for output in made.graph.output if output.name == LOGITS]
+    del made.graph.output[:]
+    made.graph.output.extend(kept)
+    remove_unused(made.graph)
+    return made
