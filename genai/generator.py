@@ -81,8 +81,8 @@ class Generator:
         provider_library: A plug-in library of execution providers to register, one of which `provider` names.
         strict: Whether it is an error that the provider leaves nodes to the CPU, or that "auto" takes the CPU where an
             accelerator is there, instead of a warning in the log.
-        optimize_for: "speed" has prompts read by a second graph with weights of 8 bits, which takes a byte for every weight
-            more, "memory" has one graph do all, and "auto" is "speed" where enough memory is free. It means something
+        optimize_for: "speed" has prompts read, and large batches decoded, by a second graph with weights of 8 bits, which
+            takes a byte for every weight more, "memory" has one graph do all, and "auto" is "speed" where enough memory is free. It means something
             where the CPU runs a quantized model.
         draft: A smaller model with the same vocabulary, named as `model` is, that guesses tokens for it to confirm several
             at a time (`speculative`). It runs on the same device and has a cache of its own, for which limits count too.

@@ -119,8 +119,8 @@ class RunFlags:
         str,
         typer.Option(
             metavar="GOAL",
-            help="On the CPU: speed holds weights twice, so that prompts are read faster, memory once; auto looks at what "
-            "is free.",
+            help="On the CPU: speed holds weights twice, so that prompts and batches are faster, memory once; auto looks "
+            "at what is free.",
         ),
     ] = "auto"
 

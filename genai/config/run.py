@@ -11,8 +11,8 @@ from genai.errors import OptionError, did_you_mean
 __all__ = ["OPTIMIZE_FOR", "SHARE_OF_FREE_MEMORY", "RunOptions", "check_optimize_for", "check_run_options"]
 
 OPTIMIZE_FOR = ("auto", "speed", "memory")
-"""What `optimize_for` may be: "speed" holds weights twice where that makes prompts faster, "memory" once, and "auto" twice
-where enough memory is free."""
+"""What `optimize_for` may be: "speed" holds weights twice where that makes prompts and batches faster, "memory" once, and
+"auto" twice where enough memory is free."""
 
 SHARE_OF_FREE_MEMORY = 0.25
 """Of the memory that is free, what "auto" lets the second weights take."""

@@ -61,8 +61,8 @@ class Decoder:
         num_threads: Threads of one operator; None is ONNX Runtime's choice (all cores).
         provider_library: A plug-in library of execution providers to register, one of which `provider` names.
         strict: Whether it is an error that the provider leaves nodes to the CPU, instead of a warning in the log.
-        optimize_for: One of `genai.config.OPTIMIZE_FOR`: "speed" reads prompts by a second graph in 8 bits, where the CPU
-            runs the model and can do it exactly, which takes a byte for every weight more; "memory" does not, and "auto"
+        optimize_for: One of `genai.config.OPTIMIZE_FOR`: "speed" reads prompts, and decodes large batches, by a second
+            graph in 8 bits, where the CPU runs the model and can do it exactly, which takes a byte for every weight more; "memory" does not, and "auto"
             does where enough memory is free.
         gives_hidden_states: Whether `run` gives the last layer's hidden states, float32 [positions, hidden_size], in the
             place of logits; one graph does all then.
