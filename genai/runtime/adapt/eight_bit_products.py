@@ -1,11 +1,11 @@
-"""Products of many rows in 8 bits: the same graph with another arithmetic, for prompts.
+"""Products of many rows in 8 bits: the same graph with another arithmetic, for prompts and batches.
 
 MatMulNBits unpacks its weights for every few rows; with one row the reading of weights is all there is to it, with many it
 computes at a third to a half of what the processor's 8-bit instructions do. MatMulIntegerToFloat reaches nine tenths. It
 takes a matrix of bytes with one scale for each output, and rows of uint8 around 128, which share one scale; so each row is
 brought to the same largest magnitude before, and its product multiplied by what that took:
 
-    largest = max |row|;  codes = round(127 row / largest) + 128;  product = (codes - 128) W * largest / 127
+    largest = max |row|;  codes = round(127 row / largest) + 128;  product = (codes - 128) W / 127 * largest
 
 A row of zeros has codes of no meaning, which are multiplied by 0.
 
@@ -277,7 +277,7 @@ class _Rewriting:
     def _integer_product(self, codes: str, matrix: EightBitMatrix, output: str) -> str:
         """Multiply codes by a matrix: float32 [..., rows], without the factors of the codes' rows."""
         self.matrices.append(matrix)
-        inputs = [codes, matrix.name, _ONE, matrix.scales, _MIDDLE, WEIGHTS_MIDDLE]
+        inputs = [codes, matrix.name, _STEP, matrix.scales, _MIDDLE, WEIGHTS_MIDDLE]
         return self._add("MatMulIntegerToFloat", inputs, output, domain=MICROSOFT)
 
     def _quantized(self, x: str) -> tuple[str, str]:
@@ -288,9 +288,9 @@ class _Rewriting:
             inverse = self._add("Div", [_LARGEST_CODE, largest], f"eight_bit.{x}.inverse")
             scaled = self._add("Mul", [x, inverse], f"eight_bit.{x}.scaled")
             codes = self._add("QuantizeLinear", [scaled, _ONE, _MIDDLE], f"eight_bit.{x}.codes")
-            factors = self._add("Mul", [largest, _STEP], f"eight_bit.{x}.factors")
+            factors = largest
             if x in self._owed:
-                factors = self._add("Mul", [factors, self._owed[x]], f"eight_bit.{x}.all_factors")
+                factors = self._add("Mul", [largest, self._owed[x]], f"eight_bit.{x}.factors")
             self._rows[x] = codes, factors
         return self._rows[x]
 
