@@ -7,9 +7,9 @@ First as many clients as there are slots ask for a while, which warms up and tel
 random, at --share of it (0.8): of a hundred clients 74 read a streamed answer and 6 a whole one, 10 leave in the middle, 3
 before anything came, 3 send prompts that are too long, 4 bodies that are none. Judged are: every request answered or
 refused as it should be; every answer ended exactly once; memory of the server's processes, which may grow by 2 % from the
-first fifth of the time to the last; the first token's p99, by half from the first third to the last; the server's log,
-without a traceback; and, when all clients are gone, its own counters: nothing runs or waits, and no slot of the cache is
-held.
+first fifth of the time to the last, but for keys and values, of which it keeps as many as were ever in use at once; the
+first token's p99, by half from the first third to the last; the server's log, without a traceback; and, when all clients
+are gone, its own counters: nothing runs or waits, and no slot of the cache is held.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ import sys
 import threading
 import time
 import urllib.request
+from collections import Counter
 from collections.abc import Iterator
-from itertools import count
 from pathlib import Path
 
 from load.generators import Timing, closed_loop, open_loop
 from load.processes import resident_bytes
 from load.servers import Capacity, Programs, Running, ServerError, start
-from load.verdict import Check, judge, judge_memory, judge_rest
+from load.verdict import Check, Sample, judge, judge_memory, judge_rest
 from load.visitors import Visitors
 from load.workload import MIXES, arrivals, draw
 from prometheus_client.parser import text_string_to_metric_families
@@ -91,51 +91,59 @@ def soak(running: Running, arguments: argparse.Namespace, *, max_context: int) -
     )
     visitors = Visitors(max_context=max_context, seed=seed)
     timing = Timing(arguments.minutes * 6, arguments.minutes * 60)  # a tenth more, at first
-    with watched(running.pid) as memory:
+    with watched(running) as samples:
         outcome = open_loop(
             running, arrivals(rate, seed=seed), draw(mix, seed=seed + 1), timing, send=visitors.send
         )
     return [
         *judge(outcome),
-        judge_memory(memory, start=outcome.start, end=outcome.end),
+        judge_memory(samples, start=outcome.start, end=outcome.end),
         judge_log(arguments.log),
         judge_rest(settled(running.url)),
     ]
 
 
 @contextlib.contextmanager
-def watched(pid: int) -> Iterator[list[tuple[float, int]]]:
-    """Note twice a second what a process and its children have resident, as long as the block lasts."""
-    memory: list[tuple[float, int]] = []
+def watched(running: Running) -> Iterator[list[Sample]]:
+    """Note every second what a server's processes have resident, as long as the block lasts."""
+    samples: list[Sample] = []
     over = threading.Event()
 
     def watch() -> None:
-        while not over.wait(0.5):
-            memory.append((time.perf_counter(), resident_bytes(pid)))
+        assert running.pid is not None
+        while not over.wait(1.0):
+            found = counters(running.url)
+            held = found["genai_kv_cache_tokens"] + found["genai_kv_cache_idle_tokens"]
+            token_bytes = found["genai_kv_cache_bytes"] / found["genai_kv_cache_max_tokens"]
+            samples.append(Sample(time.perf_counter(), resident_bytes(running.pid), int(held * token_bytes)))
 
     thread = threading.Thread(target=watch)
     thread.start()
     try:
-        yield memory
+        yield samples
     finally:
         over.set()
         thread.join()
 
 
+def counters(url: str) -> dict[str, float]:
+    """Return a server's counters, of all models together."""
+    with urllib.request.urlopen(f"{url}/metrics") as answer:
+        families = text_string_to_metric_families(answer.read().decode())
+    found: Counter[str] = Counter()
+    for sample in (sample for family in families for sample in family.samples):
+        found[sample.name] += sample.value
+    return dict(found)
+
+
 def settled(url: str) -> dict[str, float]:
     """Return what a server has in hand, as soon as that is nothing, or after a while."""
     end = time.monotonic() + SETTLE_SECONDS
-    for _ in count():
-        with urllib.request.urlopen(f"{url}/metrics") as answer:
-            families = list(text_string_to_metric_families(answer.read().decode()))
-        found = {
-            name: sum(sample.value for family in families for sample in family.samples if sample.name == name)
-            for name in IN_HAND
-        }
+    while True:
+        found = {name: value for name, value in counters(url).items() if name in IN_HAND}
         if not any(found.values()) or time.monotonic() > end:
-            break
+            return found
         time.sleep(0.1)
-    return found
 
 
 def judge_log(log: Path) -> Check:

@@ -12,15 +12,27 @@ import numpy as np
 from .client import Record
 from .generators import Outcome
 
-__all__ = ["Check", "Memory", "judge", "judge_memory", "judge_rest"]
+__all__ = ["Check", "Sample", "judge", "judge_memory", "judge_rest"]
 
 MAX_GROWTH = 1.02
-"""Of what is resident, from the first fifth of what counts to the last."""
+"""Of what is resident beside the cache, from the first fifth of what counts to the last."""
 MAX_DRIFT, MAX_DRIFT_SECONDS = 1.5, 0.25
 """Of the first token's p99, from the first third to the last: by this factor, or by these seconds."""
 
-Memory = Sequence[tuple[float, int]]
-"""Times, by `time.perf_counter`, with what was resident then."""
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What a server had in memory at a time.
+
+    Args:
+        time: By `time.perf_counter`.
+        resident: Bytes that were resident.
+        cached: Bytes of these that keys and values of prompts and answers took, those that are kept for later among them.
+    """
+
+    time: float
+    resident: int
+    cached: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,16 +73,19 @@ def judge(outcome: Outcome) -> list[Check]:
     ]
 
 
-def judge_memory(memory: Memory, *, start: float, end: float) -> Check:
-    """Compare what was resident at first with what is at the end."""
+def judge_memory(samples: Sequence[Sample], *, start: float, end: float) -> Check:
+    """Compare what was resident at first with what is at the end, but for the cache, which holds as much as was ever in use."""
     fifth = (end - start) / 5
-    first = statistics.median(size for time, size in memory if start <= time < start + fifth)
-    last = statistics.median(size for time, size in memory if end - fifth <= time < end)
-    peak = max(size for _, size in memory)
+    early = [each for each in samples if start <= each.time < start + fifth]
+    late = [each for each in samples if end - fifth <= each.time < end]
+    first, last = (statistics.median(each.resident - each.cached for each in part) for part in (early, late))
+    first_cached, last_cached = (statistics.median(each.cached for each in part) for part in (early, late))
+    peak = max(each.resident for each in samples)
     return Check(
         "memory stays",
         last <= first * MAX_GROWTH,
-        f"{first / 1e6:,.1f} MB, then {last / 1e6:,.1f} ({last / first - 1:+.1%}), at most {peak / 1e6:,.1f}",
+        f"beside the cache {first / 1e6:,.1f} MB, then {last / 1e6:,.1f} ({last / first - 1:+.1%}); the cache "
+        f"{first_cached / 1e6:,.1f} MB, then {last_cached / 1e6:,.1f}; at most {peak / 1e6:,.1f} in all",
     )
 
 

@@ -16,7 +16,7 @@ import pytest
 from scripts.load.client import Record
 from scripts.load.generators import Outcome
 from scripts.load.processes import Usage
-from scripts.load.verdict import judge, judge_memory, judge_rest
+from scripts.load.verdict import Sample, judge, judge_memory, judge_rest
 from scripts.load.visitors import BEHAVIOURS, Visitors
 from scripts.load.workload import Ask
 
@@ -53,8 +53,11 @@ def test_the_first_token_may_not_come_later_and_later() -> None:
 
 @pytest.mark.parametrize(("growth", "is_good"), [(0.0, True), (0.015, True), (0.04, False)])
 def test_memory_may_not_grow(growth: float, is_good: bool) -> None:
-    memory = [(float(time), int(1e8 * (1 + growth * time / 100))) for time in range(-10, 101)]
-    assert judge_memory(memory, start=0.0, end=100.0).is_good == is_good
+    samples = [
+        Sample(float(time), int(1e8 * (1 + growth * time / 100)) + 10**6 * time, 10**6 * time)
+        for time in range(-10, 101)
+    ]
+    assert judge_memory(samples, start=0.0, end=100.0).is_good == is_good
 
 
 def test_nothing_may_be_left_and_no_counter_missing() -> None:
