@@ -7,9 +7,9 @@ First as many clients as there are slots ask for a while, which warms up and tel
 random, at --share of it (0.8): of a hundred clients 74 read a streamed answer and 6 a whole one, 10 leave in the middle, 3
 before anything came, 3 send prompts that are too long, 4 bodies that are none. Judged are: every request answered or
 refused as it should be; every answer ended exactly once; memory of the server's processes, which may grow by 2 % from the
-first fifth of the time to the last, but for keys and values, of which it keeps as many as were ever in use at once; the
-first token's p99, by half from the first third to the last; the server's log, without a traceback; and, when all clients
-are gone, its own counters: nothing runs or waits, and no slot of the cache is held.
+first fifth of the time to the last (it is told how much of that are keys and values, of which a server keeps as many as
+were ever in use at once); the first token's p99, by half from the first third to the last; the server's log, without a
+traceback; and, when all clients are gone, its own counters: nothing runs or waits, and no slot of the cache is held.
 """
 
 from __future__ import annotations
@@ -140,7 +140,8 @@ def settled(url: str) -> dict[str, float]:
     """Return what a server has in hand, as soon as that is nothing, or after a while."""
     end = time.monotonic() + SETTLE_SECONDS
     while True:
-        found = {name: value for name, value in counters(url).items() if name in IN_HAND}
+        there = counters(url)
+        found = {name: there[name] for name in IN_HAND}
         if not any(found.values()) or time.monotonic() > end:
             return found
         time.sleep(0.1)

@@ -62,8 +62,8 @@ class Decoder:
         provider_library: A plug-in library of execution providers to register, one of which `provider` names.
         strict: Whether it is an error that the provider leaves nodes to the CPU, instead of a warning in the log.
         optimize_for: One of `genai.config.OPTIMIZE_FOR`: "speed" reads prompts, and decodes large batches, by a second
-            graph in 8 bits, where the CPU runs the model and can do it exactly, which takes a byte for every weight more; "memory" does not, and "auto"
-            does where enough memory is free.
+            graph in 8 bits, where the CPU runs the model and can do it exactly, which takes a byte for every weight more;
+            "memory" does not, and "auto" does where enough memory is free.
         gives_hidden_states: Whether `run` gives the last layer's hidden states, float32 [positions, hidden_size], in the
             place of logits; one graph does all then.
         profile_folder: Where ONNX Runtime writes what its runs spend their time on; None profiles nothing.
@@ -329,10 +329,10 @@ class Decoder:
         """Return how many tokens of a prompt run at a time behind so many, if their scores are to stay small."""
         if not self._prompts.facts.in_eight_bits:
             return wanted
-        size, bytes_per_score = max(wanted, LEAST_CHUNK), 4 * self._folder.decoder.num_heads
+        size, bytes_per_score = wanted, 4 * self._folder.decoder.num_heads
         while size > LEAST_CHUNK and bytes_per_score * size * (past + size) > MAX_SCORE_BYTES:
             size = max(size // 2, LEAST_CHUNK)
-        return min(size, wanted)
+        return size
 
     def _append(
         self, slots: Sequence[Slot], rows: Sequence[Sequence[int]], *, num_logits: int

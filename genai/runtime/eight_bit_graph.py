@@ -68,7 +68,7 @@ def compute_in_eight_bits(
         yield None
         return
     with with_eight_bit_weights(model, matrices, weights=adapted.weights) as root:
-        yield AdaptedGraph(model, replace(adapted.facts, gives_logits=False, in_eight_bits=True), root)
+        yield AdaptedGraph(model, replace(adapted.facts, in_eight_bits=True), root)
 
 
 def _hindrance(num_bytes: int, optimize_for: str) -> str | None:

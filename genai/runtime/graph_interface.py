@@ -181,7 +181,7 @@ class GraphInterface:
         ports = _cache_ports(inputs, outputs, feeds, decoder, facts)
         adapters = frozenset(name for name in inputs if name.startswith(names.ADAPTER_PREFIX))
         unknown = sorted(inputs.keys() - feeds.keys() - {port.past for port in ports} - adapters)
-        lacks_logits = facts.gives_logits and names.LOGITS not in outputs
+        lacks_logits = not facts.in_eight_bits and names.LOGITS not in outputs
         if unknown or not ports or lacks_logits or names.INPUT_IDS not in feeds:
             raise ModelFolderError(
                 f"the graph is not a decoder with a cache that genai can feed: inputs not understood: "

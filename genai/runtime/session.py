@@ -273,7 +273,7 @@ def _tokens_and_prompts(
     The first has the largest matrices, the head's, which are mapped beside their packed copies while it is made; so it
     comes before the other one's weights are in memory.
     """
-    tokens, prompts = (_attending_plainly(folder, stages, adapters, options) for _ in range(2))
+    tokens, prompts = (_adapted(folder, stages, adapters, options, attends_plainly=True) for _ in range(2))
     head = None
     if decodes_batches and prompts.facts.can_keep_none:
         num_threads = options.get("num_threads")
@@ -298,25 +298,22 @@ def _tokens_and_prompts(
         return None
 
 
-def _attending_plainly(
-    folder: ModelFolder, stages: Sequence[StageConfig], adapters: AdapterSet | None, options: SessionOptions
+def _adapted(
+    folder: ModelFolder,
+    stages: Sequence[StageConfig],
+    adapters: AdapterSet | None,
+    options: SessionOptions,
+    *,
+    attends_plainly: bool = False,
 ) -> AdaptedGraph:
-    """Return a folder's graph with the plain kernel of attention, and places for adapters, if there are any."""
+    """Return a folder's graph with places for adapters, if there are any, and perhaps the plain kernel of attention."""
     adapted = AdaptedGraph.of_folder(folder, stages, options.get("max_context"))
-    num_threads = options.get("num_threads") or os.cpu_count() or 1
-    factors = attend_plainly(adapted.model, adapted.weights, num_threads=num_threads)
+    factors = None
+    if attends_plainly:
+        num_threads = options.get("num_threads") or os.cpu_count() or 1
+        factors = attend_plainly(adapted.model, adapted.weights, num_threads=num_threads)
     if adapters is not None:
         adapters.add_to(adapted.model, folder, factors)
-    return adapted
-
-
-def _adapted(
-    folder: ModelFolder, stages: Sequence[StageConfig], adapters: AdapterSet | None, options: SessionOptions
-) -> AdaptedGraph:
-    """Return a folder's graph with places for adapters, if there are any."""
-    adapted = AdaptedGraph.of_folder(folder, stages, options.get("max_context"))
-    if adapters is not None:
-        adapters.add_to(adapted.model, folder)
     return adapted
 
 

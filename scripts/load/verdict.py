@@ -15,7 +15,7 @@ from .generators import Outcome
 __all__ = ["Check", "Sample", "judge", "judge_memory", "judge_rest"]
 
 MAX_GROWTH = 1.02
-"""Of what is resident beside the cache, from the first fifth of what counts to the last."""
+"""Of what is resident, from the first fifth of what counts to the last."""
 MAX_DRIFT, MAX_DRIFT_SECONDS = 1.5, 0.25
 """Of the first token's p99, from the first third to the last: by this factor, or by these seconds."""
 
@@ -74,18 +74,18 @@ def judge(outcome: Outcome) -> list[Check]:
 
 
 def judge_memory(samples: Sequence[Sample], *, start: float, end: float) -> Check:
-    """Compare what was resident at first with what is at the end, but for the cache, which holds as much as was ever in use."""
+    """Compare what was resident at first with what is at the end, and say how much of each was the cache's."""
     fifth = (end - start) / 5
     early = [each for each in samples if start <= each.time < start + fifth]
     late = [each for each in samples if end - fifth <= each.time < end]
-    first, last = (statistics.median(each.resident - each.cached for each in part) for part in (early, late))
-    first_cached, last_cached = (statistics.median(each.cached for each in part) for part in (early, late))
+    first, last = (statistics.median(each.resident for each in part) for part in (early, late))
+    cached = [statistics.median(each.cached for each in part) / 1e6 for part in (early, late)]
     peak = max(each.resident for each in samples)
     return Check(
         "memory stays",
         last <= first * MAX_GROWTH,
-        f"beside the cache {first / 1e6:,.1f} MB, then {last / 1e6:,.1f} ({last / first - 1:+.1%}); the cache "
-        f"{first_cached / 1e6:,.1f} MB, then {last_cached / 1e6:,.1f}; at most {peak / 1e6:,.1f} in all",
+        f"{first / 1e6:,.1f} MB, then {last / 1e6:,.1f} ({last / first - 1:+.1%}), at most {peak / 1e6:,.1f}; of that "
+        f"keys and values {cached[0]:,.1f} MB, then {cached[1]:,.1f}",
     )
 
 

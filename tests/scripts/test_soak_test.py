@@ -53,10 +53,7 @@ def test_the_first_token_may_not_come_later_and_later() -> None:
 
 @pytest.mark.parametrize(("growth", "is_good"), [(0.0, True), (0.015, True), (0.04, False)])
 def test_memory_may_not_grow(growth: float, is_good: bool) -> None:
-    samples = [
-        Sample(float(time), int(1e8 * (1 + growth * time / 100)) + 10**6 * time, 10**6 * time)
-        for time in range(-10, 101)
-    ]
+    samples = [Sample(float(time), int(1e8 * (1 + growth * time / 100)), 10**7) for time in range(-10, 101)]
     assert judge_memory(samples, start=0.0, end=100.0).is_good == is_good
 
 

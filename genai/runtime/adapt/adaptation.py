@@ -29,8 +29,8 @@ class GraphFacts:
         rope_switch_length: Length beyond which `use_long_rope` has to be true.
         num_block_weights: Weights of the products that MatMulNBits computes.
         rounds_activations: Whether products round activations to 8 bits.
-        gives_logits: Whether it gives logits; what reads prompts alone does not.
-        in_eight_bits: Whether it is what computes in 8 bits beside the graph that decodes, and attends by the plain kernel.
+        in_eight_bits: Whether it is what computes in 8 bits beside the graph that gives logits, and attends by the plain
+            kernel.
     """
 
     shared: frozenset[str] = frozenset()
@@ -38,7 +38,6 @@ class GraphFacts:
     rope_switch_length: int | None = None
     num_block_weights: int = 0
     rounds_activations: bool = False
-    gives_logits: bool = True
     in_eight_bits: bool = False
 
 

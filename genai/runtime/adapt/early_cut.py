@@ -7,8 +7,6 @@ feed-forward block.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from onnx import GraphProto, NodeProto, helper
 
 from genai.graph.names import NUM_LOGITS_TO_KEEP
@@ -139,7 +137,8 @@ class _Moving:
         if not value or value in self._initializers:
             return True
         producer = self._producers.get(value)
-        is_made_of_constants: Sequence[bool] = [
-            operand in self._initializers for operand in (producer.input if producer is not None else ())
-        ]
-        return bool(is_made_of_constants) and all(is_made_of_constants)
+        return (
+            producer is not None
+            and len(producer.input) > 0
+            and all(each in self._initializers for each in producer.input)
+        )
