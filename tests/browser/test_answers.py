@@ -93,6 +93,18 @@ def test_stop_and_continue(scripted: Chat, script: Script) -> None:
     assert scripted.button("Continue").count() == 0
 
 
+def test_a_continued_answer_can_be_stopped(scripted: Chat, script: Script) -> None:
+    script.then(Answer([text("One")], finish_reason="length"), Answer([text(" two")], then="wait"))
+    scripted.ask("Count")
+    scripted.button("Continue").click()
+    scripted.page.get_by_text("One two").wait_for()
+    assert scripted.page.locator("#announcements").inner_text() == "scripted is answering"
+    scripted.page.get_by_role("button", name="Stop").click()
+    scripted.wait()
+    assert script.was_left.wait(10)
+    assert "stopped" in scripted.last.locator(".facts").inner_text()
+
+
 def test_a_cut_answer_goes_on_as_it_would_have(chat: Chat) -> None:
     chat.set(temperature="0")
     chat.ask(QUESTION)

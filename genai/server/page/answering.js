@@ -16,7 +16,8 @@ export class Answering {
   #onChange;
 
   /**
-   * `keep(conversation, tokens)` stores both; `onChange(conversation, message, isEnd)` is told of each change.
+   * `keep(conversation, tokens)` stores both; `onChange(conversation, message, {tokens, isBegin, isEnd})` is told of each
+   * change.
    */
   constructor({ keep, onChange }) {
     this.#keep = keep;
@@ -53,7 +54,7 @@ export class Answering {
     const saving = setInterval(save, SAVE_EVERY);
     try {
       save();
-      this.#onChange(conversation, message, { tokens });
+      this.#onChange(conversation, message, { tokens, isBegin: true });
       for await (const chunk of streamAnswer(requestBody(conversation, message), ending.signal)) {
         reader.take(chunk, performance.now());
         this.#onChange(conversation, message, { tokens });

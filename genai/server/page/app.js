@@ -283,13 +283,7 @@ class App {
     this.#answer(last);
   }
 
-  #answerChanged(conversation, message, { tokens, isEnd = false }) {
-    const isBegin =
-      !isEnd &&
-      this.conversations.get(conversation.id) &&
-      tokens.length === 0 &&
-      message.content === "" &&
-      !message.reasoning;
+  #answerChanged(conversation, message, { tokens, isBegin = false, isEnd = false }) {
     if (isBegin) announce(`${message.model} is answering`);
     if (isEnd)
       announce(
