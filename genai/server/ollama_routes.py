@@ -19,6 +19,7 @@ from genai.server.keys import client_of
 from genai.server.models import Target
 from genai.server.openapi import described
 from genai.server.state import ServerState
+from genai.server.vectors import embed_rows
 from genai.text import Tokenizer
 from genai.wire import (
     OLLAMA,
@@ -95,7 +96,7 @@ def ollama_routes(state: ServerState) -> APIRouter:
     async def embed_texts(request: Request) -> Response:
         wanted = read_ollama_embed_request(await read_json(request), is_old=False)
         target, begun = state.models.find(wanted.model), time.perf_counter()
-        vectors, num_tokens = await _vectors(state, target, wanted, client_of(request.scope), normalize=True)
+        vectors, num_tokens = await _vectors(state, target, wanted, request, normalize=True)
         return AsciiJson(
             {
                 "model": target.name,
@@ -118,7 +119,7 @@ def ollama_routes(state: ServerState) -> APIRouter:
     async def embed_text(request: Request) -> Response:
         wanted = read_ollama_embed_request(await read_json(request), is_old=True)
         target = state.models.find(wanted.model)
-        vectors, _ = await _vectors(state, target, wanted, client_of(request.scope), normalize=False)
+        vectors, _ = await _vectors(state, target, wanted, request, normalize=False)
         return AsciiJson({"embedding": vectors[0] if vectors else []})
 
     for name, command in _ELSEWHERE.items():
@@ -182,26 +183,24 @@ async def _shown(state: ServerState, target: Target) -> dict[str, Any]:
 
 
 async def _vectors(
-    state: ServerState, target: Target, wanted: OllamaEmbedRequest, client: str | None, *, normalize: bool
+    state: ServerState, target: Target, wanted: OllamaEmbedRequest, request: Request, *, normalize: bool
 ) -> tuple[list[list[float]], int]:
     """Return the vectors of texts, and how many tokens they have."""
     if not wanted.texts and wanted.keep_alive == 0:
         await state.models.unload(target)
         return [], 0
-    with state.admitted(client):
+    with state.admitted(client_of(request.scope)):
         async with state.models.use(target, keep_alive=wanted.keep_alive) as generator:
             if not wanted.texts:
                 return [], 0
-            return await asyncio.to_thread(_embedded, generator, wanted, normalize=normalize)
+            rows = await asyncio.to_thread(_tokenized, generator, wanted)
+            vectors = await embed_rows(request, generator, rows, normalize=normalize)
+            return vectors.tolist(), sum(map(len, rows))
 
 
-def _embedded(
-    generator: Generator, wanted: OllamaEmbedRequest, *, normalize: bool
-) -> tuple[list[list[float]], int]:
+def _tokenized(generator: Generator, wanted: OllamaEmbedRequest) -> list[list[int]]:
     rows = [generator.tokenize(text) for text in wanted.texts]
-    if wanted.is_cut:
-        rows = [_cut(generator, row) for row in rows]
-    return generator.embed(token_ids=rows, normalize=normalize).tolist(), sum(map(len, rows))
+    return [_cut(generator, row) for row in rows] if wanted.is_cut else rows
 
 
 def _cut(generator: Generator, row: list[int]) -> list[int]:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Sequence
 
 from fastapi import APIRouter
 from starlette.requests import Request
@@ -17,6 +16,7 @@ from genai.server.http import read_json
 from genai.server.keys import client_of
 from genai.server.openapi import described
 from genai.server.state import ServerState
+from genai.server.vectors import embed_rows
 from genai.wire import (
     EMBEDDING,
     EMBEDDINGS,
@@ -41,15 +41,16 @@ def openai_routes(state: ServerState) -> APIRouter:
         target = state.models.find(wanted.model)
         with state.admitted(client_of(request.scope)):
             async with state.models.use(target) as generator:
-                return AsciiJson(await asyncio.to_thread(_embedded, generator, wanted, target.name))
+                rows = await asyncio.to_thread(_tokenized, generator, wanted)
+                try:
+                    vectors = await embed_rows(request, generator, rows, **wanted.options)
+                except OptionError as error:
+                    raise wanted.in_its_words(error) from error
+        num_tokens = sum(map(len, rows))
+        return AsciiJson(embedding_body(wanted, vectors, model=target.name, num_tokens=num_tokens))
 
     return router
 
 
-def _embedded(generator: Generator, wanted: EmbeddingRequest, name: str) -> Mapping[str, Any]:
-    rows = [generator.tokenize(each) if isinstance(each, str) else each for each in wanted.inputs]
-    try:
-        vectors = generator.embed(token_ids=rows, **wanted.options)
-    except OptionError as error:
-        raise wanted.in_its_words(error) from error
-    return embedding_body(wanted, vectors, model=name, num_tokens=sum(map(len, rows)))
+def _tokenized(generator: Generator, wanted: EmbeddingRequest) -> list[Sequence[int]]:
+    return [generator.tokenize(each) if isinstance(each, str) else each for each in wanted.inputs]

@@ -184,3 +184,32 @@ def test_while_the_model_is_loaded(serve: Callable[..., Running], leave: Leave, 
         may_end.set()
     with server.client as client:
         assert client.post(CHAT, json=asked(stream=False, num_new=1)).status_code == 200
+
+
+@LEAVES
+@pytest.mark.parametrize("path", ["/v1/embeddings", "/api/embed"], ids=["openai", "ollama"])
+def test_while_texts_become_vectors(
+    serve: Callable[..., Running], leave: Leave, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    num_read, reading, may_end = 0, threading.Event(), threading.Event()
+    with demo() as generator:
+        embed = generator.embed
+
+        def slow(**options: Any) -> Any:
+            nonlocal num_read
+            num_read += 1
+            reading.set()
+            assert may_end.wait(60)
+            return embed(**options)
+
+        monkeypatch.setattr(generator, "embed", slow)
+        server = serve({"demo": lambda: generator})
+        asking = connect(server)
+        asking.sendall(post(path, {"model": "demo", "input": ["one", "two", "three"]}))
+        assert reading.wait(30)
+        leave(asking)
+        until(lambda: server.app.state.server.num_requests == 0)
+        may_end.set()
+        with server.client as client:
+            assert client.post(path, json={"model": "demo", "input": "four"}).status_code == 200
+        assert num_read == 2
