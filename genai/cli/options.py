@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from genai.cli.quantities import parse_bytes
 from genai.config import RunOptions
 
 __all__ = [
@@ -92,8 +93,9 @@ class CacheFlags:
     kv_cache_bytes: Annotated[
         int | None,
         typer.Option(
-            min=1,
-            help="Most bytes of KV cache; if not given, all there is on the host, and nine tenths of what a device has free.",
+            parser=parse_bytes,
+            metavar="BYTES",
+            help="Most bytes of KV cache, as 2GB; if not given, all there is on the host, and nine tenths of what a device has free.",
         ),
     ] = None
 

@@ -255,7 +255,7 @@ def test_how_much_is_held_can_be_said(
 
     monkeypatch.setattr("genai.generator.Generator", remember)
     command = ["batch", str(requests), "-o", str(tmp_path / "out.jsonl")]
-    limits = ["--max-batch", "2", "--kv-cache-bytes", "50000000", "--device", "0", "--draft", "demo"]
+    limits = ["--max-batch", "2", "--kv-cache-bytes", "50MB", "--device", "0", "--draft", "demo"]
     assert run_app([*command, *limits]) == 0
     assert (made["max_batch"], made["kv_cache_bytes"], made["devices"]) == (2, 50_000_000, [0])
     assert made["draft"] is not None

@@ -22,6 +22,10 @@ def test_what_is_no_time_is_refused_with_the_form(wrong: str) -> None:
 
 
 def test_the_command_says_the_form(capsys: pytest.CaptureFixture[str]) -> None:
-    for option, form in (("--keep-alive", "as 5m"), ("--max-loaded-bytes", "as 2GB")):
+    for option, form in (
+        ("--keep-alive", "as 5m"),
+        ("--max-loaded-bytes", "as 2GB"),
+        ("--kv-cache-bytes", "as 2GB"),
+    ):
         assert run_app(["serve", option, "much"]) == 2
         assert form in " ".join(capsys.readouterr().err.split())
