@@ -652,6 +652,17 @@ class Generator:
         """
         return self._reader.load_cache(Path(path))
 
+    def warm_up(self) -> None:
+        """Do now what the first batch would wait for: on a CPU, try which of two graphs decodes batches faster.
+
+        Raises:
+            GenerationError: The model failed to run.
+        """
+        if num_rows := self._decoder.num_untried_rows:
+            self.generate(
+                token_ids=[[0]] * num_rows, config=GenerationConfig(max_new_tokens=2, ignore_eos=True)
+            )
+
     def workload(self) -> Workload:
         """Return how much runs and waits, and how full the KV cache is; cheap, and any thread may ask at any time."""
         return self._engine.workload()

@@ -32,6 +32,7 @@ class ScriptedModel(FakeModel):
     """A fake model that gives the next of some answers to every new prompt."""
 
     provider = "cpu"
+    num_untried_rows = 0
 
     def __init__(self, tokenizer: Tokenizer, answers: Sequence[str]) -> None:
         super().__init__(vocab_size=1700, context_length=2048)

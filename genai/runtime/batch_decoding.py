@@ -48,6 +48,11 @@ class BatchDecoding:
         self._is_open = False
         self._least_rows: int | None = None
 
+    @property
+    def num_untried_rows(self) -> int:
+        """Rows of the largest step that would begin with a trial; 0 if none would."""
+        return self._untried[-1] if self._untried and self._least_rows is None else 0
+
     def step(self, spans: Sequence[Span], *, is_alone: bool) -> StepOutput:
         """Append one token to each slot, as `Decoding.step` does."""
         while self._least_rows is None and self._untried and len(spans) >= self._untried[0]:

@@ -160,6 +160,11 @@ class Decoder:
         """Whether new prompts of different lengths may run together; a state would take in the padding."""
         return self.cache.can_truncate
 
+    @property
+    def num_untried_rows(self) -> int:
+        """Rows of the largest step before which it would be tried how to compute such steps; 0 if none would."""
+        return self._decoding.num_untried_rows if isinstance(self._decoding, BatchDecoding) else 0
+
     def rotations(self) -> Sequence[Rotation | None]:
         """Return how positions have turned each of the cache's tensors; the graph is read again when first asked."""
         if self._rotations is None:

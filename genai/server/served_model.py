@@ -73,14 +73,15 @@ class ServedModel:
         return None if self.generator is None or self.is_going else self.generator.workload()
 
     def load_now(self) -> Generator:
-        """Load it; blocks.
+        """Load it, and let it do what requests would wait for; blocks.
 
         Raises:
             GenaiError: It cannot be loaded.
         """
         begin = time.monotonic()
-        self.generator = self.load()
-        self.folder = self.generator.folder
+        generator = self.load()
+        generator.warm_up()
+        self.generator, self.folder = generator, generator.folder
         self.idle_since = time.monotonic()
         self.num_loads += 1
         self.load_seconds += self.idle_since - begin

@@ -436,6 +436,19 @@ def test_a_trial_appends_nothing(model_folder: Folders, family: str) -> None:
     np.testing.assert_array_equal(decode(decoder, [2, 7]), decode(other, [2, 7]))
 
 
+@pytest.mark.parametrize("max_batch", [5, 6, 15, 16])
+def test_warming_up_leaves_nothing_to_try(
+    folder: ModelFolder, max_batch: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batch_decoding, "WORTHWHILE", float("inf"))
+    with Generator(folder, optimize_for="speed", max_batch=max_batch) as generator:
+        decoder = generator._decoder
+        assert decoder.num_untried_rows == {5: 0, 6: 6, 15: 6, 16: 16}[max_batch]
+        generator.warm_up()
+        assert decoder.num_untried_rows == 0
+        assert not decoder.cache.num_in_use
+
+
 def test_who_runs_few_rows_alone_has_no_second_head(folder: ModelFolder) -> None:
     decoder = Decoder(folder, optimize_for="speed", max_batch=batch_decoding.LEAST_ROWS - 1)
     assert decoder._prompts.facts.in_eight_bits

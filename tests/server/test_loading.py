@@ -45,6 +45,9 @@ class Loads:
         class Model:
             folder = None
 
+            def warm_up(self) -> None:
+                pass
+
             def close(self) -> None:
                 loads.events.append(f"-{name}")
                 if name in loads.ends_badly:
