@@ -119,14 +119,17 @@ def test_ctrl_c_ends_all_processes(model: Path, environment: dict[str, str]) -> 
         stderr=subprocess.PIPE,
         env=environment,
     )
-    deadline = time.monotonic() + 60
-    while not (workers := children_of(process.pid)) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert workers
-    time.sleep(1)
-    workers += children_of(process.pid)
-    process.send_signal(signal.SIGINT)
-    output, errors = process.communicate(timeout=60)
+    try:
+        deadline = time.monotonic() + 60
+        while not (workers := children_of(process.pid)) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert workers
+        time.sleep(1)
+        workers += children_of(process.pid)
+        process.send_signal(signal.SIGINT)
+        output, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert (process.returncode, output) == (130, b"")
     assert b"Traceback" not in errors
     assert not [worker for worker in workers if Path(f"/proc/{worker}").exists()]
