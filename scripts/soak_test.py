@@ -3,12 +3,13 @@
     python scripts/soak_test.py [--model MODEL] [--minutes M] [--share S] [--mix NAME] [--slots N] [--threads N]
         [--seed N] [--log FILE]
 
-First as many clients as there are slots ask for a while, which warms up and tells the capacity. Then requests arrive at
-random, at --share of it (0.8): of a hundred clients 74 read a streamed answer and 6 a whole one, 10 leave in the middle, 3
+First every slot is filled with as much as a request of the mix can take, since keys and values of ended requests stay as
+far as so many were in use at once. Then as many clients as there are slots ask for a while, which tells the capacity. Then
+requests arrive at random, at --share of it (0.8): of a hundred clients 74 read a streamed answer and 6 a whole one, 10 leave in the middle, 3
 before anything came, 3 send prompts that are too long, 4 bodies that are none. Judged are: every request answered or
 refused as it should be; every answer ended exactly once; memory of the server's processes, which may grow by 2 % from the
-first fifth of the time to the last (it is told how much of that are keys and values, of which a server keeps as many as
-were ever in use at once); the first token's p99, by half from the first third to the last; the server's log, without a
+first fifth of the time to the last (it is told how much of that are keys and values); how long half of all wait for the
+first token, by half from the first third to the last; the server's log, without a
 traceback; and, when all clients are gone, its own counters: nothing runs or waits, and no slot of the cache is held.
 """
 
@@ -30,10 +31,10 @@ from load.processes import resident_bytes
 from load.servers import Capacity, Programs, Running, ServerError, start
 from load.verdict import Check, Sample, judge, judge_memory, judge_rest
 from load.visitors import Visitors
-from load.workload import MIXES, arrivals, draw
+from load.workload import MIXES, Kind, Mix, arrivals, draw
 from prometheus_client.parser import text_string_to_metric_families
 
-CAPACITY_SECONDS = 20.0
+FILLING_SECONDS, CAPACITY_SECONDS = 90.0, 60.0
 SETTLE_SECONDS = 10.0
 IN_HAND = (
     "genai_requests_running",
@@ -77,10 +78,12 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def soak(running: Running, arguments: argparse.Namespace, *, max_context: int) -> list[Check]:
-    """Measure the capacity, put the load on, and look at what is left."""
+    """Fill the cache, measure the capacity, put the load on, and look at what is left."""
     mix, seed = MIXES[arguments.mix], arguments.seed
     assert running.pid is not None
-    seconds = min(CAPACITY_SECONDS, arguments.minutes * 60)
+    filling, seconds = (min(each, arguments.minutes * 60) for each in (FILLING_SECONDS, CAPACITY_SECONDS))
+    longest = Mix((Kind("longest", mix.max_tokens - mix.max_tokens // 4, mix.max_tokens // 4),))
+    closed_loop(running, arguments.slots, draw(longest, seed=seed), Timing(0.0, filling))
     full = closed_loop(running, arguments.slots, draw(mix, seed=seed), Timing(seconds / 4, seconds))
     rate = arguments.share * sum(
         full.start <= each.times[-1] < full.end for each in full.records if each.is_whole

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -17,7 +18,8 @@ __all__ = ["Check", "Sample", "judge", "judge_memory", "judge_rest"]
 MAX_GROWTH = 1.02
 """Of what is resident, from the first fifth of what counts to the last."""
 MAX_DRIFT, MAX_DRIFT_SECONDS = 1.5, 0.25
-"""Of the first token's p99, from the first third to the last: by this factor, or by these seconds."""
+"""Of the median wait for the first token, from the first third to the last: by this factor, or by these seconds. Of so many
+requests as come in ten minutes, the longest waits say what arrived together, not how fast the server is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,12 +102,14 @@ def judge_rest(gauges: Mapping[str, float]) -> Check:
 
 def _drift(streams: Sequence[Record], outcome: Outcome) -> Check:
     third = (outcome.end - outcome.start) / 3
-    first = _p99(streams, outcome.start, outcome.start + third)
-    last = _p99(streams, outcome.end - third, outcome.end)
-    is_good = last <= max(first * MAX_DRIFT, first + MAX_DRIFT_SECONDS)
-    return Check("the first token comes as soon as before", is_good, f"p99 {first:.2f} s, then {last:.2f} s")
+    first = _waits(streams, outcome.start, outcome.start + third)
+    last = _waits(streams, outcome.end - third, outcome.end)
+    is_good = last[0] <= max(first[0] * MAX_DRIFT, first[0] + MAX_DRIFT_SECONDS)
+    found = " then ".join(f"p50 {p50:.2f} s, p99 {p99:.2f} s;" for p50, p99 in (first, last)).rstrip(";")
+    return Check("the first token comes as soon as before", is_good, found)
 
 
-def _p99(records: Sequence[Record], start: float, end: float) -> float:
+def _waits(records: Sequence[Record], start: float, end: float) -> tuple[float, float]:
+    """Return the median wait for the first token, and the p99."""
     waits = [each.first_seconds for each in records if start <= each.due < end and each.times]
-    return float(np.percentile(waits, 99)) if waits else float("nan")
+    return tuple(np.percentile(waits, (50, 99))) if waits else (math.nan, math.nan)
