@@ -96,6 +96,14 @@ _LATENT: Mapping[str, Any] = {
     "n_shared_experts": 2,
 }
 
+_SHARED_EXPERTS: Mapping[str, Any] = {
+    **_COMMON,
+    "moe_intermediate_size": 40,
+    "n_routed_experts": 8,
+    "n_shared_experts": 2,
+    "num_experts_per_tok": 3,
+}
+
 _GEMMA4: Mapping[str, Any] = {
     **_COMMON,
     "head_dim": 16,
@@ -179,6 +187,28 @@ _CONFIGS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     ),
     "glm": ("GlmConfig", {**_COMMON, "head_dim": 32, "partial_rotary_factor": 0.5}),
     "glm4": ("Glm4Config", {**_COMMON, "head_dim": 32, "partial_rotary_factor": 0.5}),
+    "glm4_moe": (
+        "Glm4MoeConfig",
+        {
+            **_SHARED_EXPERTS,
+            "head_dim": 32,
+            "use_qk_norm": True,
+            "n_group": 2,
+            "topk_group": 1,
+            "routed_scaling_factor": 1.7,
+        },
+    ),
+    "glm4_moe_lite": (
+        "Glm4MoeLiteConfig",
+        {
+            **_COMMON,
+            **_LATENT,
+            "num_key_value_heads": 4,
+            "n_routed_experts": 8,
+            "num_experts_per_tok": 3,
+            "mlp_layer_types": ["dense", "sparse"],
+        },
+    ),
     "exaone4": (
         "Exaone4Config",
         {**_COMMON, "hidden_size": 64, "sliding_window": 12, "sliding_window_pattern": 2},

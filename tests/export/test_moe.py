@@ -13,6 +13,7 @@ import onnxruntime as ort
 import pytest
 import torch
 import transformers
+from safetensors.numpy import load_file, save_file
 from transformers.models.deepseek_v2.modeling_deepseek_v2 import DeepseekV2TopkRouter
 from transformers.models.deepseek_v3.modeling_deepseek_v3 import DeepseekV3TopkRouter
 from transformers.models.gpt_oss.modeling_gpt_oss import GptOssTopKRouter
@@ -21,6 +22,7 @@ from transformers.models.qwen2_moe.modeling_qwen2_moe import Qwen2MoeTopKRouter
 
 from genai.config import ExportSettings
 from genai.errors import CheckpointError, UnsupportedModelError
+from genai.export import export_model
 from genai.export.architecture import ClampedGate, MlpSpec, MoeSpec, RouterSpec
 from genai.export.build.graph_builder import GraphBuilder
 from genai.export.build.moe import has_kernel, kernel_experts, plain_experts
@@ -29,7 +31,7 @@ from genai.export.build.routing import Routing, route
 from genai.export.families import find_family
 from genai.export.write.graph_writer import write_graph
 from genai.quantize import BlockScheme, round_to_nearest
-from tests.checkpoints import make_config
+from tests.checkpoints import make_checkpoint, make_config
 
 NUM_EXPERTS, HIDDEN_SIZE, WIDTH = 5, 48, 40
 SHAPE = (2, 7, HIDDEN_SIZE)
@@ -318,3 +320,19 @@ def test_what_cannot_be_computed_is_refused(family: str, values: dict[str, Any],
     model = type(transformers.AutoModelForCausalLM.from_config(make_config(family)))
     with pytest.raises(UnsupportedModelError, match=message):
         find_family(model.__name__).read(config)
+
+
+PREDICTIONS = {
+    "deepseek_v3": "model.layers.61.eh_proj.weight",
+    "glm4_moe": "model.layers.92.eh_proj.weight",
+    "glm4_moe_lite": "model.layers.47.eh_proj.weight",
+}
+"""A tensor of each family's layers that predict the token after the next."""
+
+
+@pytest.mark.parametrize("family", PREDICTIONS)
+def test_layers_that_predict_further_tokens_are_left_out(family: str, tmp_path: Path) -> None:
+    checkpoint = make_checkpoint(family, tmp_path / "checkpoint")
+    path = checkpoint / "model.safetensors"
+    save_file({**load_file(path), PREDICTIONS[family]: np.ones((3, 3), np.float32)}, path)
+    export_model(checkpoint, tmp_path / "model", precision="fp32", via="native")

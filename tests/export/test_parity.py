@@ -116,6 +116,20 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
         {"rope_interleave": False, "norm_topk_prob": False, "first_k_dense_replace": 0},
     ),
     "glm without biases, tied": ("glm", {"attention_bias": False, "tie_word_embeddings": True}),
+    "glm4_moe, biases, no head norms, weights not normalized": (
+        "glm4_moe",
+        {
+            "attention_bias": True,
+            "use_qk_norm": False,
+            "norm_topk_prob": False,
+            "first_k_dense_replace": 0,
+            "n_group": 1,
+        },
+    ),
+    "glm4_moe_lite, halves rotated, no latent for queries, dense last": (
+        "glm4_moe_lite",
+        {"rope_interleave": False, "q_lora_rank": None, "mlp_layer_types": ["sparse", "dense"]},
+    ),
     "exaone4, full attention only": (
         "exaone4",
         {"sliding_window": None, "layer_types": ["full_attention"] * 2},

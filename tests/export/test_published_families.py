@@ -26,6 +26,8 @@ NUM_LAYERS = 5
 CONFIGS: dict[str, dict[str, Any]] = json.loads(
     Path(__file__).with_name("published_configs.json").read_text(encoding="utf-8")
 )
+KEYS_OF_LAYERS = ("activation_sparsity_pattern", "intermediate_size", "mlp_layer_types")
+"""Keys that may hold a value for each layer."""
 
 
 def published(repo: str) -> dict[str, Any]:
@@ -37,7 +39,7 @@ def with_fewer_layers(values: dict[str, Any]) -> dict[str, Any]:
     config = dict(values)
     if "text_config" in config:
         return config | {"text_config": with_fewer_layers(config["text_config"])}
-    for key in ("activation_sparsity_pattern", "intermediate_size"):
+    for key in KEYS_OF_LAYERS:
         if isinstance(config.get(key), list):
             config[key] = config[key][:NUM_LAYERS]
     if "num_kv_shared_layers" in config:

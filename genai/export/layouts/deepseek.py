@@ -3,21 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
-from genai.export.architecture import (
-    DecoderSpec,
-    LatentAttentionSpec,
-    LayerSpec,
-    MoeSpec,
-    NormSpec,
-    RouterSpec,
-)
+from genai.export.architecture import DecoderSpec, LatentAttentionSpec, NormSpec, RouterSpec
 from genai.export.architecture.rope_config import read_rope
 from genai.export.checkpoint.model_config import ModelConfig
 from genai.export.checkpoint.weights import Grouped, WeightMap
-from genai.export.layouts.llama import decoder_of, llama_mlp
-from genai.export.layouts.moe import QWEN_MOE_WEIGHTS, expert_mlp
+from genai.export.layouts.moe import SHARED_MOE_WEIGHTS, first_dense_layers, mixed_decoder, shared_experts
 
 __all__ = ["deepseek_decoder", "deepseek_weights", "latent_attention_of"]
 
@@ -41,18 +32,12 @@ def latent_attention_of(config: ModelConfig) -> LatentAttentionSpec:
 def deepseek_decoder(config: ModelConfig, router: RouterSpec) -> DecoderSpec:
     """Return the decoder with this router in the layers that have experts."""
     config.refuse("moe_layer_freq", "experts in every n-th layer only", unless=(None, 1))
-    norm = NormSpec("rms", config.number("rms_norm_eps"))
-    attention = latent_attention_of(config)
-    expert = expert_mlp(config, size_key="moe_intermediate_size")
-    num_shared = config.integer("n_shared_experts", 0, minimum=0)
-    shared = replace(llama_mlp(config), intermediate_size=num_shared * expert.intermediate_size)
-    moe, mlp = MoeSpec(router, expert, shared=shared if num_shared else None), llama_mlp(config)
-    num_dense = config.integer("first_k_dense_replace", minimum=0)
-    layers = [
-        LayerSpec(attention, mlp if index < num_dense else moe, input_norm=norm, mlp_norm=norm)
-        for index in range(config.integer("num_hidden_layers"))
-    ]
-    return decoder_of(config, layers, final_norm=norm)
+    return mixed_decoder(
+        config,
+        [latent_attention_of(config)] * config.integer("num_hidden_layers"),
+        shared_experts(config, router),
+        dense=first_dense_layers(config),
+    )
 
 
 def deepseek_weights(config: ModelConfig) -> WeightMap:
@@ -61,7 +46,7 @@ def deepseek_weights(config: ModelConfig) -> WeightMap:
     return {
         **{
             module: name
-            for module, name in QWEN_MOE_WEIGHTS.items()
+            for module, name in SHARED_MOE_WEIGHTS.items()
             if module not in ("attention.k", "attention.v")
         },
         "attention.q_down": f"{attention}.q_a_proj",
@@ -72,10 +57,6 @@ def deepseek_weights(config: ModelConfig) -> WeightMap:
         ("attention.k_up", "attention.v_up"): Grouped(
             f"{attention}.kv_b_proj", config.integer("num_attention_heads")
         ),
-        "mlp.router.correction_bias": "layers.{i}.mlp.gate.e_score_correction_bias",
-        "mlp.shared.gate": "layers.{i}.mlp.shared_experts.gate_proj",
-        "mlp.shared.up": "layers.{i}.mlp.shared_experts.up_proj",
-        "mlp.shared.down": "layers.{i}.mlp.shared_experts.down_proj",
     }
 
 

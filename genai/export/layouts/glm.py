@@ -1,4 +1,7 @@
-"""What the dense GLM-4 models share: partial rotary of neighbours, biases on queries, keys and values alone."""
+"""What GLM-4's models share: partial rotary, and biases on queries, keys and values alone.
+
+The dense ones rotate neighbours together; those with experts rotate halves, and have DeepSeek-V3's experts.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +9,37 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from genai.export.architecture import AttentionSpec
+from genai.export.architecture import AttentionSpec, DecoderSpec, NormSpec
 from genai.export.architecture.rope_config import read_rope
 from genai.export.checkpoint.model_config import ModelConfig
 from genai.export.checkpoint.weights import WeightMap
 from genai.export.layouts.llama import LLAMA_WEIGHTS, llama_attention
+from genai.export.layouts.moe import (
+    SHARED_MOE_WEIGHTS,
+    corrected_router,
+    first_dense_layers,
+    moe_decoder,
+    shared_experts,
+)
 
-__all__ = ["GLM_DEFAULTS", "GLM_WEIGHTS", "glm_attention"]
+__all__ = [
+    "GLM_DEFAULTS",
+    "GLM_MOE_DEFAULTS",
+    "GLM_MOE_WEIGHTS",
+    "GLM_WEIGHTS",
+    "glm_attention",
+    "glm_moe_decoder",
+]
 
 GLM_WEIGHTS: WeightMap = {
     **{modules: name for modules, name in LLAMA_WEIGHTS.items() if modules not in ("mlp.gate", "mlp.up")},
     ("mlp.gate", "mlp.up"): "layers.{i}.mlp.gate_up_proj",
+}
+
+GLM_MOE_WEIGHTS: WeightMap = {
+    **SHARED_MOE_WEIGHTS,
+    "attention.q_norm": "layers.{i}.self_attn.q_norm",
+    "attention.k_norm": "layers.{i}.self_attn.k_norm",
 }
 
 GLM_DEFAULTS: Mapping[str, Any] = {
@@ -28,8 +51,29 @@ GLM_DEFAULTS: Mapping[str, Any] = {
     "tie_word_embeddings": False,
 }
 
+GLM_MOE_DEFAULTS: Mapping[str, Any] = {
+    "first_k_dense_replace": 1,
+    "n_routed_experts": 128,
+    "n_shared_experts": 1,
+    "norm_topk_prob": True,
+    "num_experts_per_tok": 8,
+    "num_key_value_heads": 8,
+    "partial_rotary_factor": 0.5,
+    "rms_norm_eps": 1e-5,
+    "routed_scaling_factor": 1.0,
+    "tie_word_embeddings": False,
+}
+
 
 def glm_attention(config: ModelConfig) -> AttentionSpec:
-    """Return the attention of every layer."""
+    """Return the attention of every layer of a dense model."""
     rope = read_rope(config, head_dim=config.integer("head_dim"), interleaved=True)
     return replace(llama_attention(config, rope=rope), output_bias=False)
+
+
+def glm_moe_decoder(config: ModelConfig, *, has_qk_norm: bool) -> DecoderSpec:
+    """Return a decoder with experts, and perhaps with norms on the heads of queries and keys."""
+    norm = NormSpec("rms", config.number("rms_norm_eps"))
+    attention = replace(llama_attention(config), output_bias=False, qk_norm=norm if has_qk_norm else None)
+    experts = shared_experts(config, corrected_router(config))
+    return moe_decoder(config, attention, experts, dense=first_dense_layers(config))

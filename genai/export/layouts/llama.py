@@ -148,22 +148,34 @@ def sliding_windows(config: ModelConfig, *, is_sliding: Callable[[int], bool]) -
 
 
 def layer_types(
-    config: ModelConfig, first: str, second: str, *, is_first: Callable[[int], bool]
+    config: ModelConfig,
+    first: str,
+    second: str,
+    *,
+    is_first: Callable[[int], bool],
+    key: str = "layer_types",
 ) -> list[str]:
     """Return each layer's type, one of two: by `layer_types` where the config has them, else by the family's rule.
+
+    Args:
+        config: The config.
+        first: One type.
+        second: The other.
+        is_first: Whether the layer of an index is of the first type, where the config does not say.
+        key: The config's key of the types, if not the usual one.
 
     Raises:
         UnsupportedModelError: A layer is of another type.
     """
     num_layers = config.integer("num_hidden_layers")
-    if "layer_types" not in config:
+    if key not in config:
         return [first if is_first(index) else second for index in range(num_layers)]
-    types = list(config.strings("layer_types"))
+    types = list(config.strings(key))
     if len(types) != num_layers:
-        raise config.unsupported("layer_types", f"names {len(types)} layers, but there are {num_layers}")
+        raise config.unsupported(key, f"names {len(types)} layers, but there are {num_layers}")
     unknown = sorted(set(types) - {first, second})
     if unknown:
-        raise config.unsupported("layer_types", f'asks for "{unknown[0]}", which is not supported')
+        raise config.unsupported(key, f'asks for "{unknown[0]}", which is not supported')
     return types
 
 

@@ -13,6 +13,7 @@ from genai.export.architecture import (
     AttentionSpec,
     DecoderSpec,
     LayerSpec,
+    Mixer,
     MlpSpec,
     MoeSpec,
     NormSpec,
@@ -20,17 +21,21 @@ from genai.export.architecture import (
 )
 from genai.export.checkpoint.model_config import ModelConfig
 from genai.export.checkpoint.weights import WeightMap
-from genai.export.layouts.llama import LLAMA_WEIGHTS, decoder_of, llama_mlp
+from genai.export.layouts.llama import LLAMA_WEIGHTS, decoder_of, layer_types, llama_mlp
 
 __all__ = [
     "GRANITE_EXPERTS",
     "MIXTRAL_WEIGHTS",
     "QWEN_MOE_WEIGHTS",
+    "SHARED_MOE_WEIGHTS",
     "corrected_router",
     "dense_layers",
     "expert_mlp",
+    "first_dense_layers",
+    "mixed_decoder",
     "moe_decoder",
     "num_experts",
+    "shared_experts",
     "softmax_router",
 ]
 
@@ -40,6 +45,14 @@ QWEN_MOE_WEIGHTS: WeightMap = {
     "mlp.experts.gate": "layers.{i}.mlp.experts.{e}.gate_proj",
     "mlp.experts.up": "layers.{i}.mlp.experts.{e}.up_proj",
     "mlp.experts.down": "layers.{i}.mlp.experts.{e}.down_proj",
+}
+
+SHARED_MOE_WEIGHTS: WeightMap = {
+    **QWEN_MOE_WEIGHTS,
+    "mlp.router.correction_bias": "layers.{i}.mlp.gate.e_score_correction_bias",
+    "mlp.shared.gate": "layers.{i}.mlp.shared_experts.gate_proj",
+    "mlp.shared.up": "layers.{i}.mlp.shared_experts.up_proj",
+    "mlp.shared.down": "layers.{i}.mlp.shared_experts.down_proj",
 }
 
 MIXTRAL_WEIGHTS: WeightMap = {
@@ -79,8 +92,8 @@ def corrected_router(config: ModelConfig) -> RouterSpec:
         scores="sigmoid",
         normalize=config.flag("norm_topk_prob"),
         scaling_factor=config.number("routed_scaling_factor"),
-        num_groups=config.integer("n_group"),
-        num_groups_per_token=config.integer("topk_group"),
+        num_groups=config.integer("n_group", 1),
+        num_groups_per_token=config.integer("topk_group", 1),
         num_scores_per_group=2,
         correction_bias=True,
     )
@@ -98,6 +111,25 @@ def dense_layers(config: ModelConfig) -> frozenset[int]:
     step = config.integer("decoder_sparse_step", 1)
     num_layers = config.integer("num_hidden_layers")
     return frozenset(only) | {index for index in range(num_layers) if (index + 1) % step}
+
+
+def first_dense_layers(config: ModelConfig) -> frozenset[int]:
+    """Return the layers without experts: by `mlp_layer_types` where the config has them, else the first ones."""
+    first = config.integer("first_k_dense_replace", 0, minimum=0)
+    types = layer_types(
+        config, "dense", "sparse", is_first=lambda index: index < first, key="mlp_layer_types"
+    )
+    return frozenset(index for index, kind in enumerate(types) if kind == "dense")
+
+
+def shared_experts(config: ModelConfig, router: RouterSpec) -> MoeSpec:
+    """Return experts beside shared ones that every token passes, which together are one block."""
+    expert = expert_mlp(config, size_key="moe_intermediate_size")
+    num_shared = config.integer("n_shared_experts", 0, minimum=0)
+    if not num_shared:
+        return MoeSpec(router, expert)
+    size, bias = num_shared * expert.intermediate_size, config.flag("mlp_bias", False)
+    return MoeSpec(router, expert, shared=replace(expert, intermediate_size=size, bias=bias))
 
 
 def moe_decoder(
@@ -119,15 +151,28 @@ def moe_decoder(
         dense: The layers with one feed-forward block instead of experts.
         norm: The norm everywhere; llama's if not given.
     """
-    norm = norm or NormSpec("rms", config.number("rms_norm_eps", 1e-6))
     windows = windows or [None] * config.integer("num_hidden_layers")
+    mixers = [replace(attention, window=window) for window in windows]
+    return mixed_decoder(config, mixers, moe, dense=dense, norm=norm)
+
+
+def mixed_decoder(
+    config: ModelConfig,
+    mixers: Sequence[Mixer],
+    moe: MoeSpec,
+    *,
+    dense: frozenset[int] = frozenset(),
+    norm: NormSpec | None = None,
+) -> DecoderSpec:
+    """Return a decoder of pre-norm layers with experts, one layer for each of these mixers; the rest as `moe_decoder`."""
+    norm = norm or NormSpec("rms", config.number("rms_norm_eps", 1e-6))
     layers = [
         LayerSpec(
-            mixer=replace(attention, window=window),
+            mixer=mixer,
             mlp=llama_mlp(config) if index in dense else moe,
             input_norm=norm,
             mlp_norm=norm,
         )
-        for index, window in enumerate(windows)
+        for index, mixer in enumerate(mixers)
     ]
     return decoder_of(config, layers, final_norm=norm)
