@@ -1,9 +1,9 @@
-"""Linear attention by the gated delta rule (https://arxiv.org/abs/2412.06464), as Qwen3-Next and Qwen 3.5 use it."""
+"""Linear attention by the gated delta rule (https://arxiv.org/abs/2412.06464), as Qwen3-Next and its like use it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from genai.errors import CheckpointError
 from genai.export.architecture.norm import NormSpec
@@ -22,8 +22,9 @@ class GatedDeltaSpec:
 
         S = exp(g) S + beta k (v - exp(g) S^T k)^T,    output = S^T q / sqrt(key_dim)
 
-    where g = -exp(decay_rates) * softplus(decay(x) + decay_bias) and beta = sigmoid(beta(x)). The outputs are
-    normalized per head and multiplied by silu(gate(x)).
+    where g = -exp(decay_rates) * softplus(decay(x) + decay_bias) and beta = beta_scale * sigmoid(beta(x)). The outputs
+    are normalized per head and multiplied by the activation of gate(x). In Kimi's delta attention
+    (https://arxiv.org/abs/2510.26692) each row of S has a g of its own.
 
     Args:
         num_key_heads: Heads of queries and of keys; each serves as many consecutive value heads as there are per key.
@@ -32,6 +33,12 @@ class GatedDeltaSpec:
         value_dim: Width of a value head.
         conv_width: Tokens that the convolution sees, the current one included; at least 2.
         norm: On each output head.
+        decays_over: What has a decay of its own: each matrix ("head"), or each of its rows ("key").
+        decay_floor: If there is one, g = decay_floor * sigmoid(exp(decay_rates) * (decay(x) + decay_bias)) instead.
+        decay_rank: Width between the two matrices that decay(x) is made by; `None` if it is made by one.
+        gate_rank: The same of gate(x).
+        gate_activation: What the gate passes.
+        beta_scale: Factor on the update rates; with 2 a matrix can also turn what it holds round.
 
     Raises:
         CheckpointError: The heads do not fit together.
@@ -46,6 +53,12 @@ class GatedDeltaSpec:
     value_dim: int
     conv_width: int
     norm: NormSpec
+    decays_over: Literal["head", "key"] = "head"
+    decay_floor: float | None = None
+    decay_rank: int | None = None
+    gate_rank: int | None = None
+    gate_activation: Literal["silu", "sigmoid"] = "silu"
+    beta_scale: float = 1.0
 
     def __post_init__(self) -> None:
         if self.num_value_heads % self.num_key_heads:
@@ -69,6 +82,16 @@ class GatedDeltaSpec:
         """Channels of the convolution: queries, keys and values."""
         return 2 * self.keys_size + self.values_size
 
+    @property
+    def decays_per_head(self) -> int:
+        """How many decays a head has."""
+        return self.key_dim if self.decays_over == "key" else 1
+
+    @property
+    def num_decays(self) -> int:
+        """Decays of all heads."""
+        return self.num_value_heads * self.decays_per_head
+
     def states(self) -> tuple[StateSpec, ...]:
         """Return the last inputs of the convolution, and the heads' matrices, which are float32 in every precision."""
         matrices = (self.num_value_heads, self.key_dim, self.value_dim)
@@ -83,10 +106,20 @@ class GatedDeltaSpec:
 
     def parameters(self, hidden_size: int) -> Shapes:
         """Return the shapes of its parameters, by their names within its scope."""
-        shapes: Shapes = {"filter.weight": (self.num_channels, 1, self.conv_width)}
-        sizes = {"q": self.keys_size, "k": self.keys_size, "v": self.values_size, "gate": self.values_size}
-        for module, size in (sizes | {"beta": self.num_value_heads, "decay": self.num_value_heads}).items():
+        shapes: Shapes = {}
+        for module, size in (("q", self.keys_size), ("k", self.keys_size), ("v", self.values_size)):
             shapes |= linear_shapes(module, size, hidden_size)
-        shapes |= {"decay_rates": (self.num_value_heads,), "decay_bias": (self.num_value_heads,)}
+            shapes[f"{module}_filter.weight"] = (size, 1, self.conv_width)
+        shapes |= _factored_shapes("gate", self.values_size, self.gate_rank, hidden_size)
+        shapes |= _factored_shapes("decay", self.num_decays, self.decay_rank, hidden_size)
+        shapes |= linear_shapes("beta", self.num_value_heads, hidden_size)
+        shapes |= {"decay_rates": (self.num_value_heads,), "decay_bias": (self.num_decays,)}
         shapes |= norm_shapes("norm", self.norm, self.value_dim)
         return shapes | linear_shapes("output", hidden_size, self.values_size)
+
+
+def _factored_shapes(module: str, num_outputs: int, rank: int | None, num_inputs: int) -> Shapes:
+    """The shapes of a linear layer, or of the two that stand for it."""
+    if rank is None:
+        return linear_shapes(module, num_outputs, num_inputs)
+    return linear_shapes(f"{module}_down", rank, num_inputs) | linear_shapes(module, num_outputs, rank)

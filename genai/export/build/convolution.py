@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
+import numpy as np
 import onnx_ir as ir
 
 from genai.export.architecture import ShortConvolutionSpec
@@ -34,9 +36,14 @@ def short_convolution(
 
 
 def causal_convolution(
-    g: GraphBuilder, x: ir.Value, past: ir.Value, *, activation: Literal["none", "silu"] = "none"
+    g: GraphBuilder,
+    x: ir.Value,
+    past: ir.Value,
+    *,
+    filters: Sequence[str] = ("filter",),
+    activation: Literal["none", "silu"] = "none",
 ) -> tuple[ir.Value, ir.Value]:
-    """Convolve each channel with its filter, the parameter `filter` of this scope, over past and new inputs.
+    """Convolve each channel with its filter over past and new inputs.
 
     The state's axes are those of onnxruntime-genai's graphs.
 
@@ -44,15 +51,18 @@ def causal_convolution(
         g: The graph.
         x: [batch_size, sequence_length, channels].
         past: [batch_size, channels, width - 1], the inputs before x; zeros before the first token.
+        filters: The modules of this scope whose filters are those of the channels, one after the other.
         activation: Applied to the output.
 
     Returns:
         The output, shaped as x, and the last width - 1 inputs, shaped as past.
     """
     dtype = g.precision.float_type
-    weight, bias = g.initializer("filter.weight", from_array(g.parameter("filter.weight")[:], dtype)), None
-    if g.has_parameter("filter.bias"):
-        bias = g.initializer("filter.bias", from_array(g.parameter("filter.bias")[:], dtype))
+    weights = [g.parameter(f"{name}.weight")[:] for name in filters]
+    biases = [g.parameter(f"{name}.bias")[:] for name in filters if g.has_parameter(f"{name}.bias")]
+    weight, bias = g.initializer("filter.weight", from_array(np.concatenate(weights), dtype)), None
+    if biases:
+        bias = g.initializer("filter.bias", from_array(np.concatenate(biases), dtype))
     channels_first = g.op("Transpose", [x], perm=[0, 2, 1])
     output, present = g.ops(
         CAUSAL_CONV_WITH_STATE.op_type,

@@ -39,9 +39,10 @@ def gated_delta(
     Returns:
         The output, shaped as x, and the two present states.
     """
-    packed = linear(g, x, "q", "k", "v", "gate", name="qkvz")
-    mixed, gate = g.ops("Split", [packed, g.integers(spec.num_channels, spec.values_size)], 2, axis=-1)
-    mixed, present_conv = causal_convolution(g, mixed, past_conv, activation="silu")
+    mixed, gate = _mixed_and_gate(g, x, spec)
+    mixed, present_conv = causal_convolution(
+        g, mixed, past_conv, filters=("q_filter", "k_filter", "v_filter"), activation="silu"
+    )
     queries_keys, value = g.ops(
         "Split", [g.as_float32(mixed), g.integers(2 * spec.keys_size, spec.values_size)], 2, axis=-1
     )
@@ -67,25 +68,50 @@ def gated_delta(
     heads = g.op("Reshape", [g.from_float32(heads), g.integers(0, 0, -1, spec.value_dim)])
     heads = normalize(g, heads, "norm", spec.norm, spec.value_dim)
     heads = g.op("Reshape", [heads, g.integers(0, 0, -1)])
-    return (
-        linear(g, g.op("Mul", [heads, activate(g, gate, "silu")]), "output"),
-        present_conv,
-        present_recurrent,
-    )
+    gate = g.op("Sigmoid", [gate]) if spec.gate_activation == "sigmoid" else activate(g, gate, "silu")
+    return linear(g, g.op("Mul", [heads, gate]), "output"), present_conv, present_recurrent
+
+
+def _mixed_and_gate(g: GraphBuilder, x: ir.Value, spec: GatedDeltaSpec) -> tuple[ir.Value, ir.Value]:
+    """What the convolution reads, [batch_size, sequence_length, num_channels], and the gates of all value heads."""
+    if spec.gate_rank is None:
+        packed = linear(g, x, "q", "k", "v", "gate", name="qkvz")
+        mixed, gate = g.ops("Split", [packed, g.integers(spec.num_channels, spec.values_size)], 2, axis=-1)
+        return mixed, gate
+    packed = linear(g, x, "q", "k", "v", "gate_down", name="qkvz")
+    mixed, narrow = g.ops("Split", [packed, g.integers(spec.num_channels, spec.gate_rank)], 2, axis=-1)
+    return mixed, linear(g, narrow, "gate")
 
 
 def _rates(g: GraphBuilder, x: ir.Value, spec: GatedDeltaSpec) -> tuple[ir.Value, ir.Value]:
-    """The logarithms of the decays, and the update rates, float32 [batch_size, sequence_length, num_value_heads].
+    """The logarithms of the decays and the update rates, float32 [batch_size, sequence_length, num_decays or heads].
 
     Their projections are small and decide what is forgotten: they are not quantized.
     """
-    packed = g.as_float32(linear(g, x, "decay", "beta", name="rates"))
-    raw, beta = g.ops("Split", [packed, g.integers(spec.num_value_heads, spec.num_value_heads)], 2, axis=-1)
+    raw, beta = _raw_rates(g, x, spec)
     bias = g.initializer("decay_bias", from_array(g.parameter("decay_bias")[:], FLOAT))
-    rates = -np.exp(g.parameter("decay_rates")[:].astype(np.float32))
-    factors = g.initializer("decay_factors", from_array(rates, FLOAT))
-    steps = g.op("Softplus", [g.op("Add", [raw, bias])])
-    return g.op("Mul", [steps, factors]), g.op("Sigmoid", [beta])
+    biased = g.op("Add", [raw, bias])
+    rates = np.repeat(np.exp(g.parameter("decay_rates")[:].astype(np.float32)), spec.decays_per_head)
+    if spec.decay_floor is None:
+        factors = g.initializer("decay_factors", from_array(-rates, FLOAT))
+        decay = g.op("Mul", [g.op("Softplus", [biased]), factors])
+    else:
+        factors = g.initializer("decay_factors", from_array(rates, FLOAT))
+        share = g.op("Sigmoid", [g.op("Mul", [biased, factors])])
+        decay = g.op("Mul", [share, g.float32(spec.decay_floor)])
+    beta = g.op("Sigmoid", [beta])
+    return decay, beta if spec.beta_scale == 1.0 else g.op("Mul", [beta, g.float32(spec.beta_scale)])
+
+
+def _raw_rates(g: GraphBuilder, x: ir.Value, spec: GatedDeltaSpec) -> tuple[ir.Value, ir.Value]:
+    """The projections that the decays and update rates are made of, in float32."""
+    if spec.decay_rank is None:
+        packed = g.as_float32(linear(g, x, "decay", "beta", name="rates"))
+        raw, beta = g.ops("Split", [packed, g.integers(spec.num_decays, spec.num_value_heads)], 2, axis=-1)
+        return raw, beta
+    packed = linear(g, x, "decay_down", "beta", name="rates")
+    narrow, beta = g.ops("Split", [packed, g.integers(spec.decay_rank, spec.num_value_heads)], 2, axis=-1)
+    return g.as_float32(linear(g, narrow, "decay")), g.as_float32(beta)
 
 
 def _of_unit_length(g: GraphBuilder, x: ir.Value, head_dim: int) -> ir.Value:

@@ -1,6 +1,6 @@
 """Multi-head latent attention as GroupQueryAttention with one key/value head: the latent vectors themselves.
 
-The cache holds latent_dim + rope_dim numbers per position, twice, where keys and values of all heads would be
+The cache holds latent_dim + shared_dim numbers per position, twice, where keys and values of all heads would be
 num_heads * (query_dim + value_dim): 1152 instead of 5120 in DeepSeek-V2-Lite, 1152 instead of 40960 in DeepSeek-V3.
 The price is wider scores (576 dimensions instead of 192) and that the matrices that the heads' queries and outputs
 pass stay in floats, since there is no quantized product of many small matrices.
@@ -32,7 +32,7 @@ def check_latent_attention(spec: LatentAttentionSpec) -> None:
     """
     if spec.head_dim % HEAD_DIM_MULTIPLE:
         raise UnsupportedModelError(
-            f"latent keys of {spec.latent_dim} + {spec.rope.dim} dimensions are not supported: ONNX Runtime's "
+            f"latent keys of {spec.latent_dim} + {spec.shared_dim} dimensions are not supported: ONNX Runtime's "
             f"GroupQueryAttention needs a multiple of {HEAD_DIM_MULTIPLE}"
         )
 
@@ -51,7 +51,7 @@ def latent_attention(
         g: The graph.
         x: [batch_size, sequence_length, hidden_size].
         spec: The attention.
-        past_key: [batch_size, 1, past_sequence_length, latent_dim + rope_dim].
+        past_key: [batch_size, 1, past_sequence_length, latent_dim + shared_dim].
         past_value: Of the same shape.
         positions: What all layers share.
 
@@ -71,8 +71,11 @@ def latent_attention(
         num_kv_heads=spec.num_kv_heads,
         scale=spec.scale,
     )
-    latents, _ = _split(g, _by_head(g, heads, spec.num_heads), spec.latent_dim, spec.rope.dim)
+    latents, _ = _split(g, _by_head(g, heads, spec.num_heads), spec.latent_dim, spec.shared_dim)
     values = _product_by_head(g, latents, _value_matrices(g, spec))
+    if spec.head_gate:
+        gates = g.op("Sigmoid", [linear(g, x, "head_gate")])
+        values = g.op("Mul", [values, g.op("Unsqueeze", [gates, g.integers(-1)])])
     output = g.op("Reshape", [values, g.integers(0, 0, -1)])
     return linear(g, output, "output"), present_key, present_value
 
@@ -80,22 +83,22 @@ def latent_attention(
 def _query_and_key(
     g: GraphBuilder, x: ir.Value, spec: LatentAttentionSpec, positions: Positions
 ) -> tuple[ir.Value, ir.Value]:
-    """Queries for latent keys, and the keys: [batch_size, sequence_length, heads * (latent_dim + rope_dim)] each."""
+    """Queries for latent keys, and the keys: [batch_size, sequence_length, heads * (latent_dim + shared_dim)] each."""
     query_width = spec.num_heads * spec.query_dim if spec.query_rank is None else spec.query_rank
     packed = linear(g, x, "q" if spec.query_rank is None else "q_down", "kv_down", name="q_kv_down")
     query, key = _split(g, packed, query_width, spec.head_dim)
     if spec.query_rank is not None:
         query = linear(g, normalize(g, query, "q_norm", spec.norm, spec.query_rank), "q_up")
-    latent, key_rope = _split(g, key, spec.latent_dim, spec.rope.dim)
+    latent, key_shared = _split(g, key, spec.latent_dim, spec.shared_dim)
     latent = normalize(g, latent, "kv_norm", spec.norm, spec.latent_dim)
-    key_rope = rotate(g, key_rope, spec.rope, positions, num_heads=1)
-
-    query_nope, query_rope = _split(g, _by_head(g, query, spec.num_heads), spec.nope_dim, spec.rope.dim)
-    query_rope = g.op("Reshape", [query_rope, g.integers(0, 0, -1)])
-    query_rope = rotate(g, query_rope, spec.rope, positions, num_heads=spec.num_heads)
+    query_nope, query_shared = _split(g, _by_head(g, query, spec.num_heads), spec.nope_dim, spec.shared_dim)
+    query_shared = g.op("Reshape", [query_shared, g.integers(0, 0, -1)])
+    if spec.rope is not None:
+        key_shared = rotate(g, key_shared, spec.rope, positions, num_heads=1)
+        query_shared = rotate(g, query_shared, spec.rope, positions, num_heads=spec.num_heads)
     absorbed = _product_by_head(g, query_nope, _key_matrices(g, spec))
-    query = g.op("Concat", [absorbed, _by_head(g, query_rope, spec.num_heads)], axis=-1)
-    return g.op("Reshape", [query, g.integers(0, 0, -1)]), g.op("Concat", [latent, key_rope], axis=-1)
+    query = g.op("Concat", [absorbed, _by_head(g, query_shared, spec.num_heads)], axis=-1)
+    return g.op("Reshape", [query, g.integers(0, 0, -1)]), g.op("Concat", [latent, key_shared], axis=-1)
 
 
 def _product_by_head(g: GraphBuilder, x: ir.Value, matrices: ir.Value) -> ir.Value:

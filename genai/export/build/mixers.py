@@ -81,4 +81,4 @@ def needs_position_ids(spec: Mixer, form: ProviderForm) -> bool:
     """Whether a mixer needs the positions of the new tokens as a value."""
     if isinstance(spec, AttentionSpec):
         return attention_needs_position_ids(spec, form)
-    return isinstance(spec, LatentAttentionSpec)
+    return isinstance(spec, LatentAttentionSpec) and spec.rope is not None

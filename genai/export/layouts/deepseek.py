@@ -10,7 +10,7 @@ from genai.export.checkpoint.model_config import ModelConfig
 from genai.export.checkpoint.weights import Grouped, WeightMap
 from genai.export.layouts.moe import SHARED_MOE_WEIGHTS, first_dense_layers, mixed_decoder, shared_experts
 
-__all__ = ["deepseek_decoder", "deepseek_weights", "latent_attention_of"]
+__all__ = ["deepseek_decoder", "deepseek_weights", "latent_attention_of", "latent_attention_weights"]
 
 
 def latent_attention_of(config: ModelConfig) -> LatentAttentionSpec:
@@ -20,6 +20,7 @@ def latent_attention_of(config: ModelConfig) -> LatentAttentionSpec:
         num_heads=config.integer("num_attention_heads"),
         latent_dim=config.integer("kv_lora_rank"),
         nope_dim=nope_dim,
+        shared_dim=rope_dim,
         value_dim=config.integer("v_head_dim"),
         rope=read_rope(config, head_dim=rope_dim, interleaved=config.flag("rope_interleave", True)),
         norm=NormSpec("rms", 1e-6),
@@ -42,21 +43,27 @@ def deepseek_decoder(config: ModelConfig, router: RouterSpec) -> DecoderSpec:
 
 def deepseek_weights(config: ModelConfig) -> WeightMap:
     """Name the weights."""
-    attention = "layers.{i}.self_attn"
     return {
         **{
             module: name
             for module, name in SHARED_MOE_WEIGHTS.items()
             if module not in ("attention.k", "attention.v")
         },
-        "attention.q_down": f"{attention}.q_a_proj",
-        "attention.q_norm": f"{attention}.q_a_layernorm",
-        "attention.q_up": f"{attention}.q_b_proj",
-        "attention.kv_down": f"{attention}.kv_a_proj_with_mqa",
-        "attention.kv_norm": f"{attention}.kv_a_layernorm",
-        ("attention.k_up", "attention.v_up"): Grouped(
-            f"{attention}.kv_b_proj", config.integer("num_attention_heads")
-        ),
+        **latent_attention_weights("layers.{i}.self_attn", num_heads=config.integer("num_attention_heads")),
+    }
+
+
+def latent_attention_weights(module: str, *, num_heads: int) -> WeightMap:
+    """Return the names of the weights of latent attention; each head's keys and values are stored together."""
+    return {
+        "attention.q": f"{module}.q_proj",
+        "attention.q_down": f"{module}.q_a_proj",
+        "attention.q_norm": f"{module}.q_a_layernorm",
+        "attention.q_up": f"{module}.q_b_proj",
+        "attention.kv_down": f"{module}.kv_a_proj_with_mqa",
+        "attention.kv_norm": f"{module}.kv_a_layernorm",
+        ("attention.k_up", "attention.v_up"): Grouped(f"{module}.kv_b_proj", num_heads),
+        "attention.output": f"{module}.o_proj",
     }
 
 

@@ -72,7 +72,7 @@ def qwen_next_weights(config: ModelConfig) -> WeightMap:
         ),
         "attention.q_norm": "layers.{i}.self_attn.q_norm",
         "attention.k_norm": "layers.{i}.self_attn.k_norm",
-        "delta.filter": "layers.{i}.linear_attn.conv1d",
+        ("delta.q_filter", "delta.k_filter", "delta.v_filter"): "layers.{i}.linear_attn.conv1d",
         "delta.decay_rates": "layers.{i}.linear_attn.A_log",
         "delta.decay_bias": "layers.{i}.linear_attn.dt_bias",
         "delta.norm": "layers.{i}.linear_attn.norm",
