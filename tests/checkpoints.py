@@ -68,6 +68,11 @@ _MAMBA2: Mapping[str, Any] = {
 
 _MIXED = ["sliding_attention", "full_attention"]
 
+_LINEAR_FIRST: Mapping[str, Any] = {
+    "num_hidden_layers": 3,
+    "layer_types": ["linear_attention", "full_attention", "linear_attention"],
+}
+
 _EXPERTS: Mapping[str, Any] = {**_COMMON, "num_local_experts": 5, "num_experts_per_tok": 2}
 
 _QWEN_MOE: Mapping[str, Any] = {
@@ -321,6 +326,21 @@ _CONFIGS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "bamba": (
         "BambaConfig",
         {**_COMMON, **_MAMBA2, "hidden_size": 64, "num_hidden_layers": 3, "attn_layer_indices": [1]},
+    ),
+    "minimax": (
+        "MiniMaxConfig",
+        {
+            **_EXPERTS,
+            **_LINEAR_FIRST,
+            "head_dim": 16,
+            "block_size": 16,
+            "full_attn_alpha_factor": 0.7,
+            "full_attn_beta_factor": 1.2,
+            "linear_attn_alpha_factor": 1.3,
+            "linear_attn_beta_factor": 0.8,
+            "mlp_alpha_factor": 1.6,
+            "mlp_beta_factor": 0.9,
+        },
     ),
     "gpt_neo": (
         "GPTNeoConfig",

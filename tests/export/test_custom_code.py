@@ -142,3 +142,27 @@ def test_exaone_is_llama_by_other_names_and_keys(tmp_path: Path) -> None:
         "num_hidden_layers": None,
     }
     assert_same_logits(rewritten(llama, tmp_path / "exaone", config, renamed), llama, tmp_path)
+
+
+def test_minimax_text_01_is_minimax_by_other_keys(tmp_path: Path) -> None:
+    minimax = make_checkpoint("minimax", tmp_path / "minimax")
+    values = json.loads((minimax / "config.json").read_text())
+    config = {
+        "architectures": ["MiniMaxText01ForCausalLM"],
+        "model_type": "minimax_text_01",
+        "layer_types": None,
+        "attn_type_list": [0, 1, 0],
+        "postnorm": True,
+        "rotary_dim": values["head_dim"],
+        "shared_intermediate_size": 0,
+    }
+    for theirs, ours in (
+        ("full_attention", "full_attn"),
+        ("linear_attention", "linear_attn"),
+        ("mlp", "mlp"),
+    ):
+        for factor in ("alpha", "beta"):
+            key = f"{ours}_{factor}_factor"
+            config |= {f"layernorm_{theirs}_{factor}": values[key], key: None}
+    checkpoint = rewritten(minimax, tmp_path / "text", config, lambda tensors: tensors)
+    assert_same_logits(checkpoint, minimax, tmp_path)

@@ -39,6 +39,7 @@ LAYERS_OF_DIFFERENT_WEIGHTS = {
     "granitemoehybrid",
     "lfm2",
     "lfm2_moe",
+    "minimax",
     "qwen3_5_moe_text",
     "qwen3_5_text",
     "qwen3_next",

@@ -287,6 +287,18 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
             "num_hidden_layers": 3,
         },
     ),
+    "minimax, windows, plain factors": (
+        "minimax",
+        {
+            "sliding_window": 9,
+            "layer_types": None,
+            **{
+                f"{part}_{factor}_factor": 1
+                for part in ("full_attn", "linear_attn", "mlp")
+                for factor in ("alpha", "beta")
+            },
+        },
+    ),
     "gpt-neo, untied, local first": (
         "gpt_neo",
         {

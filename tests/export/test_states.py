@@ -19,7 +19,14 @@ from genai.folder import ModelFolder
 from tests.checkpoints import VOCAB_SIZE, load_reference, make_checkpoint
 from tests.export.runner import GraphRunner
 
-FAMILIES = ("gemma3n_text", "gemma4_text", "lfm2", "qwen3_5_text", "qwen3_next")
+FAMILIES = (
+    "gemma3n_text",
+    "gemma4_text",
+    "lfm2",
+    "minimax",
+    "qwen3_5_text",
+    "qwen3_next",
+)
 Tensors = dict[str, np.ndarray]
 
 

@@ -14,7 +14,8 @@ from genai.export.architecture.dense_and_experts import DenseAndExpertsSpec
 from genai.export.architecture.feed_forward import ACTIVATIONS, Activation, MlpSpec
 from genai.export.architecture.gated_delta import GatedDeltaSpec
 from genai.export.architecture.latent_attention import LatentAttentionSpec
-from genai.export.architecture.layer import BesideSpec, FeedForward, LayerSpec, Mixer
+from genai.export.architecture.layer import BesideSpec, FeedForward, LayerSpec, Mixer, NormedStreamSpec
+from genai.export.architecture.lightning_attention import LightningAttentionSpec
 from genai.export.architecture.mamba2 import Mamba2Spec
 from genai.export.architecture.moe import ClampedGate, MoeSpec, RouterSpec
 from genai.export.architecture.norm import NormSpec
@@ -38,11 +39,13 @@ __all__ = [
     "LatentAttentionSpec",
     "LaurelSpec",
     "LayerSpec",
+    "LightningAttentionSpec",
     "Mamba2Spec",
     "Mixer",
     "MlpSpec",
     "MoeSpec",
     "NormSpec",
+    "NormedStreamSpec",
     "PerLayerInputSpec",
     "QueryScaling",
     "RouterSpec",

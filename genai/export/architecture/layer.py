@@ -10,6 +10,7 @@ from genai.export.architecture.dense_and_experts import DenseAndExpertsSpec
 from genai.export.architecture.feed_forward import MlpSpec
 from genai.export.architecture.gated_delta import GatedDeltaSpec
 from genai.export.architecture.latent_attention import LatentAttentionSpec
+from genai.export.architecture.lightning_attention import LightningAttentionSpec
 from genai.export.architecture.mamba2 import Mamba2Spec
 from genai.export.architecture.moe import MoeSpec
 from genai.export.architecture.norm import NormSpec
@@ -17,9 +18,16 @@ from genai.export.architecture.parameters import Shapes, norm_shapes, scoped
 from genai.export.architecture.short_convolution import ShortConvolutionSpec
 from genai.export.architecture.state import StateSpec
 
-__all__ = ["BesideSpec", "FeedForward", "LayerSpec", "Mixer"]
+__all__ = ["BesideSpec", "FeedForward", "LayerSpec", "Mixer", "NormedStreamSpec"]
 
-Mixer = AttentionSpec | GatedDeltaSpec | LatentAttentionSpec | Mamba2Spec | ShortConvolutionSpec
+Mixer = (
+    AttentionSpec
+    | GatedDeltaSpec
+    | LatentAttentionSpec
+    | LightningAttentionSpec
+    | Mamba2Spec
+    | ShortConvolutionSpec
+)
 """What lets tokens see earlier ones, of any kind."""
 
 FeedForward = DenseAndExpertsSpec | MlpSpec | MoeSpec
@@ -44,6 +52,19 @@ class BesideSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class NormedStreamSpec:
+    """A residual stream that goes on from what each norm of a layer makes of it, instead of past the norms (MiniMax-01).
+
+    Args:
+        mixer_factors: On the stream and on the mixer's output, before they are added.
+        mlp_factors: On the stream and on the feed-forward block's output, before they are added.
+    """
+
+    mixer_factors: tuple[float, float]
+    mlp_factors: tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
 class LayerSpec:
     """A decoder layer: where the norms are, and whether mixer and feed-forward run one after the other.
 
@@ -58,6 +79,7 @@ class LayerSpec:
         mlp_output_norm: On the feed-forward block's output before it is added, if any.
         parallel: Mixer and feed-forward block both read the layer's input, and their sum is added.
         residual_scale: Factor on what is added to the residual stream.
+        normed_stream: How the residual stream goes on from the norms, with factors of its own, if it does.
         laurel: A learned residual beside the mixer, if any.
         beside: A state space beside the mixer, if any.
         has_scalar: Whether the residual stream is multiplied by a learned scalar after the layer.
@@ -71,6 +93,7 @@ class LayerSpec:
     mlp_output_norm: NormSpec | None = None
     parallel: bool = False
     residual_scale: float = 1.0
+    normed_stream: NormedStreamSpec | None = None
     laurel: LaurelSpec | None = None
     beside: BesideSpec | None = None
     has_scalar: bool = False
@@ -78,6 +101,7 @@ class LayerSpec:
     def __post_init__(self) -> None:
         assert self.mixer is not None or (self.mlp is not None and self.input_norm is None)
         assert not self.parallel or (self.mixer is not None and self.mlp is not None)
+        assert self.normed_stream is None or not (self.parallel or self.residual_scale != 1.0)
 
     def states(self) -> tuple[StateSpec, ...]:
         """Return what it keeps from token to token."""
@@ -88,6 +112,16 @@ class LayerSpec:
         """All that lets tokens see earlier ones."""
         both = (self.mixer, None if self.beside is None else self.beside.mamba)
         return tuple(mixer for mixer in both if mixer is not None)
+
+    @property
+    def mixer_factors(self) -> tuple[float, float]:
+        """The factors on the residual stream and on the mixer's output, before they are added."""
+        return (1.0, self.residual_scale) if self.normed_stream is None else self.normed_stream.mixer_factors
+
+    @property
+    def mlp_factors(self) -> tuple[float, float]:
+        """The factors on the residual stream and on the feed-forward block's output, before they are added."""
+        return (1.0, self.residual_scale) if self.normed_stream is None else self.normed_stream.mlp_factors
 
     def limited_to(self, max_positions: int) -> LayerSpec:
         """Return the layer for sequences of at most this length, without what only longer ones need."""

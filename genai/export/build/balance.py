@@ -59,7 +59,7 @@ def balanced(parameters: Mapping[str, Rows], spec: DecoderSpec, precision: Preci
 
 def _norms(layer: LayerSpec) -> Iterator[tuple[str, NormSpec, list[str]]]:
     """Yield each norm with a weight that matrices alone read: its name, itself, and the matrices' modules."""
-    if layer.parallel or layer.laurel is not None:
+    if layer.parallel or layer.laurel is not None or layer.normed_stream is not None:
         return
     mixer, mlp = layer.mixer, layer.mlp
     read_alone = layer.input_norm is not None and layer.input_norm.weight and layer.beside is None

@@ -158,6 +158,8 @@ def decoder_layer(
         _add_feed_forward(g, stream, layer)
         return {}
     x = stream.normalize("input_norm", layer.input_norm)
+    if layer.normed_stream is not None:
+        stream.replace(g.scaled(x, layer.mixer_factors[0]))
     output, present = _mixed(g, x, layer, past, positions)
     if layer.mixer_output_norm is not None:
         output = normalize(g, output, "mixer_output_norm", layer.mixer_output_norm, stream.size)
@@ -166,7 +168,7 @@ def decoder_layer(
         both = g.op("Add", [output, _transformed(g, y, layer, stream.size)])
         stream.add(g.scaled(both, layer.residual_scale))
         return present
-    stream.add(g.scaled(output, layer.residual_scale))
+    stream.add(g.scaled(output, layer.mixer_factors[1]))
     if layer.laurel is not None:
         stream.add(laurel(g, x, layer.laurel, size=stream.size))
         stream.scale(g.scalar(math.sqrt(0.5)))
@@ -195,7 +197,9 @@ def _mixed(
 def _add_feed_forward(g: GraphBuilder, stream: ResidualStream, layer: LayerSpec) -> None:
     if layer.mlp is not None:
         x = stream.normalize("mlp_norm", layer.mlp_norm)
-        stream.add(g.scaled(_transformed(g, x, layer, stream.size), layer.residual_scale))
+        if layer.normed_stream is not None:
+            stream.replace(g.scaled(x, layer.mlp_factors[0]))
+        stream.add(g.scaled(_transformed(g, x, layer, stream.size), layer.mlp_factors[1]))
 
 
 def _transformed(g: GraphBuilder, x: ir.Value, layer: LayerSpec, size: int) -> ir.Value:

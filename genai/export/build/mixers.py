@@ -12,6 +12,7 @@ from genai.export.architecture import (
     AttentionSpec,
     GatedDeltaSpec,
     LatentAttentionSpec,
+    LightningAttentionSpec,
     Mamba2Spec,
     Mixer,
     ShortConvolutionSpec,
@@ -21,6 +22,7 @@ from genai.export.build.convolution import short_convolution
 from genai.export.build.gated_delta import gated_delta
 from genai.export.build.graph_builder import GraphBuilder
 from genai.export.build.latent_attention import check_latent_attention, latent_attention
+from genai.export.build.lightning_attention import lightning_attention
 from genai.export.build.mamba2 import mamba2
 from genai.export.build.positions import Positions
 from genai.graph.names import CONV_STATE, KEY, RECURRENT_STATE, VALUE
@@ -59,6 +61,9 @@ def mix(
                 conv_state, recurrent_state = past[CONV_STATE], past[RECURRENT_STATE]
                 output, conv, recurrent = gated_delta(g, x, spec, conv_state, recurrent_state)
                 return Mixed(output, {CONV_STATE: conv, RECURRENT_STATE: recurrent})
+            case LightningAttentionSpec():
+                output, recurrent = lightning_attention(g, x, spec, past[RECURRENT_STATE])
+                return Mixed(output, {RECURRENT_STATE: recurrent})
             case Mamba2Spec():
                 conv_state, recurrent_state = past[CONV_STATE], past[RECURRENT_STATE]
                 output, conv, recurrent = mamba2(g, x, spec, conv_state, recurrent_state)

@@ -48,6 +48,10 @@ class ResidualStream:
         self.read()
         self.addend = addend
 
+    def replace(self, value: ir.Value) -> None:
+        """Go on from another value."""
+        self.value, self.addend = value, None
+
     def read(self) -> ir.Value:
         """Return the stream as it is."""
         if self.addend is not None:

@@ -12,6 +12,7 @@ from genai.export.architecture import (
     AttentionSpec,
     DecoderSpec,
     GatedDeltaSpec,
+    LightningAttentionSpec,
     Mamba2Spec,
     ShortConvolutionSpec,
 )
@@ -70,7 +71,7 @@ def describe_left(nodes: Iterable[ir.Node], settings: ExportSettings) -> str | N
 
 def _reasons(mixer: object) -> Iterator[str]:
     match mixer:
-        case GatedDeltaSpec() | Mamba2Spec():
+        case GatedDeltaSpec() | LightningAttentionSpec() | Mamba2Spec():
             yield "linear attention"
         case ShortConvolutionSpec():
             yield "convolutions with a state"
