@@ -214,6 +214,19 @@ _CONFIGS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
             "mlp_layer_types": ["dense", "sparse"],
         },
     ),
+    "dots1": (
+        "Dots1Config",
+        {
+            **_SHARED_EXPERTS,
+            "hidden_size": 64,
+            "num_hidden_layers": 3,
+            "first_k_dense_replace": 1,
+            "norm_topk_prob": True,
+            "sliding_window": 12,
+            "max_window_layers": 2,
+            "routed_scaling_factor": 1.7,
+        },
+    ),
     "exaone4": (
         "Exaone4Config",
         {**_COMMON, "hidden_size": 64, "sliding_window": 12, "sliding_window_pattern": 2},

@@ -130,6 +130,16 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
         "glm4_moe_lite",
         {"rope_interleave": False, "q_lora_rank": None, "mlp_layer_types": ["sparse", "dense"]},
     ),
+    "dots1, biases, experts everywhere, weights not normalized, no windows": (
+        "dots1",
+        {
+            "attention_bias": True,
+            "first_k_dense_replace": 0,
+            "norm_topk_prob": False,
+            "sliding_window": None,
+            "tie_word_embeddings": True,
+        },
+    ),
     "exaone4, full attention only": (
         "exaone4",
         {"sliding_window": None, "layer_types": ["full_attention"] * 2},
