@@ -227,6 +227,18 @@ _CONFIGS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
             "routed_scaling_factor": 1.7,
         },
     ),
+    "ernie4_5_moe": (
+        "Ernie4_5_MoeConfig",
+        {
+            **_COMMON,
+            "hidden_size": 64,
+            "num_hidden_layers": 3,
+            "moe_intermediate_size": 40,
+            "moe_k": 3,
+            "moe_num_experts": 6,
+            "moe_layer_end_index": 1,
+        },
+    ),
     "exaone4": (
         "Exaone4Config",
         {**_COMMON, "hidden_size": 64, "sliding_window": 12, "sliding_window_pattern": 2},
@@ -476,7 +488,7 @@ FAMILIES = tuple(sorted(_CONFIGS))
 
 def has_experts(family: str) -> bool:
     """Whether tokens choose experts, so that a small error can send one of them to another expert."""
-    return any("num_experts_per_tok" in key for key in _CONFIGS[family][1])
+    return not {"moe_k", "moe_topk", "num_experts_per_tok"}.isdisjoint(_CONFIGS[family][1])
 
 
 def make_config(family: str, **overrides: Any) -> transformers.PretrainedConfig:

@@ -140,6 +140,17 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
             "tie_word_embeddings": True,
         },
     ),
+    "ernie4_5_moe, biases, untied, every other layer": (
+        "ernie4_5_moe",
+        {
+            "use_bias": True,
+            "tie_word_embeddings": False,
+            "moe_layer_start_index": 0,
+            "moe_layer_end_index": -1,
+            "moe_layer_interval": 2,
+        },
+    ),
+    "ernie4_5_moe, nothing shared": ("ernie4_5_moe", {"moe_num_shared_experts": 0}),
     "exaone4, full attention only": (
         "exaone4",
         {"sliding_window": None, "layer_types": ["full_attention"] * 2},

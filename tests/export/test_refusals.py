@@ -83,6 +83,13 @@ from tests.checkpoints import make_config
             )
             for key, value in (("alibi", False), ("rope", True), ("qk_ln", True), ("prefix_lm", True))
         ),
+        (
+            "ernie4_5_moe",
+            "Ernie4_5_MoeForCausalLM",
+            {"moe_norm_min": 0.1},
+            UnsupportedModelError,
+            '"moe_norm_min" is above',
+        ),
         ("granite", "GraniteForCausalLM", {"logits_scaling": 0}, CheckpointError, '"logits_scaling" must be'),
     ],
 )

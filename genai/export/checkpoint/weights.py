@@ -22,7 +22,7 @@ from genai.errors import CheckpointError, UnsupportedModelError
 from genai.export.checkpoint.checkpoint import Checkpoint, architecture_of
 from genai.export.checkpoint.rows import Experts, Rows, SelectedRows, TransposedRows, experts_of
 
-__all__ = ["Grouped", "IfStored", "Named", "Place", "Transposed", "WeightMap", "Weights"]
+__all__ = ["Flat", "Grouped", "IfStored", "Named", "Place", "Transposed", "WeightMap", "Weights"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,13 @@ class Transposed:
     """A module whose matrix of floats is stored as [inputs, outputs]; quantized ones never are."""
 
     module: str | Named
+
+
+@dataclass(frozen=True, slots=True)
+class Flat:
+    """A vector of floats that is stored with further axes, of one element each."""
+
+    module: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +82,7 @@ class Place:
 EXPERTS = ".experts."
 """What the canonical names of modules have in them whose tensors have a first axis of experts."""
 
-Source = str | Named | Transposed | Grouped | IfStored
+Source = str | Named | Transposed | Flat | Grouped | IfStored
 WeightMap = Mapping[str | tuple[str, ...], Source]
 
 
@@ -181,6 +188,8 @@ class Weights(Mapping[str, Rows]):
         is_turned = isinstance(tensor, np.ndarray | TransposedRows)
         is_transposed = source.is_transposed and is_turned and len(tensor.shape) > 1 + axis
         view = _transposed(tensor) if is_transposed else tensor
+        if source.is_flat:
+            view = np.asarray(tensor).reshape(-1)
         if view.shape != expected:
             shown = (*expected[:-2], expected[-1], expected[-2]) if is_transposed else expected
             raise self._wrong_shape(stored, tensor, shown)
@@ -263,18 +272,20 @@ class _Stored:
     Args:
         tensors: The ending of a canonical name, and the stored tensor's name.
         is_transposed: Whether matrices are stored as [inputs, outputs].
+        is_flat: Whether only the order of the elements counts.
         groups: In how many groups the rows of the modules take turns.
         is_optional: Whether a checkpoint may lack them.
     """
 
     tensors: tuple[tuple[str, str], ...]
     is_transposed: bool
+    is_flat: bool
     groups: int
     is_optional: bool
 
     @classmethod
     def of(cls, source: Source) -> _Stored:
-        groups, is_transposed = 1, False
+        groups, is_transposed, is_flat = 1, False, isinstance(source, Flat)
         is_optional = isinstance(source, IfStored)
         if isinstance(source, IfStored):
             source = source.module
@@ -282,12 +293,14 @@ class _Stored:
             groups, source = source.groups, source.module
         if isinstance(source, Transposed):
             is_transposed, source = True, source.module
+        if isinstance(source, Flat):
+            source = source.module
         if isinstance(source, Named):
             names = [(".weight", source.weight), ("", source.weight)]
             names += [(".bias", source.bias)] if source.bias is not None else []
         else:
             names = [(".weight", f"{source}.weight"), (".bias", f"{source}.bias"), ("", source)]
-        return cls(tuple(names), is_transposed, groups, is_optional)
+        return cls(tuple(names), is_transposed, is_flat, groups, is_optional)
 
     @property
     def is_of_layer(self) -> bool:

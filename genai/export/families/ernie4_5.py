@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from genai.export.architecture import DecoderSpec, LayerSpec, NormSpec
+from genai.export.architecture import DecoderSpec
 from genai.export.architecture.family import Family
-from genai.export.architecture.rope_config import read_rope
 from genai.export.checkpoint.model_config import ModelConfig
-from genai.export.layouts.llama import LLAMA_WEIGHTS, decoder_of, llama_attention, llama_mlp
+from genai.export.layouts.ernie import ernie_attention, with_llama_biases
+from genai.export.layouts.llama import LLAMA_WEIGHTS, llama_decoder
 
 __all__ = ["FAMILY"]
 
 
 def spec(config: ModelConfig) -> DecoderSpec:
     """Derive the decoder from config.json."""
-    rope = read_rope(config, head_dim=config.integer("head_dim"), interleaved=True)
-    bias = config.flag("use_bias")
-    attention = replace(llama_attention(config, rope=rope), qkv_bias=bias, output_bias=bias)
-    norm, mlp = NormSpec("rms", config.number("rms_norm_eps")), replace(llama_mlp(config), bias=bias)
-    layer = LayerSpec(attention, mlp, input_norm=norm, mlp_norm=norm)
-    return decoder_of(config, [layer] * config.integer("num_hidden_layers"), final_norm=norm)
+    config = with_llama_biases(config)
+    return llama_decoder(config, ernie_attention(config))
 
 
 FAMILY = Family(
