@@ -239,6 +239,16 @@ _CONFIGS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
             "moe_layer_end_index": 1,
         },
     ),
+    "minimax_m2": (
+        "MiniMaxM2Config",
+        {
+            **_COMMON,
+            "num_local_experts": 9,
+            "num_experts_per_tok": 3,
+            "head_dim": 32,
+            "rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.5},
+        },
+    ),
     "exaone4": (
         "Exaone4Config",
         {**_COMMON, "hidden_size": 64, "sliding_window": 12, "sliding_window_pattern": 2},

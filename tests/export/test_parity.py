@@ -151,6 +151,14 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
     "ernie4_5_moe, nothing shared": ("ernie4_5_moe", {"moe_num_shared_experts": 0}),
+    "minimax_m2, dimensions that rotate, tied": (
+        "minimax_m2",
+        {
+            "rope_parameters": {"rope_type": "default", "rope_theta": 10_000.0},
+            "rotary_dim": 8,
+            "tie_word_embeddings": True,
+        },
+    ),
     "exaone4, full attention only": (
         "exaone4",
         {"sliding_window": None, "layer_types": ["full_attention"] * 2},

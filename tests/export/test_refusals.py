@@ -90,6 +90,22 @@ from tests.checkpoints import make_config
             UnsupportedModelError,
             '"moe_norm_min" is above',
         ),
+        *(
+            (
+                "minimax_m2",
+                "MiniMaxM2ForCausalLM",
+                {key: value},
+                UnsupportedModelError,
+                f'"{key}" is {value!r}',
+            )
+            for key, value in (
+                ("attn_type_list", [1, 0]),
+                ("qk_norm_type", "per_head"),
+                ("shared_intermediate_size", 64),
+                ("use_qk_norm", False),
+                ("use_routing_bias", False),
+            )
+        ),
         ("granite", "GraniteForCausalLM", {"logits_scaling": 0}, CheckpointError, '"logits_scaling" must be'),
     ],
 )
