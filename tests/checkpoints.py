@@ -254,6 +254,7 @@ _CONFIGS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
         {**_COMMON, "hidden_size": 64, "sliding_window": 12, "sliding_window_pattern": 2},
     ),
     "hunyuan_v1_dense": ("HunYuanDenseV1Config", {**_COMMON, "head_dim": 16}),
+    "hunyuan_v1_moe": ("HunYuanMoEV1Config", {**_COMMON, "head_dim": 16, "num_experts": 6, "moe_topk": 3}),
     "ernie4_5": ("Ernie4_5Config", {**_COMMON, "head_dim": 32}),
     "falcon": ("FalconConfig", {**_COMMON, "hidden_size": 64, "ffn_hidden_size": 88}),
     "qwen3_next": ("Qwen3NextConfig", {**_QWEN_NEXT, **_QWEN_NEXT_EXPERTS, "mlp_only_layers": [1]}),

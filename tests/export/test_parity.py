@@ -172,6 +172,14 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
         {"rope_parameters": {"rope_type": "default", "alpha": 1000.0, "rope_theta": 10_000.0}},
     ),
     "hunyuan, biases, tied": ("hunyuan_v1_dense", {"attention_bias": True, "tie_word_embeddings": True}),
+    "hunyuan with experts, stretched base": (
+        "hunyuan_v1_moe",
+        {"rope_parameters": {"rope_type": "dynamic", "alpha": 1000.0, "factor": 1.0, "rope_theta": 10_000.0}},
+    ),
+    "hunyuan with experts, numbers for each layer, biases, tied": (
+        "hunyuan_v1_moe",
+        {"moe_topk": [2, 2], "attention_bias": True, "tie_word_embeddings": True},
+    ),
     "ernie4_5, biases, untied": ("ernie4_5", {"use_bias": True, "tie_word_embeddings": False}),
     "qwen3.5, tied, biases, as many key heads": (
         "qwen3_5_text",

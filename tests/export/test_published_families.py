@@ -26,7 +26,14 @@ NUM_LAYERS = 5
 CONFIGS: dict[str, dict[str, Any]] = json.loads(
     Path(__file__).with_name("published_configs.json").read_text(encoding="utf-8")
 )
-KEYS_OF_LAYERS = ("activation_sparsity_pattern", "intermediate_size", "mlp_layer_types")
+KEYS_OF_LAYERS = (
+    "activation_sparsity_pattern",
+    "intermediate_size",
+    "mlp_layer_types",
+    "moe_intermediate_size",
+    "moe_topk",
+    "num_shared_expert",
+)
 """Keys that may hold a value for each layer."""
 
 

@@ -106,6 +106,32 @@ from tests.checkpoints import make_config
                 ("use_routing_bias", False),
             )
         ),
+        *(
+            (
+                "hunyuan_v1_moe",
+                "HunYuanMoEV1ForCausalLM",
+                {key: value},
+                UnsupportedModelError,
+                f'"{key}" is {value!r}',
+            )
+            for key, value in (
+                ("moe_intermediate_size", [40, 40]),
+                ("moe_layer_num_skipped", 1),
+                ("norm_topk_prob", False),
+                ("num_shared_expert", 2),
+                ("use_cla", True),
+                ("use_mla", True),
+                ("use_mixed_mlp_moe", False),
+                ("use_qk_norm", False),
+            )
+        ),
+        (
+            "hunyuan_v1_moe",
+            "HunYuanMoEV1ForCausalLM",
+            {"moe_topk": [2, 3]},
+            UnsupportedModelError,
+            '"moe_topk" is not the same for all layers',
+        ),
         ("granite", "GraniteForCausalLM", {"logits_scaling": 0}, CheckpointError, '"logits_scaling" must be'),
     ],
 )
