@@ -440,6 +440,22 @@ _CONFIGS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
         },
     ),
     "gpt2": ("GPT2Config", {**_COMMON, "hidden_size": 64, "n_inner": 88}),
+    "llama4_text": (
+        "Llama4TextConfig",
+        {
+            **_COMMON,
+            "head_dim": 32,
+            "intermediate_size_mlp": 104,
+            "num_hidden_layers": 4,
+            "no_rope_layer_interval": 3,
+            "interleave_moe_layer_step": 2,
+            "num_local_experts": 5,
+            "num_experts_per_tok": 1,
+            "attention_chunk_size": 10,
+            "floor_scale": 7,  # the queries grow within the tests' prompts
+            "attn_scale": 0.4,
+        },
+    ),
     "mixtral": ("MixtralConfig", {**_EXPERTS, "head_dim": 32}),
     "qwen2_moe": (
         "Qwen2MoeConfig",

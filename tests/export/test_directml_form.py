@@ -79,6 +79,7 @@ def test_it_has_kernels_for_everything_and_computes_the_same(
         ("gpt_oss", "attention sinks and sliding windows: choose another provider$"),
         ("mistral", "sliding windows: choose another provider, or a max_context within the window"),
         ("bloom", "linear biases"),
+        ("llama4_text", "attention within chunks: choose another provider, or a max_context within"),
         ("lfm2", "convolutions with a state"),
         ("qwen3_next", "linear attention"),
     ],

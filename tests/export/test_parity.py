@@ -239,6 +239,32 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
         "lfm2",
         {"tie_word_embeddings": False, "block_auto_adjust_ff_dim": False, "conv_L_cache": 2},
     ),
+    "llama4, tied, biases, no norms, positions everywhere": (
+        "llama4_text",
+        {
+            "tie_word_embeddings": True,
+            "attention_bias": True,
+            "use_qk_norm": False,
+            "no_rope_layers": [1, 1, 1, 1],
+            "moe_layers": [0, 3],
+        },
+    ),
+    "llama4, no chunks, no temperature, llama3 rope without a ramp": (
+        "llama4_text",
+        {
+            "attention_chunk_size": None,
+            "attn_temperature_tuning": False,
+            "rope_parameters": {**LLAMA3, "high_freq_factor": 1.0, "rope_theta": 5000.0},
+        },
+    ),
+    "llama4, chunks where no positions are, rope that scales, heads of 24": (
+        "llama4_text",
+        {
+            "head_dim": 24,
+            "rope_parameters": {**YARN, "rope_theta": 5000.0},
+            "layer_types": ["full_attention", "chunked_attention"] * 2,
+        },
+    ),
     "mixtral, gelu, tied, windows": (
         "mixtral",
         {"hidden_act": "gelu", "tie_word_embeddings": True, "sliding_window": 7},
@@ -605,6 +631,7 @@ def test_fp16_stays_close_to_fp32(family: str, tmp_path: Path) -> None:
         ("ministral3", {}),
         ("cohere2", {}),
         ("gemma4_text", {}),
+        ("llama4_text", {}),
     ],
     ids=[
         "positions inside",
@@ -614,6 +641,7 @@ def test_fp16_stays_close_to_fp32(family: str, tmp_path: Path) -> None:
         "queries by position",
         "neighbours inside, or no positions",
         "another layer's cache",
+        "chunks, and queries by position",
     ],
 )
 def test_prompts_padded_on_the_right_are_computed_as_alone(

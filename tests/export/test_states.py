@@ -1,4 +1,4 @@
-"""Layers with other state than keys and values, or with another layer's: batches, types, stored layouts, refusals."""
+"""Layers with states or masks of their own, or with another layer's cache: batches, types, stored layouts, refusals."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ FAMILIES = (
     "gemma3n_text",
     "gemma4_text",
     "lfm2",
+    "llama4_text",
     "minimax",
     "qwen3_5_text",
     "qwen3_next",
@@ -143,12 +144,35 @@ def with_unused_keys(tensors: Tensors) -> Tensors:
     return within_multimodal(tensors | unused) | {"model.vision_tower.x": np.ones(3, np.float32)}
 
 
+def within_llama4(tensors: Tensors) -> Tensors:
+    """The names within Llama 4's multimodal model, and a vision tower."""
+    return {f"language_model.{name}": array for name, array in tensors.items()} | {
+        "vision_model.layernorm_pre.weight": np.ones(3, np.float32)
+    }
+
+
+def with_experts_apart(tensors: Tensors) -> Tensors:
+    """A matrix for each of Llama 4's experts, as tools that quantize them one by one write them."""
+    apart = {name: array for name, array in tensors.items() if ".experts." not in name}
+    for name, array in tensors.items():
+        module, _, kind = name.rpartition(".")
+        if not module.endswith(".experts"):
+            continue
+        for expert, matrix in enumerate(array):
+            parts = dict(zip(("gate_proj", "up_proj"), np.split(matrix, 2, axis=1), strict=True))
+            for part, columns in (parts if kind == "gate_up_proj" else {kind: matrix}).items():
+                apart[f"{module}.{expert}.{part}.weight"] = np.ascontiguousarray(columns.T)
+    return apart
+
+
 LAYOUTS: dict[str, tuple[str, str | None, Callable[[Tensors], Tensors]]] = {
     "qwen 3.5, multimodal": ("qwen3_5_text", "Qwen3_5ForConditionalGeneration", with_vision),
     "qwen 3.5, more predictions": ("qwen3_5_text", None, with_more_predictions),
     "qwen 3.5, stacked experts": ("qwen3_5_moe_text", None, with_stacked_experts),
     "gemma 3n, multimodal": ("gemma3n_text", "Gemma3nForConditionalGeneration", with_unused_keys),
     "gemma 4, multimodal": ("gemma4_text", "Gemma4ForConditionalGeneration", with_unused_keys),
+    "llama 4, multimodal": ("llama4_text", "Llama4ForConditionalGeneration", within_llama4),
+    "llama 4, experts apart": ("llama4_text", None, with_experts_apart),
 }
 
 
@@ -179,6 +203,9 @@ def test_other_layouts_of_a_checkpoint_give_the_same_model(layout: str, tmp_path
         ("gemma4_text", {"use_bidirectional_attention": "all"}, "cannot see later ones"),
         ("gemma4_text", {"num_kv_shared_layers": 3}, 'no layer of type "full_attention" its own keys'),
         ("gemma3n_text", {"num_kv_shared_layers": 5}, "its own keys"),
+        ("llama4_text", {"num_experts_per_tok": 2}, "weights of several experts on what they read"),
+        ("llama4_text", {"attention_chunk_size": None}, "layers attend within chunks"),
+        ("llama4_text", {"layer_types": ["sliding_attention"] * 4}, 'asks for "sliding_attention"'),
     ],
 )
 def test_what_cannot_be_honoured_is_refused(

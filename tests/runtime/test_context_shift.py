@@ -168,6 +168,7 @@ def test_a_shift_beside_others_and_after_giving_way_changes_nothing(
         ("gpt2", "its keys are not rotated"),
         ("opt", "its keys are not rotated"),
         ("bloom", "bias by position"),
+        ("llama4_text", "bias by position"),
         ("lfm2", "its layers have states"),
         ("hunyuan_v1_dense", "cannot be told behind RotaryEmbedding"),
     ],

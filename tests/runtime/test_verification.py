@@ -21,8 +21,20 @@ from tests.spans import decode, prefill
 
 Folders = Callable[..., tuple[Path, Path]]
 
-FAMILIES = ("llama", "mistral", "gemma2", "gemma3_text", "deepseek_v3", "gpt2", "bloom", "phi3", "gpt_oss")
-"""Plain, with windows (of 12 tokens), of both kinds, with latent attention, without rotary positions, with sinks."""
+FAMILIES = (
+    "llama",
+    "mistral",
+    "gemma2",
+    "gemma3_text",
+    "deepseek_v3",
+    "gpt2",
+    "bloom",
+    "phi3",
+    "gpt_oss",
+    "llama4_text",
+)
+"""Plain, with windows (of 12 tokens), of both kinds, with latent attention, without rotary positions, with sinks, within
+chunks (of 10 tokens)."""
 
 
 def decoder_of(model_folder: Folders, family: str, **options: Any) -> Decoder:

@@ -17,17 +17,19 @@ __all__ = ["AlibiSpec", "AttentionSpec", "QueryScaling"]
 
 @dataclass(frozen=True, slots=True)
 class QueryScaling:
-    """A factor on the queries that grows with the position: 1 + beta * log(1 + floor(position / interval)).
+    """A factor on the queries that grows with the position: 1 + beta * log(1 + floor((position + offset) / interval)).
 
-    From Llama 4 (https://ai.meta.com/blog/llama-4-multimodal-intelligence/), also in Ministral 3.
+    From Llama 4 (https://ai.meta.com/blog/llama-4-multimodal-intelligence/), which counts positions from 1; also in
+    Ministral 3, which counts them from 0.
     """
 
     beta: float
     interval: int
+    offset: int = 0
 
     def limited_to(self, max_positions: int) -> QueryScaling | None:
         """Return the factor for sequences of at most this length; `None` where it is 1 for all of them."""
-        return self if max_positions > self.interval else None
+        return self if max_positions + self.offset > self.interval else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,7 @@ class AttentionSpec:
         scale: Factor on the scores; `None` is 1 / sqrt(head_dim).
         softcap: Scores become softcap * tanh(score / softcap); `None` is off.
         window: Positions that a token sees, itself included; `None` is all.
+        chunk: Positions are cut into chunks of this many, and a token sees none before its own; `None` is off.
         rope: Rotary embedding of queries and keys, if any.
         qk_norm: Normalization of queries and keys, if any.
         qk_norm_over: What it normalizes: each head with one weight for all ("head"), each head with a weight of its
@@ -98,6 +101,7 @@ class AttentionSpec:
     scale: float | None = None
     softcap: float | None = None
     window: int | None = None
+    chunk: int | None = None
     rope: RopeSpec | None = None
     qk_norm: NormSpec | None = None
     qk_norm_over: Literal["head", "heads", "projection"] = "head"
@@ -119,6 +123,7 @@ class AttentionSpec:
                 f"config.json: {self.num_heads} query heads and {self.num_kv_heads} key/value heads of "
                 f"{self.head_dim} dimensions do not fit together"
             )
+        assert self.alibi is None or self.chunk is None, "the kernel adds one bias"
 
     @property
     def q_size(self) -> int:
@@ -151,6 +156,7 @@ class AttentionSpec:
             self,
             rope=self.rope and self.rope.limited_to(max_positions),
             window=self.window if self.window is not None and self.window < max_positions else None,
+            chunk=self.chunk if self.chunk is not None and self.chunk < max_positions else None,
             query_scaling=self.query_scaling and self.query_scaling.limited_to(max_positions),
         )
 

@@ -68,6 +68,11 @@ class DecoderSpec:
         return tuple(dict.fromkeys(a.alibi for a in self.attentions if a.alibi is not None))
 
     @property
+    def chunks(self) -> tuple[int, ...]:
+        """The distinct sizes of chunks that attention is confined to, in the order of their first use."""
+        return tuple(dict.fromkeys(a.chunk for a in self.attentions if a.chunk is not None))
+
+    @property
     def attentions(self) -> tuple[AttentionSpec, ...]:
         """The layers' mixers that are softmax attention."""
         return tuple(layer.mixer for layer in self.layers if isinstance(layer.mixer, AttentionSpec))

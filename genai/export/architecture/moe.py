@@ -89,6 +89,7 @@ class MoeSpec:
         clamped_gate: What joins its gate and up instead of its activation, if anything.
         shared: A block that every token passes as well, if any.
         shared_gate: Whether that one's output is multiplied by the sigmoid of a linear layer of one output.
+        weighs_input: Whether a token's weight multiplies what its one expert reads instead of what that gives (Llama 4).
     """
 
     scope: ClassVar[str] = "mlp"
@@ -98,6 +99,10 @@ class MoeSpec:
     clamped_gate: ClampedGate | None = None
     shared: MlpSpec | None = None
     shared_gate: bool = False
+    weighs_input: bool = False
+
+    def __post_init__(self) -> None:
+        assert not self.weighs_input or self.router.num_experts_per_token == 1
 
     def parameters(self, hidden_size: int) -> Shapes:
         """Return the shapes of its parameters, by their names within its scope; experts are stacked first."""

@@ -66,9 +66,10 @@ class Llama3Scaling:
         """Divide by wavelength."""
         length = self.original_max_positions
         wavelengths = np.float32(2 * math.pi) / frequencies
-        smooth = (length / wavelengths - self.low_freq_factor) / (
-            self.high_freq_factor - self.low_freq_factor
-        )
+        span = (
+            self.high_freq_factor - self.low_freq_factor or 1.0
+        )  # where they are equal, nothing lies between
+        smooth = (length / wavelengths - self.low_freq_factor) / span
         between = (1 - smooth) * frequencies / self.factor + smooth * frequencies
         scaled = np.where(wavelengths > length / self.low_freq_factor, frequencies / self.factor, between)
         result: Floats = np.where(wavelengths < length / self.high_freq_factor, frequencies, scaled).astype(

@@ -43,7 +43,7 @@ def check_attention(spec: AttentionSpec) -> None:
 
 def attention_needs_position_ids(spec: AttentionSpec, form: ProviderForm) -> bool:
     """Whether anything but GroupQueryAttention itself looks at positions."""
-    return _rotates_before(spec, form) or spec.query_scaling is not None
+    return _rotates_before(spec, form) or spec.query_scaling is not None or spec.chunk is not None
 
 
 def attention(
@@ -85,7 +85,7 @@ def attention(
         window=spec.window,
         table=positions.tables[inside] if inside is not None else None,
         interleaved=inside is not None and inside.interleaved,
-        bias=positions.alibis[spec.alibi] if spec.alibi is not None else None,
+        bias=_bias(spec, positions),
         sinks=_sinks(g) if spec.sinks else None,
         scales=cache_scales(g),
         num_outputs=1 + len(spec.states()),
@@ -95,6 +95,13 @@ def attention(
     return linear(g, heads, "output"), {
         state.name: present for state, present in zip(spec.states(), presents, strict=True)
     }
+
+
+def _bias(spec: AttentionSpec, positions: Positions) -> ir.Value | None:
+    """What is added to the scores, if anything."""
+    if spec.alibi is not None:
+        return positions.alibis[spec.alibi]
+    return positions.chunks[spec.chunk] if spec.chunk is not None else None
 
 
 def rotate(g: GraphBuilder, x: ir.Value, rope: RopeSpec, positions: Positions, *, num_heads: int) -> ir.Value:
@@ -203,7 +210,10 @@ def _normalize_heads(
 def _scaling_of(g: GraphBuilder, scaling: QueryScaling, positions: Positions) -> ir.Value:
     """The factor on the queries of each new token: [batch_size, sequence_length, 1]."""
     interval = g.constant(np.asarray(scaling.interval, np.int64))
-    steps = g.op("Div", [positions.position_ids, interval])  # whole numbers: rounded down
+    counted = positions.position_ids
+    if scaling.offset:
+        counted = g.op("Add", [counted, g.constant(np.asarray(scaling.offset, np.int64))])
+    steps = g.op("Div", [counted, interval])  # whole numbers: rounded down
     grown = g.op("Log", [g.op("Add", [g.op("Cast", [steps], to=ir.DataType.FLOAT), g.float32(1.0)])])
     factor = g.op("Add", [g.op("Mul", [grown, g.float32(scaling.beta)]), g.float32(1.0)])
     if g.precision.float_type != ir.DataType.FLOAT:

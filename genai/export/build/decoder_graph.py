@@ -10,6 +10,7 @@ import onnx_ir as ir
 from genai.export.architecture import AlibiSpec, AttentionSpec, DecoderSpec, LayerSpec, StateSpec
 from genai.export.build.alibi import make_alibi
 from genai.export.build.cache_scales import holds_codes
+from genai.export.build.chunks import make_chunk_mask
 from genai.export.build.feed_forwards import feed_forward
 from genai.export.build.graph_builder import GraphBuilder
 from genai.export.build.lengths import Lengths, make_lengths, make_num_logits_to_keep, make_position_ids
@@ -104,12 +105,19 @@ def make_positions(
             for index, rope in enumerate(spec.ropes)
         },
         alibis={alibi: _alibi(g, lengths, alibi) for alibi in spec.alibis},
+        chunks={chunk: _chunk_mask(g, lengths, position_ids, chunk) for chunk in spec.chunks},
     )
 
 
 def _alibi(g: GraphBuilder, lengths: Lengths, alibi: AlibiSpec) -> ir.Value:
     with g.scope("alibi"):
         return make_alibi(g, lengths, alibi, float_type=g.precision.float_type)
+
+
+def _chunk_mask(g: GraphBuilder, lengths: Lengths, position_ids: ir.Value | None, chunk: int) -> ir.Value:
+    assert position_ids is not None, "whoever is confined to chunks needs them"
+    with g.scope("chunks"):
+        return make_chunk_mask(g, lengths, position_ids, chunk, float_type=g.precision.float_type)
 
 
 def _layers(

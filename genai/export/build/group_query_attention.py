@@ -76,7 +76,7 @@ def group_query_attention(
         window: Positions that a token sees, itself included; None is all.
         table: Of the rotary embedding that the operator applies to queries and keys, if it applies one.
         interleaved: Whether that rotates neighbours, instead of one half of a head against the other.
-        bias: Added to the scores, [1, num_heads, sequence_length, total_sequence_length].
+        bias: Added to the scores, [batch_size or 1, num_heads or 1, sequence_length, total_sequence_length].
         sinks: A score of each head that takes part in the softmax and attends to nothing, [num_heads].
         scales: Of a cache that holds codes of 8 bits, and that the operator writes.
         num_outputs: 3; 1 where the present is not wanted.

@@ -51,8 +51,9 @@ def moe(g: GraphBuilder, x: ir.Value, spec: MoeSpec, *, routed_by: ir.Value | No
     """
     routing = route(g, x if routed_by is None else routed_by, spec.router)
     experts = kernel_experts if has_kernel(spec) and _fit_kernel(g) else plain_experts
-    total = experts(g, x, routing, spec)
-    if routing.total is not None:
+    weighed = g.op("Mul", [x, routing.total]) if spec.weighs_input else x
+    total = experts(g, weighed, routing, spec)
+    if routing.total is not None and not spec.weighs_input:
         total = g.op("Mul", [total, routing.total])
     if spec.shared is None:
         return total

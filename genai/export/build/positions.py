@@ -1,4 +1,4 @@
-"""What all layers share: how long the rows are, where their new tokens stand, rotary tables and linear biases."""
+"""What all layers share: how long the rows are, where their new tokens stand, rotary tables, biases."""
 
 from __future__ import annotations
 
@@ -24,9 +24,11 @@ class Positions:
         position_ids: int64 [batch_size, sequence_length]; only where something needs them.
         tables: The rotary tables.
         alibis: What linear biases add to the scores: [1, num_heads, sequence_length, total_sequence_length].
+        chunks: What hides earlier chunks, by their size: [batch_size, 1, sequence_length, total_sequence_length].
     """
 
     lengths: Lengths
     position_ids: ir.Value | None
     tables: Mapping[RopeSpec, RopeTable]
     alibis: Mapping[AlibiSpec, ir.Value]
+    chunks: Mapping[int, ir.Value]

@@ -21,6 +21,7 @@ __all__ = ["check_provider", "describe_left"]
 
 
 WINDOWS = "sliding windows"
+CHUNKS = "attention within chunks"
 
 
 def check_provider(spec: DecoderSpec, settings: ExportSettings) -> None:
@@ -31,9 +32,10 @@ def check_provider(spec: DecoderSpec, settings: ExportSettings) -> None:
         OptionError: It cannot with these settings.
     """
     form = settings.form
-    if spec.alibis and settings.quantizes_cache and not form.biases_codes:
+    if (spec.alibis or spec.chunks) and settings.quantizes_cache and not form.biases_codes:
+        kind = "linear biases" if spec.alibis else "a mask of chunks"
         raise OptionError(
-            f"the attention adds linear biases to its scores, which {form.name}'s kernel cannot over a cache of 8-bit "
+            f"the attention adds {kind} to its scores, which {form.name}'s kernel cannot over a cache of 8-bit "
             "codes: choose kv_precision auto, or another provider"
         )
     if not form.has_plain_attention:
@@ -46,7 +48,7 @@ def check_provider(spec: DecoderSpec, settings: ExportSettings) -> None:
     if reasons:
         raise UnsupportedModelError(
             f"{form.name} has no kernel for {' and '.join(reasons)}: choose another provider"
-            + (", or a max_context within the window" if reasons == [WINDOWS] else "")
+            + (", or a max_context within the window" if set(reasons) <= {WINDOWS, CHUNKS} else "")
         )
 
 
@@ -79,6 +81,7 @@ def _reasons(mixer: object) -> Iterator[str]:
             features = {
                 "a softcap on scores": mixer.softcap is not None,
                 WINDOWS: mixer.window is not None,
+                CHUNKS: mixer.chunk is not None,
                 "attention sinks": mixer.sinks,
                 "linear biases (ALiBi)": mixer.alibi is not None,
                 "layers that read another layer's cache": mixer.reads_layer is not None,

@@ -7,14 +7,20 @@ from dataclasses import replace
 from genai.export.architecture import DecoderSpec
 from genai.export.architecture.family import Family
 from genai.export.checkpoint.model_config import ModelConfig
-from genai.export.layouts.llama import LLAMA_WEIGHTS, llama_attention, pre_norm_decoder, sliding_windows
+from genai.export.layouts.llama import (
+    LLAMA_WEIGHTS,
+    layers_with_rope,
+    llama_attention,
+    pre_norm_decoder,
+    sliding_windows,
+)
 
 __all__ = ["FAMILY"]
 
 
 def spec(config: ModelConfig) -> DecoderSpec:
     """Derive the decoder from config.json."""
-    has_rope = _layers_with_rope(config)
+    has_rope = layers_with_rope(config)
     may_slide = config.flag("use_sliding_window")
     windows = sliding_windows(config, is_sliding=lambda index: may_slide and not has_rope[index])
     attention = llama_attention(config)
@@ -25,18 +31,6 @@ def spec(config: ModelConfig) -> DecoderSpec:
             for window, rotates in zip(windows, has_rope, strict=True)
         ],
     )
-
-
-def _layers_with_rope(config: ModelConfig) -> list[bool]:
-    """Whether each layer has a rotary embedding; the list in the config may be longer than the decoder."""
-    num_layers = config.integer("num_hidden_layers")
-    if "no_rope_layers" not in config:
-        interval = config.integer("no_rope_layer_interval")
-        return [(index + 1) % interval != 0 for index in range(num_layers)]
-    flags = config.integers("no_rope_layers")
-    if len(flags) < num_layers:
-        raise config.unsupported("no_rope_layers", f"names {len(flags)} layers, but there are {num_layers}")
-    return [flag != 0 for flag in flags[:num_layers]]
 
 
 FAMILY = Family(

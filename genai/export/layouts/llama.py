@@ -27,6 +27,7 @@ __all__ = [
     "decoder_of",
     "head_dim_of",
     "layer_types",
+    "layers_with_rope",
     "llama_attention",
     "llama_decoder",
     "llama_mlp",
@@ -177,6 +178,22 @@ def layer_types(
     if unknown:
         raise config.unsupported(key, f'asks for "{unknown[0]}", which is not supported')
     return types
+
+
+def layers_with_rope(config: ModelConfig) -> list[bool]:
+    """Return whether each layer has a rotary embedding: every one but each n-th, or as listed, perhaps for more layers.
+
+    Raises:
+        UnsupportedModelError: The list is too short.
+    """
+    num_layers = config.integer("num_hidden_layers")
+    if "no_rope_layers" not in config:
+        interval = config.integer("no_rope_layer_interval")
+        return [(index + 1) % interval != 0 for index in range(num_layers)]
+    flags = config.integers("no_rope_layers")
+    if len(flags) < num_layers:
+        raise config.unsupported("no_rope_layers", f"names {len(flags)} layers, but there are {num_layers}")
+    return [flag != 0 for flag in flags[:num_layers]]
 
 
 def upper_windows(config: ModelConfig) -> list[int | None]:

@@ -66,7 +66,7 @@ def find_key_rotations(graph: GraphProto) -> dict[str, KeyRotation | None]:
             str(GROUP_QUERY_ATTENTION.find(name, node.input)) for name in ("past_key", "past_value")
         )
         if GROUP_QUERY_ATTENTION.find("attention_bias", node.input):
-            raise NotMovableError("its scores have a bias by position (ALiBi)")
+            raise NotMovableError("its scores have a bias by position (ALiBi, or chunks)")
         found[past_value] = None
         found[past_key] = _rotation_of(node, producers, constants)
     return found
