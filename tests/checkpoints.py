@@ -190,6 +190,23 @@ _CONFIGS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
             "first_k_dense_replace": 1,
         },
     ),
+    "deepseek_v32": (
+        "DeepseekV32Config",
+        {
+            **_COMMON,
+            **_LATENT,
+            "num_key_value_heads": 4,
+            "n_routed_experts": 8,
+            "n_group": 2,
+            "topk_group": 1,
+            "num_experts_per_tok": 2,
+            "first_k_dense_replace": 1,
+            "index_topk": 128,
+            "index_head_dim": 64,
+            "index_n_heads": 3,
+            "initializer_range": 0.12,
+        },
+    ),
     "glm": ("GlmConfig", {**_COMMON, "head_dim": 32, "partial_rotary_factor": 0.5}),
     "glm4": ("Glm4Config", {**_COMMON, "head_dim": 32, "partial_rotary_factor": 0.5}),
     "glm4_moe": (

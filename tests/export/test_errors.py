@@ -318,6 +318,15 @@ def test_a_context_beyond_the_checkpoints(checkpoint: Path) -> None:
     assert_fails(checkpoint, OptionError, "at most 256", "dynamic rotary scaling", max_context=512)
 
 
+def test_a_context_beyond_what_an_indexer_takes_whole(tmp_path: Path) -> None:
+    checkpoint = make_checkpoint("deepseek_v32", tmp_path / "checkpoint", index_topk=64)
+    assert_fails(checkpoint, OptionError, "at most 64", "its indexer chooses", max_context=65)
+    exported = export_model(checkpoint, tmp_path / "model", precision="fp32")
+    assert exported.decoder.context_length == 64
+    assert exported.manifest is not None
+    assert "(index_topk)" in exported.manifest.attributes["context_limit_reason"]
+
+
 @pytest.mark.parametrize("value", [0, -1, 1.5, True])
 def test_a_context_that_is_no_length(checkpoint: Path, value: object) -> None:
     assert_fails(checkpoint, OptionError, "max_context must be a whole number >= 1", max_context=value)

@@ -115,6 +115,14 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
         "deepseek_v3",
         {"rope_interleave": False, "norm_topk_prob": False, "first_k_dense_replace": 0},
     ),
+    "deepseek_v32, experts in the first layer, biases, yarn": (
+        "deepseek_v32",
+        {
+            "mlp_layer_types": ["sparse", "dense"],
+            "attention_bias": True,
+            "rope_parameters": {**YARN, "rope_theta": 10_000.0, "mscale": 1.0, "mscale_all_dim": 1.0},
+        },
+    ),
     "glm without biases, tied": ("glm", {"attention_bias": False, "tie_word_embeddings": True}),
     "glm4_moe, biases, no head norms, weights not normalized": (
         "glm4_moe",

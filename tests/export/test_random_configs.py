@@ -28,6 +28,7 @@ ONE_KEY_PER_QUERY = (
     "codegen",
     "deepseek_v2",
     "deepseek_v3",
+    "deepseek_v32",
     "glm4_moe_lite",
     "gpt2",
     "gpt_bigcode",

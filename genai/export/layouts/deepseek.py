@@ -1,8 +1,10 @@
-"""What DeepSeek-V2 and V3 share: latent attention, and experts beside shared ones in all but the first layers."""
+"""What DeepSeek's models and Mistral 4 share: latent attention, and experts beside shared ones in all but the first layers."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 from genai.export.architecture import DecoderSpec, LatentAttentionSpec, NormSpec, RouterSpec
 from genai.export.architecture.rope_config import read_rope
@@ -10,7 +12,32 @@ from genai.export.checkpoint.model_config import ModelConfig
 from genai.export.checkpoint.weights import Grouped, WeightMap
 from genai.export.layouts.moe import SHARED_MOE_WEIGHTS, first_dense_layers, mixed_decoder, shared_experts
 
-__all__ = ["deepseek_decoder", "deepseek_weights", "latent_attention_of", "latent_attention_weights"]
+__all__ = [
+    "DEEPSEEK_V3_DEFAULTS",
+    "deepseek_decoder",
+    "deepseek_weights",
+    "latent_attention_of",
+    "latent_attention_weights",
+]
+
+DEEPSEEK_V3_DEFAULTS: Mapping[str, Any] = {
+    "first_k_dense_replace": 3,
+    "kv_lora_rank": 512,
+    "n_group": 8,
+    "n_routed_experts": 256,
+    "n_shared_experts": 1,
+    "norm_topk_prob": True,
+    "num_experts_per_tok": 8,
+    "q_lora_rank": 1536,
+    "qk_nope_head_dim": 128,
+    "qk_rope_head_dim": 64,
+    "rms_norm_eps": 1e-6,
+    "routed_scaling_factor": 2.5,
+    "tie_word_embeddings": False,
+    "topk_group": 4,
+    "v_head_dim": 128,
+}
+"""Values of transformers' config classes of V3 and V3.2."""
 
 
 def latent_attention_of(config: ModelConfig) -> LatentAttentionSpec:

@@ -156,7 +156,7 @@ def layer_types(
     is_first: Callable[[int], bool],
     key: str = "layer_types",
 ) -> list[str]:
-    """Return each layer's type, one of two: by `layer_types` where the config has them, else by the family's rule.
+    """Return each layer's type, one of two: by the key where the config has it, else by the family's rule.
 
     Args:
         config: The config.
