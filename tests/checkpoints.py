@@ -304,6 +304,26 @@ _CONFIGS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
             },
         },
     ),
+    "mistral4": (
+        "Mistral4Config",
+        {
+            **_COMMON,
+            **_LATENT,
+            "num_key_value_heads": 4,
+            "n_routed_experts": 8,
+            "num_experts_per_tok": 2,
+            "rope_parameters": {
+                "rope_type": "yarn",
+                "rope_theta": 10000.0,
+                "factor": 16.0,
+                "original_max_position_embeddings": 7,  # the queries grow within the tests' prompts
+                "beta_fast": 8.0,
+                "mscale": 1.0,
+                "mscale_all_dim": 1.0,
+                "llama_4_scaling_beta": 0.4,
+            },
+        },
+    ),
     "ministral": (
         "MinistralConfig",
         {**_COMMON, "head_dim": 32, "sliding_window": 12, "layer_types": _MIXED},
@@ -524,6 +544,11 @@ _CONFIGS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
         },
     ),
 }
+
+# transformers has it, but finds it only within the model that also sees images.
+transformers.AutoModelForCausalLM.register(
+    transformers.Mistral4Config, transformers.Mistral4ForCausalLM, exist_ok=True
+)
 
 UNSCALED = ("gemma3n_text", "gemma4_text")
 

@@ -44,6 +44,7 @@ MROPE: Mapping[str, Any] = {
 MODELS: Mapping[str, tuple[str, Mapping[str, Any], Mapping[str, Any]]] = {
     "Mistral3": ("mistral", {}, PIXTRAL),
     "Mistral3 with Ministral 3": ("ministral3", {}, PIXTRAL),
+    "Mistral3 with Mistral 4": ("mistral4", {}, PIXTRAL),
     "Qwen2VL": (
         "qwen2",
         MROPE,

@@ -123,6 +123,17 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
             "rope_parameters": {**YARN, "rope_theta": 10_000.0, "mscale": 1.0, "mscale_all_dim": 1.0},
         },
     ),
+    "mistral4, groups, weights not normalized, halves rotated, dense first layer": (
+        "mistral4",
+        {
+            "n_group": 2,
+            "norm_topk_prob": False,
+            "routed_scaling_factor": 1.7,
+            "rope_interleave": False,
+            "first_k_dense_replace": 1,
+            "q_lora_rank": None,
+        },
+    ),
     "glm without biases, tied": ("glm", {"attention_bias": False, "tie_word_embeddings": True}),
     "glm4_moe, biases, no head norms, weights not normalized": (
         "glm4_moe",

@@ -197,11 +197,13 @@ def test_the_form_that_transformers_5_saves_means_the_same(repo: str) -> None:
 def test_the_graph_is_built_in_real_widths(repo: str, precision: str, tmp_path: Path) -> None:
     config = published(repo)
     shapes, num_parameters = stored_shapes(config)
-    family, spec = find_family(config["architectures"][0]), read_spec(config)
+    family = find_family(config["architectures"][0])
+    spec, weight_map = family.read(config)
+    spec = spec.limited_to(spec.max_positions)
     checkpoint = decoded(ShapesOnly(tmp_path, config, shapes))
     weights = Weights(
         checkpoint,
-        family.weights,
+        weight_map,
         shapes=spec.parameters(),
         num_layers=len(spec.layers),
         tied=spec.tied,

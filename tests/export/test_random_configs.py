@@ -34,6 +34,7 @@ ONE_KEY_PER_QUERY = (
     "gpt_bigcode",
     "gpt_neox",
     "gptj",
+    "mistral4",
     "mpt",
     "opt",
 )
@@ -81,8 +82,17 @@ ROTARY_SHARES = ("partial_rotary_factor", "rotary_pct")
 IMPOSSIBLE_OTHERWISE: Mapping[str, Mapping[str, Any]] = {
     "deepseek_v2": {"norm_topk_prob": False},
     "falcon": {"parallel_attn": True},
+    "mistral4": {
+        "rope_parameters": {
+            "rope_type": "yarn",
+            "rope_theta": 10_000.0,
+            "factor": 4.0,
+            "original_max_position_embeddings": 7,
+            "llama_4_scaling_beta": 0.4,
+        }
+    },
 }
-"""Switches that some combinations do not allow."""
+"""Values that some combinations, or transformers, do not allow otherwise."""
 
 NUM_DRAWS = int(os.environ.get("GENAI_RANDOM_CONFIGS", "200"))
 HEAD_DIMS = (8, 16, 24, 32, 48)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from genai.errors import CheckpointError
+from genai.export.architecture.attention import QueryScaling
 from genai.export.architecture.norm import NormSpec
 from genai.export.architecture.parameters import Shapes, linear_shapes, norm_shapes
 from genai.export.architecture.rope import RopeSpec
@@ -35,6 +36,7 @@ class LatentAttentionSpec:
         query_rank: Width of the queries' own latent vector; `None` if they are projected at once.
         bias: Whether the projections to latent vectors and the output projection have biases.
         head_gate: Whether each head is multiplied by the sigmoid of one output of another projection of the input.
+        query_scaling: Factor on the queries that depends on the position, if any.
 
     Raises:
         CheckpointError: A width makes no sense.
@@ -53,6 +55,7 @@ class LatentAttentionSpec:
     query_rank: int | None = None
     bias: bool = False
     head_gate: bool = False
+    query_scaling: QueryScaling | None = None
 
     def __post_init__(self) -> None:
         if min(self.num_heads, self.latent_dim, self.nope_dim, self.shared_dim, self.value_dim) < 1:
@@ -80,7 +83,11 @@ class LatentAttentionSpec:
 
     def limited_to(self, max_positions: int) -> LatentAttentionSpec:
         """Return the attention for sequences of at most this length."""
-        return replace(self, rope=self.rope and self.rope.limited_to(max_positions))
+        return replace(
+            self,
+            rope=self.rope and self.rope.limited_to(max_positions),
+            query_scaling=self.query_scaling and self.query_scaling.limited_to(max_positions),
+        )
 
     def parameters(self, hidden_size: int) -> Shapes:
         """Return the shapes of its parameters, by their names within its scope."""

@@ -25,7 +25,7 @@ from genai.export.build.positions import Positions
 from genai.export.build.tensors import from_array
 from genai.graph.operators import ROTARY_EMBEDDING
 
-__all__ = ["attention", "attention_needs_position_ids", "check_attention", "rotate"]
+__all__ = ["attention", "attention_needs_position_ids", "check_attention", "factor_of_queries", "rotate"]
 
 
 def check_attention(spec: AttentionSpec) -> None:
@@ -152,7 +152,7 @@ def _projections(
     query, gate = by_module["q"], by_module.get("gate")
     query = _normalize_and_rotate(g, query, "q_norm", spec.num_heads, spec, positions)
     if spec.query_scaling is not None:
-        query = g.op("Mul", [query, _scaling_of(g, spec.query_scaling, positions)])
+        query = g.op("Mul", [query, factor_of_queries(g, spec.query_scaling, positions)])
     if spec.reads_layer is not None:  # no new keys: the kernel attends to the cache as it is, and writes none
         nothing = g.op("Slice", [query, g.integers(0, 0), g.integers(0, spec.kv_size), g.integers(1, 2)])
         return query, nothing, nothing, gate
@@ -207,7 +207,7 @@ def _normalize_heads(
         return g.op("Add", [packed, g.initializer("biases", biases)])
 
 
-def _scaling_of(g: GraphBuilder, scaling: QueryScaling, positions: Positions) -> ir.Value:
+def factor_of_queries(g: GraphBuilder, scaling: QueryScaling, positions: Positions) -> ir.Value:
     """The factor on the queries of each new token: [batch_size, sequence_length, 1]."""
     interval = g.constant(np.asarray(scaling.interval, np.int64))
     counted = positions.position_ids

@@ -12,7 +12,7 @@ import onnx_ir as ir
 
 from genai.errors import UnsupportedModelError
 from genai.export.architecture import LatentAttentionSpec
-from genai.export.build.attention import rotate
+from genai.export.build.attention import factor_of_queries, rotate
 from genai.export.build.graph_builder import GraphBuilder
 from genai.export.build.group_query_attention import HEAD_DIM_MULTIPLE, group_query_attention
 from genai.export.build.linear import linear
@@ -98,7 +98,10 @@ def _query_and_key(
         query_shared = rotate(g, query_shared, spec.rope, positions, num_heads=spec.num_heads)
     absorbed = _product_by_head(g, query_nope, _key_matrices(g, spec))
     query = g.op("Concat", [absorbed, _by_head(g, query_shared, spec.num_heads)], axis=-1)
-    return g.op("Reshape", [query, g.integers(0, 0, -1)]), g.op("Concat", [latent, key_shared], axis=-1)
+    query = g.op("Reshape", [query, g.integers(0, 0, -1)])
+    if spec.query_scaling is not None:
+        query = g.op("Mul", [query, factor_of_queries(g, spec.query_scaling, positions)])
+    return query, g.op("Concat", [latent, key_shared], axis=-1)
 
 
 def _product_by_head(g: GraphBuilder, x: ir.Value, matrices: ir.Value) -> ir.Value:

@@ -86,4 +86,6 @@ def needs_position_ids(spec: Mixer, form: ProviderForm) -> bool:
     """Whether a mixer needs the positions of the new tokens as a value."""
     if isinstance(spec, AttentionSpec):
         return attention_needs_position_ids(spec, form)
-    return isinstance(spec, LatentAttentionSpec) and spec.rope is not None
+    if isinstance(spec, LatentAttentionSpec):
+        return spec.rope is not None or spec.query_scaling is not None
+    return False

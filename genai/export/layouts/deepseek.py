@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from genai.export.architecture import DecoderSpec, LatentAttentionSpec, NormSpec, RouterSpec
+from genai.export.architecture.rope import RopeSpec
 from genai.export.architecture.rope_config import read_rope
 from genai.export.checkpoint.model_config import ModelConfig
 from genai.export.checkpoint.weights import Grouped, WeightMap
@@ -40,16 +41,17 @@ DEEPSEEK_V3_DEFAULTS: Mapping[str, Any] = {
 """Values of transformers' config classes of V3 and V3.2."""
 
 
-def latent_attention_of(config: ModelConfig) -> LatentAttentionSpec:
-    """Return the attention of every layer."""
+def latent_attention_of(config: ModelConfig, *, rope: RopeSpec | None = None) -> LatentAttentionSpec:
+    """Return the attention of every layer; `rope` if not the config's usual one."""
     rope_dim, nope_dim = config.integer("qk_rope_head_dim"), config.integer("qk_nope_head_dim")
+    interleaved = config.flag("rope_interleave", True)
     return LatentAttentionSpec(
         num_heads=config.integer("num_attention_heads"),
         latent_dim=config.integer("kv_lora_rank"),
         nope_dim=nope_dim,
         shared_dim=rope_dim,
         value_dim=config.integer("v_head_dim"),
-        rope=read_rope(config, head_dim=rope_dim, interleaved=config.flag("rope_interleave", True)),
+        rope=rope or read_rope(config, head_dim=rope_dim, interleaved=interleaved),
         norm=NormSpec("rms", 1e-6),
         scale=_scale_of(config, nope_dim + rope_dim),
         query_rank=config.optional_integer("q_lora_rank"),
@@ -57,12 +59,14 @@ def latent_attention_of(config: ModelConfig) -> LatentAttentionSpec:
     )
 
 
-def deepseek_decoder(config: ModelConfig, router: RouterSpec) -> DecoderSpec:
-    """Return the decoder with this router in the layers that have experts."""
+def deepseek_decoder(
+    config: ModelConfig, router: RouterSpec, *, attention: LatentAttentionSpec | None = None
+) -> DecoderSpec:
+    """Return the decoder with this router in the layers that have experts; `attention` if not the usual one."""
     config.refuse("moe_layer_freq", "experts in every n-th layer only", unless=(None, 1))
     return mixed_decoder(
         config,
-        [latent_attention_of(config)] * config.integer("num_hidden_layers"),
+        [attention or latent_attention_of(config)] * config.integer("num_hidden_layers"),
         shared_experts(config, router),
         dense=first_dense_layers(config),
     )
