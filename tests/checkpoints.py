@@ -415,6 +415,22 @@ _CONFIGS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
             "mlp_beta_factor": 0.9,
         },
     ),
+    "kimi_linear": (
+        "KimiLinearConfig",
+        {
+            **_COMMON,
+            **_LATENT,
+            **_LINEAR_FIRST,
+            "num_key_value_heads": 4,
+            "mlp_layer_types": ["dense", "sparse", "sparse"],
+            "linear_num_heads": 3,
+            "linear_head_dim": 24,
+            "num_local_experts": 8,
+            "num_experts_per_tok": 2,
+            "n_group": 2,
+            "topk_group": 1,
+        },
+    ),
     "gpt_neo": (
         "GPTNeoConfig",
         {

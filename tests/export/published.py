@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -58,7 +59,9 @@ class ShapesOnly(TensorFiles):
 
 
 def as_transformers(config: Mapping[str, Any]) -> transformers.PretrainedConfig:
-    return transformers.CONFIG_MAPPING[config["model_type"]].from_dict(json.loads(json.dumps(config)))
+    with warnings.catch_warnings():  # of keys of an older form, which some of its classes do not expect
+        warnings.simplefilter("ignore", FutureWarning)
+        return transformers.CONFIG_MAPPING[config["model_type"]].from_dict(json.loads(json.dumps(config)))
 
 
 def read_spec(config: Mapping[str, Any]) -> DecoderSpec:

@@ -37,6 +37,7 @@ LAYERS_OF_DIFFERENT_WEIGHTS = {
     "gemma3n_text",
     "gemma4_text",
     "granitemoehybrid",
+    "kimi_linear",
     "lfm2",
     "lfm2_moe",
     "minimax",

@@ -381,6 +381,24 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
             },
         },
     ),
+    "kimi linear, no latent for queries, biases, one group": (
+        "kimi_linear",
+        {
+            "q_lora_rank": None,
+            "attention_bias": True,
+            "n_group": 1,
+            "norm_topk_prob": False,
+            "linear_attn_config": {
+                "full_attn_layers": [3],
+                "kda_layers": [1, 2],
+                "head_dim": 16,
+                "num_heads": 2,
+                "short_conv_kernel_size": 3,
+            },
+            "layer_types": None,
+            "mlp_layer_types": None,
+        },
+    ),
     "gpt-neo, untied, local first": (
         "gpt_neo",
         {

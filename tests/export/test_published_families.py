@@ -56,6 +56,11 @@ def with_fewer_layers(values: dict[str, Any]) -> dict[str, Any]:
             config[key] = NUM_LAYERS
     if config.get("layer_types"):
         config["layer_types"] = config["layer_types"][:NUM_LAYERS]
+    if "linear_attn_config" in config:
+        config["linear_attn_config"] = {
+            key: [layer for layer in value if layer <= NUM_LAYERS] if isinstance(value, list) else value
+            for key, value in config["linear_attn_config"].items()
+        }
     if config.get("attention_layers"):
         config["attention_layers"] = config["attention_layers"][:NUM_LAYERS]
         config["attention_types"] = [[config["attention_layers"], 1]]

@@ -34,6 +34,7 @@ ONE_KEY_PER_QUERY = (
     "gpt_bigcode",
     "gpt_neox",
     "gptj",
+    "kimi_linear",
     "mistral4",
     "mpt",
     "opt",
@@ -82,6 +83,7 @@ ROTARY_SHARES = ("partial_rotary_factor", "rotary_pct")
 IMPOSSIBLE_OTHERWISE: Mapping[str, Mapping[str, Any]] = {
     "deepseek_v2": {"norm_topk_prob": False},
     "falcon": {"parallel_attn": True},
+    "kimi_linear": {"tie_word_embeddings": False},
     "mistral4": {
         "rope_parameters": {
             "rope_type": "yarn",

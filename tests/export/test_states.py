@@ -22,6 +22,7 @@ from tests.export.runner import GraphRunner
 FAMILIES = (
     "gemma3n_text",
     "gemma4_text",
+    "kimi_linear",
     "lfm2",
     "llama4_text",
     "minimax",
