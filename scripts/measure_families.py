@@ -34,6 +34,7 @@ WITHOUT_DIRECTML_KERNEL = ("CausalConvWithState", "GatherBlockQuantized", "Linea
 """Operators of com.microsoft that run on the CPU in a DirectML session."""
 
 OWN_CODE: Mapping[str, str] = {
+    "BailingMoeV2ForCausalLM": "glm4_moe",
     "ExaoneForCausalLM": "llama",
     "InternLM2ForCausalLM": "llama",
     "InternLM3ForCausalLM": "llama",

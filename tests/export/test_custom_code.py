@@ -166,3 +166,42 @@ def test_minimax_text_01_is_minimax_by_other_keys(tmp_path: Path) -> None:
             config |= {f"layernorm_{theirs}_{factor}": values[key], key: None}
     checkpoint = rewritten(minimax, tmp_path / "text", config, lambda tensors: tensors)
     assert_same_logits(checkpoint, minimax, tmp_path)
+
+
+def ling_names(tensors: Tensors) -> Tensors:
+    """GLM-4.5's tensors as Ling 2 stores them: queries, keys and values of all heads one below the other."""
+    parts = {
+        "embed_tokens": "word_embeddings",
+        "self_attn.o_proj": "attention.dense",
+        "self_attn.q_norm": "attention.query_layernorm",
+        "self_attn.k_norm": "attention.key_layernorm",
+        "gate.e_score_correction_bias": "gate.expert_bias",
+    }
+    renamed = {}
+    for name, tensor in tensors.items():
+        if "self_attn.q_proj" in name:
+            stacked = [tensors[name.replace("q_proj", f"{module}_proj")] for module in "qkv"]
+            renamed[name.replace("self_attn.q_proj", "attention.query_key_value")] = torch.cat(stacked)
+        elif not any(f"self_attn.{module}_proj" in name for module in "kv"):
+            for old, new in parts.items():
+                name = name.replace(old, new)
+            renamed[name] = tensor
+    return renamed
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_ling_2_is_glm_4_5_stored_otherwise(bias: bool, tmp_path: Path) -> None:
+    glm = make_checkpoint("glm4_moe", tmp_path / "glm", attention_bias=bias, use_qk_norm=not bias)
+    values = json.loads((glm / "config.json").read_text())
+    config = {
+        "architectures": ["BailingMoeV2ForCausalLM"],
+        "model_type": "bailing_moe_v2",
+        "attention_bias": None,
+        "n_routed_experts": None,
+        "n_shared_experts": None,
+        "num_experts": values["n_routed_experts"],
+        "num_shared_experts": values["n_shared_experts"],
+        "use_qkv_bias": bias,
+        "use_qk_norm": not bias,
+    }
+    assert_same_logits(rewritten(glm, tmp_path / "ling", config, ling_names), glm, tmp_path)
