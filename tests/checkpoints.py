@@ -431,6 +431,22 @@ _CONFIGS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
             "topk_group": 1,
         },
     ),
+    "bailing_hybrid": (
+        "BailingHybridConfig",
+        {
+            **_COMMON,
+            **_LATENT,
+            **_LINEAR_FIRST,
+            "num_key_value_heads": 4,
+            "mlp_layer_types": ["dense", "sparse", "sparse"],
+            "head_dim": 24,
+            "num_local_experts": 16,
+            "kda_lower_bound": -2.0,
+            "num_experts_per_tok": 2,
+            "n_group": 2,
+            "topk_group": 1,
+        },
+    ),
     "gpt_neo": (
         "GPTNeoConfig",
         {

@@ -34,6 +34,7 @@ KNOWN_TO_TRANSFORMERS = [family for family in FAMILIES if hasattr(transformers, 
 
 
 LAYERS_OF_DIFFERENT_WEIGHTS = {
+    "bailing_hybrid",
     "gemma3n_text",
     "gemma4_text",
     "granitemoehybrid",

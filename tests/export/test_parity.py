@@ -399,6 +399,18 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
             "mlp_layer_types": None,
         },
     ),
+    "ling 3, decays without a bound, yarn": (
+        "bailing_hybrid",
+        {
+            "kda_safe_gate": False,
+            "q_lora_rank": None,
+            "rope_parameters": {**YARN, "rope_theta": 10_000.0, "mscale_all_dim": 1.0},
+        },
+    ),
+    "ling 3, counted": (
+        "bailing_hybrid",
+        {"layer_types": None, "mlp_layer_types": None, "layer_group_size": 2, "first_k_dense_replace": 1},
+    ),
     "gpt-neo, untied, local first": (
         "gpt_neo",
         {

@@ -29,7 +29,7 @@ remembers that a token took another expert."""
 
 UNQUANTIZED = ("linear_attn.in_proj_a", "linear_attn.in_proj_b", "linear_attn.in_proj_ba")
 UNQUANTIZED += ("mlp.gate.wg", "mlp.router", "mlp.shared_expert_gate", "self_attn.kv_b_proj")
-UNQUANTIZED += ("forget_gate.f_a_proj", "forget_gate.f_b_proj", "self_attn.b_proj")
+UNQUANTIZED += ("forget_gate.f_a_proj", "forget_gate.f_b_proj", "forget_gate.f_proj", "self_attn.b_proj")
 UNQUANTIZED += ("router.proj", "altup.correction_coefs", "altup.prediction_coefs", "altup.modality_router")
 """Matrices that the export does not round; of a Mamba layer's input it leaves the rows that are steps, the last ones."""
 

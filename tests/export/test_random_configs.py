@@ -24,6 +24,7 @@ from tests.export.runner import GraphRunner
 PROMPT = np.random.default_rng(5).integers(3, VOCAB_SIZE, 20).tolist()
 
 ONE_KEY_PER_QUERY = (
+    "bailing_hybrid",
     "bloom",
     "codegen",
     "deepseek_v2",
@@ -81,6 +82,7 @@ WIDTHS = (
 )
 ROTARY_SHARES = ("partial_rotary_factor", "rotary_pct")
 IMPOSSIBLE_OTHERWISE: Mapping[str, Mapping[str, Any]] = {
+    "bailing_hybrid": {"tie_word_embeddings": False},
     "deepseek_v2": {"norm_topk_prob": False},
     "falcon": {"parallel_attn": True},
     "kimi_linear": {"tie_word_embeddings": False},

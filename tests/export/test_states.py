@@ -20,6 +20,7 @@ from tests.checkpoints import VOCAB_SIZE, load_reference, make_checkpoint
 from tests.export.runner import GraphRunner
 
 FAMILIES = (
+    "bailing_hybrid",
     "gemma3n_text",
     "gemma4_text",
     "kimi_linear",

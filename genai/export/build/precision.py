@@ -28,7 +28,7 @@ _FLOAT_TYPES = {
 
 _KEPT_AS_FLOATS = frozenset(
     {
-        *("beta", "corrections", "decay", "decay_down", "head_gate", "position_embedding", "predictions"),
+        *("beta", "corrections", "decay", "decay_down", "position_embedding", "predictions"),
         *("router", "shared_gate", "step"),
     }
 )
