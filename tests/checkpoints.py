@@ -447,6 +447,19 @@ _CONFIGS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
             "topk_group": 1,
         },
     ),
+    "olmo_hybrid": (
+        "OlmoHybridConfig",
+        {
+            **_COMMON,
+            **_LINEAR_FIRST,
+            "hidden_size": 64,
+            "linear_num_key_heads": 3,
+            "linear_num_value_heads": 3,
+            "linear_key_head_dim": 24,
+            "linear_value_head_dim": 24,
+            "rope_parameters": {"rope_type": "default", "rope_theta": None},
+        },
+    ),
     "gpt_neo": (
         "GPTNeoConfig",
         {

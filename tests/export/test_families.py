@@ -42,6 +42,7 @@ LAYERS_OF_DIFFERENT_WEIGHTS = {
     "lfm2",
     "lfm2_moe",
     "minimax",
+    "olmo_hybrid",
     "qwen3_5_moe_text",
     "qwen3_5_text",
     "qwen3_next",

@@ -411,6 +411,24 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
         "bailing_hybrid",
         {"layer_types": None, "mlp_layer_types": None, "layer_group_size": 2, "first_k_dense_replace": 1},
     ),
+    "olmo hybrid with positions, biases": (
+        "olmo_hybrid",
+        {
+            "rope_parameters": {"rope_type": "default", "rope_theta": 10_000.0},
+            "attention_bias": True,
+            "linear_allow_neg_eigval": False,
+        },
+    ),
+    "olmo hybrid, derived widths": (
+        "olmo_hybrid",
+        {
+            "linear_num_key_heads": None,
+            "linear_num_value_heads": None,
+            "linear_key_head_dim": None,
+            "linear_value_head_dim": 12,
+            "layer_types": None,
+        },
+    ),
     "gpt-neo, untied, local first": (
         "gpt_neo",
         {

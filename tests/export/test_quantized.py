@@ -27,7 +27,13 @@ ACTIVATION_ERRORS = {"granitemoehybrid": 0.2, "qwen3_5_text": 0.4}
 """What int8 activations may cost, where it is more than usual: the heads' norms of linear attention stretch errors, and a state
 remembers that a token took another expert."""
 
-UNQUANTIZED = ("linear_attn.in_proj_a", "linear_attn.in_proj_b", "linear_attn.in_proj_ba")
+UNQUANTIZED = (
+    "linear_attn.in_proj_a",
+    "linear_attn.in_proj_b",
+    "linear_attn.in_proj_ba",
+    "linear_attn.a_proj",
+)
+UNQUANTIZED += ("linear_attn.b_proj",)
 UNQUANTIZED += ("mlp.gate.wg", "mlp.router", "mlp.shared_expert_gate", "self_attn.kv_b_proj")
 UNQUANTIZED += ("forget_gate.f_a_proj", "forget_gate.f_b_proj", "forget_gate.f_proj", "self_attn.b_proj")
 UNQUANTIZED += ("router.proj", "altup.correction_coefs", "altup.prediction_coefs", "altup.modality_router")

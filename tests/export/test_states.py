@@ -27,6 +27,7 @@ FAMILIES = (
     "lfm2",
     "llama4_text",
     "minimax",
+    "olmo_hybrid",
     "qwen3_5_text",
     "qwen3_next",
 )
@@ -90,6 +91,23 @@ def test_recurrent_states_are_float32_in_half_precision(tmp_path: Path) -> None:
         assert types[f"{time}.0.conv_state"] == (onnx.TensorProto.FLOAT16, [2 * 2 * 16 + 6 * 24, 3])
         assert types[f"{time}.0.recurrent_state"] == (onnx.TensorProto.FLOAT, [6, 16, 24])
         assert types[f"{time}.1.key"][0] == onnx.TensorProto.FLOAT16
+
+
+def test_filters_of_different_widths_are_read_as_published(tmp_path: Path) -> None:
+    """Where values are wider than keys, transformers saves the filters cut in the wrong places, as it reads them."""
+    checkpoint = make_checkpoint("olmo_hybrid", tmp_path / "checkpoint", linear_value_head_dim=40)
+    prompt = np.random.default_rng(2).integers(3, VOCAB_SIZE, (1, 19))
+    with torch.no_grad():
+        expected = load_reference(checkpoint)(torch.tensor(prompt)).logits[0].numpy()
+    path = checkpoint / "model.safetensors"
+    tensors = load_file(path)
+    for layer in (0, 2):
+        names = [f"model.layers.{layer}.linear_attn.{name}_conv1d.weight" for name in "qkv"]
+        joined = np.concatenate([tensors[name] for name in names])
+        tensors |= zip(names, np.split(joined, [3 * 24, 2 * 3 * 24]), strict=True)
+    save_file(tensors, path)
+    folder = export_model(checkpoint, tmp_path / "model", precision="fp32")
+    np.testing.assert_allclose(GraphRunner(folder).feed(prompt[0].tolist()), expected, atol=1e-4, rtol=0)
 
 
 def test_layers_that_read_a_cache_have_none(tmp_path: Path) -> None:

@@ -60,6 +60,10 @@ class ModelConfig:
     def __contains__(self, key: str) -> bool:
         return self._values.get(key) is not None
 
+    def is_null(self, key: str) -> bool:
+        """Whether the key is there, with a null."""
+        return key in self._values and self._values[key] is None
+
     def integer(self, key: str, default: int | None = None, *, minimum: int = 1) -> int:
         """Return a whole number of at least the minimum; without a default the key is required."""
         value = int(self._number(key, default, (int,), "a whole number"))

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from genai.export.architecture import AttentionSpec, DecoderSpec, LayerSpec, NormSpec
+from genai.export.architecture import AttentionSpec, DecoderSpec, FeedForward, LayerSpec, NormSpec
 from genai.export.checkpoint.model_config import ModelConfig
 from genai.export.checkpoint.weights import WeightMap
 from genai.export.layouts.llama import LLAMA_WEIGHTS, decoder_of, llama_mlp
 
-__all__ = ["OLMO_WEIGHTS", "olmo_decoder"]
+__all__ = ["OLMO_WEIGHTS", "olmo_decoder", "olmo_layer"]
 
 OLMO_WEIGHTS: WeightMap = {
     **{module: name for module, name in LLAMA_WEIGHTS.items() if module not in ("input_norm", "mlp_norm")},
@@ -25,14 +25,16 @@ def olmo_decoder(config: ModelConfig, attentions: Sequence[AttentionSpec]) -> De
     """Return a decoder with one layer for each of these attentions, which get their norms here."""
     norm = NormSpec("rms", config.number("rms_norm_eps"))
     mlp = replace(llama_mlp(config), bias=False)
-    layers = [
-        LayerSpec(
-            replace(attention, qk_norm=norm, qk_norm_over="projection"),
-            mlp,
-            input_norm=None,
-            mixer_output_norm=norm,
-            mlp_output_norm=norm,
-        )
-        for attention in attentions
-    ]
+    layers = [olmo_layer(attention, mlp, norm) for attention in attentions]
     return decoder_of(config, layers, final_norm=norm)
+
+
+def olmo_layer(attention: AttentionSpec, mlp: FeedForward, norm: NormSpec) -> LayerSpec:
+    """Return a layer with this attention, which gets its norms here."""
+    return LayerSpec(
+        replace(attention, qk_norm=norm, qk_norm_over="projection"),
+        mlp,
+        input_norm=None,
+        mixer_output_norm=norm,
+        mlp_output_norm=norm,
+    )
