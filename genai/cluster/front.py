@@ -19,7 +19,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from genai.cluster.errors import ReplicaLostError
 from genai.cluster.metrics import merged_metrics
 from genai.cluster.sessions import SESSION_HEADER, session_of
 from genai.errors import GenaiError
@@ -85,7 +84,7 @@ def make_front(replicas: Replicas, settings: ServerSettings) -> FastAPI:
             async with asyncio.timeout(_READY_SECONDS):
                 async for _ in replicas.ask(_scope_for_replica(request.scope), b"", session=""):
                     pass
-        except (TimeoutError, ReplicaLostError):
+        except (TimeoutError, GenaiError):
             return AsciiJson({"status": "no replica answers"}, 503)
         return AsciiJson({"status": "ok"})
 
@@ -137,8 +136,8 @@ class _Forwarding:
                 async for message in answer:
                     await reply.send(message)
             return
-        except ReplicaLostError as lost:
-            error = lost
+        except GenaiError as failed:
+            error = failed
         except asyncio.CancelledError:
             if not self._state.is_cut:
                 raise

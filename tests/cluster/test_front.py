@@ -19,7 +19,7 @@ from genai.cluster.errors import ReplicaLostError
 from genai.cluster.front import make_front
 from genai.cluster.loading import ModelSource
 from genai.cluster.replica import Replica
-from genai.errors import OptionError
+from genai.errors import GenerationError, OptionError
 from genai.server import ServerSettings
 from genai.wire import CompletionRequest
 from tests.server.conftest import Running, running, until
@@ -27,14 +27,16 @@ from tests.server.raw import connect, post
 
 CHAT = "/v1/chat/completions"
 ASKED: dict[str, Any] = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 8}
+LONG = {**ASKED, "max_tokens": 1000, "ignore_eos": True}
 
 
 class OneReplica:
-    """Asks a replica of this process, which is lost after some messages."""
+    """Asks a replica of this process, which is lost after some messages, or fails."""
 
     def __init__(self) -> None:
         self.replica = Replica({"demo": "demo"}, ModelSource(), ServerSettings(host="0.0.0.0"))
         self.lost_after: int | None = None
+        self.error: Exception = ReplicaLostError()
         self.told: list[tuple[Mapping[str, Any], str]] = []
 
     async def ask(
@@ -47,7 +49,7 @@ class OneReplica:
             async for messages in several:
                 for message in messages:
                     if number == self.lost_after:
-                        raise ReplicaLostError
+                        raise self.error
                     yield message
                     number += 1
 
@@ -74,7 +76,7 @@ def front(replicas: OneReplica) -> Iterator[Running]:
 
 @pytest.fixture(autouse=True)
 def fresh(replicas: OneReplica) -> None:
-    replicas.lost_after = None
+    replicas.lost_after, replicas.error = None, ReplicaLostError()
     replicas.told.clear()
 
 
@@ -220,6 +222,22 @@ def test_a_stream_that_is_cut_ends_as_its_interface_has_it(
     assert ending[1] in last, answer.text
 
 
+def test_a_replica_that_fails_is_an_error_before_its_answer_and_within(
+    front: Running, replicas: OneReplica
+) -> None:
+    replicas.error = GenerationError("a replica failed: no luck")
+    with front.client as client:
+        replicas.lost_after = 0
+        assert client.post(CHAT, json=ASKED, headers=KEY).status_code == 500
+        assert client.get("/health/ready").status_code == 503
+        replicas.lost_after = 4
+        answer = client.post(CHAT, json={**ASKED, "stream": True}, headers=KEY)
+    assert answer.status_code == 200
+    *_, first, last = [line for line in answer.text.splitlines() if line]
+    assert "a replica failed: no luck" in first
+    assert last == "data: [DONE]"
+
+
 def test_a_stream_that_the_end_cuts_says_so(
     front: Running, replicas: OneReplica, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -236,7 +254,7 @@ def test_a_stream_that_the_end_cuts_says_so(
     monkeypatch.setattr(replicas, "ask", ask_until_cut)
     try:
         with caplog.at_level(logging.INFO, "genai.server"), front.client as client:
-            answer = client.post(CHAT, json={**ASKED, "stream": True}, headers=KEY)
+            answer = client.post(CHAT, json={**LONG, "stream": True}, headers=KEY)
             until(lambda: caplog.text.count(CHAT) == 2)  # the replica's line, and the front's
     finally:
         state.is_draining = state.is_cut = False
