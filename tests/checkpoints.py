@@ -460,6 +460,17 @@ _CONFIGS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
             "rope_parameters": {"rope_type": "default", "rope_theta": None},
         },
     ),
+    "recurrent_gemma": (
+        "RecurrentGemmaConfig",
+        {
+            **_COMMON,
+            "hidden_size": 64,
+            "num_hidden_layers": 4,
+            "block_types": ["recurrent", "attention", "recurrent"],
+            "attention_window_size": 12,
+            "w_init_variance_scale": 0.1,
+        },
+    ),
     "gpt_neo": (
         "GPTNeoConfig",
         {

@@ -429,6 +429,15 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
             "layer_types": None,
         },
     ),
+    "recurrent gemma, biases, all rotary, untied": (
+        "recurrent_gemma",
+        {
+            "attention_bias": True,
+            "tie_word_embeddings": False,
+            "rope_parameters": {"rope_type": "default", "rope_theta": 10_000.0, "partial_rotary_factor": 1.0},
+            "lru_width": 64,
+        },
+    ),
     "gpt-neo, untied, local first": (
         "gpt_neo",
         {

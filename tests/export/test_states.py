@@ -30,6 +30,7 @@ FAMILIES = (
     "olmo_hybrid",
     "qwen3_5_text",
     "qwen3_next",
+    "recurrent_gemma",
 )
 Tensors = dict[str, np.ndarray]
 

@@ -21,6 +21,7 @@ from genai.export.architecture.moe import ClampedGate, MoeSpec, RouterSpec
 from genai.export.architecture.norm import NormSpec
 from genai.export.architecture.parameters import Shapes
 from genai.export.architecture.per_layer_input import PerLayerInputSpec
+from genai.export.architecture.rg_lru import RgLruSpec
 from genai.export.architecture.short_convolution import ShortConvolutionSpec
 from genai.export.architecture.state import StateSpec
 
@@ -48,6 +49,7 @@ __all__ = [
     "NormedStreamSpec",
     "PerLayerInputSpec",
     "QueryScaling",
+    "RgLruSpec",
     "RouterSpec",
     "Shapes",
     "ShortConvolutionSpec",

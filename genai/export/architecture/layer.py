@@ -15,6 +15,7 @@ from genai.export.architecture.mamba2 import Mamba2Spec
 from genai.export.architecture.moe import MoeSpec
 from genai.export.architecture.norm import NormSpec
 from genai.export.architecture.parameters import Shapes, norm_shapes, scoped
+from genai.export.architecture.rg_lru import RgLruSpec
 from genai.export.architecture.short_convolution import ShortConvolutionSpec
 from genai.export.architecture.state import StateSpec
 
@@ -26,6 +27,7 @@ Mixer = (
     | LatentAttentionSpec
     | LightningAttentionSpec
     | Mamba2Spec
+    | RgLruSpec
     | ShortConvolutionSpec
 )
 """What lets tokens see earlier ones, of any kind."""

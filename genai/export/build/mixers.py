@@ -15,6 +15,7 @@ from genai.export.architecture import (
     LightningAttentionSpec,
     Mamba2Spec,
     Mixer,
+    RgLruSpec,
     ShortConvolutionSpec,
 )
 from genai.export.build.attention import attention, attention_needs_position_ids, check_attention
@@ -25,6 +26,7 @@ from genai.export.build.latent_attention import check_latent_attention, latent_a
 from genai.export.build.lightning_attention import lightning_attention
 from genai.export.build.mamba2 import mamba2
 from genai.export.build.positions import Positions
+from genai.export.build.rg_lru import rg_lru
 from genai.graph.names import CONV_STATE, KEY, RECURRENT_STATE, VALUE
 
 __all__ = ["Mixed", "check_mixer", "mix", "needs_position_ids"]
@@ -68,6 +70,10 @@ def mix(
                 conv_state, recurrent_state = past[CONV_STATE], past[RECURRENT_STATE]
                 output, conv, recurrent = mamba2(g, x, spec, conv_state, recurrent_state)
                 return Mixed(output, {CONV_STATE: conv, RECURRENT_STATE: recurrent})
+            case RgLruSpec():
+                conv_state, recurrent_state = past[CONV_STATE], past[RECURRENT_STATE]
+                output, conv, recurrent = rg_lru(g, x, spec, conv_state, recurrent_state, positions)
+                return Mixed(output, {CONV_STATE: conv, RECURRENT_STATE: recurrent})
 
 
 def check_mixer(spec: Mixer) -> None:
@@ -88,4 +94,4 @@ def needs_position_ids(spec: Mixer, form: ProviderForm) -> bool:
         return attention_needs_position_ids(spec, form)
     if isinstance(spec, LatentAttentionSpec):
         return spec.rope is not None or spec.query_scaling is not None
-    return False
+    return isinstance(spec, RgLruSpec)
