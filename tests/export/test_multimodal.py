@@ -13,6 +13,7 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
+from genai.errors import UnsupportedModelError
 from genai.export import export_model
 from genai.export.families import find_family
 from tests.checkpoints import VOCAB_SIZE, make_config, make_tokenizer
@@ -39,6 +40,15 @@ QWEN_VISION: Mapping[str, Any] = {
 MROPE: Mapping[str, Any] = {
     "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 3, 3]}
 }
+GLM_VISION: Mapping[str, Any] = {**QWEN_VISION, "image_size": 16}
+GLM_ROPE: Mapping[str, Any] = {
+    "rope_parameters": {
+        "rope_type": "default",
+        "rope_theta": 10000.0,
+        "partial_rotary_factor": 0.5,
+        "mrope_section": [2, 3, 3],
+    }
+}
 
 # By the model's class without its ending: the family of the decoder, its values, the vision tower's.
 MODELS: Mapping[str, tuple[str, Mapping[str, Any], Mapping[str, Any]]] = {
@@ -52,6 +62,22 @@ MODELS: Mapping[str, tuple[str, Mapping[str, Any], Mapping[str, Any]]] = {
     ),
     "Qwen2_5_VL": ("qwen2", MROPE, {**QWEN_VISION, "out_hidden_size": 64, "fullatt_block_indexes": [0]}),
     "Qwen3VL": ("qwen3", MROPE, {**QWEN_VISION, "out_hidden_size": 48, "deepstack_visual_indexes": [0]}),
+    "Qwen3VLMoe": (
+        "qwen3_moe",
+        MROPE,
+        {**QWEN_VISION, "out_hidden_size": 48, "deepstack_visual_indexes": [0]},
+    ),
+    "Glm4v": (
+        "glm4",
+        {**GLM_ROPE, "hidden_size": 128, "rms_norm_eps": 1e-5},
+        {**GLM_VISION, "out_hidden_size": 128},
+    ),
+    "Glm46V": ("glm4", {**GLM_ROPE, "hidden_size": 128}, {**GLM_VISION, "out_hidden_size": 128}),
+    "Glm4vMoe": (
+        "glm4_moe",
+        {**GLM_ROPE, "use_qk_norm": False, "attention_bias": True},
+        {**GLM_VISION, "out_hidden_size": 48},
+    ),
 }
 
 
@@ -60,7 +86,7 @@ def make_checkpoint(name: str, path: Path, *, tied: bool) -> Path:
     text_family, values, vision = MODELS[name]
     kind = name.split()[0]
     text = make_config(text_family, **values).to_dict()
-    if kind.startswith("Qwen"):
+    if kind.startswith(("Qwen", "Glm")):
         del text["model_type"]  # the decoder within has a type of its own
     config = getattr(transformers, f"{kind}Config")(
         text_config=text,
@@ -178,3 +204,23 @@ def test_queries_grow_only_where_sequences_are_long_enough() -> None:
     )
     assert all(attention.query_scaling for attention in spec.limited_to(8).attentions)
     assert not any(attention.query_scaling for attention in spec.limited_to(7).attentions)
+
+
+def test_experts_that_lie_the_other_way_round_are_turned(tmp_path: Path) -> None:
+    """As Qwen 3 VL's are published; transformers 5 saves them turned already."""
+    checkpoint = make_checkpoint("Qwen3VLMoe", tmp_path / "checkpoint", tied=False)
+    path = checkpoint / "model.safetensors"
+    tensors = load_file(path)
+    stacked = [name for name in tensors if ".experts." in name]
+    assert {name.rpartition(".")[2] for name in stacked} == {"gate_up_proj", "down_proj"}
+    turned = {name: tensors[name].transpose(1, 2).contiguous() for name in stacked}
+    save_file({**tensors, **turned}, path, metadata={"format": "pt"})
+    assert_parity(checkpoint, tmp_path / "model")
+
+
+def test_glm_46v_around_another_decoder_is_refused(tmp_path: Path) -> None:
+    checkpoint = make_checkpoint("Glm46V", tmp_path / "checkpoint", tied=False)
+    config = json.loads((checkpoint / "config.json").read_text())
+    config["text_config"]["model_type"] = "glm4v_moe_text"
+    with pytest.raises(UnsupportedModelError, match="\"model_type\" is 'glm4v_moe_text'"):
+        find_family("Glm46VForConditionalGeneration").read(config)

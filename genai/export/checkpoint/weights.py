@@ -35,9 +35,15 @@ class Named:
 
 @dataclass(frozen=True, slots=True)
 class Transposed:
-    """A module whose matrix of floats is stored as [inputs, outputs]; quantized ones never are."""
+    """A module whose matrix of floats is stored as [inputs, outputs]; quantized ones never are.
+
+    Args:
+        module: The module.
+        unless_it_fits: Whether a matrix that has the right shape as it is stored is taken like that.
+    """
 
     module: str | Named
+    unless_it_fits: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +193,7 @@ class Weights(Mapping[str, Rows]):
         tensor = self._checkpoint[self._name_in_use(stored)]
         is_turned = isinstance(tensor, np.ndarray | TransposedRows)
         is_transposed = source.is_transposed and is_turned and len(tensor.shape) > 1 + axis
+        is_transposed &= not (source.may_fit and tensor.shape == expected)
         view = _transposed(tensor) if is_transposed else tensor
         if source.is_flat:
             view = np.asarray(tensor).reshape(-1)
@@ -272,6 +279,7 @@ class _Stored:
     Args:
         tensors: The ending of a canonical name, and the stored tensor's name.
         is_transposed: Whether matrices are stored as [inputs, outputs].
+        may_fit: Whether some of these are stored as [outputs, inputs].
         is_flat: Whether only the order of the elements counts.
         groups: In how many groups the rows of the modules take turns.
         is_optional: Whether a checkpoint may lack them.
@@ -279,20 +287,21 @@ class _Stored:
 
     tensors: tuple[tuple[str, str], ...]
     is_transposed: bool
+    may_fit: bool
     is_flat: bool
     groups: int
     is_optional: bool
 
     @classmethod
     def of(cls, source: Source) -> _Stored:
-        groups, is_transposed, is_flat = 1, False, isinstance(source, Flat)
+        groups, is_transposed, may_fit, is_flat = 1, False, False, isinstance(source, Flat)
         is_optional = isinstance(source, IfStored)
         if isinstance(source, IfStored):
             source = source.module
         if isinstance(source, Grouped):
             groups, source = source.groups, source.module
         if isinstance(source, Transposed):
-            is_transposed, source = True, source.module
+            is_transposed, may_fit, source = True, source.unless_it_fits, source.module
         if isinstance(source, Flat):
             source = source.module
         if isinstance(source, Named):
@@ -300,7 +309,7 @@ class _Stored:
             names += [(".bias", source.bias)] if source.bias is not None else []
         else:
             names = [(".weight", f"{source}.weight"), (".bias", f"{source}.bias"), ("", source)]
-        return cls(tuple(names), is_transposed, is_flat, groups, is_optional)
+        return cls(tuple(names), is_transposed, may_fit, is_flat, groups, is_optional)
 
     @property
     def is_of_layer(self) -> bool:

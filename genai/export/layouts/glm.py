@@ -13,7 +13,7 @@ from genai.export.architecture import AttentionSpec, DecoderSpec, NormSpec
 from genai.export.architecture.rope_config import read_rope
 from genai.export.checkpoint.model_config import ModelConfig
 from genai.export.checkpoint.weights import WeightMap
-from genai.export.layouts.llama import LLAMA_WEIGHTS, llama_attention
+from genai.export.layouts.llama import LLAMA_WEIGHTS, head_dim_of, llama_attention, llama_decoder
 from genai.export.layouts.moe import (
     SHARED_MOE_WEIGHTS,
     corrected_router,
@@ -23,10 +23,12 @@ from genai.export.layouts.moe import (
 )
 
 __all__ = [
+    "GLM4_WEIGHTS",
     "GLM_DEFAULTS",
     "GLM_MOE_DEFAULTS",
     "GLM_MOE_WEIGHTS",
     "GLM_WEIGHTS",
+    "glm4_decoder",
     "glm_attention",
     "glm_moe_decoder",
 ]
@@ -34,6 +36,12 @@ __all__ = [
 GLM_WEIGHTS: WeightMap = {
     **{modules: name for modules, name in LLAMA_WEIGHTS.items() if modules not in ("mlp.gate", "mlp.up")},
     ("mlp.gate", "mlp.up"): "layers.{i}.mlp.gate_up_proj",
+}
+
+GLM4_WEIGHTS: WeightMap = {
+    **GLM_WEIGHTS,
+    "mixer_output_norm": "layers.{i}.post_self_attn_layernorm",
+    "mlp_output_norm": "layers.{i}.post_mlp_layernorm",
 }
 
 GLM_MOE_WEIGHTS: WeightMap = {
@@ -67,8 +75,16 @@ GLM_MOE_DEFAULTS: Mapping[str, Any] = {
 
 def glm_attention(config: ModelConfig) -> AttentionSpec:
     """Return the attention of every layer of a dense model."""
-    rope = read_rope(config, head_dim=config.integer("head_dim"), interleaved=True)
+    rope = read_rope(config, head_dim=head_dim_of(config), interleaved=True)
     return replace(llama_attention(config, rope=rope), output_bias=False)
+
+
+def glm4_decoder(config: ModelConfig) -> DecoderSpec:
+    """Return a dense decoder with norms on the outputs of attention and feed-forward block too."""
+    decoder = llama_decoder(config, glm_attention(config))
+    norm = decoder.final_norm
+    layers = [replace(layer, mixer_output_norm=norm, mlp_output_norm=norm) for layer in decoder.layers]
+    return replace(decoder, layers=tuple(layers))
 
 
 def glm_moe_decoder(config: ModelConfig, *, has_qk_norm: bool) -> DecoderSpec:
