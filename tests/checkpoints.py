@@ -490,6 +490,10 @@ _CONFIGS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "olmo": ("OlmoConfig", {**_COMMON, "hidden_size": 64, "clip_qkv": 1.5}),
     "olmo2": ("Olmo2Config", {**_COMMON, "hidden_size": 64}),
     "olmo3": ("Olmo3Config", {**_COMMON, "hidden_size": 64, "sliding_window": 12, "layer_types": _MIXED}),
+    "flex_olmo": (
+        "FlexOlmoConfig",
+        {**_COMMON, "hidden_size": 64, "num_experts": 6, "num_experts_per_tok": 3},
+    ),
     "smollm3": ("SmolLM3Config", {**_COMMON, "hidden_size": 64, "no_rope_layer_interval": 2}),
     "starcoder2": ("Starcoder2Config", {**_COMMON, "hidden_size": 64, "sliding_window": 12}),
     "stablelm": ("StableLmConfig", {**_COMMON, "hidden_size": 128, "partial_rotary_factor": 0.5}),

@@ -462,6 +462,7 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
             "layer_types": ["full_attention", "sliding_attention"],
         },
     ),
+    "flex_olmo, normalized, biases": ("flex_olmo", {"norm_topk_prob": True, "attention_bias": True}),
     "smollm3 with windows": (
         "smollm3",
         {"use_sliding_window": True, "sliding_window": 9, "tie_word_embeddings": False, "layer_types": None},
