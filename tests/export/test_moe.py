@@ -325,6 +325,7 @@ def test_what_cannot_be_computed_is_refused(family: str, values: dict[str, Any],
 PREDICTIONS = {
     "deepseek_v3": "model.layers.61.eh_proj.weight",
     "ernie4_5_moe": "model.mtp_linear_proj.0.weight",
+    "exaone_moe": "mtp.fc.weight",
     "glm4_moe": "model.layers.92.eh_proj.weight",
     "glm4_moe_lite": "model.layers.47.eh_proj.weight",
 }

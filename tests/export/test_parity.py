@@ -182,6 +182,15 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
         "exaone4",
         {"sliding_window": None, "layer_types": ["full_attention"] * 2},
     ),
+    "exaone_moe, no positions, groups, weights not normalized": (
+        "exaone_moe",
+        {
+            "layer_types": ["full_attention"] * 3,
+            "mlp_layer_types": ["sparse", "dense", "sparse"],
+            "n_group": 2,
+            "norm_topk_prob": False,
+        },
+    ),
     "hunyuan, stretched base": (
         "hunyuan_v1_dense",
         {"rope_parameters": {"rope_type": "dynamic", "alpha": 1000.0, "factor": 1.0, "rope_theta": 10_000.0}},

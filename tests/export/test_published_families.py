@@ -29,6 +29,7 @@ CONFIGS: dict[str, dict[str, Any]] = json.loads(
 KEYS_OF_LAYERS = (
     "activation_sparsity_pattern",
     "intermediate_size",
+    "is_moe_layer",
     "mlp_layer_types",
     "moe_intermediate_size",
     "moe_topk",

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from genai.export.architecture import DecoderSpec, LayerSpec, NormSpec
 from genai.export.architecture.family import Family
 from genai.export.checkpoint.model_config import ModelConfig
-from genai.export.layouts.llama import LLAMA_WEIGHTS, decoder_of, llama_attention, llama_mlp, sliding_windows
+from genai.export.layouts.exaone import exaone_attentions
+from genai.export.layouts.llama import LLAMA_WEIGHTS, decoder_of, llama_mlp
 
 __all__ = ["FAMILY"]
 
@@ -15,25 +14,11 @@ __all__ = ["FAMILY"]
 def spec(config: ModelConfig) -> DecoderSpec:
     """Derive the decoder from config.json."""
     norm, mlp = NormSpec("rms", config.number("rms_norm_eps")), llama_mlp(config)
-    attention = replace(llama_attention(config), qk_norm=norm)
-    if "sliding_window" in config:
-        attentions = [
-            replace(attention, window=window, rope=attention.rope if window is not None else None)
-            for window in _windows(config)
-        ]
-    else:
-        attentions = [attention] * config.integer("num_hidden_layers")
     layers = [
         LayerSpec(attention, mlp, input_norm=None, mixer_output_norm=norm, mlp_output_norm=norm)
-        for attention in attentions
+        for attention in exaone_attentions(config)
     ]
     return decoder_of(config, layers, final_norm=norm)
-
-
-def _windows(config: ModelConfig) -> list[int | None]:
-    """Every layer has a window but each n-th, unless layer_types says otherwise."""
-    period = 1 if "layer_types" in config else config.integer("sliding_window_pattern")
-    return sliding_windows(config, is_sliding=lambda index: (index + 1) % period != 0)
 
 
 FAMILY = Family(
