@@ -283,6 +283,11 @@ _CONFIGS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
             "num_experts_per_tok": 3,
         },
     ),
+    "solar_open": ("SolarOpenConfig", {**_SHARED_EXPERTS, "head_dim": 32}),
+    "hy_v3": (
+        "HYV3Config",
+        {**_COMMON, "head_dim": 32, "moe_intermediate_size": 40, "num_experts": 8, "num_experts_per_tok": 3},
+    ),
     "hunyuan_v1_dense": ("HunYuanDenseV1Config", {**_COMMON, "head_dim": 16}),
     "hunyuan_v1_moe": ("HunYuanMoEV1Config", {**_COMMON, "head_dim": 16, "num_experts": 6, "moe_topk": 3}),
     "ernie4_5": ("Ernie4_5Config", {**_COMMON, "head_dim": 32}),

@@ -328,6 +328,7 @@ PREDICTIONS = {
     "exaone_moe": "mtp.fc.weight",
     "glm4_moe": "model.layers.92.eh_proj.weight",
     "glm4_moe_lite": "model.layers.47.eh_proj.weight",
+    "hy_v3": "model.layers.80.eh_proj.weight",
 }
 """A tensor of each family's layers that predict the token after the next."""
 

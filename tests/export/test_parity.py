@@ -191,6 +191,17 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
             "norm_topk_prob": False,
         },
     ),
+    "solar_open with yarn, biases": ("solar_open", {"rope_parameters": YARN, "attention_bias": True}),
+    "hy_v3, biases, two shared, dense last": (
+        "hy_v3",
+        {
+            "attention_bias": True,
+            "mlp_bias": True,
+            "mlp_layer_types": ["sparse", "dense"],
+            "num_shared_experts": 2,
+            "router_scaling_factor": 0.7,
+        },
+    ),
     "hunyuan, stretched base": (
         "hunyuan_v1_dense",
         {"rope_parameters": {"rope_type": "dynamic", "alpha": 1000.0, "factor": 1.0, "rope_theta": 10_000.0}},

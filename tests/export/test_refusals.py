@@ -132,6 +132,14 @@ from tests.checkpoints import make_config
             UnsupportedModelError,
             '"moe_topk" is not the same for all layers',
         ),
+        (
+            "solar_open",
+            "SolarOpenForCausalLM",
+            {"first_k_dense_replace": 1},
+            UnsupportedModelError,
+            '"first_k_dense_replace" is 1',
+        ),
+        ("hy_v3", "HYV3ForCausalLM", {"route_norm": False}, UnsupportedModelError, '"route_norm" is False'),
         ("granite", "GraniteForCausalLM", {"logits_scaling": 0}, CheckpointError, '"logits_scaling" must be'),
     ],
 )
