@@ -37,6 +37,11 @@ FAMILY = Family(
         "head": "lm_head",
     },
     defaults={"layer_norm_epsilon": 1e-5, "tie_word_embeddings": True},
+    aliases={  # as transformers 5 saves them
+        "hidden_act": "activation_function",
+        "num_hidden_layers": "num_layers",
+        "rms_norm_eps": "layer_norm_epsilon",
+    },
     prefixes=("transformer.", ""),
     ignored=(r"\.attn\.attention\.rotary\.inv_freq$",),
 )
