@@ -269,6 +269,7 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
         "gemma4_text",
         {"enable_moe_block": True, "num_experts": 6, "top_k_experts": 3, "moe_intermediate_size": 40},
     ),
+    "gemma4, tokens of images see later ones": ("gemma4_text", {"use_bidirectional_attention": "vision"}),
     "gemma4, nothing shared, untied": (
         "gemma4_text",
         {"num_kv_shared_layers": 0, "use_double_wide_mlp": False, "tie_word_embeddings": False},
