@@ -659,9 +659,22 @@ def make_checkpoint(
     config = make_config(family, **config_overrides)
     torch.manual_seed(seed)
     model = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    randomize(model, is_unscaled=family in UNSCALED)
+    model.to(dtype).save_pretrained(path, max_shard_size=max_shard_size)
+    make_tokenizer().save_pretrained(path)
+    return path
+
+
+def randomize(model: transformers.PreTrainedModel, *, is_unscaled: bool = False) -> None:
+    """Change what a new model's weights have in common with those of any other, such as norms of ones.
+
+    Args:
+        model: The model.
+        is_unscaled: Whether its scores are not scaled.
+    """
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            if parameter is model.get_input_embeddings().weight and config.tie_word_embeddings:
+            if parameter is model.get_input_embeddings().weight and model.config.tie_word_embeddings:
                 parameter.mul_(0.3)  # or every token would predict itself
             elif name.endswith("conv1d.weight"):
                 parameter.mul_(8)  # or queries and keys were nearly orthogonal, and a head's output all noise
@@ -673,16 +686,13 @@ def make_checkpoint(
                 parameter.normal_(0, 1.0)
             elif parameter.ndim == 1 or name.endswith("norm.weight"):
                 parameter.add_(torch.randn_like(parameter) * 0.1)
-                if name.endswith("q_norm.weight") and family in UNSCALED:
-                    parameter.mul_(0.25)  # the scores are not scaled, so that a softmax would choose one key
+                if name.endswith("q_norm.weight") and is_unscaled:
+                    parameter.mul_(0.25)  # or a softmax would choose one key
         for name, buffer in model.named_buffers():
             if name.endswith(("expert_bias", "score_correction_bias")):
                 buffer.normal_(0, 0.2)
             elif name.endswith("layer_scalar"):
                 buffer.uniform_(0.7, 1.4)
-    model.to(dtype).save_pretrained(path, max_shard_size=max_shard_size)
-    make_tokenizer().save_pretrained(path)
-    return path
 
 
 def load_reference(path: Path) -> transformers.PreTrainedModel:
