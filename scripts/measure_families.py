@@ -1,6 +1,7 @@
 """Write docs/families.md: what genai exports natively, and how exactly each family computes.
 
-Run from the repository's root: `python scripts/measure_families.py`. Every family is exported from the tests' tiny
+Run from the repository's root: `python scripts/measure_families.py`; with `--published`, only the sentence with the
+counts of published models is written again. Every family is exported from the tests' tiny
 random checkpoint in each precision, run on the CPU and compared with transformers in float32. Kernels of other
 providers are those that ONNX Runtime 1.31 registers (docs/OperatorKernels.md in its repository), by operator.
 """
@@ -8,9 +9,13 @@ providers are those that ONNX Runtime 1.31 registers (docs/OperatorKernels.md in
 from __future__ import annotations
 
 import importlib
+import json
 import logging
 import pkgutil
+import re
+import sys
 import tempfile
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,13 +25,16 @@ import onnx
 import torch
 import transformers
 
-from genai.export import export_model, families
+from genai.errors import GenaiError
+from genai.export import export_model, families, plan_export
 from genai.export.architecture.family import Family
 from genai.folder import ModelFolder
 from tests.checkpoints import FAMILIES, VOCAB_SIZE, load_reference, make_checkpoint
 from tests.export.runner import GraphRunner
 
-PAGE = Path(__file__).parent.parent / "docs" / "families.md"
+ROOT = Path(__file__).parent.parent
+PAGE = ROOT / "docs" / "families.md"
+PUBLISHED = ROOT / "tests" / "export" / "published_configs.json"
 PROMPT = np.random.default_rng(3).integers(3, VOCAB_SIZE, 24).tolist()
 PRECISIONS = ("fp32", "fp16", "int8", "int4")
 
@@ -61,6 +69,11 @@ This page is written by `python scripts/measure_families.py`.
 | family | architectures | fp32 | fp16 | int8 | int4 | on the CPU under DirectML |
 |---|---|---|---|---|---|---|
 """
+
+
+LAST_SENTENCE = "This page is written by"
+SENTENCE = re.compile(r"Of \d+ published models .*\n\n")
+"""The page's sentence with the counts of published models, which stands before that one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,9 +120,34 @@ def error_of(folder: ModelFolder, expected: np.ndarray, *, absolute: bool) -> fl
     )
 
 
+def outcome(config: Mapping[str, object]) -> str:
+    """Return who would export a model with this config.json: "native", "fallback", or "refused" where nobody would."""
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "config.json").write_text(json.dumps(config), encoding="utf-8")
+        try:
+            return "fallback" if plan_export(folder).native is None else "native"
+        except GenaiError:
+            return "refused"
+
+
+def with_counts(page: str) -> str:
+    """Return the page with the sentence that counts the outcomes of all published configs that the tests hold."""
+    configs = json.loads(PUBLISHED.read_text(encoding="utf-8"))
+    counts = Counter(outcome(config) for config in configs.values())
+    sentence = (
+        f"Of {len(configs)} published models whose config.json the tests hold, {counts['native']} are exported natively, "
+        f"{counts['fallback']} go to transformers' exporter, and {counts['refused']} are refused. The tests build the "
+        "native ones in their real widths, and hold shrunk ones to transformers' logits and tokens.\n\n"
+    )
+    return SENTENCE.sub("", page).replace(LAST_SENTENCE, f"{sentence}{LAST_SENTENCE}", 1)
+
+
 def main() -> None:
-    """Measure all and write the page."""
+    """Measure all and write the page, or only count."""
     logging.disable()
+    if "--published" in sys.argv[1:]:
+        PAGE.write_text(with_counts(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+        return
     transformers.utils.logging.disable_progress_bar()
     rows = dict(measure(family) for family in FAMILIES)
     lines = [HEADER]
@@ -123,7 +161,7 @@ def main() -> None:
         figures = " | ".join("-" if error is None else f"{error:.0e}" for error in row.errors.values())
         on_cpu = ", ".join(op for op in row.operators if op in WITHOUT_DIRECTML_KERNEL)
         lines.append(f"| {name} | {architectures} | {figures} | {on_cpu} |\n")
-    PAGE.write_text("".join(lines), encoding="utf-8")
+    PAGE.write_text(with_counts("".join(lines)), encoding="utf-8")
     print(PAGE.read_text(encoding="utf-8"))
 
 
