@@ -504,6 +504,31 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "cohere, heads of 24": ("cohere", {"hidden_size": 96}),
     "cohere2, listed": ("cohere2", {"layer_types": ["full_attention", "sliding_attention"]}),
     "cohere2 with biases": ("cohere2", {"attention_bias": True, "tie_word_embeddings": False}),
+    "cohere2_moe, sigmoids, a sum, layer norms": (
+        "cohere2_moe",
+        {
+            "expert_selection_fn": "sigmoid",
+            "norm_topk_prob": False,
+            "rms_norm_eps": None,
+            "shared_expert_combination_strategy": "sum",
+            "prefix_dense_sliding_window_pattern": 2,
+        },
+    ),
+    "cohere2_moe, normalized sigmoids, nothing shared, untied": (
+        "cohere2_moe",
+        {"expert_selection_fn": "sigmoid", "num_shared_experts": 0, "tie_word_embeddings": False},
+    ),
+    "cohere2_moe, its own patterns": (
+        "cohere2_moe",
+        {
+            "layer_types": None,
+            "mlp_layer_types": None,
+            "first_k_dense_replace": 2,
+            "prefix_dense_sliding_window_pattern": 2,
+            "sliding_window_pattern": 2,
+            "prefix_dense_intermediate_size": None,
+        },
+    ),
     "ministral3 with windows": ("ministral3", {"sliding_window": 9, "tie_word_embeddings": True}),
     "nemotron with biases": (
         "nemotron",

@@ -140,6 +140,13 @@ from tests.checkpoints import make_config
             '"first_k_dense_replace" is 1',
         ),
         ("hy_v3", "HYV3ForCausalLM", {"route_norm": False}, UnsupportedModelError, '"route_norm" is False'),
+        (
+            "cohere2_moe",
+            "Cohere2MoeForCausalLM",
+            {"use_parallel_block": False},
+            UnsupportedModelError,
+            '"use_parallel_block" is False',
+        ),
         ("granite", "GraniteForCausalLM", {"logits_scaling": 0}, CheckpointError, '"logits_scaling" must be'),
     ],
 )

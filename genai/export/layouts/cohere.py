@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from genai.export.architecture import AttentionSpec, DecoderSpec, LayerSpec, NormSpec
+from genai.export.architecture import AttentionSpec, DecoderSpec, FeedForward, LayerSpec, NormSpec
 from genai.export.architecture.rope_config import read_rope
 from genai.export.checkpoint.model_config import ModelConfig
 from genai.export.checkpoint.weights import WeightMap
@@ -37,8 +37,25 @@ def cohere_attention(config: ModelConfig) -> AttentionSpec:
     return llama_attention(config, rope=read_rope(config, head_dim=head_dim_of(config), interleaved=True))
 
 
-def cohere_decoder(config: ModelConfig, attentions: Sequence[AttentionSpec]) -> DecoderSpec:
-    """Return a decoder with one layer for each of these attentions."""
-    norm, mlp = cohere_norm(config), replace(llama_mlp(config), bias=False)
-    layers = [LayerSpec(attention, mlp, input_norm=norm, parallel=True) for attention in attentions]
+def cohere_decoder(
+    config: ModelConfig,
+    attentions: Sequence[AttentionSpec],
+    *,
+    mlps: Sequence[FeedForward] | None = None,
+    norm: NormSpec | None = None,
+) -> DecoderSpec:
+    """Return a decoder with one layer for each of these attentions.
+
+    Args:
+        config: The config.
+        attentions: The attention of each layer.
+        mlps: The feed-forward block of each layer; llama's without biases if not given.
+        norm: The norm everywhere; Cohere's if not given.
+    """
+    norm = norm or cohere_norm(config)
+    mlps = mlps or [replace(llama_mlp(config), bias=False)] * len(attentions)
+    layers = [
+        LayerSpec(attention, mlp, input_norm=norm, parallel=True)
+        for attention, mlp in zip(attentions, mlps, strict=True)
+    ]
     return replace(decoder_of(config, layers, final_norm=norm), logit_scale=config.number("logit_scale"))
