@@ -612,6 +612,18 @@ _CONFIGS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
             "logits_scaling": 2.0,
         },
     ),
+    "granitemoeshared": (
+        "GraniteMoeSharedConfig",
+        {
+            **_EXPERTS,
+            "hidden_size": 64,
+            "attention_multiplier": 0.3,
+            "embedding_multiplier": 3.0,
+            "residual_multiplier": 0.4,
+            "logits_scaling": 2.0,
+            "shared_intermediate_size": 72,
+        },
+    ),
     "phimoe": (
         "PhimoeConfig",
         {

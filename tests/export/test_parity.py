@@ -329,6 +329,10 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
         "granitemoe",
         {"tie_word_embeddings": True, "embedding_multiplier": 1.0, "residual_multiplier": 1.0},
     ),
+    "granitemoeshared, nothing shared, tied": (
+        "granitemoeshared",
+        {"shared_intermediate_size": 0, "tie_word_embeddings": True},
+    ),
     "phimoe, longrope": (
         "phimoe",
         {

@@ -8,7 +8,12 @@ from genai.export.architecture import DecoderSpec, FeedForward, LayerSpec, Mixer
 from genai.export.architecture.family import Family
 from genai.export.checkpoint.model_config import ModelConfig
 from genai.export.checkpoint.weights import WeightMap
-from genai.export.layouts.granite import GRANITE_DEFAULTS, granite_attention, with_granite_factors
+from genai.export.layouts.granite import (
+    GRANITE_DEFAULTS,
+    granite_attention,
+    granite_block,
+    with_granite_factors,
+)
 from genai.export.layouts.llama import LLAMA_WEIGHTS, decoder_of, llama_mlp
 from genai.export.layouts.mamba2 import MAMBA2_DEFAULTS, mamba2_mixer, mamba2_weights
 from genai.export.layouts.moe import GRANITE_EXPERTS, expert_mlp, softmax_router
@@ -51,13 +56,11 @@ def _feed_forward(config: ModelConfig) -> FeedForward:
 def weights(config: ModelConfig) -> WeightMap:
     """The block that every token passes is stored alike, whether there are experts beside it or not."""
     has_experts = config.integer("num_local_experts", minimum=0) > 0
-    block = "mlp.shared" if has_experts else "mlp"
     return {
         **{module: name for module, name in LLAMA_WEIGHTS.items() if "mlp." not in module},
         **mamba2_weights("layers.{i}.mamba"),
         **(GRANITE_EXPERTS if has_experts else {}),
-        (f"{block}.gate", f"{block}.up"): "layers.{i}.shared_mlp.input_linear",
-        f"{block}.down": "layers.{i}.shared_mlp.output_linear",
+        **granite_block("mlp.shared" if has_experts else "mlp"),
     }
 
 
