@@ -13,7 +13,9 @@ HIDDEN_SIZE, NUM_HEADS, WIDTH, HEAD_DIM = 64, 4, 48, 16
 
 _SIZES: Mapping[str, int] = {
     **dict.fromkeys(("hidden_size", "n_embd", "n_embed", "d_model", "word_embed_proj_dim"), HIDDEN_SIZE),
-    **dict.fromkeys(("block_dim", "conv_dim", "conv_dim_out"), HIDDEN_SIZE),
+    **dict.fromkeys(
+        ("attention_hidden_size", "block_dim", "conv_dim", "conv_dim_out", "lru_width"), HIDDEN_SIZE
+    ),
     **dict.fromkeys(("num_attention_heads", "num_heads", "n_head", "n_heads"), NUM_HEADS),
     **dict.fromkeys(("intermediate_size", "intermediate_size_mlp", "ffn_dim", "n_inner"), WIDTH),
     **dict.fromkeys(("moe_intermediate_size", "moe_shared_expert_intermediate_size"), WIDTH),
@@ -26,7 +28,7 @@ _SIZES: Mapping[str, int] = {
     **dict.fromkeys(("mamba_n_heads", "mamba_num_heads", "rotary_dim", "laurel_rank"), 8),
     **dict.fromkeys(("vocab_size", "vocab_size_per_layer_input"), VOCAB_SIZE),
     **dict.fromkeys(("bos_token_id", "pad_token_id"), 1),
-    **dict.fromkeys(("sliding_window", "window_size"), 12),
+    **dict.fromkeys(("attention_window_size", "sliding_window", "window_size"), 12),
     "attention_chunk_size": 10,
     "hidden_size_per_layer_input": HEAD_DIM,
     "index_n_heads": 2,

@@ -43,7 +43,7 @@ def _block_types(config: ModelConfig) -> list[str]:
 
 def _attention(config: ModelConfig) -> AttentionSpec:
     window = config.integer("attention_window_size")
-    return replace(llama_attention(config.without("head_dim")), output_bias=True, window=window)
+    return replace(llama_attention(config), output_bias=True, window=window)
 
 
 def _units(config: ModelConfig) -> RgLruSpec:
