@@ -541,6 +541,7 @@ _CONFIGS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "helium": ("HeliumConfig", {**_COMMON, "hidden_size": 96, "head_dim": 24}),
     "seed_oss": ("SeedOssConfig", {**_COMMON, "head_dim": 16}),
     "arcee": ("ArceeConfig", {**_COMMON, "hidden_size": 64}),
+    "apertus": ("ApertusConfig", {**_COMMON, "hidden_size": 64}),
     "lfm2_moe": (
         "Lfm2MoeConfig",
         {

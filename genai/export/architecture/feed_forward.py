@@ -10,7 +10,7 @@ from genai.export.architecture.parameters import Shapes, linear_shapes
 
 __all__ = ["ACTIVATIONS", "Activation", "MlpSpec"]
 
-Activation = Literal["silu", "gelu", "gelu_tanh", "quick_gelu", "relu", "relu2"]
+Activation = Literal["silu", "gelu", "gelu_tanh", "quick_gelu", "relu", "relu2", "xielu"]
 
 ACTIVATIONS: Mapping[str, Activation] = {
     "silu": "silu",
@@ -23,7 +23,7 @@ ACTIVATIONS: Mapping[str, Activation] = {
     "relu": "relu",
     "relu2": "relu2",
 }
-"""Hugging Face's names of activations, and what they are."""
+"""Hugging Face's names of activations without parameters, and what they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class MlpSpec:
 
     Args:
         intermediate_size: Width between the matrices.
-        activation: What `act` is.
+        activation: What `act` is; xIELU has parameters of its own.
         gated: Whether there is a gate.
         bias: Whether the matrices have biases.
         sparsity: Share of a gate's values that are cut off before the activation if they are normally distributed:
@@ -56,4 +56,6 @@ class MlpSpec:
         shapes: Shapes = {}
         for module in ("gate", "up") if self.gated else ("up",):
             shapes |= linear_shapes(module, self.intermediate_size, hidden_size, bias=self.bias)
+        if self.activation == "xielu":
+            shapes |= {f"activation.{name}": (1,) for name in ("alpha_p", "alpha_n", "beta", "eps")}
         return shapes | linear_shapes("down", hidden_size, self.intermediate_size, bias=self.bias)

@@ -191,6 +191,8 @@ class Weights(Mapping[str, Rows]):
         expected = (*shapes[0][:axis], size, *shapes[0][axis + 1 :])
         heights = [shape[axis] for shape in shapes]
         tensor = self._checkpoint[self._name_in_use(stored)]
+        if not tensor.shape:  # one number
+            tensor = np.asarray(tensor).reshape(1)
         is_turned = isinstance(tensor, np.ndarray | TransposedRows)
         is_transposed = source.is_transposed and is_turned and len(tensor.shape) > 1 + axis
         is_transposed &= not (source.may_fit and tensor.shape == expected)
