@@ -84,6 +84,7 @@ class AttentionSpec:
         alibi: Linear biases on the scores, if any.
         sinks: Whether each head has a learned score that takes part in the softmax and attends to nothing.
         output_gate: Whether the heads are multiplied by the sigmoid of another projection of the input.
+        output_norm: Normalization of all heads together before the output projection, if any.
         values_are_keys: Whether there is no projection of values: they are the keys before norm and rotation.
         reads_layer: The earlier layer whose keys and values it reads; it has none of its own then.
         qkv_bias: Whether the query, key and value projections have biases.
@@ -112,6 +113,7 @@ class AttentionSpec:
     alibi: AlibiSpec | None = None
     sinks: bool = False
     output_gate: bool = False
+    output_norm: NormSpec | None = None
     values_are_keys: bool = False
     reads_layer: int | None = None
     qkv_bias: bool = False
@@ -178,4 +180,5 @@ class AttentionSpec:
             shapes |= norm_shapes(module, self.qk_norm, *sizes[self.qk_norm_over])
         if self.sinks:
             shapes["sinks"] = (self.num_heads,)
+        shapes |= norm_shapes("output_norm", self.output_norm, self.q_size)
         return shapes | linear_shapes("output", hidden_size, self.q_size, bias=self.output_bias)

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from genai.export.architecture.parameters import Shapes, linear_shapes
+from genai.export.architecture.norm import NormSpec
+from genai.export.architecture.parameters import Shapes, linear_shapes, norm_shapes
 
 __all__ = ["ACTIVATIONS", "Activation", "MlpSpec"]
 
@@ -28,7 +29,7 @@ ACTIVATIONS: Mapping[str, Activation] = {
 
 @dataclass(frozen=True, slots=True)
 class MlpSpec:
-    """A feed-forward block: down(act(gate(x)) * up(x)) if gated, else down(act(up(x))).
+    """A feed-forward block: down(norm(act(gate(x)) * up(x))) if gated, else down(act(up(x))).
 
     Args:
         intermediate_size: Width between the matrices.
@@ -39,6 +40,7 @@ class MlpSpec:
             it reads relu(gate - cutoff).
         gate_scale: Factor on the gate before the activation, if there is a gate.
         output_scale: Factor on the output, if there is a gate.
+        down_norm: Before `down`, if there is a gate and a norm.
     """
 
     scope: ClassVar[str] = "mlp"
@@ -50,6 +52,7 @@ class MlpSpec:
     sparsity: float = 0.0
     gate_scale: float = 1.0
     output_scale: float = 1.0
+    down_norm: NormSpec | None = None
 
     def parameters(self, hidden_size: int) -> Shapes:
         """Return the shapes of its parameters, by their names within its scope."""
@@ -58,4 +61,5 @@ class MlpSpec:
             shapes |= linear_shapes(module, self.intermediate_size, hidden_size, bias=self.bias)
         if self.activation == "xielu":
             shapes |= {f"activation.{name}": (1,) for name in ("alpha_p", "alpha_n", "beta", "eps")}
+        shapes |= norm_shapes("down_norm", self.down_norm, self.intermediate_size)
         return shapes | linear_shapes("down", hidden_size, self.intermediate_size, bias=self.bias)

@@ -92,6 +92,8 @@ def attention(
     )
     if gate is not None:
         heads = g.op("Mul", [heads, g.op("Sigmoid", [gate])])
+    if spec.output_norm is not None:
+        heads = normalize(g, heads, "output_norm", spec.output_norm, spec.q_size)
     return linear(g, heads, "output"), {
         state.name: present for state, present in zip(spec.states(), presents, strict=True)
     }

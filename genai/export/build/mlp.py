@@ -10,12 +10,13 @@ from genai.export.architecture import MlpSpec
 from genai.export.build.activations import activate
 from genai.export.build.graph_builder import GraphBuilder
 from genai.export.build.linear import linear
+from genai.export.build.norms import normalize
 
 __all__ = ["mlp"]
 
 
 def mlp(g: GraphBuilder, x: ir.Value, spec: MlpSpec) -> ir.Value:
-    """Return down(act(gate(x)) * up(x)), or down(act(up(x))) without a gate.
+    """Return down(norm(act(gate(x)) * up(x))), or down(act(up(x))) without a gate.
 
     Gate and up are one product: 5 % more decode steps per second than two, and prompts no slower (MatMulNBits at
     4 bits in Qwen2.5-0.5B's shape).
@@ -29,8 +30,10 @@ def mlp(g: GraphBuilder, x: ir.Value, spec: MlpSpec) -> ir.Value:
     if spec.sparsity:
         gate = _gaussian_top_k(g, gate, spec.sparsity)
     gate = g.scaled(gate, spec.gate_scale)
-    output = linear(g, g.op("Mul", [activate(g, gate, spec.activation), up]), "down")
-    return g.scaled(output, spec.output_scale)
+    product = g.op("Mul", [activate(g, gate, spec.activation), up])
+    if spec.down_norm is not None:
+        product = normalize(g, product, "down_norm", spec.down_norm, spec.intermediate_size)
+    return g.scaled(linear(g, product, "down"), spec.output_scale)
 
 
 def _gaussian_top_k(g: GraphBuilder, gate: ir.Value, sparsity: float) -> ir.Value:

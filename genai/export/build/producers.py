@@ -74,14 +74,15 @@ def writers_of(layer: LayerSpec, scope: str, parameters: Parameters) -> dict[str
         channels = heads[:, None] * mixer.head_dim + np.arange(mixer.head_dim)
         path = f"{scope}.{mixer.scope}"
         found[f"{path}.output"] = _rows_of(f"{path}.v", parameters, channels.reshape(-1))
-    if isinstance(mlp, MlpSpec) and mlp.gated:
+    if isinstance(mlp, MlpSpec) and mlp.gated and mlp.down_norm is None:
         path = f"{scope}.{mlp.scope}"
         found[f"{path}.down"] = _rows_of(f"{path}.up", parameters, np.arange(mlp.intermediate_size))
     return found
 
 
 def _has_plain_values(spec: AttentionSpec) -> bool:
-    return "v" in spec.projections and spec.v_norm is None and spec.qkv_clip is None
+    touched = (spec.v_norm, spec.qkv_clip, spec.output_norm)
+    return "v" in spec.projections and all(part is None for part in touched)
 
 
 def _rows_of(module: str, parameters: Parameters, channels: NDArray[np.int64]) -> Producer:

@@ -392,6 +392,35 @@ def torchao(*, kind: str = "Int8Tensor", group: int | None = None, is_symmetric:
     return Case(config, encode, metadata={"_type": kind, "block": str(size)})
 
 
+def bitnet(linear: str) -> Case:
+    """Ternary numbers; a byte has one of each quarter of the rows, and "bitlinear" stores the scale's inverse."""
+
+    def encode(weight: Floats) -> tuple[Parts, Floats]:
+        scale = np.float32(np.abs(weight).mean())
+        ternary = np.clip(np.round(weight / scale), -1, 1)
+        packed = sum(
+            (quarter.astype(np.int64) + 1) << 2 * i for i, quarter in enumerate(np.split(ternary, 4))
+        )
+        stored = scale if linear == "autobitlinear" else np.float32(1) / scale
+        parts = {".weight": tensor(packed.astype(np.uint8)), ".weight_scale": torch.tensor([stored])}
+        scale = stored if linear == "autobitlinear" else np.float32(1) / stored
+        return parts, ternary.astype(np.float32) * scale
+
+    return Case({"quant_method": "bitnet", "linear_class": linear, "quantization_mode": "offline"}, encode)
+
+
+def bitnet_online() -> Case:
+    """Floats, which transformers rounds in every product."""
+
+    def encode(weight: Floats) -> tuple[Parts, Floats]:
+        inverse = np.float32(1) / np.float32(np.abs(weight).mean())
+        ternary = np.clip(np.round(weight * inverse), -1, 1)
+        return {".weight": tensor(weight)}, ternary * (np.float32(1) / inverse)
+
+    config = {"quant_method": "bitnet", "linear_class": "autobitlinear", "quantization_mode": "online"}
+    return Case(config, encode)
+
+
 CASES: Mapping[str, Case] = {
     "auto-round": auto_round(packing="auto_round:auto_gptq", is_symmetric=True),
     "auto-round-asymmetric": auto_round(packing="auto_round", bits=3),
@@ -432,6 +461,8 @@ CASES: Mapping[str, Case] = {
         powers=True,
     ),
     "fbgemm-fp8": fp8({"quant_method": "fbgemm_fp8", "activation_scale_ub": 1200.0}, per="channel"),
+    "bitnet": bitnet("autobitlinear"),
+    "bitnet-inverse": bitnet("bitlinear"),
     "bitsandbytes-nf4": bitsandbytes_4bit(),
     "bitsandbytes-fp4": bitsandbytes_4bit(kind="fp4", block=128),
     "bitsandbytes-nested": bitsandbytes_4bit(is_nested=True),

@@ -10,14 +10,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from genai.errors import OptionError
+from genai.errors import OptionError, UnsupportedModelError
 from genai.export import export_model
 from genai.export.checkpoint.checkpoint import Checkpoint, read_config
 from genai.export.checkpoint.formats import open_checkpoint
 from genai.export.checkpoint.rows import codes_of
 from genai.folder import ModelFolder
 from tests.checkpoints import VOCAB_SIZE, load_reference
-from tests.export.quantized.encoders import CASES, Pair, gptq, make_pair
+from tests.export.quantized.encoders import CASES, Pair, bitnet_online, gptq, make_pair
 from tests.export.runner import GraphRunner, without_worst_positions
 
 PROMPT = np.random.default_rng(3).integers(3, VOCAB_SIZE, 24).tolist()
@@ -166,3 +166,20 @@ def test_families_that_store_modules_otherwise(
     else:
         found, expected = without_worst_positions(found, expected, share=0.3)
         assert np.linalg.norm(found - expected) < 0.01 * np.linalg.norm(expected)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "keep"])
+def test_what_bitnet_rounds_in_every_product_is_rounded_once(precision: str, tmp_path: Path) -> None:
+    pair = make_pair(bitnet_online(), tmp_path, family="bitnet")
+    checkpoint = opened(pair.quantized)
+    for tensor, matrix in pair.matrices.items():
+        np.testing.assert_allclose(checkpoint[tensor][:], matrix, rtol=1e-6)
+    exported = export_model(pair.quantized, tmp_path / "model", precision=precision, via="native")
+    found = GraphRunner(with_float_activations(exported)).feed(PROMPT)
+    np.testing.assert_allclose(found, expected_logits(pair), atol=1e-3, rtol=0)
+
+
+def test_rounding_in_every_product_is_refused_where_it_is_not_known_of_what(tmp_path: Path) -> None:
+    pair = make_pair(bitnet_online(), tmp_path)
+    with pytest.raises(UnsupportedModelError, match='"quantization_mode" is "online"'):
+        export_model(pair.quantized, tmp_path / "model", precision="fp32", via="native")

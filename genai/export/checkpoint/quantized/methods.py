@@ -9,6 +9,7 @@ from genai.errors import UnsupportedModelError, did_you_mean
 from genai.export.checkpoint.model_config import ModelConfig
 from genai.export.checkpoint.quantized.auto_round import read_auto_round
 from genai.export.checkpoint.quantized.awq import Awq
+from genai.export.checkpoint.quantized.bitnet import BitNet
 from genai.export.checkpoint.quantized.bitsandbytes import BitsAndBytes
 from genai.export.checkpoint.quantized.compressed_tensors import CompressedTensors
 from genai.export.checkpoint.quantized.format import Format
@@ -22,6 +23,7 @@ __all__ = ["read_format"]
 _FORMATS: Mapping[str, Callable[[ModelConfig], Format]] = {
     "auto-round": read_auto_round,
     "awq": Awq.of,
+    "bitnet": BitNet.of,
     "bitsandbytes": BitsAndBytes.of,
     "compressed-tensors": CompressedTensors.of,
     "fbgemm_fp8": Fp8.of,
@@ -33,7 +35,6 @@ _FORMATS: Mapping[str, Callable[[ModelConfig], Format]] = {
 }
 _UNREAD: Mapping[str, str] = {
     "aqlm": "AQLM adds vectors of codebooks",
-    "bitnet": "BitNet packs ternary weights for kernels of its own",
     "eetq": "EETQ stores int8 in the order of a CUDA kernel",
     "exl2": "EXL2 mixes widths in an order of ExLlamaV2's kernels",
     "exl3": "EXL3 codes a trellis of rotated weights",
