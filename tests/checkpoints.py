@@ -542,6 +542,7 @@ _CONFIGS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "seed_oss": ("SeedOssConfig", {**_COMMON, "head_dim": 16}),
     "arcee": ("ArceeConfig", {**_COMMON, "hidden_size": 64}),
     "apertus": ("ApertusConfig", {**_COMMON, "hidden_size": 64}),
+    "nanochat": ("NanoChatConfig", {**_COMMON, "hidden_size": 64, "final_logit_softcapping": 5.0}),
     "bitnet": ("BitNetConfig", {**_COMMON, "hidden_size": 64}),
     "lfm2_moe": (
         "Lfm2MoeConfig",

@@ -174,12 +174,14 @@ class RopeSpec:
         scaling: How it is stretched, if it is.
         interleaved: Whether each dimension rotates with its neighbour (GPT-J) instead of with the one half of `dim`
             further on (GPT-NeoX).
+        is_reversed: Whether it rotates the other way round.
     """
 
     dim: int
     theta: float
     scaling: RopeScaling | None = None
     interleaved: bool = False
+    is_reversed: bool = False
 
     @property
     def switch_length(self) -> int | None:
@@ -201,6 +203,10 @@ class RopeSpec:
 
     def angles(self, start: int, stop: int) -> Floats:
         """Return the angles of the table's rows [start, stop): float32 [rows, dim / 2]."""
+        angles = self._angles(start, stop)
+        return -angles if self.is_reversed else angles
+
+    def _angles(self, start: int, stop: int) -> Floats:
         rows = np.arange(start, stop)
         exponents = np.arange(0, self.dim, 2, dtype=np.float32) / np.float32(self.dim)
         plain = (1.0 / np.power(np.float32(self.theta), exponents)).astype(np.float32)
