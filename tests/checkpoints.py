@@ -542,6 +542,17 @@ _CONFIGS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "seed_oss": ("SeedOssConfig", {**_COMMON, "head_dim": 16}),
     "arcee": ("ArceeConfig", {**_COMMON, "hidden_size": 64}),
     "apertus": ("ApertusConfig", {**_COMMON, "hidden_size": 64}),
+    "minicpm3": (
+        "MiniCPM3Config",
+        {
+            **_COMMON,
+            **{key: value for key, value in _LATENT.items() if "moe" not in key and "expert" not in key},
+            "num_key_value_heads": 4,
+            "scale_emb": 3,
+            "scale_depth": 0.9,
+            "dim_model_base": 20,
+        },
+    ),
     "nanochat": ("NanoChatConfig", {**_COMMON, "hidden_size": 64, "final_logit_softcapping": 5.0}),
     "bitnet": ("BitNetConfig", {**_COMMON, "hidden_size": 64}),
     "lfm2_moe": (

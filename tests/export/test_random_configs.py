@@ -36,6 +36,7 @@ ONE_KEY_PER_QUERY = (
     "gpt_neox",
     "gptj",
     "kimi_linear",
+    "minicpm3",
     "mistral4",
     "mpt",
     "opt",

@@ -1,14 +1,12 @@
-"""MiniCPM 1 to 4: Llama with factors on embeddings, residual additions and logits (maximal update parametrization)."""
+"""MiniCPM 1, 2 and 4: Llama with factors on embeddings, residual additions and logits."""
 
 from __future__ import annotations
-
-import math
-from dataclasses import replace
 
 from genai.export.architecture import DecoderSpec
 from genai.export.architecture.family import Family
 from genai.export.checkpoint.model_config import ModelConfig
 from genai.export.layouts.llama import LLAMA_WEIGHTS, llama_attention, llama_decoder
+from genai.export.layouts.minicpm import with_minicpm_factors
 
 __all__ = ["FAMILY"]
 
@@ -16,14 +14,7 @@ __all__ = ["FAMILY"]
 def spec(config: ModelConfig) -> DecoderSpec:
     """Derive the decoder from config.json."""
     config.refuse("sparse_config", "attention to selected blocks cannot be exported")
-    decoder = llama_decoder(config, llama_attention(config))
-    scale = config.number("scale_depth") / math.sqrt(len(decoder.layers))
-    return replace(
-        decoder,
-        embedding_scale=config.number("scale_emb"),
-        layers=tuple(replace(layer, residual_scale=scale) for layer in decoder.layers),
-        logit_scale=config.integer("dim_model_base") / decoder.hidden_size,
-    )
+    return with_minicpm_factors(config, llama_decoder(config, llama_attention(config)))
 
 
 FAMILY = Family(

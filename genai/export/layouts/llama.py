@@ -13,6 +13,7 @@ from genai.export.architecture import (
     AttentionSpec,
     DecoderSpec,
     LayerSpec,
+    Mixer,
     MlpSpec,
     MoeSpec,
     NormSpec,
@@ -98,10 +99,10 @@ def llama_decoder(
     return pre_norm_decoder(config, [replace(attention, window=window) for window in windows])
 
 
-def pre_norm_decoder(config: ModelConfig, attentions: Sequence[AttentionSpec]) -> DecoderSpec:
-    """Return a decoder with one of llama's layers for each of these attentions."""
+def pre_norm_decoder(config: ModelConfig, mixers: Sequence[Mixer]) -> DecoderSpec:
+    """Return a decoder with one of llama's layers for each of these mixers."""
     norm, mlp = NormSpec("rms", config.number("rms_norm_eps", 1e-6)), llama_mlp(config)
-    layers = [LayerSpec(attention, mlp, input_norm=norm, mlp_norm=norm) for attention in attentions]
+    layers = [LayerSpec(mixer, mlp, input_norm=norm, mlp_norm=norm) for mixer in mixers]
     return decoder_of(config, layers, final_norm=norm)
 
 
