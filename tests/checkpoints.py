@@ -542,6 +542,22 @@ _CONFIGS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "seed_oss": ("SeedOssConfig", {**_COMMON, "head_dim": 16}),
     "arcee": ("ArceeConfig", {**_COMMON, "hidden_size": 64}),
     "apertus": ("ApertusConfig", {**_COMMON, "hidden_size": 64}),
+    "afmoe": (
+        "AfmoeConfig",
+        {
+            **_COMMON,
+            "head_dim": 32,
+            "num_hidden_layers": 3,
+            "global_attn_every_n_layers": 3,
+            "sliding_window": 12,
+            "num_experts": 6,
+            "num_experts_per_tok": 3,
+            "num_shared_experts": 1,
+            "moe_intermediate_size": 40,
+            "route_scale": 1.7,
+            "mup_enabled": True,
+        },
+    ),
     "minicpm3": (
         "MiniCPM3Config",
         {
@@ -723,6 +739,8 @@ def randomize(model: transformers.PreTrainedModel, *, is_unscaled: bool = False)
                 parameter.mul_(8)  # or queries and keys were nearly orthogonal, and a head's output all noise
             elif name.endswith("A_log"):
                 parameter.sub_(2.5)  # or nothing would be remembered
+            elif name.endswith("router.gate.weight"):
+                parameter.normal_(0, model.config.initializer_range)  # transformers begins with zeros
             elif name.endswith("bias"):
                 parameter.normal_(0, 0.2)
             elif name.endswith("sinks"):

@@ -33,7 +33,7 @@ UNQUANTIZED = (
     "linear_attn.in_proj_ba",
     "linear_attn.a_proj",
 )
-UNQUANTIZED += ("linear_attn.b_proj",)
+UNQUANTIZED += ("linear_attn.b_proj", "router.gate")
 UNQUANTIZED += ("mlp.gate.wg", "mlp.router", "mlp.shared_expert_gate", "self_attn.kv_b_proj")
 UNQUANTIZED += ("forget_gate.f_a_proj", "forget_gate.f_b_proj", "forget_gate.f_proj", "self_attn.b_proj")
 UNQUANTIZED += ("router.proj", "altup.correction_coefs", "altup.prediction_coefs", "altup.modality_router")

@@ -84,6 +84,7 @@ WIDTHS = (
 ROTARY_SHARES = ("partial_rotary_factor", "rotary_pct")
 IMPOSSIBLE_OTHERWISE: Mapping[str, Mapping[str, Any]] = {
     "bailing_hybrid": {"tie_word_embeddings": False},
+    "afmoe": {"attention_bias": False},
     "deepseek_v2": {"norm_topk_prob": False},
     "falcon": {"parallel_attn": True},
     "kimi_linear": {"tie_word_embeddings": False},
