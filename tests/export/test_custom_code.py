@@ -205,3 +205,20 @@ def test_ling_2_is_glm_4_5_stored_otherwise(bias: bool, tmp_path: Path) -> None:
         "use_qk_norm": not bias,
     }
     assert_same_logits(rewritten(glm, tmp_path / "ling", config, ling_names), glm, tmp_path)
+
+
+def test_mimo_is_qwen2_with_layers_that_decoding_does_without(tmp_path: Path) -> None:
+    qwen = make_checkpoint("qwen2", tmp_path / "qwen2", tie_word_embeddings=False)
+
+    def with_further_layer(tensors: Tensors) -> Tensors:
+        layer = {
+            name.replace("model.layers.0.", "model.mtp_layers.0."): tensor.clone()
+            for name, tensor in tensors.items()
+            if name.startswith("model.layers.0.")
+        }
+        return {**tensors, **layer, "model.mtp_layers.0.input_proj.weight": torch.ones(64, 128)}
+
+    config = {"architectures": ["MiMoForCausalLM"], "model_type": "mimo", "num_nextn_predict_layers": 1}
+    config |= {"attention_bias": True, "use_mrope": False}
+    checkpoint = rewritten(qwen, tmp_path / "mimo", config, with_further_layer)
+    assert_same_logits(checkpoint, qwen, tmp_path)

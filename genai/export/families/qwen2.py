@@ -1,4 +1,4 @@
-"""Qwen 2 and 2.5, alone or within the models that also see images: biases on queries, keys and values."""
+"""Qwen 2 and 2.5, alone or within the models that also see images, and MiMo 7B: biases on queries, keys and values."""
 
 from __future__ import annotations
 
@@ -23,11 +23,13 @@ FAMILY = Family(
         "Qwen2ForCausalLM",
         "Qwen2VLForConditionalGeneration",
         "Qwen2_5_VLForConditionalGeneration",
+        "MiMoForCausalLM",
     ),
     model_type="qwen2",
     spec=spec,
     weights=LLAMA_WEIGHTS,
     defaults={"max_window_layers": 28, "num_key_value_heads": 32, "sliding_window": 4096},
     prefixes=("model.", "model.language_model.", ""),
-    ignored=(r"^(model\.)?visual\.",),
+    # MiMo's further layers predict the tokens after the next; decoding does without.
+    ignored=(r"^(model\.)?visual\.", r"^model\.mtp_layers\."),
 )
