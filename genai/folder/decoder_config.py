@@ -20,7 +20,7 @@ class DecoderConfig:
         filename: The ONNX file within the folder; the first stage's if there are stages.
         vocab_size: Number of logits per position.
         context_length: Most tokens (prompt and generated) that a sequence can have.
-        hidden_size: Width of the residual stream.
+        hidden_size: Width of what the head reads: the residual stream, or what it is projected to first.
         num_layers: Number of layers.
         num_heads: Query heads per layer.
         num_kv_heads: Key/value heads per layer.

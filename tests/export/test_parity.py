@@ -73,6 +73,11 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
         {"enable_bias": False, "layer_norm_elementwise_affine": False},
     ),
     "opt, untied": ("opt", {"tie_word_embeddings": False}),
+    "opt, norms on the stream, narrow embeddings": (
+        "opt",
+        {"do_layer_norm_before": False, "word_embed_proj_dim": 40},
+    ),
+    "opt, no norm before the head": ("opt", {"_remove_final_layer_norm": True}),
     "codegen, two heads over four cores": ("codegen", {"n_embd": 48, "n_head": 2, "rotary_dim": 16}),
     "gpt_bigcode, a key for each query, untied": (
         "gpt_bigcode",

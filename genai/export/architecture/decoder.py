@@ -25,9 +25,11 @@ class DecoderSpec:
         hidden_size: Width of the residual stream.
         max_positions: Longest sequence.
         layers: The layers, in order.
-        final_norm: Before the head.
+        final_norm: Before the head, if any.
         tied: Whether the head's weight is the embedding's.
         embedding_scale: Factor on the embeddings.
+        embedding_size: Width of the embeddings and of what the head reads, where they are projected to the stream's width
+            and back; `None` if they have it.
         embedding_norm: On the embeddings, if any.
         learned_positions: Rows of the position embedding that is added to the token's, if there is one.
         position_offset: Rows of the position embedding before that of position 0.
@@ -43,9 +45,10 @@ class DecoderSpec:
     hidden_size: int
     max_positions: int
     layers: tuple[LayerSpec, ...]
-    final_norm: NormSpec
+    final_norm: NormSpec | None
     tied: bool
     embedding_scale: float = 1.0
+    embedding_size: int | None = None
     embedding_norm: NormSpec | None = None
     learned_positions: int | None = None
     position_offset: int = 0
@@ -55,6 +58,11 @@ class DecoderSpec:
     altup: AltUpSpec | None = None
     per_layer_input: PerLayerInputSpec | None = None
     max_positions_reason: str | None = None
+
+    @property
+    def head_width(self) -> int:
+        """Width of what the head reads, and of the embeddings."""
+        return self.hidden_size if self.embedding_size is None else self.embedding_size
 
     @property
     def ropes(self) -> tuple[RopeSpec, ...]:
@@ -95,7 +103,10 @@ class DecoderSpec:
 
     def parameters(self) -> Shapes:
         """Return the shape of every parameter by its canonical name; matrices are [outputs, inputs]."""
-        shapes = linear_shapes("embedding", self.vocab_size, self.hidden_size)
+        shapes = linear_shapes("embedding", self.vocab_size, self.head_width)
+        if self.embedding_size is not None:
+            shapes |= linear_shapes("embedding_projection", self.hidden_size, self.embedding_size)
+            shapes |= linear_shapes("head_projection", self.embedding_size, self.hidden_size)
         if self.learned_positions is not None:
             rows = self.learned_positions + self.position_offset
             shapes |= linear_shapes("position_embedding", rows, self.hidden_size)
@@ -112,7 +123,7 @@ class DecoderSpec:
             shapes |= self.per_layer_input.parameters(self.hidden_size, len(self.layers))
         shapes |= norm_shapes("final_norm", self.final_norm, self.hidden_size)
         if not self.tied:
-            shapes |= linear_shapes("head", self.vocab_size, self.hidden_size)
+            shapes |= linear_shapes("head", self.vocab_size, self.head_width)
         if self.head_bias:
             shapes["head.bias"] = (self.vocab_size,)
         return shapes

@@ -82,6 +82,7 @@ class LayerSpec:
         parallel: Mixer and feed-forward block both read the layer's input, and their sum is added.
         residual_scale: Factor on what is added to the residual stream.
         normed_stream: How the residual stream goes on from the norms, with factors of its own, if it does.
+        stream_norm: On the residual stream itself after the layer, if any.
         laurel: A learned residual beside the mixer, if any.
         beside: A state space beside the mixer, if any.
         has_scalar: Whether the residual stream is multiplied by a learned scalar after the layer.
@@ -96,6 +97,7 @@ class LayerSpec:
     parallel: bool = False
     residual_scale: float = 1.0
     normed_stream: NormedStreamSpec | None = None
+    stream_norm: NormSpec | None = None
     laurel: LaurelSpec | None = None
     beside: BesideSpec | None = None
     has_scalar: bool = False
@@ -104,6 +106,7 @@ class LayerSpec:
         assert self.mixer is not None or (self.mlp is not None and self.input_norm is None)
         assert not self.parallel or (self.mixer is not None and self.mlp is not None)
         assert self.normed_stream is None or not (self.parallel or self.residual_scale != 1.0)
+        assert self.stream_norm is None or (self.mlp is not None and not self.parallel)
 
     def states(self) -> tuple[StateSpec, ...]:
         """Return what it keeps from token to token."""
@@ -139,6 +142,7 @@ class LayerSpec:
             | norm_shapes("mlp_norm", self.mlp_norm, hidden_size)
             | ({} if self.mlp is None else _scoped(self.mlp, hidden_size))
             | norm_shapes("mlp_output_norm", self.mlp_output_norm, hidden_size)
+            | norm_shapes("stream_norm", self.stream_norm, hidden_size)
             | (self.laurel.parameters(hidden_size) if self.laurel is not None else {})
             | scalar
         )

@@ -208,6 +208,8 @@ def _add_feed_forward(g: GraphBuilder, stream: ResidualStream, layer: LayerSpec)
         if layer.normed_stream is not None:
             stream.replace(g.scaled(x, layer.mlp_factors[0]))
         stream.add(g.scaled(_transformed(g, x, layer, stream.size), layer.mlp_factors[1]))
+    if layer.stream_norm is not None:
+        stream.replace(stream.normalize("stream_norm", layer.stream_norm))
 
 
 def _transformed(g: GraphBuilder, x: ir.Value, layer: LayerSpec, size: int) -> ir.Value:

@@ -19,6 +19,8 @@ def embed(
     hidden = look_up(g, rows, input_ids)
     if spec.embedding_scale != 1.0:
         hidden = g.op("Mul", [hidden, g.scalar(spec.embedding_scale)])
+    if spec.embedding_size is not None:
+        hidden = linear(g, hidden, "embedding_projection")
     if spec.learned_positions is not None:
         assert position_ids is not None
         rows = table(g, "position_embedding", first_row=spec.position_offset)
@@ -37,6 +39,8 @@ def logits_of(g: GraphBuilder, hidden: ir.Value, spec: DecoderSpec, embedding: T
         spec: The decoder.
         embedding: The table that a tied head shares; `None` where it has its own.
     """
+    if spec.embedding_size is not None:
+        hidden = linear(g, hidden, "head_projection")
     logits = linear(g, hidden, "head") if embedding is None else project(g, hidden, embedding, name="head")
     if spec.logit_scale != 1.0:
         logits = g.op("Mul", [logits, g.scalar(spec.logit_scale)])

@@ -43,7 +43,7 @@ def decoder_config(checkpoint: Checkpoint, family: Family, spec: DecoderSpec) ->
         filename=MODEL_FILE,
         vocab_size=spec.vocab_size,
         context_length=spec.max_positions,
-        hidden_size=spec.hidden_size,
+        hidden_size=spec.head_width,
         num_layers=len(spec.layers),
         num_heads=attention.num_heads,
         num_kv_heads=attention.num_kv_heads,
