@@ -22,7 +22,7 @@ from genai.calibration.sensitivity import Sensitivity, least_bits
 from genai.calibration.work_folder import WorkFolder
 from genai.config import EXPORT_VERSION
 from genai.errors import OptionError, UnsupportedModelError
-from genai.export import Calibrated, ExportPlan, open_weights
+from genai.export import Calibrated, ExportPlan, open_weights, with_stored_head
 from genai.export.architecture import DecoderSpec
 from genai.export.build.balance import balanced
 from genai.export.build.decoder_parts import num_separable
@@ -76,6 +76,7 @@ class Calibration:
                 "these settings need no text: choose quantize awq or gptq, a bits_budget or kv_precision int8, or export "
                 "with genai.export.carry_out"
             )
+        plan = with_stored_head(plan)
         decoder = plan.native
         assert decoder is not None, "or it could not have been planned"
         tokenizer = _tokenizer_of(plan.checkpoint)

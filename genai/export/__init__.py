@@ -11,7 +11,7 @@ What no family describes, `foreign` exports with transformers' own exporter, in 
 from __future__ import annotations
 
 from genai.config import PRECISIONS, VIAS, ExportSettings
-from genai.export.exporter import Calibrated, carry_out, export_model, open_weights
+from genai.export.exporter import Calibrated, carry_out, export_model, open_weights, with_stored_head
 from genai.export.plan import ExportPlan, plan_export
 from genai.export.write.graph_writer import ExportProgress
 from genai.quantize import BlockScheme
@@ -28,4 +28,5 @@ __all__ = [
     "export_model",
     "open_weights",
     "plan_export",
+    "with_stored_head",
 ]

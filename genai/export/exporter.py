@@ -27,7 +27,7 @@ from genai.export.checkpoint.license import stated_license
 from genai.export.checkpoint.merged import MergedCheckpoint
 from genai.export.checkpoint.peft import PeftAdapter
 from genai.export.checkpoint.rows import Rows
-from genai.export.checkpoint.weights import Weights
+from genai.export.checkpoint.weights import Weights, stores_own_head
 from genai.export.foreign import draft_foreign
 from genai.export.plan import ExportPlan, NativeDecoder, plan_export
 from genai.export.write.draft import Draft
@@ -49,7 +49,7 @@ from genai.folder.adapter_files import LowRank, write_adapter
 from genai.folder.files import ADAPTER_SUFFIX, ADAPTERS_FOLDER
 from genai.graph.opset import ONNX, OPSETS
 
-__all__ = ["Calibrated", "carry_out", "export_model", "open_weights"]
+__all__ = ["Calibrated", "carry_out", "export_model", "open_weights", "with_stored_head"]
 
 PRODUCER = "genai"
 TOOLS = ("onnx", "onnx-ir", "numpy", "ml_dtypes")
@@ -166,6 +166,7 @@ def carry_out(
     _check_target(output, plan.checkpoint)
     check_target(output, overwrite=overwrite)
     with contextlib.ExitStack() as stack, naming_checkpoint(plan.checkpoint):
+        plan = with_stored_head(plan)
         draft = stack.enter_context(_draft(plan, output, note, calibrated))
         if note is not None and (left := describe_left(draft.graph.nodes, plan.settings)) is not None:
             note(left)
@@ -207,6 +208,24 @@ def open_weights(plan: ExportPlan, decoder: NativeDecoder) -> Weights:
         UnsupportedModelError: It has tensors that nothing uses.
     """
     return _weights_of(_checkpoint_of(plan), decoder)
+
+
+def with_stored_head(plan: ExportPlan) -> ExportPlan:
+    """Return a plan whose decoder has the head that its checkpoint, whole by now, stores, unless config.json ties it.
+
+    Where the key is left out, transformers ties a head that is missing or the embedding, and no other: Mistral Small 3.1
+    stores one, although its class ties.
+
+    Raises:
+        CheckpointError: The checkpoint is incomplete or damaged.
+    """
+    decoder = plan.native
+    if decoder is None or not decoder.spec.tied or "tie_word_embeddings" in plan.config:
+        return plan
+    if not stores_own_head(_checkpoint_of(plan), decoder.weight_map, decoder.family.prefixes):
+        return plan
+    untied = dataclasses.replace(decoder.spec, tied=False)
+    return dataclasses.replace(plan, native=dataclasses.replace(decoder, spec=untied))
 
 
 def _checkpoint_of(plan: ExportPlan) -> Checkpoint:

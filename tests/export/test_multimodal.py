@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from genai.errors import UnsupportedModelError
 from genai.export import export_model
-from genai.export.families import find_family
+from genai.export.families import FAMILIES, find_family
 from tests.checkpoints import VOCAB_SIZE, make_config, make_tokenizer
 from tests.export.runner import GraphRunner
 
@@ -160,8 +160,41 @@ def test_the_names_of_mistral3_within_transformers_are_read_too(tmp_path: Path) 
     assert_parity(checkpoint, tmp_path / "model")
 
 
-def test_a_published_config_without_a_word_on_tying_has_a_head() -> None:
-    """Mistral Small 3.1's, whose repository stores one."""
+WRAPPERS = [
+    name for family in FAMILIES for name in family.architectures if name.endswith("ForConditionalGeneration")
+]
+
+
+@pytest.mark.parametrize("architecture", WRAPPERS)
+def test_the_outer_class_says_what_a_config_leaves_out_on_tying(architecture: str) -> None:
+    outer = getattr(transformers, architecture).config_class
+    text = outer().get_text_config().to_dict()
+    text.pop("tie_word_embeddings", None)
+    text["head_dim"] = 64  # one of the classes has a default of which no half rotates
+    spec, _ = find_family(architecture).read({"architectures": [architecture], "text_config": text})
+    assert spec.tied == outer().tie_word_embeddings
+
+
+@pytest.mark.parametrize("name", [name for name in MODELS if name.startswith("Mistral3")])
+@pytest.mark.parametrize("inner", [None, False])
+@pytest.mark.parametrize("tied", [False, True])
+def test_a_stored_head_counts_where_only_a_default_ties_it(
+    name: str, inner: bool | None, tied: bool, tmp_path: Path
+) -> None:
+    """Mistral Small 3.1's repository stores a head and does not mention the key; transformers saves neither if tied."""
+    checkpoint = make_checkpoint(name, tmp_path / "checkpoint", tied=tied)
+    path = checkpoint / "config.json"
+    config = json.loads(path.read_text())
+    config.pop("tie_word_embeddings", None)
+    config["text_config"]["tie_word_embeddings"] = inner
+    if inner is None:
+        del config["text_config"]["tie_word_embeddings"]
+    path.write_text(json.dumps(config))
+    assert_parity(checkpoint, tmp_path / "model")
+
+
+def test_a_published_config_of_mistral3_is_read() -> None:
+    """Mistral Small 3.1's."""
     config = {
         "architectures": ["Mistral3ForConditionalGeneration"],
         "image_token_index": 10,
@@ -191,7 +224,6 @@ def test_a_published_config_without_a_word_on_tying_has_a_head() -> None:
         "vision_feature_layer": -1,
     }
     spec, _ = find_family("Mistral3ForConditionalGeneration").read(json.loads(json.dumps(config)))
-    assert not spec.tied
     (attention,) = set(spec.attentions)
     assert (attention.head_dim, attention.window, attention.query_scaling) == (128, None, None)
     assert attention.rope is not None

@@ -27,6 +27,8 @@ class Family:
         aliases: Other names that a config.json may use for keys of this family.
         prefixes: What may stand before the names of the weights; the first one in use counts.
         ignored: Regular expressions of tensors that the decoder has no part in, such as a vision tower's.
+        outer_tied: Whether the class around a `text_config` ties the head to the embedding where config.json does not say so
+            itself; `None` if the inner `tie_word_embeddings` counts then.
     """
 
     architectures: tuple[str, ...]
@@ -37,6 +39,7 @@ class Family:
     aliases: Mapping[str, str] = field(default_factory=dict)
     prefixes: tuple[str, ...] = ("model.", "")
     ignored: tuple[str, ...] = ()
+    outer_tied: bool | None = None
 
     def model_type_of(self, spec: DecoderSpec) -> str:
         """Return the type that genai_config.json names for a decoder of this family."""
@@ -44,6 +47,8 @@ class Family:
 
     def read(self, config: Mapping[str, Any]) -> tuple[DecoderSpec, WeightMap]:
         """Return the decoder that a config.json describes, and where its parameters are."""
-        values = ModelConfig.of_decoder(config, defaults=self.defaults, aliases=self.aliases)
+        values = ModelConfig.of_decoder(
+            config, defaults=self.defaults, aliases=self.aliases, outer_tied=self.outer_tied
+        )
         spec = self.spec(values)
         return spec, self.weights(values) if callable(self.weights) else self.weights

@@ -37,6 +37,7 @@ class ModelConfig:
         *,
         defaults: Mapping[str, Any],
         aliases: Mapping[str, str] | None = None,
+        outer_tied: bool | None = None,
     ) -> Self:
         """Return the config of the text decoder: `text_config` over the outer keys, if there is one.
 
@@ -44,6 +45,8 @@ class ModelConfig:
             values: The content of config.json.
             defaults: What transformers assumes where config.json lacks a key; a null is not a lack.
             aliases: Other names of keys.
+            outer_tied: What the class around a `text_config` assumes of `tie_word_embeddings` where that key is missing
+                beside it; `None` lets the inner one count.
         """
         where = "config.json"
         merged = dict(values)
@@ -52,6 +55,8 @@ class ModelConfig:
             merged, where = {**merged, **inner._values}, inner._where
             if "tie_word_embeddings" in values:  # the head is the outer model's, and so is its key
                 merged["tie_word_embeddings"] = values["tie_word_embeddings"]
+            elif outer_tied is not None:
+                merged["tie_word_embeddings"] = outer_tied
         for alias, key in (aliases or {}).items():
             if merged.get(alias) is not None:
                 merged[key] = merged[alias]

@@ -22,7 +22,17 @@ from genai.errors import CheckpointError, UnsupportedModelError
 from genai.export.checkpoint.checkpoint import Checkpoint, architecture_of
 from genai.export.checkpoint.rows import Experts, Rows, SelectedRows, TransposedRows, experts_of
 
-__all__ = ["Flat", "Grouped", "IfStored", "Named", "Place", "Transposed", "WeightMap", "Weights"]
+__all__ = [
+    "Flat",
+    "Grouped",
+    "IfStored",
+    "Named",
+    "Place",
+    "Transposed",
+    "WeightMap",
+    "Weights",
+    "stores_own_head",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +100,13 @@ EXPERTS = ".experts."
 
 Source = str | Named | Transposed | Flat | Grouped | IfStored
 WeightMap = Mapping[str | tuple[str, ...], Source]
+
+
+def stores_own_head(checkpoint: Checkpoint, weight_map: WeightMap, prefixes: tuple[str, ...]) -> bool:
+    """Whether a checkpoint has a head that is not its embedding; names and prefixes as those of `Weights`."""
+    name = _prefix_of(checkpoint, weight_map, prefixes) + _embedding_in(weight_map)
+    heads = [checkpoint[each] for each in sorted(checkpoint.keys()) if _HEAD.search(each)]
+    return name in checkpoint and any(not _are_equal(head, checkpoint[name]) for head in heads)
 
 
 class Weights(Mapping[str, Rows]):
@@ -363,5 +380,10 @@ def _are_equal(one: Rows, other: Rows) -> bool:
 
 def _prefix_of(checkpoint: Checkpoint, weight_map: WeightMap, prefixes: tuple[str, ...]) -> str:
     """The first prefix under which the embedding exists."""
-    embedding = dict(_Stored.of(weight_map["embedding"]).tensors)[".weight"]
+    embedding = _embedding_in(weight_map)
     return next((prefix for prefix in prefixes if prefix + embedding in checkpoint), prefixes[0])
+
+
+def _embedding_in(weight_map: WeightMap) -> str:
+    """What the embedding is called, without a prefix."""
+    return dict(_Stored.of(weight_map["embedding"]).tensors)[".weight"]

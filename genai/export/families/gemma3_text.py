@@ -53,4 +53,5 @@ FAMILY = Family(
     },
     prefixes=("model.", "model.language_model.", "language_model.model.", ""),
     ignored=(r"(^|\.)vision_tower\.", r"(^|\.)multi_modal_projector\."),
+    outer_tied=True,
 )

@@ -105,4 +105,5 @@ FAMILY = Family(
     },
     prefixes=("model.", "model.language_model.", ""),
     ignored=(*GEMMA4_IGNORED, r"\.altup\.correct_output_scale$"),
+    outer_tied=True,
 )

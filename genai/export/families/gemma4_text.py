@@ -113,4 +113,5 @@ FAMILY = Family(
     },
     prefixes=("model.", "model.language_model.", ""),
     ignored=GEMMA4_IGNORED,
+    outer_tied=True,
 )

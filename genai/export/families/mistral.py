@@ -49,4 +49,5 @@ FAMILY = Family(
     defaults={"num_key_value_heads": 8, "sliding_window": 4096},
     prefixes=("model.", "model.language_model.", "language_model.model.", ""),
     ignored=(r"(^|\.)vision_tower\.", r"(^|\.)multi_modal_projector\."),
+    outer_tied=True,
 )
