@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -25,6 +26,7 @@ PROGRAM = Path(__file__).with_name("exporter_program.py")
 
 _LOG_FILE = "exporter.log"
 _SHOWN_CHARACTERS = 4000
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _ENVIRONMENT = {
     "HF_HUB_OFFLINE": "1",  # the checkpoint is here: nothing may be fetched
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
@@ -72,7 +74,7 @@ def run_exporter(job: Mapping[str, Any], *, folder: Path, program: Path = PROGRA
 
 
 def _read_result(result_file: Path, log: Path, *, status: int) -> dict[str, Any]:
-    said = log.read_text(encoding="utf-8", errors="replace")[-_SHOWN_CHARACTERS:]
+    said = _COLOURS.sub("", log.read_text(encoding="utf-8", errors="replace"))[-_SHOWN_CHARACTERS:]
     error: ExportError | UnsupportedModelError
     if not result_file.is_file():
         last = next((line.strip() for line in reversed(said.splitlines()) if line.strip()), "it said nothing")
@@ -82,6 +84,6 @@ def _read_result(result_file: Path, log: Path, *, status: int) -> dict[str, Any]
         result: dict[str, Any] = json.loads(result_file.read_text(encoding="utf-8"))
         if "error" not in result:
             return result
-        error = UnsupportedModelError(f"{EXPORTER} cannot export it: {result['error']}")
+        error = UnsupportedModelError(f"{EXPORTER} cannot export it: {' '.join(result['error'].split())}")
     error.add_note(f"The end of what {EXPORTER} printed:\n{said}")
     raise error

@@ -42,6 +42,7 @@ TOOLS = ("torch", "transformers", "onnxscript")
 
 
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+ADVICE = re.compile(r" *(This is step \d|Next steps:|For more information).*", re.DOTALL)
 
 
 class UnsupportedError(Exception):
@@ -314,7 +315,8 @@ def one_line(error: BaseException) -> str:
     """Return the kind and the first line of the error at the bottom; PyTorch wraps it in colours and advice."""
     while error.__cause__ is not None:
         error = error.__cause__
-    lines = [line.strip() for line in COLOURS.sub("", str(error)).splitlines() if line.strip()]
+    told = ADVICE.sub("", COLOURS.sub("", str(error)))
+    lines = [line.strip() for line in told.splitlines() if line.strip()]
     return f"{type(error).__name__}: {lines[0] if lines else ''}"[:400]
 
 

@@ -65,7 +65,7 @@ def check_foreign(
         return
     if why_not_native is None:
         raise ExportError(f"{EXPORTER} cannot run: {lack}")
-    raise UnsupportedModelError(f"{why_not_native.rstrip('.')}. Nor can {EXPORTER} run: {lack}")
+    raise UnsupportedModelError(f"{_first_sentence(why_not_native)}; {EXPORTER} cannot run: {lack}")
 
 
 @contextlib.contextmanager

@@ -47,12 +47,18 @@ def test_a_reason_is_told_with_the_log_as_a_note(tmp_path: Path) -> None:
     assert "noise" in caught.value.__notes__[0]
 
 
+def test_a_reason_of_several_lines_becomes_one(tmp_path: Path) -> None:
+    with pytest.raises(UnsupportedModelError, match=r"cannot export it: it has wings\n"):
+        run(tmp_path, r'Path(job["result"]).write_text(json.dumps({"error": "it has\n  wings\n"}))')
+
+
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
         ("raise RuntimeError('boom')", r"without a result \(status 1: RuntimeError: boom\)"),
         ("os.kill(os.getpid(), 9)", r"it was killed, perhaps for want of memory"),
         ("os._exit(3)", r"status 3: "),
+        (r"print('\x1b[31mred\x1b[0m', flush=True); os._exit(3)", r"\(status 3: red\)"),
     ],
 )
 def test_a_program_that_dies(lines: str, message: str, tmp_path: Path) -> None:

@@ -52,6 +52,16 @@ def test_the_error_at_the_bottom_is_told_without_colours_and_advice() -> None:
     assert one_line(error) == "ValueError: a size is 4"
 
 
+def test_advice_for_those_who_maintain_the_exporter_is_left_out() -> None:
+    error = RuntimeError(
+        "Failed to convert the exported program. \x1b[96mThis is step 3/3\x1b[0m of exporting. Next steps:\n- Debug it"
+    )
+    assert one_line(error) == "RuntimeError: Failed to convert the exported program."
+    assert one_line(
+        ValueError("Constraints violated (batch)! For more information, run with TORCH_LOGS")
+    ) == ("ValueError: Constraints violated (batch)!")
+
+
 def test_a_failure_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise KeyError("size")

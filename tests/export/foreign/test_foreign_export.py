@@ -249,7 +249,8 @@ def test_tools_that_are_missing_are_named(
     with pytest.raises(ExportError, match=r"transformers' exporter cannot run: it needs no_such_tool"):
         export_model(checkpoint, tmp_path / "model", via="transformers")
     with pytest.raises(
-        UnsupportedModelError, match=r"Nor can transformers' exporter run: .*extra \[export\]"
+        UnsupportedModelError,
+        match=r"genai.s families; transformers' exporter cannot run: .*extra \[export\]$",
     ):
         plan_export(checkpoint)
     monkeypatch.setattr("genai.export.foreign.transformers_tools.TRANSFORMERS_TOOLS", {"numpy": (999,)})
