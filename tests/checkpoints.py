@@ -542,6 +542,15 @@ _CONFIGS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "seed_oss": ("SeedOssConfig", {**_COMMON, "head_dim": 16}),
     "arcee": ("ArceeConfig", {**_COMMON, "hidden_size": 64}),
     "apertus": ("ApertusConfig", {**_COMMON, "hidden_size": 64}),
+    "youtu": (
+        "YoutuConfig",
+        {
+            **_COMMON,
+            **{key: value for key, value in _LATENT.items() if "moe" not in key and "expert" not in key},
+            "num_key_value_heads": 4,
+            "tie_word_embeddings": False,
+        },
+    ),
     "afmoe": (
         "AfmoeConfig",
         {

@@ -40,6 +40,7 @@ ONE_KEY_PER_QUERY = (
     "mistral4",
     "mpt",
     "opt",
+    "youtu",
 )
 """Families without grouped keys and values."""
 
