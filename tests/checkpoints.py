@@ -551,6 +551,17 @@ _CONFIGS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
             "tie_word_embeddings": False,
         },
     ),
+    "hyperclovax": (
+        "HyperCLOVAXConfig",
+        {
+            **_COMMON,
+            "hidden_size": 64,
+            "attention_multiplier": 0.4,
+            "embedding_multiplier": 3.0,
+            "logits_scaling": 0.7,
+            "residual_multiplier": 0.6,
+        },
+    ),
     "afmoe": (
         "AfmoeConfig",
         {

@@ -66,6 +66,7 @@ SWITCHES = (
     "use_bias",
     "use_double_wide_mlp",
     "use_parallel_residual",
+    "use_post_norm",
     "use_qk_norm",
     "use_qkv_bias",
 )
