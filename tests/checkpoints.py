@@ -562,6 +562,21 @@ _CONFIGS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
             "residual_multiplier": 0.6,
         },
     ),
+    "granite_swa": (
+        "GraniteSWAConfig",
+        {
+            **_COMMON,
+            "hidden_size": 64,
+            "attention_multiplier": 0.3,
+            "embedding_multiplier": 3.0,
+            "residual_multiplier": 0.4,
+            "logits_scaling": 2.0,
+            "num_hidden_layers": 3,
+            "sliding_window": 12,
+            "layer_rope_theta": [0, 10_000.0, 5_000.0],
+            "tie_word_embeddings": False,
+        },
+    ),
     "afmoe": (
         "AfmoeConfig",
         {
