@@ -78,6 +78,11 @@ MODELS: Mapping[str, tuple[str, Mapping[str, Any], Mapping[str, Any]]] = {
         {**GLM_ROPE, "use_qk_norm": False, "attention_bias": True},
         {**GLM_VISION, "out_hidden_size": 48},
     ),
+    "Exaone4_5_": (
+        "exaone4",
+        {},
+        {**QWEN_VISION, "out_hidden_size": 64, "num_key_value_heads": 2, "fullatt_block_indexes": [0]},
+    ),
 }
 
 

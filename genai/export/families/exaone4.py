@@ -1,4 +1,4 @@
-"""EXAONE 4: norms after attention and feed-forward block instead of before; full attention without positions."""
+"""EXAONE 4, and 4.5 without its images: norms after attention and feed-forward block instead of before; full attention without positions."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def spec(config: ModelConfig) -> DecoderSpec:
 
 
 FAMILY = Family(
-    architectures=("Exaone4ForCausalLM",),
+    architectures=("Exaone4ForCausalLM", "Exaone4_5_ForConditionalGeneration"),
     model_type="decoder",
     spec=spec,
     weights={
@@ -39,4 +39,6 @@ FAMILY = Family(
         "sliding_window_pattern": 4,
         "tie_word_embeddings": False,
     },
+    prefixes=("model.", "model.language_model.", ""),
+    ignored=(r"^model\.visual\.", r"^mtp\."),
 )
