@@ -9,7 +9,7 @@ from tests.checkpoints import VOCAB_SIZE
 
 __all__ = ["shrunk"]
 
-HIDDEN_SIZE, NUM_HEADS, WIDTH, HEAD_DIM = 64, 4, 48, 16
+HIDDEN_SIZE, NUM_HEADS, WIDTH, HEAD_DIM = 64, 4, 48, 64 // 4
 
 _SIZES: Mapping[str, int] = {
     **dict.fromkeys(("hidden_size", "n_embd", "n_embed", "d_model", "word_embed_proj_dim"), HIDDEN_SIZE),
@@ -56,7 +56,7 @@ def shrunk(values: Mapping[str, Any]) -> dict[str, Any]:
         return small | {"text_config": shrunk(small["text_config"])}
     small |= {key: _like(small[key], size) for key, size in _SIZES.items() if small.get(key)}
     small |= {key: min(small[key], most) for key, most in _AT_MOST.items() if small.get(key)}
-    small |= {key: max(HEAD_DIM, small[key] // 8) for key in _HEAD_DIMS if small.get(key)}
+    small |= {key: _head_dim(values, key) for key in _HEAD_DIMS if small.get(key)}
     small |= {key: _key_heads(values, key) for key in _KEY_HEADS if small.get(key)}
     small |= {key: 0.15 for key in _DEVIATIONS if key in small}  # or logits would hardly differ
     if "eos_token_id" in small:
@@ -70,6 +70,13 @@ def shrunk(values: Mapping[str, Any]) -> dict[str, Any]:
 def _like(value: Any, size: int) -> Any:
     """A size, or as many of it as there were."""
     return [size] * len(value) if isinstance(value, list) else size
+
+
+def _head_dim(values: Mapping[str, Any], key: str) -> int:
+    """An even share of the hidden size where it was one, else an eighth."""
+    if values[key] * values.get("num_attention_heads", 0) == values.get("hidden_size"):
+        return HEAD_DIM
+    return max(HEAD_DIM, values[key] // 8)
 
 
 def _key_heads(values: Mapping[str, Any], key: str) -> int:
