@@ -489,6 +489,31 @@ _CONFIGS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
             "w_init_variance_scale": 0.1,
         },
     ),
+    "mamba": ("MambaConfig", {**_COMMON, "state_size": 12, "time_step_rank": 10, "num_hidden_layers": 3}),
+    "falcon_mamba": (
+        "FalconMambaConfig",
+        {
+            **_COMMON,
+            "hidden_size": 80,
+            "intermediate_size": 104,
+            "state_size": 24,
+            "tie_word_embeddings": False,
+        },
+    ),
+    "jamba": (
+        "JambaConfig",
+        {
+            **_COMMON,
+            "hidden_size": 64,
+            "num_hidden_layers": 5,
+            "attn_layer_period": 3,
+            "attn_layer_offset": 1,
+            "num_experts": 5,
+            "num_experts_per_tok": 2,
+            "mamba_d_state": 12,
+            "mamba_dt_rank": 10,
+        },
+    ),
     "gpt_neo": (
         "GPTNeoConfig",
         {

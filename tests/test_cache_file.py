@@ -19,7 +19,7 @@ Folders = Callable[..., tuple[Path, Path]]
 PROMPT = [5 + index * 7 % 90 for index in range(60)]
 
 
-@pytest.mark.parametrize("family", ["llama", "lfm2", "deepseek_v3", "qwen3_next"])
+@pytest.mark.parametrize("family", ["llama", "lfm2", "deepseek_v3", "mamba", "qwen3_next"])
 def test_a_loaded_cache_is_as_good_as_a_computed_one(
     family: str, model_folder: Folders, tmp_path: Path
 ) -> None:

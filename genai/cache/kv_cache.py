@@ -191,7 +191,7 @@ class KVCache:
         """
         assert self.num_in_use == 0
         self.reset()
-        self._resize(num_slots, min(MIN_CAPACITY, self.shape.capacity_for(num_slots)))
+        self._resize(num_slots, self._first_capacity(num_slots))
 
     def reset(self) -> None:
         """Give up all slots and buffers, owned ones too, whatever state an interruption left them in."""
@@ -323,8 +323,13 @@ class KVCache:
         shared = max(slot.common_prefix(token_ids, key) for slot in self.slots)
         return shared if MIN_BRANCH <= shared < len(token_ids) - 1 else 0
 
+    def _first_capacity(self, num_slots: int) -> int:
+        """Return how many positions slots begin with: all at once where these take no memory."""
+        most = self.shape.capacity_for(num_slots)
+        return min(MIN_CAPACITY, most) if self.shape.bytes_per_position else most
+
     def _add_slots(self, least_capacity: int | None) -> bool:
-        capacity = self.capacity or min(MIN_CAPACITY, self.shape.capacity_for(1))
+        capacity = self.capacity or self._first_capacity(1)
         count = len(self.slots)
         for num_slots in (min(max(1, 2 * count), self.shape.max_slots), count + 1):
             if num_slots > count and self.shape.fits(num_slots, capacity):
@@ -358,11 +363,11 @@ class KVCache:
 
 
 def share_bytes(caches: Sequence[KVCache], num_bytes: int) -> None:
-    """Limit caches that lie on one device to so many bytes together, each by what a token takes in it.
+    """Limit caches that lie on one device to so many bytes together, each by what a short sequence takes in it.
 
     Raises:
         OptionError: They are too few.
     """
-    each = [max(cache.shape.bytes_per_position, 1) for cache in caches]
+    each = [cache.shape.num_bytes(1, MIN_CAPACITY) for cache in caches]
     for cache, share in zip(caches, each, strict=True):
         cache.limit(num_bytes * share // sum(each))

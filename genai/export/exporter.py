@@ -298,6 +298,8 @@ def _attributes(spec: DecoderSpec) -> dict[str, object]:
         attributes["rope_switch_length"] = spec.rope_switch_length
     if spec.max_positions_reason is not None:
         attributes["context_limit_reason"] = spec.max_positions_reason
+    if spec.attention is None:
+        attributes["state_bytes"] = spec.state_bytes
     return attributes
 
 

@@ -22,7 +22,7 @@ class DecoderConfig:
         context_length: Most tokens (prompt and generated) that a sequence can have.
         hidden_size: Width of what the head reads: the residual stream, or what it is projected to first.
         num_layers: Number of layers.
-        num_heads: Query heads per layer.
+        num_heads: Query heads per layer; 0 of a decoder without attention, as are the next two.
         num_kv_heads: Key/value heads per layer.
         head_dim: Width of one head.
         eos_token_ids: Ids that end a sequence.

@@ -19,7 +19,7 @@ _COPY_SHARES = {"int4": 8 / 4.5, "int8": 1.0}
 
 @dataclass(frozen=True, slots=True)
 class MemoryNeed:
-    """What a model takes, in bytes, at most: models with windows, shared caches or states take less.
+    """What a model takes, in bytes, at most: models with windows, shared caches or some layers with states take less.
 
     Args:
         weight_bytes: The graph and its weights.
@@ -27,6 +27,7 @@ class MemoryNeed:
         copy_bytes: The weights in 8 bits that a CPU may read prompts with.
         context_length: Most tokens of a sequence.
         runtime_bytes: The runtime and its activations.
+        state_bytes: What a sequence takes however long it is, in a decoder that keeps states alone.
     """
 
     weight_bytes: int
@@ -34,11 +35,14 @@ class MemoryNeed:
     copy_bytes: int
     context_length: int
     runtime_bytes: int = _RUNTIME_BYTES
+    state_bytes: int = 0
 
     @classmethod
     def of_folder(cls, folder: ModelFolder) -> Self:
         """Read it off a folder."""
-        decoder, settings = folder.decoder, folder.manifest.settings if folder.manifest is not None else {}
+        decoder, manifest = folder.decoder, folder.manifest
+        settings = manifest.settings if manifest is not None else {}
+        attributes = manifest.attributes if manifest is not None else {}
         token_bytes = 2 * decoder.num_layers * decoder.num_kv_heads * decoder.head_dim
         files = folder.model_path.parent.glob(f"{folder.model_path.name}*")
         weight_bytes = sum(file.stat().st_size for file in files)
@@ -47,6 +51,7 @@ class MemoryNeed:
             token_bytes * (1 if settings.get("kv_precision") == "int8" else 4),
             int(weight_bytes * _COPY_SHARES.get(str(settings.get("precision")), 0)),
             decoder.context_length,
+            state_bytes=attributes.get("state_bytes", 0),
         )
 
     def total_bytes(
@@ -61,5 +66,5 @@ class MemoryNeed:
         """
         if kv_cache_bytes is None:
             num_tokens = min(self.context_length, max_context or self.context_length, _CONVERSATION_TOKENS)
-            kv_cache_bytes = num_tokens * self.token_bytes
+            kv_cache_bytes = num_tokens * self.token_bytes + self.state_bytes
         return self.weight_bytes + self.runtime_bytes + has_copy * self.copy_bytes + kv_cache_bytes

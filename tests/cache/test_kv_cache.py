@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from genai.cache import CacheShape, KVCache, PrefixKey, Slot
+from genai.cache import CacheShape, KVCache, PrefixKey, Slot, share_bytes
 from genai.cache.placement import _Move
 from tests.fakes import STATE, TENSORS, FakeModel, PoisonedDevice, fake_logits
 from tests.spans import decode, prefill
@@ -251,6 +251,26 @@ def test_states_are_counted_per_slot_and_twice() -> None:
     assert not shape.fits(3, 11)
     assert CacheShape((STATE,), 1024, 4, 64).capacity_for(2) == 1024
     assert CacheShape((STATE,), 1024, 4, 63).capacity_for(2) == 0
+
+
+def test_slots_of_states_alone_have_all_positions_at_once() -> None:
+    cache = KVCache(CacheShape((STATE,), 1 << 20, 4, 64), PoisonedDevice())
+    cache.acquire([1])
+    assert (cache.capacity, cache.nbytes) == (1 << 20, 2 * 16)
+    epoch = cache.epoch
+    assert cache.reserve(1 << 20)
+    assert cache.epoch == epoch
+    assert cache.acquire([2]) is not None
+    assert cache.acquire([3]) is None  # its states do not fit
+
+
+def test_caches_share_bytes_by_what_a_sequence_takes() -> None:
+    with_states = KVCache(CacheShape((STATE,), 1 << 20, 4), PoisonedDevice())
+    cache = make_cache()
+    share_bytes([cache, with_states], 1000 * BYTES_PER_POSITION)
+    assert cache.shape.max_bytes is not None
+    assert cache.shape.max_bytes >= 990 * BYTES_PER_POSITION
+    assert with_states.shape.fits(1, 1)
 
 
 def test_a_state_is_not_cut_back() -> None:

@@ -468,6 +468,15 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
             "lru_width": 64,
         },
     ),
+    "mamba, biases, untied, width of 2": (
+        "mamba",
+        {"use_bias": True, "use_conv_bias": False, "tie_word_embeddings": False, "conv_kernel": 2},
+    ),
+    "falcon-mamba, biases, tied": ("falcon_mamba", {"use_bias": True, "tie_word_embeddings": True}),
+    "jamba, biases, no experts, tied": (
+        "jamba",
+        {"num_experts": 1, "mamba_proj_bias": True, "mamba_conv_bias": False, "tie_word_embeddings": True},
+    ),
     "gpt-neo, untied, local first": (
         "gpt_neo",
         {

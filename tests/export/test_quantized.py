@@ -23,7 +23,7 @@ from tests.export.runner import GraphRunner, without_worst_positions
 
 PROMPT = np.random.default_rng(0).integers(3, VOCAB_SIZE, 24).tolist()
 
-ACTIVATION_ERRORS = {"granitemoehybrid": 0.2, "qwen3_5_text": 0.4}
+ACTIVATION_ERRORS = {"granitemoehybrid": 0.2, "jamba": 0.2, "mamba": 0.2, "qwen3_5_text": 0.4}
 """What int8 activations may cost, where it is more than usual: the heads' norms of linear attention stretch errors, and a state
 remembers that a token took another expert."""
 
@@ -37,7 +37,8 @@ UNQUANTIZED += ("linear_attn.b_proj", "router.gate")
 UNQUANTIZED += ("mlp.gate.wg", "mlp.router", "mlp.shared_expert_gate", "self_attn.kv_b_proj")
 UNQUANTIZED += ("forget_gate.f_a_proj", "forget_gate.f_b_proj", "forget_gate.f_proj", "self_attn.b_proj")
 UNQUANTIZED += ("router.proj", "altup.correction_coefs", "altup.prediction_coefs", "altup.modality_router")
-"""Matrices that the export does not round; of a Mamba layer's input it leaves the rows that are steps, the last ones."""
+"""Matrices that the export does not round; of a Mamba layer's input it leaves the rows that are steps, the last ones, and of
+what selects in Mamba-1 those that are keys and queries."""
 
 QUANTIZED_ATTRIBUTES = ("accuracy_level", "block_size", "expert_weight_bits", "weights_prepacked")
 """What QMoE has and MoE has not."""
@@ -60,8 +61,12 @@ def dequantized_reference(
                 if module.weight.data_ptr() in rounded:  # a tied head
                     continue
                 rounded.add(module.weight.data_ptr())
-            if name.endswith(("mamba.in_proj", "mixer.in_proj")):
-                num_rounded = len(module.weight) - len(model.get_submodule(name[: -len(".in_proj")]).A_log)
+            rates = getattr(model.get_submodule(name.rpartition(".")[0]), "A_log", None)
+            if name.endswith(".in_proj") and rates is not None and rates.ndim == 1:
+                num_rounded = len(module.weight) - len(rates)
+                module.weight[:num_rounded] = _round_trip(module.weight[:num_rounded], scheme)
+            elif name.endswith(".x_proj"):
+                num_rounded = len(module.weight) - 2 * rates.shape[1]
                 module.weight[:num_rounded] = _round_trip(module.weight[:num_rounded], scheme)
             elif isinstance(module, torch.nn.Linear | torch.nn.Embedding):
                 module.weight.copy_(_round_trip(module.weight, scheme))

@@ -23,9 +23,11 @@ FAMILIES = (
     "bailing_hybrid",
     "gemma3n_text",
     "gemma4_text",
+    "jamba",
     "kimi_linear",
     "lfm2",
     "llama4_text",
+    "mamba",
     "minimax",
     "olmo_hybrid",
     "qwen3_5_text",
@@ -227,6 +229,11 @@ def test_other_layouts_of_a_checkpoint_give_the_same_model(layout: str, tmp_path
         ("llama4_text", {"num_experts_per_tok": 2}, "weights of several experts on what they read"),
         ("llama4_text", {"attention_chunk_size": None}, "layers attend within chunks"),
         ("llama4_text", {"layer_types": ["sliding_attention"] * 4}, 'asks for "sliding_attention"'),
+        ("mamba", {"rms_norm": False}, "transformers ignores the key"),
+        ("mamba", {"hidden_act": "gelu"}, '"hidden_act" is "gelu"'),
+        ("mamba", {"time_step_rank": "half"}, '"time_step_rank" is "half"'),
+        ("jamba", {"sliding_window": 7}, "windows cannot be exported"),
+        ("jamba", {"mamba_inner_layernorms": False}, "transformers ignores the key"),
     ],
 )
 def test_what_cannot_be_honoured_is_refused(

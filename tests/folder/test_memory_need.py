@@ -20,6 +20,8 @@ def test_a_limited_cache_takes_what_it_may() -> None:
     assert need.total_bytes(kv_cache_bytes=7, has_copy=False) == 1107
     assert need.total_bytes(has_copy=False) == 1100 + 4096 * 10  # a long conversation
     assert need.total_bytes(has_copy=False, max_context=20) == 1100 + 200
+    states = dataclasses.replace(need, token_bytes=0, state_bytes=50)
+    assert states.total_bytes(has_copy=False) == 1150
 
 
 def test_it_is_read_off_the_folder() -> None:

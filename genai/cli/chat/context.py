@@ -19,5 +19,6 @@ def longest_context(folder: ModelFolder, num_free: int) -> int:
     from genai.folder import MemoryNeed
 
     need, limit = MemoryNeed.of_folder(folder), folder.decoder.context_length
-    fitting = max(num_free - need.weight_bytes - need.runtime_bytes, 0) // max(need.token_bytes, 1)
+    taken = need.weight_bytes + need.runtime_bytes + need.state_bytes
+    fitting = max(num_free - taken, 0) // max(need.token_bytes, 1)
     return limit if fitting >= limit else min(limit, max(fitting // STEP * STEP, MIN_CONTEXT))

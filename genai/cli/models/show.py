@@ -93,8 +93,7 @@ def _describe_folder(folder: ModelFolder, *, state: str) -> dict[str, Any]:
         "type": values["model_type"],
         "context": f"{values['context_length']} tokens",
         "vocabulary": f"{values['vocab_size']} tokens",
-        "shape": f"{values['num_layers']} layers of width {values['hidden_size']}, {values['num_heads']} heads "
-        f"({values['num_kv_heads']} key/value) of {values['head_dim']}",
+        "shape": f"{values['num_layers']} layers of width {values['hidden_size']}, {_describe_heads(values)}",
     }
     manifest = folder.manifest
     if manifest is None:
@@ -118,6 +117,12 @@ def _describe_folder(folder: ModelFolder, *, state: str) -> dict[str, Any]:
         **_describe_results(manifest),
         "files": ", ".join(sorted(manifest.files)),
     }
+
+
+def _describe_heads(values: Mapping[str, Any]) -> str:
+    if not values["num_heads"]:
+        return "no attention"
+    return f"{values['num_heads']} heads ({values['num_kv_heads']} key/value) of {values['head_dim']}"
 
 
 def _describe_results(manifest: Manifest) -> dict[str, str]:

@@ -16,6 +16,7 @@ from genai.export.architecture.gated_delta import GatedDeltaSpec
 from genai.export.architecture.latent_attention import LatentAttentionSpec
 from genai.export.architecture.layer import BesideSpec, FeedForward, LayerSpec, Mixer, NormedStreamSpec
 from genai.export.architecture.lightning_attention import LightningAttentionSpec
+from genai.export.architecture.mamba import MambaSpec
 from genai.export.architecture.mamba2 import Mamba2Spec
 from genai.export.architecture.moe import ClampedGate, MoeSpec, RouterSpec
 from genai.export.architecture.norm import NormSpec
@@ -42,6 +43,7 @@ __all__ = [
     "LayerSpec",
     "LightningAttentionSpec",
     "Mamba2Spec",
+    "MambaSpec",
     "Mixer",
     "MlpSpec",
     "MoeSpec",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 from genai.export.architecture.altup import AltUpSpec
@@ -86,10 +87,16 @@ class DecoderSpec:
         return tuple(layer.mixer for layer in self.layers if isinstance(layer.mixer, AttentionSpec))
 
     @property
-    def attention(self) -> AttentionSpec | LatentAttentionSpec:
-        """The first mixer with keys and values, whose heads stand for all in configurations."""
+    def attention(self) -> AttentionSpec | LatentAttentionSpec | None:
+        """The first mixer with keys and values, whose heads stand for all in configurations; `None` without any."""
         kinds = (AttentionSpec, LatentAttentionSpec)
-        return next(layer.mixer for layer in self.layers if isinstance(layer.mixer, kinds))
+        return next((layer.mixer for layer in self.layers if isinstance(layer.mixer, kinds)), None)
+
+    @property
+    def state_bytes(self) -> int:
+        """Bytes of a sequence's states of a fixed size, in float32, each of which a run reads and writes anew."""
+        shapes = [state.shape for layer in self.layers for state in layer.states()]
+        return 2 * 4 * sum(math.prod(filter(None, shape)) for shape in shapes if None not in shape)
 
     @property
     def rope_switch_length(self) -> int | None:

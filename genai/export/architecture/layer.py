@@ -11,6 +11,7 @@ from genai.export.architecture.feed_forward import MlpSpec
 from genai.export.architecture.gated_delta import GatedDeltaSpec
 from genai.export.architecture.latent_attention import LatentAttentionSpec
 from genai.export.architecture.lightning_attention import LightningAttentionSpec
+from genai.export.architecture.mamba import MambaSpec
 from genai.export.architecture.mamba2 import Mamba2Spec
 from genai.export.architecture.moe import MoeSpec
 from genai.export.architecture.norm import NormSpec
@@ -27,6 +28,7 @@ Mixer = (
     | LatentAttentionSpec
     | LightningAttentionSpec
     | Mamba2Spec
+    | MambaSpec
     | RgLruSpec
     | ShortConvolutionSpec
 )

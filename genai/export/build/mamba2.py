@@ -6,12 +6,11 @@ import numpy as np
 import onnx_ir as ir
 
 from genai.export.architecture import Mamba2Spec, NormSpec
-from genai.export.build.activations import activate
 from genai.export.build.convolution import causal_convolution
 from genai.export.build.graph_builder import GraphBuilder
 from genai.export.build.linear import linear
+from genai.export.build.state_space import decay_factors, gated, passed_by, recurrence, time_steps
 from genai.export.build.tensors import from_array
-from genai.graph.operators import LINEAR_ATTENTION
 
 __all__ = ["mamba2"]
 
@@ -22,8 +21,6 @@ def mamba2(
     g: GraphBuilder, x: ir.Value, spec: Mamba2Spec, past_conv: ir.Value, past_recurrent: ir.Value
 ) -> tuple[ir.Value, ir.Value, ir.Value]:
     """Project, convolve, update the heads' matrices token by token, read them, gate, and project back.
-
-    The recurrence is computed in float32 in every precision: it multiplies what it has seen by thousands of decays.
 
     Args:
         g: The graph.
@@ -44,24 +41,17 @@ def mamba2(
     inputs = g.op("Reshape", [inputs, g.integers(0, 0, -1, spec.head_dim)])
     steps, decays = _steps_and_decays(g, x, spec)
     learned = g.op("Mul", [inputs, g.op("Unsqueeze", [steps, g.integers(-1)])])
-    heads, present_recurrent = g.ops(
-        LINEAR_ATTENTION.op_type,
-        LINEAR_ATTENTION.arrange(
-            query=queries,
-            key=keys,
-            value=g.op("Reshape", [learned, g.integers(0, 0, -1)]),
-            past_state=past_recurrent,
-            decay=decays,
-        ),
-        2,
-        domain=LINEAR_ATTENTION.domain,
-        update_rule="gated",
-        q_num_heads=spec.num_groups,
-        kv_num_heads=spec.num_heads,
-        scale=1.0,
+    heads, present_recurrent = recurrence(
+        g,
+        queries=queries,
+        keys=keys,
+        values=g.op("Reshape", [learned, g.integers(0, 0, -1)]),
+        decays=decays,
+        past=past_recurrent,
+        num_groups=spec.num_groups,
+        num_heads=spec.num_heads,
     )
-    skip = g.initializer("skip", from_array(g.parameter("skip")[:].reshape(-1, 1), FLOAT))
-    passed = g.op("Reshape", [g.op("Mul", [inputs, skip]), g.integers(0, 0, -1)])
+    passed = g.op("Reshape", [passed_by(g, inputs, -1, 1), g.integers(0, 0, -1)])
     return (
         linear(g, _gated(g, g.op("Add", [heads, passed]), gate, spec), "output"),
         present_conv,
@@ -84,24 +74,19 @@ def _steps_and_decays(g: GraphBuilder, x: ir.Value, spec: Mamba2Spec) -> tuple[i
 
     Their projection is small and decides what is forgotten: it is not quantized.
     """
-    bias = g.initializer("step_bias", from_array(g.parameter("step_bias")[:], FLOAT))
     raw, factor = g.as_float32(linear(g, x, "step")), spec.factors[4]
     raw = raw if factor == 1.0 else g.op("Mul", [raw, g.float32(factor)])
-    steps = g.op("Softplus", [g.op("Add", [raw, bias])])
-    rates = -np.exp(g.parameter("decay_rates")[:].astype(np.float32))
-    return steps, g.op("Mul", [steps, g.initializer("decay_factors", from_array(rates, FLOAT))])
+    steps = time_steps(g, raw)
+    return steps, g.op("Mul", [steps, decay_factors(g)])
 
 
 def _gated(g: GraphBuilder, heads: ir.Value, gate: ir.Value, spec: Mamba2Spec) -> ir.Value:
     """Gate and normalize the heads' outputs, float32 [batch_size, sequence_length, values_size]."""
-    gate = activate(g, g.as_float32(gate), "silu")
     if spec.norm is None:
-        gated = g.op("Mul", [heads, gate])
-    elif spec.norms_first:
-        gated = g.op("Mul", [_normalized(g, heads, spec, spec.norm), gate])
-    else:
-        gated = _normalized(g, g.op("Mul", [heads, gate]), spec, spec.norm)
-    return g.from_float32(gated)
+        return g.from_float32(gated(g, heads, gate))
+    if spec.norms_first:
+        return g.from_float32(gated(g, _normalized(g, heads, spec, spec.norm), gate))
+    return g.from_float32(_normalized(g, gated(g, heads, gate), spec, spec.norm))
 
 
 def _normalized(g: GraphBuilder, x: ir.Value, spec: Mamba2Spec, norm: NormSpec) -> ir.Value:

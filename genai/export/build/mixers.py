@@ -14,6 +14,7 @@ from genai.export.architecture import (
     LatentAttentionSpec,
     LightningAttentionSpec,
     Mamba2Spec,
+    MambaSpec,
     Mixer,
     RgLruSpec,
     ShortConvolutionSpec,
@@ -24,6 +25,7 @@ from genai.export.build.gated_delta import gated_delta
 from genai.export.build.graph_builder import GraphBuilder
 from genai.export.build.latent_attention import check_latent_attention, latent_attention
 from genai.export.build.lightning_attention import lightning_attention
+from genai.export.build.mamba import mamba
 from genai.export.build.mamba2 import mamba2
 from genai.export.build.positions import Positions
 from genai.export.build.rg_lru import rg_lru
@@ -66,6 +68,10 @@ def mix(
             case LightningAttentionSpec():
                 output, recurrent = lightning_attention(g, x, spec, past[RECURRENT_STATE])
                 return Mixed(output, {RECURRENT_STATE: recurrent})
+            case MambaSpec():
+                conv_state, recurrent_state = past[CONV_STATE], past[RECURRENT_STATE]
+                output, conv, recurrent = mamba(g, x, spec, conv_state, recurrent_state)
+                return Mixed(output, {CONV_STATE: conv, RECURRENT_STATE: recurrent})
             case Mamba2Spec():
                 conv_state, recurrent_state = past[CONV_STATE], past[RECURRENT_STATE]
                 output, conv, recurrent = mamba2(g, x, spec, conv_state, recurrent_state)

@@ -28,8 +28,8 @@ _FLOAT_TYPES = {
 
 _KEPT_AS_FLOATS = frozenset(
     {
-        *("beta", "corrections", "decay", "decay_down", "position_embedding", "predictions"),
-        *("router", "shared_gate", "step"),
+        *("beta", "corrections", "decay", "decay_down", "keys", "position_embedding", "predictions"),
+        *("queries", "router", "shared_gate", "step"),
     }
 )
 """Modules that are small and decide much: where tokens go, what is forgotten, how streams are mixed, where a token is."""

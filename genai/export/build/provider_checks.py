@@ -14,6 +14,7 @@ from genai.export.architecture import (
     GatedDeltaSpec,
     LightningAttentionSpec,
     Mamba2Spec,
+    MambaSpec,
     RgLruSpec,
     ShortConvolutionSpec,
 )
@@ -74,7 +75,7 @@ def describe_left(nodes: Iterable[ir.Node], settings: ExportSettings) -> str | N
 
 def _reasons(mixer: object) -> Iterator[str]:
     match mixer:
-        case GatedDeltaSpec() | LightningAttentionSpec() | Mamba2Spec() | RgLruSpec():
+        case GatedDeltaSpec() | LightningAttentionSpec() | Mamba2Spec() | MambaSpec() | RgLruSpec():
             yield "linear attention"
         case ShortConvolutionSpec():
             yield "convolutions with a state"

@@ -141,6 +141,10 @@ class ModelConfig:
         """Whether the key has a list of values."""
         return isinstance(self._values.get(key), list)
 
+    def is_text(self, key: str) -> bool:
+        """Whether the key has a text."""
+        return isinstance(self._values.get(key), str)
+
     def flags(self, key: str) -> tuple[bool, ...]:
         """Return a list of true and false."""
         value = self._value(key, None)

@@ -33,7 +33,7 @@ FEED_FORWARD_WEIGHTS: WeightMap = {
     "mlp.down": "layers.{i}.feed_forward.down_proj",
     "final_norm": "final_layernorm",
 }
-"""Llama's names where the feed-forward block and the norms around it have others (Bamba, Falcon-H1)."""
+"""Llama's names where the feed-forward block and the norms around it have others (Bamba, Falcon-H1, Jamba)."""
 
 
 def mamba2_mixer(config: ModelConfig) -> Mamba2Spec:

@@ -45,9 +45,9 @@ def decoder_config(checkpoint: Checkpoint, family: Family, spec: DecoderSpec) ->
         context_length=spec.max_positions,
         hidden_size=spec.head_width,
         num_layers=len(spec.layers),
-        num_heads=attention.num_heads,
-        num_kv_heads=attention.num_kv_heads,
-        head_dim=attention.head_dim,
+        num_heads=0 if attention is None else attention.num_heads,
+        num_kv_heads=0 if attention is None else attention.num_kv_heads,
+        head_dim=0 if attention is None else attention.head_dim,
         layer_types=_layer_types(spec),
         **token_settings(checkpoint.path, checkpoint.config),
     )
