@@ -40,6 +40,14 @@ QWEN_VISION: Mapping[str, Any] = {
 MROPE: Mapping[str, Any] = {
     "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 3, 3]}
 }
+IDEFICS_VISION: Mapping[str, Any] = {
+    "hidden_size": 32,
+    "intermediate_size": 40,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "image_size": 28,
+    "patch_size": 14,
+}
 GLM_VISION: Mapping[str, Any] = {**QWEN_VISION, "image_size": 16}
 GLM_ROPE: Mapping[str, Any] = {
     "rope_parameters": {
@@ -82,6 +90,13 @@ MODELS: Mapping[str, tuple[str, Mapping[str, Any], Mapping[str, Any]]] = {
         "exaone4",
         {},
         {**QWEN_VISION, "out_hidden_size": 64, "num_key_value_heads": 2, "fullatt_block_indexes": [0]},
+    ),
+    "Idefics3": ("llama", {}, IDEFICS_VISION),
+    "SmolVLM": ("llama", {}, IDEFICS_VISION),
+    "Lfm2Vl": (
+        "lfm2",
+        {},
+        {**IDEFICS_VISION, "model_type": "siglip2_vision_model", "num_patches": 16, "patch_size": 4},
     ),
 }
 

@@ -6,14 +6,14 @@ from genai.export.architecture import DecoderSpec
 from genai.export.architecture.family import Family
 from genai.export.checkpoint.model_config import ModelConfig
 from genai.export.layouts.glm import GLM4_WEIGHTS, glm4_decoder
+from genai.export.layouts.llama import refuse_other_decoders
 
 __all__ = ["FAMILY"]
 
 
 def spec(config: ModelConfig) -> DecoderSpec:
     """Derive the decoder from config.json."""
-    known = (None, "glm46v", "glm4v", "glm4v_text")
-    config.refuse("model_type", "only GLM-4's dense decoder is known within this model", unless=known)
+    refuse_other_decoders(config, "glm4v_text", "glm4v", "glm46v")
     return glm4_decoder(config)
 
 

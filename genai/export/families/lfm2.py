@@ -1,4 +1,4 @@
-"""LFM2: gated short convolutions in most layers, attention with normalized queries and keys in the others."""
+"""LFM2, alone or within LFM2 VL: gated short convolutions in most layers, attention with normalized queries and keys in the others."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ from genai.export.architecture import DecoderSpec, MlpSpec
 from genai.export.architecture.family import Family
 from genai.export.checkpoint.model_config import ModelConfig
 from genai.export.layouts.lfm2 import LFM2_WEIGHTS, lfm2_decoder
+from genai.export.layouts.llama import refuse_other_decoders
 
 __all__ = ["FAMILY"]
 
 
 def spec(config: ModelConfig) -> DecoderSpec:
     """Derive the decoder from config.json."""
+    refuse_other_decoders(config, "lfm2", "lfm2_vl")
     mlp = MlpSpec(_intermediate_size(config), "silu")
     return lfm2_decoder(config, [mlp] * config.integer("num_hidden_layers"))
 
@@ -29,7 +31,7 @@ def _intermediate_size(config: ModelConfig) -> int:
 
 
 FAMILY = Family(
-    architectures=("Lfm2ForCausalLM",),
+    architectures=("Lfm2ForCausalLM", "Lfm2VlForConditionalGeneration"),
     model_type="lfm2",
     spec=spec,
     weights=LFM2_WEIGHTS,
@@ -46,4 +48,6 @@ FAMILY = Family(
         "rope_theta": 1_000_000.0,
         "tie_word_embeddings": True,
     },
+    prefixes=("model.", "model.language_model.", ""),
+    ignored=(r"^model\.vision_tower\.", r"^model\.multi_modal_projector\."),
 )

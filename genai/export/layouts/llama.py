@@ -34,6 +34,7 @@ __all__ = [
     "llama_mlp",
     "pre_norm_decoder",
     "refuse_foreign_parts",
+    "refuse_other_decoders",
     "sliding_windows",
     "upper_windows",
 ]
@@ -136,6 +137,17 @@ def refuse_foreign_parts(config: ModelConfig, *, experts: bool = False) -> None:
                 key, "mixtures of experts cannot be exported in this architecture", unless=(None, 0, 1)
             )
     config.refuse("add_cross_attention", "only decoders without an encoder can be exported")
+
+
+def refuse_other_decoders(config: ModelConfig, *known: str) -> None:
+    """Refuse a model that also sees images around a decoder of another `model_type` than these.
+
+    Raises:
+        UnsupportedModelError: It is one.
+    """
+    if "vision_config" in config:
+        reason = f"only {known[0]} is known as the decoder within this model"
+        config.refuse("model_type", reason, unless=(None, *known))
 
 
 def sliding_windows(config: ModelConfig, *, is_sliding: Callable[[int], bool]) -> list[int | None]:
