@@ -500,6 +500,17 @@ _CONFIGS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
             "tie_word_embeddings": False,
         },
     ),
+    "mamba2": (
+        "Mamba2Config",
+        {
+            **_COMMON,
+            "num_hidden_layers": 3,
+            "num_heads": 8,
+            "head_dim": 12,
+            "n_groups": 2,
+            "state_size": 24,
+        },
+    ),
     "jamba": (
         "JambaConfig",
         {

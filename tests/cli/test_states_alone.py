@@ -19,7 +19,7 @@ Cli = Callable[..., Outcome]
 PROMPT = [5 + index * 7 % 90 for index in range(60)]
 
 
-@pytest.fixture(scope="module", params=["mamba", "falcon_mamba"])
+@pytest.fixture(scope="module", params=["mamba", "mamba2"])
 def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder whose config.json names no longest sequence, as none of these do; the checkpoint lies beside it."""
     root = tmp_path_factory.mktemp(request.param)

@@ -473,6 +473,10 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
         {"use_bias": True, "use_conv_bias": False, "tie_word_embeddings": False, "conv_kernel": 2},
     ),
     "falcon-mamba, biases, tied": ("falcon_mamba", {"use_bias": True, "tie_word_embeddings": True}),
+    "mamba-2, biases, tied, one group": (
+        "mamba2",
+        {"use_bias": True, "use_conv_bias": False, "tie_word_embeddings": True, "n_groups": 1},
+    ),
     "jamba, biases, no experts, tied": (
         "jamba",
         {"num_experts": 1, "mamba_proj_bias": True, "mamba_conv_bias": False, "tie_word_embeddings": True},

@@ -91,6 +91,7 @@ IMPOSSIBLE_OTHERWISE: Mapping[str, Mapping[str, Any]] = {
     "afmoe": {"attention_bias": False},
     "deepseek_v2": {"norm_topk_prob": False},
     "falcon": {"parallel_attn": True},
+    "mamba2": {"hidden_size": 48, "head_dim": 12},
     "kimi_linear": {"tie_word_embeddings": False},
     "mistral4": {
         "rope_parameters": {
