@@ -511,6 +511,23 @@ _CONFIGS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
             "state_size": 24,
         },
     ),
+    "zamba2": (
+        "Zamba2Config",
+        {
+            **_COMMON,
+            "hidden_size": 64,
+            "num_hidden_layers": 5,
+            "layers_block_type": ["mamba", "hybrid", "mamba", "hybrid", "hybrid"],
+            "num_key_value_heads": 4,
+            "num_mem_blocks": 2,
+            "adapter_rank": 12,
+            "use_shared_attention_adapter": True,
+            "use_mem_rope": True,
+            "mamba_ngroups": 2,
+            "mamba_d_state": 24,
+            "initializer_range": 0.07,
+        },
+    ),
     "jamba": (
         "JambaConfig",
         {

@@ -477,6 +477,17 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
         "mamba2",
         {"use_bias": True, "use_conv_bias": False, "tie_word_embeddings": True, "n_groups": 1},
     ),
+    "zamba2, biases, one block, no positions": (
+        "zamba2",
+        {
+            "add_bias_linear": True,
+            "num_mem_blocks": 1,
+            "use_shared_attention_adapter": False,
+            "num_key_value_heads": 2,
+            "use_mem_rope": False,
+            "mamba_ngroups": 1,
+        },
+    ),
     "jamba, biases, no experts, tied": (
         "jamba",
         {"num_experts": 1, "mamba_proj_bias": True, "mamba_conv_bias": False, "tie_word_embeddings": True},

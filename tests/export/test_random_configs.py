@@ -41,10 +41,12 @@ ONE_KEY_PER_QUERY = (
     "mpt",
     "opt",
     "youtu",
+    "zamba2",
 )
 """Families without grouped keys and values."""
 
 SWITCHES = (
+    "add_bias_linear",
     "alibi",
     "attention_bias",
     "attention_k_eq_v",
@@ -67,6 +69,7 @@ SWITCHES = (
     "use_bias",
     "use_conv_bias",
     "use_double_wide_mlp",
+    "use_mem_rope",
     "use_parallel_residual",
     "use_post_norm",
     "use_qk_norm",

@@ -34,6 +34,7 @@ FAMILIES = (
     "qwen3_5_text",
     "qwen3_next",
     "recurrent_gemma",
+    "zamba2",
 )
 Tensors = dict[str, np.ndarray]
 

@@ -23,6 +23,7 @@ from genai.export.architecture.norm import NormSpec
 from genai.export.architecture.parameters import Shapes
 from genai.export.architecture.per_layer_input import PerLayerInputSpec
 from genai.export.architecture.rg_lru import RgLruSpec
+from genai.export.architecture.shared_block import SharedBlockSpec
 from genai.export.architecture.short_convolution import ShortConvolutionSpec
 from genai.export.architecture.state import StateSpec
 
@@ -54,6 +55,7 @@ __all__ = [
     "RgLruSpec",
     "RouterSpec",
     "Shapes",
+    "SharedBlockSpec",
     "ShortConvolutionSpec",
     "StateSpec",
 ]

@@ -84,13 +84,14 @@ class DecoderSpec:
     @property
     def attentions(self) -> tuple[AttentionSpec, ...]:
         """The layers' mixers that are softmax attention."""
-        return tuple(layer.mixer for layer in self.layers if isinstance(layer.mixer, AttentionSpec))
+        mixers = (mixer for layer in self.layers for mixer in layer.mixers)
+        return tuple(mixer for mixer in mixers if isinstance(mixer, AttentionSpec))
 
     @property
     def attention(self) -> AttentionSpec | LatentAttentionSpec | None:
         """The first mixer with keys and values, whose heads stand for all in configurations; `None` without any."""
-        kinds = (AttentionSpec, LatentAttentionSpec)
-        return next((layer.mixer for layer in self.layers if isinstance(layer.mixer, kinds)), None)
+        mixers = (mixer for layer in self.layers for mixer in layer.mixers)
+        return next((m for m in mixers if isinstance(m, (AttentionSpec, LatentAttentionSpec))), None)
 
     @property
     def state_bytes(self) -> int:
@@ -120,6 +121,8 @@ class DecoderSpec:
         shapes |= norm_shapes("embedding_norm", self.embedding_norm, self.hidden_size)
         for index, layer in enumerate(self.layers):
             shapes |= scoped(f"layers.{index}", layer.parameters(self.hidden_size))
+            if layer.shared is not None:
+                shapes |= scoped(layer.shared.scope, layer.shared.block_parameters(self.hidden_size))
             if self.altup is not None:
                 shapes |= scoped(f"layers.{index}", self.altup.layer_parameters(self.hidden_size))
             if self.per_layer_input is not None:

@@ -17,6 +17,7 @@ from genai.export.architecture.moe import MoeSpec
 from genai.export.architecture.norm import NormSpec
 from genai.export.architecture.parameters import Shapes, norm_shapes, scoped
 from genai.export.architecture.rg_lru import RgLruSpec
+from genai.export.architecture.shared_block import SharedBlockSpec
 from genai.export.architecture.short_convolution import ShortConvolutionSpec
 from genai.export.architecture.state import StateSpec
 
@@ -87,6 +88,7 @@ class LayerSpec:
         stream_norm: On the residual stream itself after the layer, if any.
         laurel: A learned residual beside the mixer, if any.
         beside: A state space beside the mixer, if any.
+        shared: A block that other layers have too, whose output the mixer reads beside the stream, if any.
         has_scalar: Whether the residual stream is multiplied by a learned scalar after the layer.
     """
 
@@ -102,6 +104,7 @@ class LayerSpec:
     stream_norm: NormSpec | None = None
     laurel: LaurelSpec | None = None
     beside: BesideSpec | None = None
+    shared: SharedBlockSpec | None = None
     has_scalar: bool = False
 
     def __post_init__(self) -> None:
@@ -117,6 +120,10 @@ class LayerSpec:
     @property
     def mixers(self) -> tuple[Mixer, ...]:
         """All that lets tokens see earlier ones."""
+        return self._own_mixers if self.shared is None else (*self._own_mixers, self.shared.attention)
+
+    @property
+    def _own_mixers(self) -> tuple[Mixer, ...]:
         both = (self.mixer, None if self.beside is None else self.beside.mamba)
         return tuple(mixer for mixer in both if mixer is not None)
 
@@ -132,20 +139,25 @@ class LayerSpec:
 
     def limited_to(self, max_positions: int) -> LayerSpec:
         """Return the layer for sequences of at most this length, without what only longer ones need."""
-        return self if self.mixer is None else replace(self, mixer=self.mixer.limited_to(max_positions))
+        return replace(
+            self,
+            mixer=self.mixer and self.mixer.limited_to(max_positions),
+            shared=self.shared and self.shared.limited_to(max_positions),
+        )
 
     def parameters(self, hidden_size: int) -> Shapes:
         """Return the shapes of its parameters, by their names within the layer."""
         scalar: Shapes = {"scalar": (1,)} if self.has_scalar else {}
         return (
             norm_shapes("input_norm", self.input_norm, hidden_size)
-            | {name: shape for each in self.mixers for name, shape in _scoped(each, hidden_size).items()}
+            | {name: shape for each in self._own_mixers for name, shape in _scoped(each, hidden_size).items()}
             | norm_shapes("mixer_output_norm", self.mixer_output_norm, hidden_size)
             | norm_shapes("mlp_norm", self.mlp_norm, hidden_size)
             | ({} if self.mlp is None else _scoped(self.mlp, hidden_size))
             | norm_shapes("mlp_output_norm", self.mlp_output_norm, hidden_size)
             | norm_shapes("stream_norm", self.stream_norm, hidden_size)
             | (self.laurel.parameters(hidden_size) if self.laurel is not None else {})
+            | (self.shared.layer_parameters(hidden_size) if self.shared is not None else {})
             | scalar
         )
 

@@ -36,6 +36,7 @@ class Mamba2Spec:
         bias: Whether the projections have biases.
         conv_bias: Whether the convolution has one.
         factors: On gate, x, B, C and step before anything else.
+        least_step: What dt is at least.
 
     Raises:
         CheckpointError: The heads do not fit together.
@@ -54,6 +55,7 @@ class Mamba2Spec:
     bias: bool = False
     conv_bias: bool = True
     factors: tuple[float, float, float, float, float] = (1.0, 1.0, 1.0, 1.0, 1.0)
+    least_step: float = 0.0
 
     def __post_init__(self) -> None:
         if self.num_heads % self.num_groups:

@@ -20,6 +20,7 @@ from genai.export.build.norms import ResidualStream, normalize
 from genai.export.build.per_layer_input import layer_input, per_layer_inputs
 from genai.export.build.positions import Positions
 from genai.export.build.rope_tables import make_rope_table
+from genai.export.build.shared_block import shared_block
 from genai.export.build.streams import AltUpStreams, LayerInput, SingleStream, Streams, laurel
 from genai.export.build.tensors import from_array
 from genai.export.build.vocabulary import embed, logits_of
@@ -61,7 +62,7 @@ def build_decoder(g: GraphBuilder, spec: DecoderSpec) -> None:
     hidden = embed(g, spec, embedding, input_ids, positions.position_ids)
     streams = _streams(g, spec, hidden)
     inputs = per_layer_inputs(g, spec, input_ids, hidden)
-    presents = _layers(g, spec, streams, inputs, pasts, positions)
+    presents = _layers(g, spec, streams, inputs, pasts, positions, embeddings=hidden)
     stream = streams.finish(num_logits_to_keep, positions.lengths.sequence_length)
     hidden = stream.normalize("final_norm", spec.final_norm)
     logits = logits_of(g, hidden, spec, embedding if spec.tied else None)
@@ -127,6 +128,8 @@ def _layers(
     inputs: Sequence[ir.Value],
     pasts: Sequence[Mapping[str, ir.Value]],
     positions: Positions,
+    *,
+    embeddings: ir.Value,
 ) -> list[Mapping[str, ir.Value]]:
     """Add all layers, with their own inputs of the tokens if they have any; return their present states."""
     presents: list[Mapping[str, ir.Value]] = []
@@ -135,7 +138,7 @@ def _layers(
         with g.scope(f"layers.{index}"):
             stream = streams.enter()
             states = past if source is None else presents[source]
-            presents.append(decoder_layer(g, stream, layer, states, positions))
+            presents.append(decoder_layer(g, stream, layer, states, positions, embeddings=embeddings))
             streams.leave(_layer_input(g, spec, inputs[index]) if inputs else None)
             scale_stream(g, stream, layer)
     return presents
@@ -160,15 +163,21 @@ def decoder_layer(
     layer: LayerSpec,
     past: Mapping[str, ir.Value],
     positions: Positions,
+    *,
+    embeddings: ir.Value | None = None,
 ) -> Mapping[str, ir.Value]:
-    """Add one layer's mixer and feed-forward block to the stream; return its states after the new tokens."""
+    """Add one layer's mixer and feed-forward block to the stream; return its states after the new tokens.
+
+    The embeddings are needed where the layer has a shared block.
+    """
     if layer.mixer is None:
         _add_feed_forward(g, stream, layer)
         return {}
-    x = stream.normalize("input_norm", layer.input_norm)
+    x, block_present = _mixer_input(g, stream, layer, past, positions, embeddings)
     if layer.normed_stream is not None:
         stream.replace(g.scaled(x, layer.mixer_factors[0]))
-    output, present = _mixed(g, x, layer, past, positions)
+    output, mixer_present = _mixed(g, x, layer, past, positions)
+    present = {**block_present, **mixer_present}
     if layer.mixer_output_norm is not None:
         output = normalize(g, output, "mixer_output_norm", layer.mixer_output_norm, stream.size)
     if layer.parallel:
@@ -182,6 +191,25 @@ def decoder_layer(
         stream.scale(g.scalar(math.sqrt(0.5)))
     _add_feed_forward(g, stream, layer)
     return present
+
+
+def _mixer_input(
+    g: GraphBuilder,
+    stream: ResidualStream,
+    layer: LayerSpec,
+    past: Mapping[str, ir.Value],
+    positions: Positions,
+    embeddings: ir.Value | None,
+) -> tuple[ir.Value, Mapping[str, ir.Value]]:
+    """What a layer's mixer reads, and the present states of the shared block that has a part in it, if one has."""
+    if layer.shared is None:
+        return stream.normalize("input_norm", layer.input_norm), {}
+    assert layer.input_norm is not None
+    assert embeddings is not None
+    x = stream.read()
+    mixed = shared_block(g, x, embeddings, layer.shared, past, positions, size=stream.size)
+    x = g.op("Add", [x, mixed.output])
+    return normalize(g, x, "input_norm", layer.input_norm, stream.size), mixed.present
 
 
 def _mixed(

@@ -40,7 +40,8 @@ def check_parts(spec: DecoderSpec) -> None:
     Raises:
         UnsupportedModelError: They read more than one stream of hidden states.
     """
-    if spec.altup is not None or spec.per_layer_input is not None:
+    reads_embeddings = any(layer.shared is not None for layer in spec.layers)
+    if reads_embeddings or spec.altup is not None or spec.per_layer_input is not None:
         raise UnsupportedModelError("its layers read more than what the layer before them computes")
 
 

@@ -6,7 +6,7 @@ It knows the parameters' names and the precision, and nothing of decoders.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -56,6 +56,7 @@ class GraphBuilder:
     Args:
         precision: The types of activations and weights.
         parameters: The weights by canonical name; a scope's path is the prefix of the names in it.
+        additions: What is added to products of what they multiply, by the paths of the modules.
     """
 
     precision: Precision
@@ -70,7 +71,9 @@ class GraphBuilder:
     metadata: dict[str, str] = field(default_factory=dict)
     taps: list[Tap] = field(default_factory=list)
     products: list[Product] = field(default_factory=list)
+    additions: Mapping[tuple[str, ...], Callable[[ir.Value], ir.Value]] = field(default_factory=dict)
     _scope: list[str] = field(default_factory=list)
+    _shared: set[str] = field(default_factory=set)
     _num_named: dict[str, int] = field(default_factory=dict)
 
     @contextlib.contextmanager
@@ -81,6 +84,42 @@ class GraphBuilder:
             yield
         finally:
             self._scope.pop()
+
+    @property
+    def scopes(self) -> tuple[str, ...]:
+        """The scopes around what comes next, the outermost first."""
+        return tuple(self._scope)
+
+    @contextlib.contextmanager
+    def within(self, *scopes: str) -> Iterator[None]:
+        """Have these scopes alone around the block."""
+        outer, self._scope = self._scope, list(scopes)
+        try:
+            yield
+        finally:
+            self._scope = outer
+
+    @contextlib.contextmanager
+    def shared(
+        self, scope: str, additions: Mapping[tuple[str, ...], Callable[[ir.Value], ir.Value]]
+    ) -> Iterator[None]:
+        """Enter a scope outside all others again and again: its initializers are those of the first time.
+
+        Args:
+            scope: The scope.
+            additions: What is added to its products this time.
+        """
+        self._shared.add(f"{scope}.")
+        self.additions = additions
+        try:
+            with self.within(scope):
+                yield
+        finally:
+            self.additions = {}
+
+    def is_shared(self, path: str) -> bool:
+        """Whether a path is within a scope that is entered again and again."""
+        return any(path.startswith(scope) for scope in self._shared)
 
     def path(self, name: str) -> str:
         """Return a name with the scopes around it."""
@@ -220,6 +259,8 @@ class GraphBuilder:
                 stored once.
         """
         name = self.path(name)
+        if name in self.initializers and self.is_shared(name):
+            return self.initializers[name]
         assert name not in self.tensors, f"{name} is there already"
         value = ir.Value(name=name, shape=ir.Shape(tensor.shape), type=ir.TensorType(tensor.dtype))
         self.tensors[name], self.initializers[name] = tensor, value

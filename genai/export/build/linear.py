@@ -56,12 +56,15 @@ def linear(g: GraphBuilder, x: ir.Value, *modules: str, name: str | None = None)
         modules: Modules whose outputs are concatenated, in this order.
         name: Name of the stacked initializers; the module's own if there is one.
     """
-    g.taps.append(Tap(x, tuple(g.path(module) for module in modules)))
+    paths = tuple(g.path(module) for module in modules)
+    g.taps.append(Tap(x, paths))
     runs = [tuple(run) for _, run in itertools.groupby(modules, g.storage_of)]
     if len(runs) == 1:
-        return _stacked_product(g, x, modules, g.scheme_of(modules[0]), name=name or modules[0])
-    products = [_stacked_product(g, x, run, g.scheme_of(run[0]), name="_".join(run)) for run in runs]
-    return g.op("Concat", products, axis=-1)
+        product = _stacked_product(g, x, modules, g.scheme_of(modules[0]), name=name or modules[0])
+    else:
+        products = [_stacked_product(g, x, run, g.scheme_of(run[0]), name="_".join(run)) for run in runs]
+        product = g.op("Concat", products, axis=-1)
+    return product if paths not in g.additions else g.op("Add", [product, g.additions[paths](x)])
 
 
 def multiply(
@@ -144,7 +147,8 @@ def _stacked_product(
             else np.zeros(len(weight), np.float32)
             for module, weight in zip(modules, weights, strict=True)
         ]
-    g.products.append(Product(g.path(name), tuple(g.path(module) for module in modules)))
+    if not g.is_shared(g.path(name)):  # an adapter would have to be told which of the layers it is for
+        g.products.append(Product(g.path(name), tuple(g.path(module) for module in modules)))
     return multiply(g, x, weights, biases, name=name, scheme=scheme)
 
 

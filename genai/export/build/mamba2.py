@@ -77,6 +77,8 @@ def _steps_and_decays(g: GraphBuilder, x: ir.Value, spec: Mamba2Spec) -> tuple[i
     raw, factor = g.as_float32(linear(g, x, "step")), spec.factors[4]
     raw = raw if factor == 1.0 else g.op("Mul", [raw, g.float32(factor)])
     steps = time_steps(g, raw)
+    if spec.least_step:
+        steps = g.op("Max", [steps, g.float32(spec.least_step)])
     return steps, g.op("Mul", [steps, decay_factors(g)])
 
 
