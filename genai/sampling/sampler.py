@@ -105,6 +105,7 @@ class Sampler:
         "is_argmax",
     )
 
+    @np.errstate(over="ignore")  # of numbers beyond float32; `sample` looks at what they come to
     def __init__(
         self,
         config: GenerationConfig,
@@ -165,7 +166,9 @@ class Sampler:
         )
         if not np.isfinite(logits[logits.argmax()]):  # argmax finds the first NaN, else the maximum
             raise GenerationError(self._describe_bad_logits(logits))
-        with np.errstate(over="ignore", divide="ignore"):  # what options of any size come to is looked at
+        with np.errstate(
+            over="ignore", divide="ignore", invalid="ignore"
+        ):  # what options come to is looked at
             scores = self.process_logits(logits)
             best = int(scores.argmax())
             if not np.isfinite(scores[best]):
@@ -190,7 +193,9 @@ class Sampler:
         if not self._processors or (self._waits and len(self._processors) == 1):
             return logits
         scores = logits.copy()
-        with np.errstate(over="ignore"):  # padding near the lowest float becomes -inf
+        with np.errstate(
+            over="ignore", divide="ignore", invalid="ignore"
+        ):  # padding near the lowest float becomes -inf
             for processor in self._processors:
                 processor.apply(scores)
         return scores

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 
 import numpy as np
@@ -367,6 +368,22 @@ def test_overflowing_options_are_refused():
     sampler = make_sampler(repetition_penalty=1e-38, logit_bias={1: 1e30}, prompt=[1])
     with pytest.raises(GenerationError, match="logit_bias, repetition_penalty take a logit beyond the range"):
         sampler.sample(random_logits())
+
+
+@pytest.mark.parametrize("value", [1e-308, 1e308])
+@pytest.mark.parametrize(
+    "name", ["repetition_penalty", "encoder_repetition_penalty", "presence_penalty", "frequency_penalty"]
+)
+def test_numbers_beyond_float32_give_a_token_or_an_error_of_their_own(name, value):
+    for sign in (1, -1) if name.endswith(("presence_penalty", "frequency_penalty")) else (1,):
+        sampler = make_sampler(prompt=[1], **{name: sign * value})
+        logits = random_logits()
+        logits[1] = 0
+        with contextlib.suppress(GenerationError):
+            for _ in range(3):
+                token_id = sampler.sample(logits).token_id
+                assert 0 <= token_id < VOCAB
+                sampler.accept(token_id)
 
 
 @pytest.mark.parametrize(
