@@ -131,7 +131,7 @@ def test_a_shape_of_compressed_tensors_that_lies(tmp_path: Path) -> None:
         (
             "gptq",
             {"quant_method": "quip"},
-            '"quant_method" is "quip".*it reads auto-round, awq, bitsandbytes',
+            '"quant_method" is "quip".*it reads auto-round, awq, bitnet, bitsandbytes',
         ),
         (
             "gptq",
