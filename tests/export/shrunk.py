@@ -64,6 +64,8 @@ def shrunk(values: Mapping[str, Any]) -> dict[str, Any]:
     for key in ("rope_scaling", "rope_parameters"):
         if small.get(key):
             small[key] = _rotary(small[key], small)
+    if small.get("model_type") == "mamba2":  # its heads are as wide together as the expanded stream
+        small["num_heads"] = small["expand"] * HIDDEN_SIZE // small["head_dim"]
     return small
 
 
