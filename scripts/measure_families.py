@@ -54,7 +54,7 @@ HEADER = """# Families
 
 What `genai export` builds natively, without torch or transformers. Other decoders go through a
 [foreign exporter](exporting.md), transformers' own: BioGPT, Persimmon and XGLM are tested there; those with other
-states (Mamba-1, RWKV) and encoder-decoders are refused.
+states (Mamba-1) and encoder-decoders are refused.
 
 `fp32` is the largest difference of a logit from transformers' in float32; the other columns are the norm of all
 differences relative to the norm of the logits, on tiny models of random weights (what rounding costs real models is

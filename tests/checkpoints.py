@@ -542,6 +542,7 @@ _CONFIGS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
             "mamba_dt_rank": 10,
         },
     ),
+    "rwkv": ("RwkvConfig", {**_COMMON, "num_hidden_layers": 3, "rescale_every": 2}),
     "gpt_neo": (
         "GPTNeoConfig",
         {
@@ -823,6 +824,8 @@ def randomize(model: transformers.PreTrainedModel, *, is_unscaled: bool = False)
         for name, parameter in model.named_parameters():
             if parameter is model.get_input_embeddings().weight and model.config.tie_word_embeddings:
                 parameter.mul_(0.3)  # or every token would predict itself
+            elif name == "rwkv.embeddings.weight":
+                parameter.mul_(1e4)  # or its norm would see nothing but the epsilon
             elif name.endswith("conv1d.weight"):
                 parameter.mul_(8)  # or queries and keys were nearly orthogonal, and a head's output all noise
             elif name.endswith("A_log"):

@@ -492,6 +492,10 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
         "jamba",
         {"num_experts": 1, "mamba_proj_bias": True, "mamba_conv_bias": False, "tie_word_embeddings": True},
     ),
+    "rwkv, never halved, derived widths": (
+        "rwkv",
+        {"rescale_every": 0, "attention_hidden_size": None, "intermediate_size": None},
+    ),
     "gpt-neo, untied, local first": (
         "gpt_neo",
         {

@@ -34,6 +34,7 @@ FAMILIES = (
     "qwen3_5_text",
     "qwen3_next",
     "recurrent_gemma",
+    "rwkv",
     "zamba2",
 )
 Tensors = dict[str, np.ndarray]
@@ -113,6 +114,30 @@ def test_filters_of_different_widths_are_read_as_published(tmp_path: Path) -> No
     save_file(tensors, path)
     folder = export_model(checkpoint, tmp_path / "model", precision="fp32")
     np.testing.assert_allclose(GraphRunner(folder).feed(prompt[0].tolist()), expected, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("factor", [1.0, 300.0])
+def test_exponents_of_any_size_are_averaged(factor: float, tmp_path: Path) -> None:
+    """RWKV's weights are exponentials of keys: of hundreds, too, where only the largest counts, and of minus hundreds."""
+    checkpoint = make_checkpoint("rwkv", tmp_path / "checkpoint")
+    path = checkpoint / "model.safetensors"
+    tensors = load_file(path)
+    tensors |= {
+        name: array * np.float32(factor)
+        for name, array in tensors.items()
+        if name.endswith("attention.key.weight")
+    }
+    save_file(tensors, path, {"format": "pt"})
+    prompt = np.random.default_rng(2).integers(3, VOCAB_SIZE, 40).tolist()
+    with torch.no_grad():
+        expected = load_reference(checkpoint)(torch.tensor([prompt])).logits[0].numpy()
+    runner = GraphRunner(export_model(checkpoint, tmp_path / "model", precision="fp32"))
+    found = [
+        runner.feed(prompt[:20]),
+        runner.feed(prompt[20:38]),
+        *(runner.feed([token]) for token in prompt[38:]),
+    ]
+    np.testing.assert_allclose(np.concatenate(found), expected, atol=1e-4, rtol=0)
 
 
 def test_layers_that_read_a_cache_have_none(tmp_path: Path) -> None:

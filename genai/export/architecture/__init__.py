@@ -23,6 +23,7 @@ from genai.export.architecture.norm import NormSpec
 from genai.export.architecture.parameters import Shapes
 from genai.export.architecture.per_layer_input import PerLayerInputSpec
 from genai.export.architecture.rg_lru import RgLruSpec
+from genai.export.architecture.rwkv import ChannelMixSpec, TimeMixSpec
 from genai.export.architecture.shared_block import SharedBlockSpec
 from genai.export.architecture.short_convolution import ShortConvolutionSpec
 from genai.export.architecture.state import StateSpec
@@ -34,6 +35,7 @@ __all__ = [
     "AltUpSpec",
     "AttentionSpec",
     "BesideSpec",
+    "ChannelMixSpec",
     "ClampedGate",
     "DecoderSpec",
     "DenseAndExpertsSpec",
@@ -58,4 +60,5 @@ __all__ = [
     "SharedBlockSpec",
     "ShortConvolutionSpec",
     "StateSpec",
+    "TimeMixSpec",
 ]

@@ -17,6 +17,7 @@ from genai.export.architecture.moe import MoeSpec
 from genai.export.architecture.norm import NormSpec
 from genai.export.architecture.parameters import Shapes, norm_shapes, scoped
 from genai.export.architecture.rg_lru import RgLruSpec
+from genai.export.architecture.rwkv import ChannelMixSpec, TimeMixSpec
 from genai.export.architecture.shared_block import SharedBlockSpec
 from genai.export.architecture.short_convolution import ShortConvolutionSpec
 from genai.export.architecture.state import StateSpec
@@ -25,6 +26,7 @@ __all__ = ["BesideSpec", "FeedForward", "LayerSpec", "Mixer", "NormedStreamSpec"
 
 Mixer = (
     AttentionSpec
+    | ChannelMixSpec
     | GatedDeltaSpec
     | LatentAttentionSpec
     | LightningAttentionSpec
@@ -32,6 +34,7 @@ Mixer = (
     | MambaSpec
     | RgLruSpec
     | ShortConvolutionSpec
+    | TimeMixSpec
 )
 """What lets tokens see earlier ones, of any kind."""
 
@@ -90,6 +93,7 @@ class LayerSpec:
         beside: A state space beside the mixer, if any.
         shared: A block that other layers have too, whose output the mixer reads beside the stream, if any.
         has_scalar: Whether the residual stream is multiplied by a learned scalar after the layer.
+        output_scale: Factor on the residual stream after the layer.
     """
 
     mixer: Mixer | None
@@ -106,6 +110,7 @@ class LayerSpec:
     beside: BesideSpec | None = None
     shared: SharedBlockSpec | None = None
     has_scalar: bool = False
+    output_scale: float = 1.0
 
     def __post_init__(self) -> None:
         assert self.mixer is not None or (self.mlp is not None and self.input_norm is None)

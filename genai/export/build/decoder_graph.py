@@ -250,10 +250,12 @@ def _transformed(g: GraphBuilder, x: ir.Value, layer: LayerSpec, size: int) -> i
 
 
 def scale_stream(g: GraphBuilder, stream: ResidualStream, layer: LayerSpec) -> None:
-    """Multiply the stream by the layer's scalar, if it has one."""
+    """Multiply the stream by the layer's scalar and factor, if it has any."""
     if layer.has_scalar:
         scalar = from_array(g.parameter("scalar")[:], g.precision.float_type)
         stream.scale(g.initializer("scalar", scalar))
+    if layer.output_scale != 1.0:
+        stream.scale(g.scalar(layer.output_scale))
 
 
 def past_inputs(g: GraphBuilder, index: int, layer: LayerSpec) -> dict[str, ir.Value]:

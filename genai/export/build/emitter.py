@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 __all__ = ["AttributeValue", "Emitter", "make_node"]
 
-AttributeValue = int | float | str | Sequence[int] | ir.DataType
+AttributeValue = int | float | str | Sequence[int] | Sequence[str] | ir.DataType
 
 
 class Emitter(Protocol):
@@ -88,4 +88,7 @@ def _attribute(name: str, value: AttributeValue) -> ir.Attr:
         return ir.AttrFloat32(name, value)
     if isinstance(value, str):
         return ir.AttrString(name, value)
-    return ir.AttrInt64s(name, list(value))
+    texts = [each for each in value if isinstance(each, str)]
+    if texts:
+        return ir.AttrStrings(name, texts)
+    return ir.AttrInt64s(name, [each for each in value if isinstance(each, int)])

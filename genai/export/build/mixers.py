@@ -10,6 +10,7 @@ import onnx_ir as ir
 from genai.config import ProviderForm
 from genai.export.architecture import (
     AttentionSpec,
+    ChannelMixSpec,
     GatedDeltaSpec,
     LatentAttentionSpec,
     LightningAttentionSpec,
@@ -18,6 +19,7 @@ from genai.export.architecture import (
     Mixer,
     RgLruSpec,
     ShortConvolutionSpec,
+    TimeMixSpec,
 )
 from genai.export.build.attention import attention, attention_needs_position_ids, check_attention
 from genai.export.build.convolution import short_convolution
@@ -29,6 +31,7 @@ from genai.export.build.mamba import mamba
 from genai.export.build.mamba2 import mamba2
 from genai.export.build.positions import Positions
 from genai.export.build.rg_lru import rg_lru
+from genai.export.build.rwkv import channel_mix, time_mix
 from genai.graph.names import CONV_STATE, KEY, RECURRENT_STATE, VALUE
 
 __all__ = ["Mixed", "check_mixer", "mix", "needs_position_ids"]
@@ -80,6 +83,13 @@ def mix(
                 conv_state, recurrent_state = past[CONV_STATE], past[RECURRENT_STATE]
                 output, conv, recurrent = rg_lru(g, x, spec, conv_state, recurrent_state, positions)
                 return Mixed(output, {CONV_STATE: conv, RECURRENT_STATE: recurrent})
+            case TimeMixSpec():
+                conv_state, recurrent_state = past[CONV_STATE], past[RECURRENT_STATE]
+                output, conv, recurrent = time_mix(g, x, spec, conv_state, recurrent_state)
+                return Mixed(output, {CONV_STATE: conv, RECURRENT_STATE: recurrent})
+            case ChannelMixSpec():
+                output, conv = channel_mix(g, x, spec, past[CONV_STATE])
+                return Mixed(output, {CONV_STATE: conv})
 
 
 def check_mixer(spec: Mixer) -> None:

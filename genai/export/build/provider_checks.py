@@ -17,6 +17,7 @@ from genai.export.architecture import (
     MambaSpec,
     RgLruSpec,
     ShortConvolutionSpec,
+    TimeMixSpec,
 )
 
 __all__ = ["check_provider", "describe_left"]
@@ -75,7 +76,14 @@ def describe_left(nodes: Iterable[ir.Node], settings: ExportSettings) -> str | N
 
 def _reasons(mixer: object) -> Iterator[str]:
     match mixer:
-        case GatedDeltaSpec() | LightningAttentionSpec() | Mamba2Spec() | MambaSpec() | RgLruSpec():
+        case (
+            GatedDeltaSpec()
+            | LightningAttentionSpec()
+            | Mamba2Spec()
+            | MambaSpec()
+            | RgLruSpec()
+            | TimeMixSpec()
+        ):
             yield "linear attention"
         case ShortConvolutionSpec():
             yield "convolutions with a state"

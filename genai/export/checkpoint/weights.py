@@ -1,11 +1,12 @@
 """From a family's weight names to a decoder's parameters: views of the checkpoint, renamed, split and transposed.
 
 A weight map has one entry per module, under the builder's name of it: `{"attention.q": "self_attn.q_proj"}`. `{i}`
-stands for the layer, `{e}` for one of several equal parts of a parameter (an expert, or a head with a norm of its
-own). A tuple of names on the left is one stored module that holds them all, stacked along the outputs in that order.
-On the right stands the module's name, to which ".weight" and ".bias" are added, or a description of how it is stored
-otherwise. Every view is checked for its shape before anything is written, and a tensor that no entry accounts for is
-refused: it would be silently ignored otherwise.
+stands for the layer, `{half}` for half its number where two layers are stored as one block, `{e}` for one of several
+equal parts of a parameter (an expert, or a head with a norm of its own). A tuple of names on the left is one stored
+module that holds them all, stacked along the outputs in that order. On the right stands the module's name, to which
+".weight" and ".bias" are added, or a description of how it is stored otherwise. Every view is checked for its shape
+before anything is written, and a tensor that no entry accounts for is refused: it would be silently ignored
+otherwise.
 """
 
 from __future__ import annotations
@@ -186,18 +187,20 @@ class Weights(Mapping[str, Rows]):
                 name in self._views for name in wanted
             ):
                 continue
-            if source.is_optional and self._full_name(stored.format(i=index)) not in self._checkpoint:
+            if source.is_optional and self._full_name(_filled(stored, index)) not in self._checkpoint:
                 continue
             shapes = [self._shapes[name] for name in wanted]
             if "{e}" in stored:
-                names_of_parts = [stored.format(i=index, e=part) for part in range(shapes[0][0])]
+                names_of_parts = [
+                    _filled(stored, index).replace("{e}", str(part)) for part in range(shapes[0][0])
+                ]
                 parts = [self._pieces(name, source, [s[1:] for s in shapes]) for name in names_of_parts]
                 views: list[Rows] = [Experts(pieces) for pieces in zip(*parts, strict=True)]
             else:
                 axis = int(EXPERTS in wanted[0])
-                views = self._pieces(stored.format(i=index), source, shapes, axis=axis)
+                views = self._pieces(_filled(stored, index), source, shapes, axis=axis)
                 if ending == ".weight" and not axis:
-                    self._note_places(stored.format(i=index), names, scope, source.groups, views)
+                    self._note_places(_filled(stored, index), names, scope, source.groups, views)
             self._views |= zip(wanted, views, strict=True)
 
     def _pieces(
@@ -332,7 +335,7 @@ class _Stored:
 
     @property
     def is_of_layer(self) -> bool:
-        return any("{i}" in name for _, name in self.tensors)
+        return any("{i}" in name or "{half}" in name for _, name in self.tensors)
 
 
 _ROW_BLOCK = 1 << 20  # elements that are compared at once
@@ -340,6 +343,13 @@ _ROW_BLOCK = 1 << 20  # elements that are compared at once
 # Buffers that old versions of transformers saved beside the weights; their values follow from the config.
 _ALWAYS_IGNORED = (r"rotary_emb\.(inv_freq|cos_cached|sin_cached)$", r"\.attn\.(masked_)?bias$")
 _HEAD = re.compile(r"(^|\.)lm_head\.weight$")
+
+
+def _filled(stored: str, index: int | None) -> str:
+    """Return a stored name with a layer's number in it."""
+    if index is None:
+        return stored
+    return stored.replace("{i}", str(index)).replace("{half}", str(index // 2))
 
 
 def _transposed(tensor: Rows) -> Rows:
