@@ -166,9 +166,8 @@ class Sampler:
         )
         if not np.isfinite(logits[logits.argmax()]):  # argmax finds the first NaN, else the maximum
             raise GenerationError(self._describe_bad_logits(logits))
-        with np.errstate(
-            over="ignore", divide="ignore", invalid="ignore"
-        ):  # what options come to is looked at
+        # What options of any size come to is looked at.
+        with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
             scores = self.process_logits(logits)
             best = int(scores.argmax())
             if not np.isfinite(scores[best]):
@@ -193,9 +192,8 @@ class Sampler:
         if not self._processors or (self._waits and len(self._processors) == 1):
             return logits
         scores = logits.copy()
-        with np.errstate(
-            over="ignore", divide="ignore", invalid="ignore"
-        ):  # padding near the lowest float becomes -inf
+        # Padding near the lowest float becomes -inf.
+        with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
             for processor in self._processors:
                 processor.apply(scores)
         return scores
