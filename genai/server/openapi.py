@@ -14,7 +14,7 @@ from fastapi.routing import APIRoute
 
 from genai._version import __version__
 from genai.server.guards import OPEN_PATHS
-from genai.wire import ERROR, TEXT, Schema, Schemas
+from genai.wire import ERROR, LINES, TEXT, Schema, Schemas
 
 __all__ = ["described", "described_interface", "openapi_document"]
 
@@ -116,10 +116,21 @@ def _described(
 
 
 def _contents(schemas: Schemas) -> dict[str, Any]:
-    """Return a whole answer and a stream; its events are described as OpenAPI 3.2 does it."""
-    framing = schemas.framing
-    stream = {"schema": TEXT, "itemSchema": {"contentMediaType": _JSON, "contentSchema": schemas.event}}
-    return {_JSON: {"schema": schemas.answer}, framing.media_type: stream}
+    """Return a whole answer and a stream, whose items are described as OpenAPI 3.2 does it."""
+    item = schemas.event if schemas.framing is LINES else _server_sent(schemas)
+    stream = {"schema": TEXT, "itemSchema": item}
+    return {_JSON: {"schema": schemas.answer}, schemas.framing.media_type: stream}
+
+
+def _server_sent(schemas: Schemas) -> dict[str, Any]:
+    """Return the schema of an event that a server sends, which has JSON for its data, or says that it is the last."""
+    data = {**TEXT, "contentMediaType": _JSON, "contentSchema": schemas.event}
+    last = schemas.framing.end.decode().removeprefix("data:").strip()
+    return {
+        "type": "object",
+        "properties": {"event": TEXT, "data": {"anyOf": [{"const": last}, data]} if last else data},
+        "required": ["data"],
+    }
 
 
 def _error(status: int, error: Schema) -> dict[str, Any]:

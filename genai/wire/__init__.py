@@ -9,7 +9,7 @@ from genai.wire.anthropic import COUNTED, count_schema, read_count_request
 from genai.wire.errors import ApiError, status_of
 from genai.wire.exchange import AnswerEvents, AnswerFacts, CompletionRequest, Event, Exchange
 from genai.wire.fields import BodyError
-from genai.wire.framing import Framing
+from genai.wire.framing import LINES, Framing
 from genai.wire.interfaces import (
     CHAT,
     COMPLETIONS,
@@ -64,6 +64,7 @@ __all__ = [
     "EMBEDDINGS",
     "ERROR",
     "INTERFACES",
+    "LINES",
     "MESSAGES",
     "MODEL",
     "MODELS",
