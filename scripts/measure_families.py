@@ -41,25 +41,29 @@ PRECISIONS = ("fp32", "fp16", "int8", "int4")
 WITHOUT_DIRECTML_KERNEL = ("CausalConvWithState", "GatherBlockQuantized", "LinearAttention", "MoE", "QMoE")
 """Operators of com.microsoft that run on the CPU in a DirectML session."""
 
-OWN_CODE: Mapping[str, str] = {
+TWINS: Mapping[str, str] = {
     "BailingMoeV2ForCausalLM": "glm4_moe",
     "ExaoneForCausalLM": "llama",
+    "Glm4vForConditionalGeneration": "glm4",
+    "Glm4vMoeForConditionalGeneration": "glm4_moe",
     "InternLM2ForCausalLM": "llama",
     "InternLM3ForCausalLM": "llama",
     "MiniCPMForCausalLM": "granite",
+    "Qwen3VLMoeForConditionalGeneration": "qwen3_moe",
 }
-"""Architectures that transformers does not have: held against an equal model of another family."""
+"""Architectures that transformers does not have, or only for images and text together, and which family they are equal to."""
 
 HEADER = """# Families
 
 What `genai export` builds natively, without torch or transformers. Other decoders go through a
-[foreign exporter](exporting.md), transformers' own: BioGPT, Persimmon and XGLM are tested there; those with other
-states (Mamba-1) and encoder-decoders are refused.
+[foreign exporter](exporting.md), transformers' own: BioGPT, Persimmon and XGLM are tested there; those with states
+of other kinds and encoder-decoders are refused.
 
 `fp32` is the largest difference of a logit from transformers' in float32; the other columns are the norm of all
 differences relative to the norm of the logits, on tiny models of random weights (what rounding costs real models is
-another matter: [Quantization](quantization.md)). A dash is a precision that the CPU has no kernel for; GPUs may. "=" stands for an architecture whose
-modeling code transformers lacks: it is tested against the family that it is equal to.
+another matter: [Quantization](quantization.md)). A dash is a precision that the CPU has no kernel for; GPUs may. "=" stands for an architecture that
+transformers lacks, or has only for images and text together: it is tested against the family that it is equal to, or
+within the whole model.
 
 On CUDA, GroupQueryAttention and QMoE compute in fp16 and bf16; in folders of other precisions these operators run on
 the CPU. The last column names the operators that a DirectML session runs on the CPU at int4.
@@ -98,7 +102,12 @@ def measure(family: str) -> tuple[str, Row]:
             expected = load_reference(checkpoint)(torch.tensor([PROMPT])).logits[0].numpy()
         errors: dict[str, float | None] = {}
         for precision in PRECISIONS:
-            exported = export_model(checkpoint, Path(folder) / precision, precision=precision, via="native")
+            size = (
+                {"block_size": 32} if precision in ("int8", "int4") else {}
+            )  # larger blocks make all of it 8 bits
+            exported = export_model(
+                checkpoint, Path(folder) / precision, precision=precision, via="native", **size
+            )
             errors[precision] = error_of(exported, expected, absolute=precision == "fp32")
         graph = onnx.load(exported.model_path, load_external_data=False).graph
         operators = {node.op_type for node in graph.node}
@@ -155,7 +164,7 @@ def main() -> None:
         architectures = ", ".join(f"`{architecture}`" for architecture in family.architectures)
         row = next((rows[a] for a in family.architectures if a in rows), None)
         if row is None:
-            twin = next(OWN_CODE[a] for a in family.architectures if a in OWN_CODE)
+            twin = next(TWINS[a] for a in family.architectures if a in TWINS)
             lines.append(f"| {name} | {architectures} | = {twin} | | | | |\n")
             continue
         figures = " | ".join("-" if error is None else f"{error:.0e}" for error in row.errors.values())
