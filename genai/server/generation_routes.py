@@ -48,6 +48,8 @@ async def _answer(state: ServerState, request: Request, interface: Interface, ex
         wanted = wanted.with_adapter(target.adapter)
     async with contextlib.AsyncExitStack() as needed:
         needed.enter_context(state.admitted(client))
+        if not wanted.prompts:
+            wanted.check_options()
         if not wanted.prompts and wanted.keep_alive == 0:
             await state.models.unload(target)
             return _nothing(exchange, AnswerFacts(target.name, created, _no_tokenizer))

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, Self
 
+from genai.config import GenerationConfig
 from genai.engine import GenerationResult, Piece
 from genai.errors import GenaiError, OptionError
 from genai.text import Tokenizer
@@ -72,6 +73,17 @@ class CompletionRequest:
     def with_adapter(self, name: str) -> Self:
         """Return the same request for an adapter, unless it names one."""
         return dataclasses.replace(self, options={"adapter": name, **self.options})
+
+    def check_options(self) -> None:
+        """See that the options are possible, which building a request does, where there is a prompt.
+
+        Raises:
+            OptionError: One is not.
+        """
+        try:
+            GenerationConfig().merge(**self.options)
+        except OptionError as error:
+            raise self.in_its_words(error) from error
 
     def in_its_words(self, error: OptionError) -> OptionError:
         """Return an error about options with the names that the body has for them."""

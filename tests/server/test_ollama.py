@@ -203,6 +203,8 @@ def test_a_model_stays_as_long_as_a_request_wants(serve: Serve, client_of: Clien
     server = serve({"demo": demo, "other": demo})
     client = client_of(server)
     assert client.generate("demo", keep_alive="1h").done_reason == "load"
+    with pytest.raises(ollama.ResponseError, match="top_logprobs must be"):
+        client.generate("demo", logprobs=True, top_logprobs=21)
     assert client.chat("other", HELLO, options={"num_predict": 1}, keep_alive=0).done
     until(lambda: loaded(server) == {"demo"})
     (running,) = client.ps().models
