@@ -32,17 +32,22 @@ FORMS: dict[str, dict[str, Any]] = {
 SIZES = {"Sub", "Concat"}
 """What computes sizes, on the host: at which position the head's begin, and the shape of linear biases."""
 
-TINY = {"phimoe, longrope"}
-"""Variants whose rotary factors are made for tiny heads."""
+TINY = {"olmo hybrid, derived widths", "phimoe, longrope"}
+"""Variants whose rotary factors are made for tiny heads, or whose filters transformers saves cut wrongly in other widths."""
+
+ON_HOST = {"rwkv": frozenset({"Gather", "RNN"})}
+"""What else of a family is computed on the host, since no kernel of CUDA takes it; its steps are not captured."""
 
 DATA_DEPENDENT = {"gemma4, experts", "mixtral, gelu, tied, windows", "nemotron_h"}
 """Families and variants that look, on the host, at which tokens chose an expert: no kernel computes such experts."""
 
 
-def assert_lands(folder: Path, *, can_capture: bool = True) -> None:
+def assert_lands(folder: Path, *, on_host: frozenset[str] = frozenset(), can_capture: bool = True) -> None:
     """See that all but sizes is computed on CUDA, that its kernels take what they get, and that a step is one launch."""
-    assert nodes_on_cpu(open_session(folder, CUDA)).keys() <= SIZES
+    assert on_host <= nodes_on_cpu(open_session(folder, CUDA)).keys() <= SIZES | on_host
     assert_runs(folder)
+    if on_host:
+        return
     session = open_session(folder, CUDA, enable_cuda_graph="1")
     for rows in (1, 4):
         if can_capture:
@@ -70,7 +75,8 @@ def assert_runs(folder: Path) -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_family_lands(family: str, form: str, checkpoint_of: Callable[[str], Path], tmp_path: Path) -> None:
     folder = export(checkpoint_of(family), tmp_path / "model", provider="cuda", **FORMS[form])
-    assert_lands(folder, can_capture=family not in DATA_DEPENDENT)
+    on_host = ON_HOST.get(family, frozenset())
+    assert_lands(folder, on_host=on_host, can_capture=family not in DATA_DEPENDENT)
 
 
 @pytest.mark.parametrize("form", ["fp16", "int4, bf16"])
@@ -80,4 +86,5 @@ def test_a_variant_lands(variant: str, form: str, tmp_path: Path) -> None:
     make = make_checkpoint if variant in TINY else sized_checkpoint
     checkpoint = make(family, tmp_path / "checkpoint", **overrides)
     folder = export(checkpoint, tmp_path / "model", provider="cuda", **FORMS[form])
-    assert_lands(folder, can_capture=variant not in DATA_DEPENDENT)
+    on_host = ON_HOST.get(family, frozenset())
+    assert_lands(folder, on_host=on_host, can_capture=variant not in DATA_DEPENDENT)

@@ -47,7 +47,11 @@ def until_eos(tokens: list[int], eos: int) -> list[int]:
     return tokens[: tokens.index(eos)] if eos in tokens else tokens
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+UNKNOWN_TO_PEER = {"minimax", "rwkv"}
+"""Whose states onnxruntime-genai 0.18 has no model type for: matrices without a convolution, and sums without matrices."""
+
+
+@pytest.mark.parametrize("family", sorted({*FAMILIES} - UNKNOWN_TO_PEER))
 @pytest.mark.parametrize("precision", ["fp32", "int4"])
 def test_onnxruntime_genai_generates_the_same_tokens(family: str, precision: str, tmp_path: Path) -> None:
     checkpoint = make_checkpoint(family, tmp_path / "checkpoint")

@@ -34,7 +34,13 @@ UNQUANTIZED = (
     "linear_attn.a_proj",
 )
 UNQUANTIZED += ("linear_attn.b_proj", "router.gate")
-UNQUANTIZED += ("mlp.gate.wg", "mlp.router", "mlp.shared_expert_gate", "self_attn.kv_b_proj")
+UNQUANTIZED += (
+    "feed_forward.router",
+    "mlp.gate.wg",
+    "mlp.router",
+    "mlp.shared_expert_gate",
+    "self_attn.kv_b_proj",
+)
 UNQUANTIZED += ("forget_gate.f_a_proj", "forget_gate.f_b_proj", "forget_gate.f_proj", "self_attn.b_proj")
 UNQUANTIZED += ("router.proj", "altup.correction_coefs", "altup.prediction_coefs", "altup.modality_router")
 """Matrices that the export does not round; of a Mamba layer's input it leaves the rows that are steps, the last ones, and of
@@ -78,13 +84,13 @@ def dequantized_reference(
 
 
 def _round_experts(module: torch.nn.Module, scheme: BlockScheme) -> None:
-    """Round stacked matrices, which gpt-oss has as [experts, inputs, outputs]."""
+    """Round stacked matrices, which gpt-oss and Llama 4 have as [experts, inputs, outputs]."""
     for matrices in (
         module.gate_up_proj if hasattr(module, "gate_up_proj") else module.up_proj,
         module.down_proj,
     ):
         for matrix in matrices:
-            rows = matrix.T if type(module).__name__.startswith("GptOss") else matrix
+            rows = matrix.T if type(module).__name__.startswith(("GptOss", "Llama4")) else matrix
             rows.copy_(_round_trip(rows, scheme))
 
 

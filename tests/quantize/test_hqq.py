@@ -89,7 +89,7 @@ def test_never_worse_than_rounding_to_nearest(
     assert found.scales.dtype == nearest.scales.dtype
     np.testing.assert_array_equal(found.scales.astype(scheme.scale_type), found.scales)
     sums, others = (sum_of_blocks(rows - values_of(each, scheme, num_columns)) for each in (found, nearest))
-    rounding = 1e-4 * np.abs(nearest.scales) ** 0.75  # of weights in scales, in float32
+    rounding = sum_of_blocks(np.spacing(np.abs(rows)))  # of each weight, by its last bit
     assert (sums <= others * 1.0001 + rounding).all()
 
 

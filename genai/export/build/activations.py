@@ -48,7 +48,8 @@ def _xielu(g: GraphBuilder, x: ir.Value) -> ir.Value:
     """Return xIELU (https://arxiv.org/abs/2411.13010): beta x + p x^2 above 0, else beta x + n (exp(min(x, eps)) - 1 - x).
 
     p is stored as what softplus makes it of, and n less beta so too. It is computed in float32: in float16 a square is soon
-    infinite and the difference soon 0, and CUDA has no Elu of bfloat16.
+    infinite and the difference soon 0. exp(t) - 1 is tanh(t / 2) (exp(t) + 1), which is exact near 0, too: ONNX has it only as
+    Elu, which has no kernel on CUDA.
     """
     names = ("alpha_p", "alpha_n", "beta", "eps")
     alpha_p, alpha_n, beta, eps = (np.asarray(g.parameter(name)[:], np.float32) for name in names)
@@ -64,7 +65,9 @@ def _xielu(g: GraphBuilder, x: ir.Value) -> ir.Value:
     }
     x = g.as_float32(x)
     above = g.op("Mul", [g.op("Mul", [x, x]), stored["positive"]])
-    exponential = g.op("Elu", [g.op("Min", [x, stored["eps"]])])
+    low = g.op("Min", [x, stored["eps"]])
+    raised = g.op("Add", [g.op("Exp", [low]), g.float32(1.0)])
+    exponential = g.op("Mul", [g.op("Tanh", [g.op("Mul", [low, g.float32(0.5)])]), raised])
     below = g.op("Mul", [g.op("Sub", [exponential, x]), stored["negative"]])
     curve = g.op("Where", [g.op("Greater", [x, g.float32(0.0)]), above, below])
     return g.from_float32(g.op("Add", [g.op("Mul", [x, stored["beta"]]), curve]))
