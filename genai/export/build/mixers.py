@@ -65,31 +65,32 @@ def mix(
                 output, conv = short_convolution(g, x, spec, past[CONV_STATE])
                 return Mixed(output, {CONV_STATE: conv})
             case GatedDeltaSpec():
-                conv_state, recurrent_state = past[CONV_STATE], past[RECURRENT_STATE]
-                output, conv, recurrent = gated_delta(g, x, spec, conv_state, recurrent_state)
-                return Mixed(output, {CONV_STATE: conv, RECURRENT_STATE: recurrent})
+                return _recurrent(gated_delta(g, x, spec, *_states(past)))
             case LightningAttentionSpec():
                 output, recurrent = lightning_attention(g, x, spec, past[RECURRENT_STATE])
                 return Mixed(output, {RECURRENT_STATE: recurrent})
             case MambaSpec():
-                conv_state, recurrent_state = past[CONV_STATE], past[RECURRENT_STATE]
-                output, conv, recurrent = mamba(g, x, spec, conv_state, recurrent_state)
-                return Mixed(output, {CONV_STATE: conv, RECURRENT_STATE: recurrent})
+                return _recurrent(mamba(g, x, spec, *_states(past)))
             case Mamba2Spec():
-                conv_state, recurrent_state = past[CONV_STATE], past[RECURRENT_STATE]
-                output, conv, recurrent = mamba2(g, x, spec, conv_state, recurrent_state)
-                return Mixed(output, {CONV_STATE: conv, RECURRENT_STATE: recurrent})
+                return _recurrent(mamba2(g, x, spec, *_states(past)))
             case RgLruSpec():
-                conv_state, recurrent_state = past[CONV_STATE], past[RECURRENT_STATE]
-                output, conv, recurrent = rg_lru(g, x, spec, conv_state, recurrent_state, positions)
-                return Mixed(output, {CONV_STATE: conv, RECURRENT_STATE: recurrent})
+                return _recurrent(rg_lru(g, x, spec, *_states(past), positions))
             case TimeMixSpec():
-                conv_state, recurrent_state = past[CONV_STATE], past[RECURRENT_STATE]
-                output, conv, recurrent = time_mix(g, x, spec, conv_state, recurrent_state)
-                return Mixed(output, {CONV_STATE: conv, RECURRENT_STATE: recurrent})
+                return _recurrent(time_mix(g, x, spec, *_states(past)))
             case ChannelMixSpec():
                 output, conv = channel_mix(g, x, spec, past[CONV_STATE])
                 return Mixed(output, {CONV_STATE: conv})
+
+
+def _states(past: Mapping[str, ir.Value]) -> tuple[ir.Value, ir.Value]:
+    """A convolution's last inputs, and what has been seen before them."""
+    return past[CONV_STATE], past[RECURRENT_STATE]
+
+
+def _recurrent(made: tuple[ir.Value, ir.Value, ir.Value]) -> Mixed:
+    """What a mixer with both of these states gives: its output, and the two."""
+    output, conv, recurrent = made
+    return Mixed(output, {CONV_STATE: conv, RECURRENT_STATE: recurrent})
 
 
 def check_mixer(spec: Mixer) -> None:
