@@ -50,9 +50,9 @@ async def _answer(state: ServerState, request: Request, interface: Interface, ex
         needed.enter_context(state.admitted(client))
         if not wanted.prompts:
             wanted.check_options()
-        if not wanted.prompts and wanted.keep_alive == 0:
-            await state.models.unload(target)
-            return _nothing(exchange, AnswerFacts(target.name, created, _no_tokenizer))
+            if wanted.keep_alive == 0:
+                await state.models.unload(target)
+                return _nothing(exchange, AnswerFacts(target.name, created, _no_tokenizer))
         generation = ObservedGeneration(interface.operation, wanted, target.name)
         if wanted.prompts:
             note_generation(request.scope, generation)

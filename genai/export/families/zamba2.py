@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from genai.errors import CheckpointError
 from genai.export.architecture import (
     ACTIVATIONS,
     AttentionSpec,
@@ -18,7 +17,7 @@ from genai.export.architecture.rope_config import read_rope
 from genai.export.checkpoint.model_config import ModelConfig
 from genai.export.checkpoint.weights import Source, WeightMap
 from genai.export.layouts.llama import decoder_of
-from genai.export.layouts.mamba2 import mamba2_weights
+from genai.export.layouts.mamba2 import mamba2_head_dim, mamba2_weights
 
 __all__ = ["FAMILY"]
 
@@ -59,13 +58,9 @@ def _hybrids(config: ModelConfig) -> list[int]:
 def _mamba(config: ModelConfig) -> Mamba2Spec:
     num_heads = config.integer("n_mamba_heads")
     width = config.integer("mamba_expand") * config.integer("hidden_size")
-    if width % num_heads:
-        raise CheckpointError(
-            f"config.json: {num_heads} heads do not divide a Mamba layer's width of {width}"
-        )
     return Mamba2Spec(
         num_heads=num_heads,
-        head_dim=width // num_heads,
+        head_dim=mamba2_head_dim(width, num_heads),
         num_groups=config.integer("mamba_ngroups"),
         state_size=config.integer("mamba_d_state"),
         conv_width=config.integer("mamba_d_conv", minimum=2),

@@ -10,7 +10,14 @@ from genai.export.checkpoint.model_config import ModelConfig
 from genai.export.checkpoint.weights import Source, WeightMap
 from genai.export.layouts.llama import LLAMA_WEIGHTS
 
-__all__ = ["FEED_FORWARD_WEIGHTS", "MAMBA2_DEFAULTS", "check_time_steps", "mamba2_mixer", "mamba2_weights"]
+__all__ = [
+    "FEED_FORWARD_WEIGHTS",
+    "MAMBA2_DEFAULTS",
+    "check_time_steps",
+    "mamba2_head_dim",
+    "mamba2_mixer",
+    "mamba2_weights",
+]
 
 MAMBA2_DEFAULTS = {
     "hidden_act": "silu",
@@ -49,13 +56,9 @@ def mamba2_mixer(config: ModelConfig) -> Mamba2Spec:
     width = config.optional_integer("mamba_d_ssm")
     if width is None:
         width = config.integer("mamba_expand") * config.integer("hidden_size")
-    if width % num_heads:
-        raise CheckpointError(
-            f"config.json: {num_heads} heads do not divide a Mamba layer's width of {width}"
-        )
     return Mamba2Spec(
         num_heads=num_heads,
-        head_dim=width // num_heads,
+        head_dim=mamba2_head_dim(width, num_heads),
         num_groups=config.integer("mamba_n_groups"),
         state_size=config.integer("mamba_d_state"),
         conv_width=config.integer("mamba_d_conv", minimum=2),
@@ -63,6 +66,19 @@ def mamba2_mixer(config: ModelConfig) -> Mamba2Spec:
         bias=config.flag("mamba_proj_bias"),
         conv_bias=config.flag("mamba_conv_bias"),
     )
+
+
+def mamba2_head_dim(width: int, num_heads: int) -> int:
+    """Return the width of a head: an even share of a layer's.
+
+    Raises:
+        CheckpointError: The heads do not divide it.
+    """
+    if width % num_heads:
+        raise CheckpointError(
+            f"config.json: {num_heads} heads do not divide a Mamba layer's width of {width}"
+        )
+    return width // num_heads
 
 
 def check_time_steps(config: ModelConfig, key: str) -> None:
